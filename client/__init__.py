@@ -1,0 +1,1 @@
+"""What runs inside a hospital: it answers the coordinator's messages with training on the site's own cases."""

@@ -1,0 +1,87 @@
+"""What a site does with an instruction: one function a kind of message, no Flower in sight."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from client.site import Site
+from shared.errors import UpdateError
+from shared.inference import evaluate
+from shared.messages import Instruction, Reply, State, count_splits, flatten, manifest_of, unflatten
+from shared.preprocessing.plan import Plan
+from shared.tasks import task_named
+from shared.training import train_round
+
+
+def fingerprint(site: Site, instruction: Instruction) -> Reply:
+    """Count the training cases' spacing, extent, volume and intensity."""
+    return replace(_empty(site, instruction), fingerprint=site.fingerprint())
+
+
+def prepare(site: Site, instruction: Instruction) -> Reply:
+    """Prepare every case by the plan; answer with counts a split and the reasons of what was left out."""
+    started = time.perf_counter()
+    prepared = site.prepare(_plan(instruction))
+    return replace(
+        _empty(site, instruction),
+        included=count_splits({split: len(cases) for split, cases in prepared.items()}),
+        excluded=site.exclusion_counts(),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def train(site: Site, instruction: Instruction) -> Reply:
+    """Train the global model for one round on the site's training cases; answer with weights, cases and loss."""
+    config = site.config
+    cases = site.prepare(_plan(instruction))["train"]
+    model = task_named(config.task).build_model(config)
+    start = _load(model.state_dict(), instruction)
+    model.load_state_dict(start)
+    proximal = config.federation.strategy == "fedprox"
+    summary = train_round(
+        model,
+        cases,
+        config,
+        round_number=instruction.round,
+        site=site.name,
+        anchor=start if proximal else None,
+    )
+    return replace(
+        _empty(site, instruction),
+        weights=flatten(model.state_dict()),
+        manifest=instruction.manifest,
+        cases=len(cases),
+        loss=summary.loss,
+        seconds=summary.seconds,
+    )
+
+
+def judge(site: Site, instruction: Instruction) -> Reply:
+    """Evaluate the global model on one split; answer with sums."""
+    started = time.perf_counter()
+    config = site.config
+    split = instruction.split
+    if split not in {"validation", "test"}:
+        raise UpdateError(f"split '{split}' is not one a server may ask to be evaluated")
+    cases = site.prepare(_plan(instruction))["validation" if split == "validation" else "test"]
+    model = task_named(config.task).build_model(config)
+    model.load_state_dict(_load(model.state_dict(), instruction))
+    sums = evaluate(model, cases, config)
+    return replace(_empty(site, instruction), sums=sums, cases=len(cases), seconds=time.perf_counter() - started)
+
+
+def _empty(site: Site, instruction: Instruction) -> Reply:
+    return Reply(site=site.name, run=instruction.run, round=instruction.round)
+
+
+def _plan(instruction: Instruction) -> Plan:
+    if instruction.plan is None:
+        raise UpdateError("the server sent no preprocessing plan")
+    return instruction.plan
+
+
+def _load(like: State, instruction: Instruction) -> State:
+    if instruction.weights is None or instruction.manifest != manifest_of(like):
+        raise UpdateError("the server's model has other names, shapes or types than this site's code builds")
+    return unflatten(instruction.weights, like)

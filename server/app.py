@@ -1,0 +1,83 @@
+"""The Flower ServerApp: configuration in, a run folder out. What happens in between is in `server.run`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from shared.errors import FedBreastError, RunError
+
+log = logging.getLogger(__name__)
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the configured federation.
+
+    Raises
+    ------
+    FedBreastError
+        What ended the run; Flower then marks it failed.
+
+    """
+    # Imported here: Flower imports this module to find `app`, and torch takes seconds.
+    import client
+    import server
+    import shared
+    from server.journal import RunFolder
+    from server.logs import log_to
+    from server.run import ensure_data, run
+    from shared.progress import write_progress
+    from shared.project import load_run_config, project_root
+
+    check_one_root(server.__file__, client.__file__, shared.__file__)
+    settings = context.run_config
+    runs = project_root() / "runs"
+    resumed = str(settings.get("resume", ""))
+    if resumed:
+        folder, config = RunFolder.resume(runs / resumed)
+    else:
+        config = load_run_config(settings)
+        name = str(settings.get("run-name", "")) or f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder = RunFolder.create(runs / name, config)
+    progress = folder.path / "progress.json"
+
+    def report(phase: str, done: int, total: int, text: str) -> None:
+        write_progress(progress, phase, done, total, text)
+
+    with log_to(folder.path / "log.jsonl"):
+        log.info("run %s, app loaded from %s", folder.path.name, Path(__file__).parent.parent)
+        try:
+            ensure_data(config, report)
+            run(grid, config, folder, report)
+        except FedBreastError as error:
+            log.error("the run ended: %s", error)  # noqa: TRY400 - our messages say all, a trace would not help
+            report("failed", 0, 0, str(error))
+            raise
+        except Exception as error:
+            log.exception("the run ended")
+            report("failed", 0, 0, f"{type(error).__name__}; see log.jsonl in the run's folder")
+            raise
+        finally:
+            folder.release()
+        report("done", 1, 1, "")
+
+
+def check_one_root(*files: str | None) -> None:
+    """Check that `server`, `client` and `shared` come from one checkout or package.
+
+    Raises
+    ------
+    RunError
+        A foreign package of the same name came first on the path.
+
+    """
+    roots = {str(Path(str(file)).resolve().parent.parent) for file in files}
+    if len(roots) != 1:
+        raise RunError(f"server, client and shared were loaded from different places ({', '.join(sorted(roots))})")

@@ -1,0 +1,221 @@
+"""The run folder: a commit a round, and the ledger of who took part with how many cases.
+
+`models/round-NNN.safetensors` is written first and `journal/round-NNN.json` after it, each atomically: the journal's
+file is the commit. What a kill leaves half done is done again, to the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tomli_w
+import torch
+from filelock import FileLock, Timeout
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from server.results import replace_file
+from shared.config import RunConfig, load_config
+from shared.errors import ConfigError, RunError
+from shared.metrics.counts import SegmentationSums
+from shared.preprocessing.plan import Plan
+from shared.reproducibility import state_hash
+from shared.types import FloatArray
+
+Status = Literal["accepted", "absent", "refused", "failed"]
+
+
+@dataclass(slots=True)
+class SiteEntry:
+    """A site's line in a round's ledger; `validation` are `SegmentationSums.to_dict` of the round's new model."""
+
+    status: Status
+    reason: str = ""
+    cases: int = 0
+    seconds: float | None = None
+    loss: float | None = None
+    validation: dict[str, float] | None = None
+
+
+@dataclass(slots=True)
+class RoundRecord:
+    """One committed round."""
+
+    round: int
+    model_hash: str
+    seconds: float
+    sites: dict[str, SiteEntry] = field(default_factory=dict)
+
+    def validation_dice(self) -> float | None:
+        """Mean Dice over all sites' validation cases; what chooses the best round."""
+        sums = [SegmentationSums.from_dict(item.validation) for item in self.sites.values() if item.validation]
+        return sum(sums, SegmentationSums()).dice.mean
+
+    def complete(self) -> bool:
+        """Whether every site's update is in the average."""
+        return all(item.status == "accepted" for item in self.sites.values())
+
+
+class RunFolder:
+    """A run's folder, locked against a second server."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(path / ".lock")
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> RunFolder:
+        """Start a new run.
+
+        Raises
+        ------
+        ConfigError
+            The folder already holds a run.
+
+        """
+        if (path / "config.toml").exists():
+            raise ConfigError(f"runs/{path.name} already holds a run: choose another name, or resume it")
+        folder = cls(path)
+        folder.lock()
+        folder.write("config.toml", tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)).encode())
+        folder.write("started.json", json.dumps({"at": datetime.now(UTC).isoformat()}).encode())
+        folder.point_latest()
+        return folder
+
+    @classmethod
+    def resume(cls, path: Path) -> tuple[RunFolder, RunConfig]:
+        """Open a run that was stopped, with the configuration it was started with.
+
+        Raises
+        ------
+        ConfigError
+            There is no such run; the message lists those there are.
+
+        """
+        if not (path / "config.toml").is_file():
+            known = (
+                sorted(item.parent.name for item in path.parent.glob("*/config.toml")) if path.parent.is_dir() else []
+            )
+            raise ConfigError(f"no run '{path.name}' to resume; there are: {', '.join(known) or 'none'}")
+        folder = cls(path)
+        folder.lock()
+        folder.point_latest()
+        return folder, load_config(path / "config.toml")
+
+    def lock(self) -> None:
+        """Take the folder for this process.
+
+        Raises
+        ------
+        RunError
+            Another server holds it.
+
+        """
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(
+                f"runs/{self.path.name} is in use by another server: wait for it or choose another name"
+            ) from error
+
+    def release(self) -> None:
+        """Give the folder back."""
+        self._lock.release()
+
+    def point_latest(self) -> None:
+        """Make `runs/latest` point here."""
+        draft = self.path.parent / f".latest.{os.getpid()}"
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(self.path.name)
+        draft.replace(self.path.parent / "latest")
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of the folder atomically."""
+        replace_file(self.path / name, content)
+
+    def commit(
+        self,
+        record: RoundRecord,
+        state: Mapping[str, torch.Tensor],
+        moments: Mapping[str, FloatArray],
+    ) -> None:
+        """Commit a round: model, the server optimiser's moments where there are any, and last the record."""
+        stem = f"round-{record.round:03d}"
+        self.write(
+            f"models/{stem}.safetensors", save_tensors({key: value.contiguous() for key, value in state.items()})
+        )
+        if moments:
+            self.write(f"journal/{stem}.moments", save_arrays({key: np.asarray(item) for key, item in moments.items()}))
+        self.write(f"journal/{stem}.json", json.dumps(asdict(record), indent=1).encode())
+
+    def records(self) -> list[RoundRecord]:
+        """Every committed round, in order, from round 0 (the start)."""
+        found = []
+        for path in sorted((self.path / "journal").glob("round-*.json")):
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            raw["sites"] = {name: SiteEntry(**entry) for name, entry in raw["sites"].items()}
+            found.append(RoundRecord(**raw))
+        return found
+
+    def model(self, record: RoundRecord) -> dict[str, torch.Tensor]:
+        """The global model after a round.
+
+        Raises
+        ------
+        RunError
+            Its bytes are not those that were committed.
+
+        """
+        path = self.path / "models" / f"round-{record.round:03d}.safetensors"
+        state: dict[str, torch.Tensor] = load_tensors(path.read_bytes())
+        if state_hash(state) != record.model_hash:
+            raise RunError(f"models/{path.name} is not the model the journal committed: restore the folder from a copy")
+        return state
+
+    def moments(self, record: RoundRecord) -> dict[str, FloatArray]:
+        """The server optimiser's moments after a round; empty where it has none."""
+        path = self.path / "journal" / f"round-{record.round:03d}.moments"
+        return dict(load_arrays(path.read_bytes())) if path.is_file() else {}
+
+    def write_plan(self, plan: Plan) -> None:
+        """Keep the federation's plan."""
+        self.write("plan.json", plan.model_dump_json(indent=1).encode())
+
+    def plan(self) -> Plan | None:
+        """The federation's plan, once there is one: a resumed run keeps it."""
+        path = self.path / "plan.json"
+        return Plan.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def write_flow(self, flow: Mapping[str, Mapping[str, object]]) -> None:
+        """Keep `cases.json`: a site's included cases by split and left-out ones by reason."""
+        self.write("cases.json", json.dumps(flow, indent=1).encode())
+
+    def flow(self) -> dict[str, dict[str, object]]:
+        """What `write_flow` kept; empty before."""
+        path = self.path / "cases.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def best_record(records: list[RoundRecord]) -> RoundRecord:
+    """The round whose model has the highest validation Dice at the training sites; the first of equals.
+
+    Raises
+    ------
+    RunError
+        No round was committed.
+
+    """
+    trained = [item for item in records if item.round > 0]
+    if not trained:
+        raise RunError("no round was committed")
+    return max(trained, key=lambda item: (item.validation_dice() or 0.0, -item.round))

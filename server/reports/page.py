@@ -1,0 +1,171 @@
+"""The page: from a finished run folder to one self-contained HTML file.
+
+Every number shown is read from `results.json`; figures, worst cases and pictures from the stored per-case table and
+arrays. Made again from the same folder, the page has the same bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from server.reports import sections, wording
+from server.reports.run_folder import RunFolder, read_run_folder
+from server.results import replace_file
+
+# Part of the content, anchor on the page, words of the link; in the order of the page.
+_ANCHORS = (
+    ("external", "external", "External results"),
+    ("pictures", "pictures", "Pictures"),
+    ("comparison", "comparison", "Comparison"),
+    ("flow", "cases", "Cases"),
+    ("curves", "learning", "Learning"),
+    ("internal", "internal", "Training sites"),
+    ("ledger", "ledger", "Who took part"),
+)
+_STRATEGIES = {"fedavg": "FedAvg", "fedprox": "FedProx", "fedadam": "FedAdam"}
+
+
+def build_report(run_dir: Path) -> Path:
+    """Write `report.html` into a finished run's folder, atomically, and return its path.
+
+    Raises
+    ------
+    RunError
+        The folder lacks a file of a finished run, or one is damaged.
+    ConfigError
+        `config.toml` is not a configuration.
+
+    """
+    run = read_run_folder(run_dir)
+    explained = wording.meanings(run.config.evaluation)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "label": wording.label,
+        "unit": wording.unit,
+        "value": wording.value,
+        "interval": wording.interval,
+        "fixed": wording.fixed,
+        "meaning": lambda row: explained.get(row.metric, ""),
+    }
+    text = environment.get_template("page.html").render(_content(run))
+    replace_file(run_dir / "report.html", text.encode())
+    return run_dir / "report.html"
+
+
+def _content(run: RunFolder) -> dict[str, Any]:
+    """Everything the template names."""
+    config, made = run.config, run.results.provenance
+    external = sections.external(run)
+    parts = {
+        "external": external,
+        "pictures": sections.pictures(run) if external else [],
+        "comparison": sections.comparison(run),
+        "flow": sections.flow(run),
+        "curves": sections.curves(run),
+        "internal": sections.internal(run),
+        "ledger": sections.ledger(run),
+    }
+    contents = [(anchor, text) for key, anchor, text in _ANCHORS if parts[key]]
+    return parts | {
+        "name": made.name,
+        "task": config.task,
+        "title": _title(run),
+        "sentence": _sentence(run),
+        "remarks": _absences(run),
+        "created": f"{made.created:%Y-%m-%d %H:%M} UTC",
+        "phantom": made.phantom,
+        "best_round": made.best_round,
+        "confidence": f"{config.evaluation.confidence:.0%}",
+        "resamples": f"{config.evaluation.bootstrap:,}",
+        "contents": [*contents, ("provenance", "Provenance"), ("limits", "What this is not")],
+        "provenance": _provenance(run),
+        "limits": _limits(run),
+        "config_text": run.config_text,
+    }
+
+
+def _title(run: RunFolder) -> str:
+    number = len(run.config.data.sites)
+    words = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
+    count = words[number] if number < len(words) else str(number)
+    noun = ("phantom site" if run.results.provenance.phantom else "hospital") + ("" if number == 1 else "s")
+    judge = "one that never trained judged it" if run.config.data.external else "no other has judged it"
+    return f"{count} {noun} trained {run.config.task.replace('-', ' ')}; {judge}"
+
+
+def _sentence(run: RunFolder) -> str:
+    federation, made = run.config.federation, run.results.provenance
+    start = (
+        f"A 3D ResU-Net, averaged by {_STRATEGIES[federation.strategy]} over {len(run.rounds)} rounds "
+        f"across {len(run.config.data.sites)} sites, no image leaving a site"
+    )
+    dice = sections.headline(run, run.config.data.external).get("dice")
+    if dice is None:
+        return f"{start}. No external centre judged it: internal figures flatter."
+    subject = "phantom" if made.phantom else "unseen"
+    return (
+        f"{start}, outlined lesions in {dice.n} {subject} cases of a centre that never trained with a mean Dice of "
+        f"{wording.value(dice)} ({run.config.evaluation.confidence:.0%} interval {wording.interval(dice)})."
+    )
+
+
+def _absences(run: RunFolder) -> list[str]:
+    """Sites that missed a round: the figures rest on fewer cases then."""
+    missed: dict[str, list[int]] = {}
+    for item in run.rounds:
+        for name in run.config.data.sites:
+            site = item.sites.get(name)
+            if site is None or site.status != "accepted":
+                missed.setdefault(name, []).append(item.round)
+    return [
+        f"{name} did not enter the average in round{'s' if len(rounds) > 1 else ''} {', '.join(map(str, rounds))}: "
+        "see who took part."
+        for name, rounds in missed.items()
+    ]
+
+
+def _provenance(run: RunFolder) -> list[tuple[str, str]]:
+    made = run.results.provenance
+    minutes, seconds = divmod(round(made.seconds), 60)
+    hashes = [(f"model, {name}", value) for name, value in made.model_hashes.items()]
+    return [
+        ("run", made.name),
+        ("finished", made.created.isoformat()),
+        ("task", run.config.task),
+        ("data", "phantoms (generated)" if made.phantom else "site folders"),
+        ("code", made.git or "unknown commit"),
+        *hashes,
+        ("chosen round", f"{made.best_round} of {len(run.rounds)}, by mean validation Dice of the training sites"),
+        ("seeds", ", ".join(f"{name} {value}" for name, value in made.seeds.items())),
+        ("duration", f"{minutes} min {seconds} s"),
+        ("peak memory", f"{made.peak_memory_mb:,.0f} MB"),
+        ("versions", ", ".join(f"{name} {value}" for name, value in made.versions.items())),
+    ]
+
+
+def _limits(run: RunFolder) -> list[str]:
+    lines = ["It is not a medical device and no evidence for clinical use."]
+    if run.results.provenance.phantom:
+        lines.append(
+            "Phantoms follow equations: they can show that the software works, not how it would do in patients."
+        )
+    if run.config.data.external is not None:
+        lines += [
+            "One external centre is one sample of centres: an interval is about this centre, not about the next.",
+            "Intervals reflect which patients were drawn, not what another training seed would give.",
+        ]
+    lines += [
+        "The reference is one outline a case: disagreement between readers is not in these figures.",
+        "The round was chosen on validation cases of the training sites; figures on those cases are optimistic.",
+        "Every case here holds a lesion by design unless stated: no false-alarm rate in healthy breasts follows.",
+    ]
+    return lines

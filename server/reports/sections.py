@@ -1,0 +1,256 @@
+"""What each section of the page shows: plain values for the template, drawn from a run folder and nothing else."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from server.reports import figures, wording
+from server.reports.pictures import VIEWS, read_pictures
+from server.reports.run_folder import RunFolder
+from server.results import ResultRow, log_scale, select_cases
+from shared.metrics.agreement import icc
+
+HEADLINE_ARM = "federated"
+_CARDS = ("dice", "hd95", "lesion_f1", "volume_icc_a1")
+_COMPARED = ("dice", "hd95", "lesion_f1")
+_INTERNAL = ("dice", "hd95", "sensitivity", "ppv")
+_SPLITS = ("train", "validation", "test", "external")
+
+
+def headline(run: RunFolder, centre: str | None) -> dict[str, ResultRow]:
+    """The chosen model's external figures by metric."""
+    best = run.results.provenance.model_hashes["best"]
+    return {
+        row.metric: row
+        for row in run.results.rows
+        if (row.arm, row.role, row.centre, row.model_hash) == (HEADLINE_ARM, "external", centre, best)
+    }
+
+
+def external(run: RunFolder) -> dict[str, Any] | None:
+    """The chosen model at the external centre: cards, table, figures, worst cases; `None` without such a centre."""
+    centre = run.config.data.external
+    if centre is None or run.predictions is None:
+        return None
+    rows = headline(run, centre)
+    best = run.results.provenance.model_hashes["best"]
+    cases = select_cases(run.predictions, arm=HEADLINE_ARM, centre=centre, model_hash=best)
+    ordered = cases.sort_values(["dice", "case"])
+    failures = int(cases["failed"].sum())
+    return {
+        "centre": centre,
+        "n": len(cases),
+        "patients": cases["patient"].nunique(),
+        "cards": [rows[name] for name in _CARDS if name in rows],
+        "rows": list(rows.values()),
+        "figures": _external_figures(cases, rows, run.config.evaluation.confidence),
+        "failures": f"Failures (one of the two outlines empty): {failures} of {len(cases)}.",
+        "worst": ordered.head(max(3, math.ceil(0.05 * len(ordered)))).to_dict("records"),
+    }
+
+
+def _external_figures(cases: pd.DataFrame, rows: dict[str, ResultRow], confidence: float) -> list[dict[str, Any]]:
+    log = log_scale(cases)
+    strip = "Dice of every external case in order, with the mean and its interval"
+    agreement = "Bland-Altman plot of predicted against reference volume"
+    size = "Dice against reference volume"
+    volumes = "Predicted against reference volume"
+    scale = "Ratios, as the spread grows with size; cases without a prediction have none." if log else "Differences."
+    try:
+        table = icc(cases[["volume_ml", "reference_volume_ml"]].to_numpy(), confidence)
+        scale += f" F-based interval of ICC(A,1): {table.a1_low:.3f} to {table.a1_high:.3f} (McGraw and Wong)."
+    except ValueError:  # too few cases, or volumes that are all the same: there is no such interval
+        pass
+    return [
+        {"svg": figures.dice_strip(cases, rows["dice"], strip), "caption": f"{strip}."},
+        {
+            "svg": figures.bland_altman_plot(cases, rows, log=log, description=agreement),
+            "caption": f"{agreement}: bias and 95% limits, bands are their bootstrap intervals. {scale}",
+        },
+        {
+            "svg": figures.volume_scatter(cases, volumes),
+            "caption": f"{volumes}; cases without a prediction are absent.",
+        },
+        {"svg": figures.dice_by_size(cases, size), "caption": f"{size}; crosses: nothing predicted."},
+    ]
+
+
+def pictures(run: RunFolder) -> list[dict[str, Any]]:
+    """The stored cases, drawn; empty when none were stored."""
+    if run.predictions is None:
+        return []
+    best = run.results.provenance.model_hashes["best"]
+    chosen = run.predictions[(run.predictions["arm"] == HEADLINE_ARM) & (run.predictions["model_hash"] == best)]
+    dice = chosen.set_index("case")["dice"]
+    captions = {"projection": "maximum intensity projection"}
+    return [
+        {
+            "title": f"{picture.label.capitalize()}: Dice {wording.fixed(dice.get(picture.case), 3)}",
+            "case": picture.case,
+            "views": [
+                {
+                    "svg": figures.view_panel(
+                        picture.views[name],
+                        name,
+                        f"{picture.label}-{name}",
+                        f"{picture.label} case, {captions.get(name, name)}: reference and predicted outline",
+                    ),
+                    "caption": captions.get(name, name),
+                }
+                for name in VIEWS
+            ],
+        }
+        for picture in read_pictures(run.path)
+    ]
+
+
+def comparison(run: RunFolder) -> dict[str, Any] | None:
+    """Other models on the external centre: arms of a study, or the last round beside the chosen one."""
+    hashes, lines = run.results.provenance.model_hashes, {}
+    groups: dict[tuple[str, int, str], dict[str, ResultRow]] = {}
+    for row in run.results.rows:
+        if row.role == "external" and row.centre == run.config.data.external:
+            groups.setdefault((row.arm, row.seed, row.model_hash), {})[row.metric] = row
+    several = len({seed for _, seed, _ in groups}) > 1
+    for (arm, seed, model), rows in groups.items():
+        name = arm.replace(":", ": ")
+        if arm == HEADLINE_ARM and hashes["best"] != hashes["final"]:
+            name += {hashes["best"]: ", chosen round", hashes["final"]: ", last round"}.get(model, "")
+        lines[f"{name}, seed {seed}" if several else name] = rows
+    if len(lines) < 2:  # noqa: PLR2004 - one model has nothing to be compared with
+        return None
+    dice = {name: rows["dice"] for name, rows in lines.items() if "dice" in rows}
+    table = [
+        {
+            "name": name,
+            "rows": [rows.get(metric) for metric in _COMPARED],
+            "n": max(row.n for row in rows.values()),
+        }
+        for name, rows in lines.items()
+    ]
+    columns = ["Dice", "HD95, mm", "Lesion-wise F1"]
+    description = "Mean external Dice of each model with its interval"
+    label = f"Dice at {run.config.data.external} (n = {table[0]['n']})"
+    return {"columns": columns, "lines": table, "svg": figures.forest(dice, label=label, description=description)}
+
+
+def flow(run: RunFolder) -> dict[str, Any]:
+    """Cases of each site: found, taken in by split, left out and why, and their totals."""
+    used = [name for name in _SPLITS if any(name in site.included for site in run.flow.values())]
+    lines: list[dict[str, Any]] = []
+    for name, site in run.flow.items():
+        reasons = sorted(site.excluded.items(), key=lambda item: (-item[1], item[0]))
+        lines.append(
+            {
+                "site": name,
+                "role": site.role,
+                "included": [site.included.get(split, 0) for split in used],
+                "left_out": sum(site.excluded.values()),
+                "found": sum(site.included.values()) + sum(site.excluded.values()),
+                "why": ", ".join(f"{reason.replace('_', ' ')} ({count})" for reason, count in reasons) or wording.DASH,
+                "total": False,
+            }
+        )
+    total = {
+        "site": "all",
+        "role": "",
+        "included": [sum(line["included"][index] for line in lines) for index in range(len(used))],
+        "left_out": sum(line["left_out"] for line in lines),
+        "found": sum(line["found"] for line in lines),
+        "why": "",
+        "total": True,
+    }
+    return {"splits": used, "lines": [*lines, total]}
+
+
+def curves(run: RunFolder) -> list[dict[str, Any]]:
+    """Training loss and validation Dice over the rounds, a line a site."""
+    names = sorted({name for item in run.rounds for name in item.sites})
+    best = run.results.provenance.best_round
+    loss, dice = [], []
+    for name in names:
+        seen = [(item.round, item.sites[name]) for item in run.rounds if name in item.sites]
+        losses = [(number, site.loss) for number, site in seen if site.loss is not None]
+        means = [
+            (number, site.sums.dice.mean)
+            for number, site in seen
+            if site.sums is not None and site.sums.dice.mean is not None
+        ]
+        cases = max((site.sums.n for _, site in seen if site.sums is not None), default=0)
+        loss += [figures.Curve(name, *zip(*losses, strict=True))] if losses else []
+        dice += [figures.Curve(f"{name} (n = {cases})", *zip(*means, strict=True))] if means else []
+    merged = [(item.round, item.validation().dice.mean) for item in run.rounds]
+    known = [(number, mean) for number, mean in merged if mean is not None]
+    mean = figures.Curve("all cases", *zip(*known, strict=True)) if known else None
+    drawn = []
+    if loss:
+        text = "Mean training loss (Dice + cross-entropy) of each site's round"
+        svg = figures.learning_curves(loss, label="training loss", name="loss", description=text, best_round=best)
+        drawn.append({"svg": svg, "caption": f"{text}."})
+    if dice:
+        text = "Dice of each round's averaged model on the sites' validation cases"
+        svg = figures.learning_curves(
+            dice, label="validation Dice", name="validation", description=text, best_round=best, mean=mean
+        )
+        drawn.append({"svg": svg, "caption": f"{text}; the mean over all cases (black) chose the round."})
+    return drawn
+
+
+def internal(run: RunFolder) -> list[dict[str, Any]]:
+    """Tables of the training sites: test cases first, then the validation cases that chose the round."""
+    best = run.results.provenance.model_hashes["best"]
+    captions = {
+        "test": "Test cases of the training sites, never used to train or to choose: chosen round's model.",
+        "validation": "Validation cases, which chose the round: optimistic.",
+    }
+    tables = []
+    for role, caption in captions.items():
+        sites: dict[str, dict[str, ResultRow]] = {}
+        for row in run.results.rows:
+            if (row.arm, row.role, row.model_hash) == (HEADLINE_ARM, role, best):
+                sites.setdefault(row.centre, {})[row.metric] = row
+        if not sites:
+            continue
+        lines = [
+            {
+                "site": name,
+                "rows": [rows[metric] for metric in _INTERNAL],
+                "f1": rows["lesion_f1"],
+                "failures": rows["failures"],
+                "n": rows["dice"].n,
+                "total": name == "all",
+            }
+            for name, rows in sites.items()
+        ]
+        tables.append({"caption": caption, "columns": ["Dice", "HD95, mm", "Sensitivity", "PPV"], "lines": lines})
+    return tables
+
+
+def ledger(run: RunFolder) -> dict[str, Any]:
+    """Round by site: the cases that entered the average, or why none did."""
+    sites = list(run.config.data.sites)
+    lines = []
+    for item in run.rounds:
+        cells = []
+        for name in sites:
+            site = item.sites.get(name)
+            if site is None:
+                cells.append({"good": False, "text": "absent"})
+            elif site.status == "accepted":
+                cells.append({"good": True, "text": str(site.cases)})
+            else:
+                reason = f": {site.reason}" if site.reason else ""
+                cells.append({"good": False, "text": f"{site.status}{reason}"})
+        lines.append(
+            {
+                "round": item.round,
+                "best": item.round == run.results.provenance.best_round,
+                "cells": cells,
+                "seconds": item.seconds,
+                "hash": item.model_hash[:12],
+            }
+        )
+    return {"sites": sites, "lines": lines}

@@ -1,0 +1,163 @@
+"""A whole run on a grid: data, federation, internal and external figures, results, report."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import subprocess
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from flwr.serverapp import Grid
+
+from server.external_validation import ARM, validate_externally
+from server.journal import RoundRecord, RunFolder, best_record
+from server.reports.page import build_report
+from server.results import Provenance, ResultRow, internal_rows, write_results
+from server.rounds import Federation, Progress
+from shared.cohort.site_folder import open_site_folder
+from shared.config import RunConfig
+from shared.errors import SiteError
+from shared.project import project_root
+
+log = logging.getLogger(__name__)
+
+REPORTED = ("flwr", "torch", "monai", "numpy", "SimpleITK", "pydicom", "highdicom", "fedbreast")
+
+
+def ensure_data(config: RunConfig, on_progress: Progress) -> None:
+    """Make the phantom where the configuration asks for one and it is not there yet.
+
+    Raises
+    ------
+    SiteError
+        There are no data and none are to be made.
+
+    """
+    root = project_root() / config.data.root
+    if config.data.phantom is None:
+        if not root.is_dir():
+            raise SiteError(
+                f"data.root '{config.data.root}' does not exist below {project_root()}: put one folder a site there, "
+                "or add [data.phantom] to have phantoms made",
+            )
+        return
+    from shared.phantom.generate import PhantomSettings, generate_federation
+
+    settings = PhantomSettings(**config.data.phantom.model_dump())
+    generate_federation(root, settings, on_progress=lambda done, total: on_progress("phantom", done, total, "patients"))
+
+
+def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress) -> list[ResultRow]:
+    """Run a federation to its report; return the rows of `results.csv`.
+
+    Raises
+    ------
+    FedBreastError
+        What ended it; committed rounds stay and the run may be resumed.
+
+    """
+    started = time.perf_counter()
+    federation = Federation(grid, config, folder, on_progress)
+    federation.register()
+    records = federation.train()
+    assert federation.plan is not None  # noqa: S101 - register made it
+    best, final = best_record(records), records[-1]
+    models = {item.model_hash: folder.model(item) for item in (best, final)}
+    rows = _internal(federation, config, {item.model_hash: item for item in (best, final)}, models)
+    seconds = {"federation": time.perf_counter() - started}
+    if config.data.external is not None:
+        rows += validate_externally(
+            folder,
+            project_root() / config.data.root / config.data.external,
+            config,
+            federation.plan,
+            models,
+            best.model_hash,
+            lambda done, total: on_progress("external", done, total, str(config.data.external)),
+        )
+    seconds["total"] = time.perf_counter() - started
+    folder.write(
+        "seconds.json", (str({key: round(value, 1) for key, value in seconds.items()}).replace("'", '"')).encode()
+    )
+    write_results(folder.path, rows, _provenance(config, folder, best, final, seconds["total"]))
+    on_progress("report", 0, 1, "")
+    build_report(folder.path)
+    on_progress("report", 1, 1, "")
+    return rows
+
+
+def _internal(
+    federation: Federation,
+    config: RunConfig,
+    records: Mapping[str, RoundRecord],
+    models: Mapping[str, Mapping[str, torch.Tensor]],
+) -> list[ResultRow]:
+    """Figures of the training sites: validation of each chosen round as journalled, test as asked for now."""
+    rows: list[ResultRow] = []
+    for model_hash, record in records.items():
+        from shared.metrics.counts import SegmentationSums
+
+        validation = {
+            name: SegmentationSums.from_dict(entry.validation)
+            for name, entry in record.sites.items()
+            if entry.validation
+        }
+        test = federation.evaluate(models[model_hash], record.round, "test")
+        for role, sums in (("validation", validation), ("test", test)):
+            if sums:
+                rows += internal_rows(
+                    sums,
+                    config.evaluation,
+                    task=config.task,
+                    arm=ARM,
+                    seed=config.seed,
+                    role=role,  # type: ignore[arg-type]  # both are roles
+                    model_hash=model_hash,
+                )
+    return rows
+
+
+def _provenance(
+    config: RunConfig, folder: RunFolder, best: RoundRecord, final: RoundRecord, seconds: float
+) -> Provenance:
+    return Provenance(
+        name=folder.path.name,
+        created=datetime.now(UTC),
+        git=_git_commit(),
+        versions={name: metadata.version(name) for name in REPORTED},
+        seeds={"training": config.seed} | ({"phantom": config.data.phantom.seed} if config.data.phantom else {}),
+        model_hashes={"best": best.model_hash, "final": final.model_hash},
+        best_round=best.round,
+        seconds=seconds,
+        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+        phantom=_is_phantom(config),
+    )
+
+
+def _is_phantom(config: RunConfig) -> bool:
+    """Whether the data are phantoms: the configuration makes them, or the external centre's folder says so."""
+    if config.data.phantom is not None or config.data.external is None:
+        return config.data.phantom is not None
+    folder: Path = project_root() / config.data.root / config.data.external
+    return getattr(open_site_folder(folder), "kind", "") == "phantom"
+
+
+def _git_commit() -> str:
+    """Commit of the checkout, `-dirty` where tracked files were changed; empty outside a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],  # noqa: S607 - the user's git
+            cwd=project_root(),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""Leave-one-centre-out studies: design, runner, arms."""

@@ -1,0 +1,104 @@
+"""A federation in one process: the same ServerApp loop, the same ClientApp, the same messages, no Ray and no network.
+
+For studies, which run many federations, and for tests. The bytes are those of `flwr run`: both sides see the same
+records, and a site's draws depend on its seed alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
+
+
+class InProcessGrid(Grid):
+    """Flower's grid with the sites behind it in this process.
+
+    Parameters
+    ----------
+    app
+        The ClientApp every site runs.
+    run_config
+        What `flwr run --run-config` would give.
+    sites
+        How many; each has its partition's number in its node configuration.
+    order
+        Arranges the answers of a push, to try other orders of arrival.
+
+    """
+
+    def __init__(
+        self,
+        app: ClientApp,
+        run_config: dict[str, bool | float | int | str],
+        sites: int,
+        order: Callable[[list[str]], list[str]] = lambda identifiers: identifiers,
+    ) -> None:
+        self._app = app
+        self._order = order
+        self._numbers = itertools.count(1)
+        self._waiting: dict[str, Message] = {}
+        self._queue: list[str] = []
+        # Flower stamps messages with its process's task; in this process there is none.
+        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 0
+        self._contexts = {
+            node: Context(
+                run_id=1,
+                node_id=node,
+                node_config={"partition-id": node - 1, "num-partitions": sites},
+                state=RecordDict(),
+                run_config=run_config,
+            )
+            for node in range(1, sites + 1)
+        }
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Every site's node."""
+        return list(self._contexts)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Keep messages until they are pulled; a site works when its answer is asked for."""
+        identifiers = []
+        for message in messages:
+            identifier = f"message-{next(self._numbers)}"
+            # What Flower's SuperLink sets; without it a reply cannot refer to its message.
+            message.metadata._message_id = identifier  # type: ignore[attr-defined]  # noqa: SLF001
+            self._waiting[identifier] = message
+            identifiers.append(identifier)
+        self._queue = self._order(list(identifiers))
+        return identifiers
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """The next answer, if it is among those asked for."""
+        if not self._queue or self._queue[0] not in set(message_ids):
+            return []
+        message = self._waiting.pop(self._queue.pop(0))
+        # A site must not see the server's own objects: over a network it would get a copy.
+        return [self._app(copy.deepcopy(message), self._contexts[message.metadata.dst_node_id])]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Push and pull everything."""
+        del timeout
+        identifiers = list(self.push_messages(messages))
+        return [answer for _ in identifiers for answer in self.pull_messages(identifiers)]
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Make a message, as Flower's own grid does."""
+        return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
+
+    def set_run(self, run: object) -> NoReturn:
+        """Refuse: there is no Flower run here."""
+        raise NotImplementedError(f"an in-process grid belongs to no Flower run ({run!r})")
+
+    @property
+    def run(self) -> NoReturn:
+        """Refuse: there is no Flower run here."""
+        raise NotImplementedError("an in-process grid belongs to no Flower run")

@@ -1,0 +1,100 @@
+"""Label rules, each by name: a study never mixes them and says which one it used.
+
+`st-gallen-2023`: surrogate subtypes by ER, PR, HER2 and Ki-67 cut at 20 % (St. Gallen International Consensus).
+`hr-her2`: hormone receptor by HER2, which needs no Ki-67 (the four groups of I-SPY and Duke).
+A missing receptor gives a missing subtype unless the others settle it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SubtypeRule = Literal["st-gallen-2023", "hr-her2"]
+KI67_CUT_PERCENT = 20.0
+
+_SCORES: dict[str, int] = {"0": 0, "1+": 1, "2+": 2, "3+": 3}
+_POSITIVE_SCORE = 3
+_EQUIVOCAL_SCORE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Receptors:
+    """Receptor status of one lesion; None is missing. `ki67_percent` is the share of stained nuclei, 0 to 100."""
+
+    er: bool | None
+    pr: bool | None
+    her2: bool | None
+    ki67_percent: float | None
+
+    @property
+    def hormone(self) -> bool | None:
+        """Positive when either of ER and PR is, negative only when both are known to be."""
+        if self.er or self.pr:
+            return True
+        return None if self.er is None or self.pr is None else False
+
+
+def her2_status(score: str | None, fish: bool | None) -> tuple[bool | None, bool]:
+    """HER2 by ASCO/CAP (Wolff 2018): 3+ is positive, 0 and 1+ negative, 2+ whatever in-situ hybridisation says.
+
+    Parameters
+    ----------
+    score
+        `0`, `1+`, `2+`, `3+`; None when immunohistochemistry is missing.
+    fish
+        In-situ hybridisation; None when it was not done.
+
+    Returns
+    -------
+    The status, None when missing (2+ without hybridisation is missing, never negative), and whether score and
+    hybridisation contradict each other, in which case the status is missing too.
+
+    """
+    number = None if score is None else _SCORES[score]
+    if number is None or number == _EQUIVOCAL_SCORE:
+        return fish, False
+    status = number == _POSITIVE_SCORE
+    return (None, True) if fish is not None and fish != status else (status, False)
+
+
+def subtype_of(receptors: Receptors, rule: SubtypeRule) -> str | None:
+    """Subtype by a named rule, None when the receptors known do not settle it.
+
+    `st-gallen-2023` gives luminal_a (ER and PR positive, HER2 negative, Ki-67 below the cut), luminal_b (other hormone
+    positive ones), her2_enriched, triple_negative. `hr-her2` gives hr_positive_her2_negative,
+    hr_positive_her2_positive, hr_negative_her2_positive, triple_negative.
+    """
+    hormone, her2 = receptors.hormone, receptors.her2
+    if hormone is None or her2 is None:
+        return None
+    if not hormone:
+        negative = "her2_enriched" if rule == "st-gallen-2023" else "hr_negative_her2_positive"
+        return negative if her2 else "triple_negative"
+    if rule == "hr-her2":
+        return "hr_positive_her2_positive" if her2 else "hr_positive_her2_negative"
+    if her2 or receptors.pr is False or receptors.er is False:
+        return "luminal_b"
+    if receptors.ki67_percent is None or receptors.pr is None or receptors.er is None:
+        high = receptors.ki67_percent is not None and receptors.ki67_percent >= KI67_CUT_PERCENT
+        return "luminal_b" if high else None
+    return "luminal_b" if receptors.ki67_percent >= KI67_CUT_PERCENT else "luminal_a"
+
+
+def contradicts(subtype: str, receptors: Receptors) -> bool:
+    """Say whether a table's subtype cannot be true of its receptors under any rule in use.
+
+    "Luminal A/B" means different things in different sets (by Ki-67 in St. Gallen, by HER2 in MAMA-MIA, where
+    her2_enriched may be hormone positive): only what every reading excludes is a contradiction.
+    """
+    hormone, her2 = receptors.hormone, receptors.her2
+    if subtype == "triple_negative":
+        return bool(hormone) or bool(her2)
+    if subtype == "her2_enriched":
+        return her2 is False
+    if hormone is False:
+        return True
+    low = receptors.ki67_percent is not None and receptors.ki67_percent < KI67_CUT_PERCENT
+    if subtype == "luminal_a":
+        return bool(her2)
+    return subtype == "luminal_b" and her2 is False and low and bool(receptors.er) and bool(receptors.pr)

@@ -1,0 +1,189 @@
+"""`cases.csv`: one row a case (one breast of one exam), checked as a whole before anything is read.
+
+Columns known, `patient_id` and `side` required; others are kept as text in `CaseRow.extra`:
+patient_id, exam (StudyDate, AccessionNumber or StudyInstanceUID), side, modality, path, mask, breast_mask,
+fibroglandular_mask, acquisition_times (s, NIfTI only), er, pr, her2 (IHC score or status), her2_fish, ki67_percent,
+subtype, malignant, age (years), density, manufacturer, field_strength_t, split.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.cohort.labels import Receptors, contradicts
+from shared.cohort.row_reader import RowReader, read_her2_column, read_ki67_column
+from shared.cohort.table import Table, read_table
+from shared.cohort.vocabulary import DENSITY, MALIGNANT, MODALITY, RECEPTOR, SIDE, SPLIT, SUBTYPE
+from shared.dicom.header import normalise_manufacturer
+from shared.errors import TableError
+from shared.types import Side, Split
+
+TABLE_NAME = "cases.csv"
+REQUIRED = ("patient_id", "side")
+PATH_COLUMNS = ("path", "mask", "breast_mask", "fibroglandular_mask")
+KNOWN = (
+    *("patient_id", "exam", "side", "modality", *PATH_COLUMNS, "acquisition_times", "er", "pr", "her2", "her2_fish"),
+    *("ki67_percent", "subtype", "malignant", "age", "density", "manufacturer", "field_strength_t", "split"),
+)
+_LONGEST_AGE = 120.0
+_STRONGEST_FIELD_T = 12.0
+
+
+class CaseRow(BaseModel):
+    """One row of the table, labels in canonical form; None is missing. Identifying fields stay out of `repr`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    row: int = Field(description="Row of the table; 1 is the header.")
+    patient_id: str = Field(repr=False)
+    exam: str = Field(repr=False)
+    side: Side
+    modality: str
+    path: str = Field(repr=False)
+    mask: str = Field(repr=False)
+    breast_mask: str = Field(default="", repr=False)
+    fibroglandular_mask: str = Field(default="", repr=False)
+    acquisition_times_s: tuple[float, ...] | None = None
+    er: bool | None = None
+    pr: bool | None = None
+    her2: bool | None = None
+    ki67_percent: float | None = None
+    subtype: str | None = None
+    malignant: bool | None = None
+    age: float | None = None
+    density: str | None = None
+    manufacturer: str | None = None
+    field_strength_t: float | None = None
+    split: Split | None = None
+    extra: dict[str, str] = Field(default_factory=dict, repr=False)
+
+    @property
+    def receptors(self) -> Receptors:
+        """The row's receptors, for `labels.subtype_of`."""
+        return Receptors(self.er, self.pr, self.her2, self.ki67_percent)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Something doubtful in a row that does not stop the run; the message holds no cell of the table."""
+
+    row: int
+    message: str
+
+
+def read_manifest(site_dir: Path) -> tuple[CaseRow, ...]:
+    """Rows of a site's `cases.csv`; see `read_manifest_with_flags`."""
+    return read_manifest_with_flags(site_dir)[0]
+
+
+def read_manifest_with_flags(site_dir: Path) -> tuple[tuple[CaseRow, ...], tuple[Flag, ...]]:
+    """Read and check a site's `cases.csv`; nothing is read from the images.
+
+    Raises
+    ------
+    TableError
+        Names the file, row and column of the first fault: shape, an unknown word, a path that leaves the folder, a unit
+        conflict, one breast of one exam in two rows or with two labels, a patient in two splits.
+
+    """
+    table = read_table(site_dir / TABLE_NAME, known=KNOWN, required=REQUIRED)
+    flags = _doubtful_columns(table)
+    scores = read_her2_column(table)
+    proliferation = read_ki67_column(table)
+    rows = []
+    for number, cells in table.rows:
+        reader = RowReader(table.file, number, cells, decimal_comma=table.delimiter != ",")
+        her2, contradictory = scores[number]
+        if contradictory:
+            flags.append(Flag(number, "her2 and her2_fish contradict each other: HER2 is taken as missing"))
+        row = _read_row(reader, site_dir.resolve(), her2, proliferation[number])
+        if row.subtype is not None and contradicts(row.subtype, row.receptors):
+            flags.append(Flag(number, "subtype contradicts the receptors"))
+        rows.append(row)
+    if not rows:
+        raise TableError("no row below the header", file=table.file)
+    _refuse_two_labels(rows, table.file)
+    _refuse_twice(rows, table.file)
+    _refuse_two_splits(rows, table.file)
+    return tuple(rows), tuple(flags)
+
+
+def _read_row(reader: RowReader, root: Path, her2: bool | None, ki67: float | None) -> CaseRow:
+    vendor = reader.text("manufacturer")
+    return CaseRow(
+        row=reader.row,
+        patient_id=reader.identifier("patient_id"),
+        exam=reader.text("exam"),
+        side=reader.word_required("side", SIDE, hint="one row a breast: left or right"),
+        modality=reader.word("modality", MODALITY) or "MR",
+        **{column: reader.path(column, root) for column in PATH_COLUMNS},
+        acquisition_times_s=reader.times("acquisition_times"),
+        er=reader.word("er", RECEPTOR),
+        pr=reader.word("pr", RECEPTOR),
+        her2=her2,
+        ki67_percent=ki67,
+        subtype=reader.word("subtype", SUBTYPE),
+        malignant=reader.word("malignant", MALIGNANT),
+        age=reader.number("age", 0.0, _LONGEST_AGE, unit="years"),
+        density=reader.word("density", DENSITY),
+        manufacturer=normalise_manufacturer(vendor) if vendor else None,
+        field_strength_t=reader.number("field_strength_t", 0.01, _STRONGEST_FIELD_T, unit="tesla"),
+        split=reader.word("split", SPLIT),
+        extra={name: cell for name, cell in reader.cells.items() if name not in KNOWN},
+    )
+
+
+def _doubtful_columns(table: Table) -> list[Flag]:
+    """Unknown columns that look like a mistyped known one; they are kept as they are."""
+    flags = []
+    for name in table.columns:
+        near = difflib.get_close_matches(name, [item for item in KNOWN if item not in table.columns], n=1, cutoff=0.8)
+        if name not in KNOWN and near:
+            flags.append(Flag(1, f"an unknown column resembles '{near[0]}', which is absent; rename it if it is meant"))
+    return flags
+
+
+def _refuse_two_labels(rows: Sequence[CaseRow], file: str) -> None:
+    """A label may be missing in one of a breast's rows (MR and mammogram), never unlike."""
+    first: dict[tuple[str, str, Side, str], CaseRow] = {}
+    for row in rows:
+        for column in ("er", "pr", "her2", "subtype", "ki67_percent", "malignant"):
+            value = getattr(row, column)
+            other = row if value is None else first.setdefault((row.patient_id, row.exam, row.side, column), row)
+            if value != getattr(other, column):
+                raise TableError(
+                    f"differs from row {other.row}, which is the same breast of the same exam; keep the right one",
+                    file=file,
+                    row=row.row,
+                    column=column,
+                )
+
+
+def _refuse_twice(rows: Sequence[CaseRow], file: str) -> None:
+    first: dict[tuple[str, str, Side, str], int] = {}
+    for row in rows:
+        other = first.setdefault((row.patient_id, row.exam, row.side, row.modality), row.row)
+        if other != row.row:
+            raise TableError(
+                f"the same breast of the same exam as row {other}; take one out, or tell the exams apart in 'exam'",
+                file=file,
+                row=row.row,
+            )
+
+
+def _refuse_two_splits(rows: Sequence[CaseRow], file: str) -> None:
+    first: dict[str, CaseRow] = {}
+    for row in rows:
+        other = first.setdefault(row.patient_id, row)
+        if other.split != row.split:
+            raise TableError(
+                f"not the split of row {other.row}, which is the same patient; all rows of a patient share one split",
+                file=file,
+                row=row.row,
+                column="split",
+            )

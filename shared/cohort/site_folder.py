@@ -1,0 +1,187 @@
+"""A site folder: `site.toml`, `cases.csv`, images in any nesting; it is only ever read.
+
+`site.toml` has `[site] name`, optional `pseudonym_key` (hexadecimal, 16 bytes or more) and `kind` (`hospital` or
+`phantom`), and `[policy] max_excluded_share`. Without a key in it, one is made outside the folder, see `_own_key`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import hmac
+import os
+import secrets
+import tempfile
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from shared.cohort.manifest import TABLE_NAME, CaseRow
+from shared.config import SiteName
+from shared.errors import SiteError
+
+SITE_FILE = "site.toml"
+_KEY_BYTES = 32
+_SHORTEST_KEY = 16
+_MOST_NAMED = 8
+
+
+class Policy(BaseModel):
+    """What the site allows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_excluded_share: float = Field(default=1.0, ge=0.0, le=1.0, description="Above it, a run ends with exit 3.")
+
+
+class _Site(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: SiteName
+    pseudonym_key: str = Field(default="", repr=False)
+    kind: Literal["hospital", "phantom"] = "hospital"
+
+    @field_validator("pseudonym_key")
+    @classmethod
+    def _hexadecimal(cls, value: str) -> str:
+        try:
+            long_enough = not value or len(bytes.fromhex(value)) >= _SHORTEST_KEY
+        except ValueError:
+            long_enough = False
+        if not long_enough:
+            raise ValueError(f"needs at least {2 * _SHORTEST_KEY} hexadecimal digits, or leave it out")
+        return value
+
+
+class _SiteFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    site: _Site
+    policy: Policy = Policy()
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFolder:
+    """An opened site folder; the key never leaves the site and never shows in `repr`."""
+
+    path: Path
+    name: str
+    pseudonym_key: bytes = field(repr=False)
+    policy: Policy
+    kind: Literal["hospital", "phantom"]
+
+
+def open_site_folder(path: Path) -> SiteFolder:
+    """Read `site.toml` of a folder that has a `cases.csv` beside it.
+
+    Raises
+    ------
+    SiteError
+        No such folder, a folder that is not a site's (with what was found there), or a fault in `site.toml`.
+
+    """
+    if not path.is_dir():
+        raise SiteError(f"site folder {path} does not exist; name a folder with {SITE_FILE} and {TABLE_NAME}")
+    for name in (SITE_FILE, TABLE_NAME):
+        if not (path / name).is_file():
+            raise SiteError(f"{path} has no {name}: {_what_is_there(path)}")
+    settings = _read_settings(path / SITE_FILE)
+    key = bytes.fromhex(settings.site.pseudonym_key) or _own_key(path.resolve())
+    return SiteFolder(path.resolve(), settings.site.name, key, settings.policy, settings.site.kind)
+
+
+def _what_is_there(path: Path) -> str:
+    """Guess which folder was meant instead. Only names of site folders are shown: others may be patients'."""
+    sites = sorted(item.parent.name for item in path.glob(f"*/{SITE_FILE}"))
+    if sites:
+        named = ", ".join(sites[:_MOST_NAMED]) + (", ..." if len(sites) > _MOST_NAMED else "")
+        return f"it holds {len(sites)} site folders ({named}); name one of them"
+    for parent in path.resolve().parents:
+        if (parent / SITE_FILE).is_file():
+            return f"it lies inside the site folder {parent}; name that one"
+    missing = [name for name in (SITE_FILE, TABLE_NAME) if not (path / name).is_file()]
+    found = sum(1 for _ in path.iterdir())
+    return f"a site folder has {SITE_FILE} and {TABLE_NAME} at its top, here {' and '.join(missing)} is missing " + (
+        f"among {found} entries; write it, or name another folder" if found else "and the folder is empty"
+    )
+
+
+def _read_settings(path: Path) -> _SiteFile:
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _SiteFile.model_validate(raw)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SiteError(f"{path} cannot be read as UTF-8 text") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SiteError(f"{path} is not valid TOML: {error}") from None
+    except ValidationError as error:
+        # Without the input: it may be the key.
+        faults = [_explain(item) for item in error.errors(include_input=False)]
+        raise SiteError(f"{path}: {'; '.join(faults)}") from None
+
+
+def _explain(item: Any) -> str:
+    parts = [str(part) for part in item["loc"]]
+    where = ".".join(parts)
+    if item["type"] != "extra_forbidden":
+        return f"'{where}': {str(item['msg']).removeprefix('Value error, ')}"
+    sections: dict[tuple[str, ...], list[str]] = {
+        (): list(_SiteFile.model_fields),
+        ("site",): list(_Site.model_fields),
+        ("policy",): list(Policy.model_fields),
+    }
+    names = sections[tuple(parts[:-1])]
+    near = difflib.get_close_matches(parts[-1], names, n=1, cutoff=0.4)
+    return f"unknown key '{where}'; " + (f"did you mean '{near[0]}'?" if near else f"valid here: {', '.join(names)}")
+
+
+def _own_key(site: Path) -> bytes:
+    """Random key of a site whose `site.toml` has none, kept in the user's data folder, readable by its owner only.
+
+    It is found again by the hash of the folder's path: a folder that moves gets new pseudonyms unless its `site.toml`
+    carries the key.
+    """
+    home = os.environ.get("FEDBREAST_HOME")
+    folder = (Path(home) if home else Path.home() / ".local" / "share" / "fedbreast") / "keys"
+    if folder.resolve().is_relative_to(site):
+        raise SiteError(f"FEDBREAST_HOME lies inside the site folder {site}, which is only read; choose another place")
+    target = folder / f"{hashlib.sha256(str(site).encode()).hexdigest()[:32]}.key"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not target.exists():
+            handle, temporary = tempfile.mkstemp(dir=folder)  # mode 0600
+            try:
+                with os.fdopen(handle, "wb") as stream:
+                    stream.write(secrets.token_bytes(_KEY_BYTES))
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                # A hard link fails where the target exists: of two processes at once, both then read the first's key.
+                Path(target).hardlink_to(temporary)
+            except FileExistsError:
+                pass
+            finally:
+                Path(temporary).unlink()
+        key = target.read_bytes()
+    except OSError as error:
+        raise SiteError(f"cannot keep the pseudonym key at {target}: {error.strerror}; set FEDBREAST_HOME") from error
+    if len(key) != _KEY_BYTES:
+        raise SiteError(f"the pseudonym key at {target} is damaged; restore it, or remove it to get new pseudonyms")
+    return key
+
+
+def pseudonym(folder: SiteFolder, row: CaseRow) -> str:
+    """Name of a case outside its table: `<site>-<patient>-<exam>-<L|R>`, safe in file names, keyed by the site.
+
+    HMAC-SHA-256 (RFC 2104), so that without the key a patient list cannot be tried against it; 10 hexadecimal digits
+    for the patient, 6 for exam and modality.
+    """
+    patient = _digest(folder, "patient", row.patient_id)[:10]
+    exam = _digest(folder, "exam", row.patient_id, row.exam, row.modality)[:6]
+    return f"{folder.name}-{patient}-{exam}-{row.side[0].upper()}"
+
+
+def _digest(folder: SiteFolder, *parts: str) -> str:
+    return hmac.new(folder.pseudonym_key, "\x1f".join(parts).encode(), hashlib.sha256).hexdigest()

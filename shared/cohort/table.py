@@ -1,0 +1,140 @@
+"""A table of text from a spreadsheet's CSV export: encoding, delimiter and shape are checked, never guessed silently.
+
+UTF-8 with or without a mark, UTF-16 with a mark, else Windows-1252; comma, semicolon or tab, whichever makes the most
+known columns of the header. A row with a field too many or too few is refused: padding it would shift values into their
+neighbours' columns.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import difflib
+import io
+import unicodedata
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import TableError
+
+DELIMITERS = (",", ";", "\t")
+_MAX_BYTES = 64 * 2**20
+_SHOWN = 40  # characters of a header name a message may show
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows as `(row number, {column: text})`, row 1 being the header; a record of blanks is skipped but counted."""
+
+    file: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, dict[str, str]], ...]
+    delimiter: str
+
+
+def read_table(path: Path, *, known: Collection[str], required: Sequence[str]) -> Table:
+    """Read a CSV file whose header has at least the `required` columns.
+
+    Raises
+    ------
+    TableError
+        Names the file and, where there is one, the row and column; never shows a cell.
+
+    """
+    text = _decode(_read(path), path.name)
+    records, delimiter = _parse(text, path.name, known)
+    if not records:
+        raise TableError("the table is empty; its first row must name the columns", file=path.name)
+    columns = _columns(records[0], path.name, required)
+    rows = []
+    for number, record in enumerate(records[1:], start=2):
+        cells = [unicodedata.normalize("NFC", cell).strip() for cell in record]
+        if not any(cells):
+            continue
+        if len(cells) != len(columns):
+            raise TableError(
+                f"{len(cells)} fields where the header names {len(columns)}; look for a missing or extra "
+                f"{_name(delimiter)} or an unquoted one inside a field",
+                file=path.name,
+                row=number,
+            )
+        _refuse_nameless(columns, cells, path.name, number)
+        rows.append((number, {name: cell for name, cell in zip(columns, cells, strict=True) if name}))
+    return Table(path.name, tuple(name for name in columns if name), tuple(rows), delimiter)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise TableError(f"larger than {_MAX_BYTES >> 20} MB, which no case table is", file=path.name)
+        return path.read_bytes()
+    except OSError as error:
+        raise TableError(f"cannot be read: {error.strerror}", file=path.name) from None
+
+
+def _decode(data: bytes, file: str) -> str:
+    if data.startswith(b"PK\x03\x04"):
+        raise TableError("a spreadsheet file (.xlsx) under another name; save it as CSV UTF-8", file=file)
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    for encoding in ("utf-16",) if marked else ("utf-8-sig", "cp1252"):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
+        break
+    raise TableError("not a text table in UTF-8, UTF-16 or Windows-1252; save it as CSV UTF-8", file=file)
+
+
+def _parse(text: str, file: str, known: Collection[str]) -> tuple[list[list[str]], str]:
+    """Records and the delimiter under which the first record names the most known columns."""
+    best: tuple[tuple[int, int], str, list[list[str]]] | None = None
+    fault: TableError | None = None
+    for delimiter in DELIMITERS:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        records: list[list[str]] = []
+        try:
+            records.extend(reader)
+            broken = None
+        except csv.Error:
+            # The csv module's own text may quote the data.
+            broken = TableError("damaged quotes or a field without end", file=file, row=len(records) + 1)
+        names = [_canonical(cell) for cell in records[0]] if records else []
+        score = (sum(name in known for name in names), len(names))
+        if best is None or score > best[0]:
+            best, fault = (score, delimiter, records), broken
+    if fault is not None or best is None:
+        raise fault or TableError("no delimiter fits the header", file=file)
+    return best[2], best[1]
+
+
+def _canonical(name: str) -> str:
+    """Header name whatever its case, blanks and hyphens: `Patient ID` is `patient_id`."""
+    return "_".join(name.strip().strip("\ufeff").casefold().replace("-", " ").replace("_", " ").split())
+
+
+def _columns(header: Sequence[str], file: str, required: Sequence[str]) -> list[str]:
+    columns = [_canonical(cell) for cell in header]
+    seen: set[str] = set()
+    for name in columns:
+        if name and name in seen:
+            raise TableError("named twice in the header; keep one", file=file, row=1, column=name[:_SHOWN])
+        seen.add(name)
+    for name in required:
+        if name not in seen:
+            near = difflib.get_close_matches(name, sorted(seen - {""}), n=1, cutoff=0.5)
+            hint = f"did you mean it by '{near[0][:_SHOWN]}'?" if near else f"{len(columns)} other columns were found"
+            raise TableError(f"required but missing; {hint}", file=file, row=1, column=name)
+    return columns
+
+
+def _refuse_nameless(columns: Sequence[str], cells: Sequence[str], file: str, row: int) -> None:
+    for place, (name, cell) in enumerate(zip(columns, cells, strict=True), start=1):
+        if cell and not name:
+            raise TableError(f"field {place} has a value but the header gives it no name", file=file, row=row)
+
+
+def _name(delimiter: str) -> str:
+    return {",": "comma", ";": "semicolon", "\t": "tab"}[delimiter]

@@ -1,0 +1,241 @@
+"""What one DICOM file says of itself, without its pixels.
+
+Only the tags listed in `TAGS` are ever parsed, so names, dates of birth and free text are not even read. Values are
+taken as raw bytes: pydicom's own conversion warns with the value in the text, which could carry an identifier to a log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import struct
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.datadict import tag_for_keyword
+from pydicom.multival import MultiValue
+
+from shared.errors import StudyError
+
+MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
+ENHANCED_MR_STORAGE = ("1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
+
+_KEYWORDS = (
+    *("ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate", "SeriesTime", "AcquisitionTime", "ContentTime"),
+    *("AcquisitionDateTime", "AccessionNumber", "Modality", "Manufacturer", "PatientID", "ContrastBolusAgent"),
+    *("ScanningSequence", "RepetitionTime", "EchoTime", "FlipAngle", "MagneticFieldStrength", "TriggerTime"),
+    *("ContrastBolusStartTime", "DiffusionBValue", "AcquisitionDuration", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("SeriesNumber", "AcquisitionNumber", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient"),
+    *("Laterality", "ImageLaterality", "TemporalPositionIdentifier", "TemporalResolution", "NumberOfFrames"),
+    *("Rows", "Columns", "PixelSpacing"),
+)
+TAGS: dict[str, int] = {keyword: int(tag_for_keyword(keyword) or 0) for keyword in _KEYWORDS}
+_DOUBLES = frozenset({TAGS["AcquisitionDuration"], TAGS["DiffusionBValue"]})  # VR FD: binary, the others are text
+_MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR, which has its class in the file meta only
+_MAX_PIXELS = 2**24
+_HIGHEST_TESLA = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class FileHeader:
+    """What grouping and placing one image file needs; identifying fields stay out of `repr`.
+
+    Times of day are seconds since midnight, `trigger_s`, `duration_s` and `temporal_resolution_s` seconds, lengths mm.
+    A tag that is absent or unreadable is None (numbers) or empty (text).
+    """
+
+    path: Path = field(repr=False)
+    patient_id: str = field(repr=False)
+    study_uid: str = field(repr=False)
+    study_date: str = field(repr=False)
+    accession: str = field(repr=False)
+    series_uid: str = field(repr=False)
+    sop_uid: str = field(repr=False)
+    sop_class: str
+    modality: str
+    image_type: tuple[str, ...]
+    laterality: str
+    rows: int
+    columns: int
+    frames: int
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    pixel_spacing: tuple[float, ...] | None
+    series_number: int | None
+    acquisition_number: int | None
+    instance_number: int | None
+    temporal_position: int | None
+    trigger_s: float | None
+    acquired_s: float | None
+    content_s: float | None
+    series_s: float | None
+    bolus_s: float | None
+    duration_s: float | None
+    temporal_resolution_s: float | None
+    has_contrast: bool
+    diffusion: bool
+    sequence: str
+    repetition_ms: float | None
+    echo_ms: float | None
+    flip_deg: float | None
+    field_strength_t: float | None
+    manufacturer: str
+
+
+@contextlib.contextmanager
+def quiet_reader() -> Iterator[None]:
+    """Silence pydicom while it reads: its warnings and log lines quote the values of tags."""
+    logger = logging.getLogger("pydicom")
+    disabled = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = disabled
+
+
+def parse_header(path: Path) -> FileHeader | None:
+    """Header of a file that carries the DICM mark; None for a DICOMDIR.
+
+    Raises
+    ------
+    StudyError
+        `unreadable_file`: the header is damaged, cut off or claims an impossible size.
+
+    """
+    try:
+        with quiet_reader():
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS.values()))
+            rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+            media_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+        texts = {keyword: _text(dataset, tag) for keyword, tag in TAGS.items() if keyword not in {"Rows", "Columns"}}
+    except Exception:  # noqa: BLE001 - junk raises nearly anything in the reader; its text may quote tags
+        raise StudyError("unreadable_file", "a DICOM header is damaged or cut off; fetch the file again") from None
+    if _MEDIA_DIRECTORY in media_class:
+        return None
+    if not texts["SOPClassUID"]:
+        raise StudyError("unreadable_file", "a DICOM file has no SOP class; its header is cut off")
+    # A header cut inside a value leaves a shorter value, not an error: the file meta says what it should have been.
+    if media_class == MR_IMAGE_STORAGE and (texts["SOPClassUID"] != media_class or not rows * columns):
+        raise StudyError("unreadable_file", "an MR image's header is cut off before the pixels; fetch the file again")
+    if rows * columns > _MAX_PIXELS:
+        raise StudyError("unreadable_file", f"an image claims {rows} x {columns} pixels, more than any MR slice")
+    return _header(path, texts, rows, columns)
+
+
+def _header(path: Path, texts: dict[str, str], rows: int, columns: int) -> FileHeader:
+    number = {keyword: _numbers(value) for keyword, value in texts.items()}
+
+    def one(keyword: str, scale: float = 1.0) -> float | None:
+        values = number[keyword]
+        return values[0] * scale if values else None
+
+    def whole(keyword: str) -> int | None:
+        value = one(keyword)
+        return None if value is None else int(value)
+
+    sequence = "\\".join(sorted(part.strip() for part in texts["ScanningSequence"].upper().split("\\")))
+    # AcquisitionDateTime is YYYYMMDDHHMMSS.ffffff (PS3.5 6.2, DT); only its time of day is comparable with the rest.
+    acquired = _time_of_day(texts["AcquisitionTime"])
+    if acquired is None:
+        acquired = _time_of_day(texts["AcquisitionDateTime"][8:])
+    return FileHeader(
+        path=path,
+        patient_id=texts["PatientID"],
+        study_uid=texts["StudyInstanceUID"],
+        study_date=texts["StudyDate"],
+        accession=texts["AccessionNumber"],
+        series_uid=texts["SeriesInstanceUID"],
+        sop_uid=texts["SOPInstanceUID"],
+        sop_class=texts["SOPClassUID"],
+        modality=texts["Modality"].upper(),
+        image_type=tuple(part.strip() for part in texts["ImageType"].upper().split("\\")),
+        laterality=(texts["ImageLaterality"] or texts["Laterality"]).upper(),
+        rows=rows,
+        columns=columns,
+        frames=whole("NumberOfFrames") or 1,
+        position=_exactly(number["ImagePositionPatient"], 3),
+        orientation=_exactly(number["ImageOrientationPatient"], 6),
+        pixel_spacing=_exactly(number["PixelSpacing"], 2),
+        series_number=whole("SeriesNumber"),
+        acquisition_number=whole("AcquisitionNumber"),
+        instance_number=whole("InstanceNumber"),
+        temporal_position=whole("TemporalPositionIdentifier"),
+        trigger_s=one("TriggerTime", 1e-3),
+        acquired_s=acquired,
+        content_s=_time_of_day(texts["ContentTime"]),
+        series_s=_time_of_day(texts["SeriesTime"]),
+        bolus_s=_time_of_day(texts["ContrastBolusStartTime"]),
+        duration_s=one("AcquisitionDuration"),
+        temporal_resolution_s=one("TemporalResolution", 1e-3),
+        has_contrast=texts["ContrastBolusAgent"].upper() not in {"", "NONE", "NO", "N"},
+        diffusion=bool(number["DiffusionBValue"]) or "EP" in sequence.split("\\"),
+        sequence=sequence,
+        repetition_ms=one("RepetitionTime"),
+        echo_ms=one("EchoTime"),
+        flip_deg=one("FlipAngle"),
+        field_strength_t=_tesla(one("MagneticFieldStrength")),
+        manufacturer=normalise_manufacturer(texts["Manufacturer"]),
+    )
+
+
+def normalise_manufacturer(text: str) -> str:
+    """Vendor as reports stratify by it: one of a closed list, `unknown` when blank and `OTHER` for the rest."""
+    upper = text.upper()
+    if not upper.strip():
+        return "unknown"
+    for vendor in ("SIEMENS", "PHILIPS", "TOSHIBA", "CANON", "HITACHI", "FUJIFILM", "HOLOGIC", "UNITED IMAGING"):
+        if vendor in upper:
+            return vendor
+    return "GE" if upper.strip() == "GE" or upper.startswith(("GE ", "GE_", "GEMS", "GENERAL ELECTRIC")) else "OTHER"
+
+
+def _text(dataset: pydicom.Dataset, tag: int) -> str:
+    """Raw value of a tag as text, values separated by a backslash as DICOM stores them; empty when absent."""
+    element: Any = dataset.get_item(tag) if tag in dataset else None
+    value = None if element is None else element.value
+    if isinstance(value, bytes) and tag in _DOUBLES:
+        order = "<" if element.is_little_endian else ">"
+        return "\\".join(repr(item[0]) for item in struct.iter_unpack(f"{order}d", value))
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace").strip(" \0\r\n\t")
+    if value is None:
+        return ""
+    return "\\".join(str(item) for item in value) if isinstance(value, (list, MultiValue)) else str(value)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """Finite numbers of a multi-valued text; empty when any of them is not one."""
+    try:
+        values = tuple(float(part) for part in text.split("\\"))
+    except ValueError:
+        return ()
+    return values if all(math.isfinite(value) for value in values) else ()
+
+
+def _exactly(values: tuple[float, ...], count: int) -> tuple[float, ...] | None:
+    return values if len(values) == count else None
+
+
+def _time_of_day(text: str) -> float | None:
+    """Seconds since midnight of a DICOM TM value, `HHMMSS.ffffff` or the retired `HH:MM:SS` (PS3.5 6.2)."""
+    digits, _, fraction = text.strip().replace(":", "").partition(".")
+    fraction = fraction[: len(fraction) - len(fraction.lstrip("0123456789"))]
+    if not digits.isdecimal() or not digits.isascii() or len(digits) not in {2, 4, 6}:
+        return None
+    hours, minutes, seconds = (int(digits[at : at + 2] or 0) for at in (0, 2, 4))
+    return hours * 3600.0 + minutes * 60.0 + seconds + float(f"0.{fraction or 0}")
+
+
+def _tesla(value: float | None) -> float | None:
+    """Field strength; some scanners of the last century wrote gauss."""
+    if value is None or value <= 0:
+        return None
+    return value / 10_000.0 if value > _HIGHEST_TESLA else value

@@ -1,0 +1,118 @@
+"""Header-only scan of a folder: every DICOM file in any nesting and under any name, by its preamble."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.dicom.header import FileHeader, parse_header
+from shared.errors import StudyError
+
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima", ".dc3"})
+ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
+_DEFLATED_SYNTAX = b"1.2.840.10008.1.2.1.99"
+_HEAD_BYTES = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A file that could not be taken, found while scanning a folder that holds more than one study."""
+
+    path: Path = field(repr=False)
+    error: StudyError
+
+
+def index_folder(folder: Path) -> list[FileHeader]:
+    """Headers of every DICOM file of one study's folder, sorted by path.
+
+    Raises
+    ------
+    StudyError
+        `no_images`: no such folder. `unreadable_file`: a file named `.dcm` that is empty, truncated or not DICOM; an
+        archive; a link that leads out of the folder. Files that are plainly not DICOM are ignored.
+
+    """
+    headers, faults = scan_folder(folder)
+    if faults:
+        raise faults[0].error
+    return headers
+
+
+def scan_folder(folder: Path) -> tuple[list[FileHeader], list[Fault]]:
+    """As `index_folder`, for a folder of many studies: what cannot be taken is returned, not raised."""
+    if not folder.is_dir():
+        raise StudyError("no_images", "the folder named by the row does not exist")
+    headers: list[FileHeader] = []
+    faults: list[Fault] = []
+    for path in _walk(folder.resolve()):
+        try:
+            header = read_header(path)
+        except StudyError as error:
+            faults.append(Fault(path, error))
+        else:
+            if header is not None:
+                headers.append(header)
+    return headers, faults
+
+
+def read_headers(files: Sequence[Path]) -> list[FileHeader]:
+    """Headers of the given files; those that are plainly not DICOM are left out. Raises as `index_folder`."""
+    found = (read_header(path) for path in files)
+    return [header for header in found if header is not None]
+
+
+def read_header(path: Path) -> FileHeader | None:
+    """Header of one file, or None when it is plainly not a DICOM image (README, DICOMDIR, PNG, ...).
+
+    Raises
+    ------
+    StudyError
+        `unreadable_file`, see `index_folder`.
+
+    """
+    suffix = path.suffix.lower()
+    claims_dicom = suffix in DICOM_SUFFIXES
+    if path.is_symlink():
+        raise StudyError("unreadable_file", "a link stands in the place of a file or folder; put the file itself there")
+    if suffix in ARCHIVE_SUFFIXES and not path.name.lower().endswith(".nii.gz"):
+        raise StudyError("unreadable_file", "an archive lies among the images; unpack it and take it away")
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError as error:
+        raise StudyError("unreadable_file", f"the system refused to read a file: {error.strerror}") from None
+    if head[128:132] != b"DICM":
+        # Without a name that claims DICOM, only emptiness is suspicious: a copy that was cut off at its first byte.
+        if claims_dicom or (not head and not suffix and not path.name.startswith(".")):
+            raise StudyError("unreadable_file", _describe_stranger(head))
+        return None
+    if _DEFLATED_SYNTAX in head:
+        raise StudyError("unreadable_file", "a deflated file is refused: it may inflate without bound; export it plain")
+    return parse_header(path)
+
+
+def _describe_stranger(head: bytes) -> str:
+    """Say what a `.dcm` file without the DICM mark looks like, for the remedy."""
+    start = head.lstrip()[:64].lower()
+    if not head:
+        return "a DICOM file is empty; fetch it again"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"{")):
+        return "a DICOM file holds a web page or message, a failed download; fetch it again"
+    return "a file named as DICOM lacks the DICM mark; it is damaged or of another format"
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted; links are left out."""
+    return [path for path in _walk(folder.resolve()) if not path.is_symlink()]
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Files below `root` in sorted order; links inside are skipped (their target is met anyway), others yielded."""
+    for here, folders, names in os.walk(root):
+        folders.sort()
+        for name in sorted([*names, *(item for item in folders if Path(here, item).is_symlink())]):
+            path = Path(here, name)
+            if not path.is_symlink() or not path.resolve().is_relative_to(root):
+                yield path

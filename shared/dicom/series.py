@@ -1,0 +1,122 @@
+"""One series into volumes: which of its slices were taken at the same time.
+
+Vendors differ: Siemens and GE often write one series a phase; GE also one series with TriggerTime a phase; Philips one
+series with TemporalPositionIdentifier. A series whose positions repeat is split by the first tag that explains it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from shared.dicom.header import FileHeader
+from shared.errors import StudyError
+
+# Value 3 and later of ImageType, as Siemens, GE and Philips write them, of images that are no acquisition's phase.
+NOT_A_PHASE = frozenset(
+    {
+        "LOCALIZER",
+        "SUBTRACT",
+        "SUBTRACTION",
+        "SUB",
+        "MIP",
+        "MINIP",
+        "MAX_IP",
+        "PROJECTION IMAGE",
+        "MPR",
+        "ADC",
+        "TRACEW",
+    }
+    | {
+        "DIFFUSION",
+        "P",
+        "PHASE",
+        "PHASE MAP",
+        "IMAGINARY",
+        "I",
+        "REAL",
+        "R",
+        "T2 MAP",
+        "T1 MAP",
+        "PERFUSION",
+        "CSA MPR",
+    }
+)
+WATER = frozenset({"WATER", "W"})
+_ROUND_MM = 2  # decimals of a position: two slices nearer than 0.01 mm are at one place
+
+Splitter = Callable[[FileHeader], float | None]
+_SPLITTERS: tuple[Splitter, ...] = (
+    lambda item: item.temporal_position,
+    lambda item: item.trigger_s,
+    lambda item: item.acquisition_number,
+    lambda item: item.acquired_s,
+    lambda item: item.content_s,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Slices taken at one time; `fault` says why a series could not be split, to be raised if the series is needed."""
+
+    slices: tuple[FileHeader, ...]
+    index: int
+    siblings: int
+    fault: StudyError | None = None
+
+    @property
+    def first(self) -> FileHeader:
+        """A slice that stands for the tags all of them share."""
+        return self.slices[0]
+
+    @property
+    def original(self) -> bool:
+        """Say whether the scanner acquired it, rather than computed it."""
+        return "DERIVED" not in self.first.image_type
+
+
+def split_series(slices: Sequence[FileHeader]) -> list[Volume]:
+    """Volumes of one series in the order of its own tags; one faulty volume when no tag explains the repetition."""
+    water = [item for item in slices if WATER & set(item.image_type)]
+    members = water or list(slices)
+    repeats = Counter(_place(item) for item in members)
+    most = max(repeats.values())
+    if most == 1:
+        return [Volume(tuple(members), 0, 1)]
+    for splitter in _SPLITTERS:
+        groups = _group(members, splitter)
+        if len(groups) == most and all(len({_place(item) for item in group}) == len(group) for group in groups):
+            return [Volume(tuple(group), index, most) for index, group in enumerate(groups)]
+    usual = Counter(repeats.values()).most_common(1)[0][0]
+    if most > usual:
+        extra = sum(count > usual for count in repeats.values())
+        fault = StudyError("duplicate_slices", f"{extra} slice positions of a phase hold two different images")
+        return [Volume(tuple(members), 0, usual, fault)]
+    if min(repeats.values()) < usual or any(item.instance_number is None for item in members):
+        fault = StudyError("missing_slices", "the phases of a series have unequal numbers of slices")
+        return [Volume(tuple(members), 0, usual, fault)]
+    return _by_instance(members, most)
+
+
+def _place(item: FileHeader) -> tuple[float, ...]:
+    return tuple(round(value, _ROUND_MM) for value in (*(item.position or ()), *(item.orientation or ())))
+
+
+def _group(members: Sequence[FileHeader], splitter: Splitter) -> list[list[FileHeader]]:
+    """Groups of equal tag value in rising order; empty when a slice lacks the tag."""
+    groups: dict[float, list[FileHeader]] = defaultdict(list)
+    for item in members:
+        value = splitter(item)
+        if value is None:
+            return []
+        groups[value].append(item)
+    return [groups[value] for value in sorted(groups)]
+
+
+def _by_instance(members: Sequence[FileHeader], count: int) -> list[Volume]:
+    """No tag tells the phases apart: the k-th image at a position, by InstanceNumber, belongs to phase k."""
+    at: dict[tuple[float, ...], list[FileHeader]] = defaultdict(list)
+    for item in sorted(members, key=lambda item: item.instance_number or 0):
+        at[_place(item)].append(item)
+    return [Volume(tuple(items[index] for items in at.values()), index, count) for index in range(count)]

@@ -1,0 +1,110 @@
+"""How a trained model reads a case: the breast box in one pass or in patches, then back on the study's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+
+from shared.config import RunConfig
+from shared.metrics.counts import SegmentationSums
+from shared.metrics.overlap import CaseMetrics, case_metrics
+from shared.preprocessing.pipeline import to_native
+from shared.training import pick_device
+from shared.types import BoolArray, FloatArray
+
+if TYPE_CHECKING:
+    from shared.preprocessing.cache import CachedCase
+
+
+def predict(model: nn.Module, image: npt.NDArray[np.floating[Any]], config: RunConfig) -> FloatArray:
+    """Lesion probability of one prepared case.
+
+    Parameters
+    ----------
+    model
+        The task's network.
+    image
+        float `(channel, z, y, x)` on the plan's grid.
+    config
+        Mode, overlap, batch size and flip averaging are its.
+
+    Returns
+    -------
+    float32 `(z, y, x)` on the plan's grid.
+
+    """
+    device = pick_device(config)
+    torch.set_num_threads(config.compute.threads)
+    model.to(device).eval()
+    volume = torch.from_numpy(np.asarray(image, np.float32)).unsqueeze(0).to(device)
+    with torch.inference_mode():
+        if config.training.mode == "whole_breast":
+            probability = _whole(model, volume, flip=config.inference.flip_averaging)
+        else:
+            probability = _patches(model, volume, config)
+    result: FloatArray = probability.float().cpu().numpy()
+    return result
+
+
+def _whole(model: nn.Module, volume: Tensor, *, flip: bool) -> Tensor:
+    if not flip:
+        return torch.sigmoid(model(volume)[0])[0, 0]
+    # One batch of two: the mirrored copy costs little, as 3D convolutions at batch 1 are slow on CPU.
+    both = torch.sigmoid(model(torch.cat([volume, volume.flip(4)]))[0])
+    return 0.5 * (both[0, 0] + both[1, 0].flip(2))
+
+
+def _patches(model: nn.Module, volume: Tensor, config: RunConfig) -> Tensor:
+    """Overlapping patches blended by a Gaussian window (Isensee 2021), by MONAI."""
+    from monai.inferers.utils import sliding_window_inference  # 4 s of imports that whole-breast mode need not pay
+
+    logits: Tensor = sliding_window_inference(
+        volume,
+        roi_size=config.training.patch_voxels,
+        sw_batch_size=config.inference.batch_size,
+        predictor=lambda patch: model(patch)[0],
+        overlap=config.inference.overlap,
+        mode="gaussian",
+    )
+    return torch.sigmoid(logits)[0, 0]
+
+
+def keep_lesions(probability: FloatArray, spacing: tuple[float, float, float], config: RunConfig) -> BoolArray:
+    """Threshold `(z, y, x)` probabilities and drop connected pieces below `min_lesion_ml` (spacing in mm)."""
+    mask: BoolArray = probability >= config.inference.threshold
+    pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    if count == 0:
+        return mask
+    voxels = np.bincount(pieces.ravel())
+    large = voxels * float(np.prod(spacing)) / 1000.0 >= config.inference.min_lesion_ml
+    large[0] = False
+    kept: BoolArray = large[pieces]
+    return kept
+
+
+def evaluate_case(model: nn.Module, case: CachedCase, config: RunConfig) -> tuple[CaseMetrics, BoolArray]:
+    """Metrics of one case on the study's own grid, against the reference as drawn, and the mask predicted there."""
+    probability = to_native(predict(model, case.image, config), case.meta)
+    predicted = keep_lesions(probability, case.native_grid.spacing, config)
+    metrics = case_metrics(
+        predicted,
+        case.native_mask,
+        case.native_grid.spacing,
+        nsd_tolerance_mm=config.evaluation.nsd_tolerance_mm,
+        lesion_overlap=config.evaluation.lesion_overlap,
+    )
+    return metrics, predicted
+
+
+def evaluate(model: nn.Module, cases: Sequence[CachedCase], config: RunConfig) -> SegmentationSums:
+    """Mergeable sums over a site's cases: all that leaves a site."""
+    total = SegmentationSums()
+    for case in cases:
+        total = total + SegmentationSums.of(evaluate_case(model, case, config)[0])
+    return total

@@ -1,0 +1,1 @@
+"""Evaluation: mergeable counts, overlap and surface metrics, agreement, intervals."""

@@ -1,0 +1,202 @@
+"""Agreement of two measurements of one quantity: intraclass correlation and Bland-Altman."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from shared.metrics.intervals import Numbers, Statistic, weighted_mean
+
+_Z95 = float(stats.norm.ppf(0.975))
+
+
+@dataclass(frozen=True, slots=True)
+class IccTable:
+    """The six intraclass correlations, named as McGraw and Wong do (Shrout and Fleiss' name in brackets).
+
+    `one`, `a1`, `c1` are of a single rating (1,1), (2,1), (3,1); `one_k`, `ak`, `ck` of the mean of k ratings.
+    `a1_low`, `a1_high` bound ICC(A,1): two-way random effects, absolute agreement.
+    """
+
+    one: float
+    a1: float
+    c1: float
+    one_k: float
+    ak: float
+    ck: float
+    a1_low: float
+    a1_high: float
+
+
+def icc(ratings: npt.ArrayLike, confidence: float = 0.95) -> IccTable:
+    """Intraclass correlations of `ratings` `(subject, rater)` from the two-way analysis of variance.
+
+    The interval of ICC(A,1) is McGraw and Wong's (Psychol Methods 1996;1:30, table 7, case 2A); it assumes normal
+    subjects, so skewed volumes are better served by the patient bootstrap of `icc_a1`.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two subjects or raters, a value that is not finite, or ratings that are all the same.
+
+    """
+    table = np.asarray(ratings, dtype=np.float64)
+    if table.ndim != 2 or min(table.shape) < 2 or not np.isfinite(table).all():  # noqa: PLR2004 - subjects x raters
+        raise ValueError(f"ratings must be a finite table of at least 2 subjects by 2 raters, not {table.shape}")
+    n, k = table.shape
+    grand = table.mean()
+    rows = k * np.square(table.mean(axis=1) - grand).sum()
+    columns = n * np.square(table.mean(axis=0) - grand).sum()
+    rest = np.square(table - grand).sum() - rows - columns
+    within = float((columns + rest) / (n * (k - 1)))
+    msr, msc, mse = float(rows / (n - 1)), float(columns / (k - 1)), float(max(0.0, rest) / ((n - 1) * (k - 1)))
+    if msr + within == 0:
+        raise ValueError("all ratings are the same: no correlation exists")
+    a1 = (msr - mse) / (msr + (k - 1) * mse + k * (msc - mse) / n)
+    low, high = _a1_interval(a1, (msr, msc, mse), (n, k), confidence)
+    return IccTable(
+        one=(msr - within) / (msr + (k - 1) * within),
+        a1=a1,
+        c1=(msr - mse) / (msr + (k - 1) * mse),
+        one_k=(msr - within) / msr if msr else -math.inf,
+        ak=(msr - mse) / (msr + (msc - mse) / n) if msr else -math.inf,
+        ck=(msr - mse) / msr if msr else -math.inf,
+        a1_low=low,
+        a1_high=high,
+    )
+
+
+def _a1_interval(
+    a1: float, squares: tuple[float, float, float], shape: tuple[int, int], confidence: float
+) -> tuple[float, float]:
+    """F-based bounds of ICC(A,1) with Satterthwaite's degrees of freedom; mean squares of rows, columns, error."""
+    (msr, msc, mse), (n, k) = squares, shape
+    if mse == 0 and msc == 0:  # every rater says the same of each subject
+        return 1.0, 1.0
+    a = k * a1 / (n * (1 - a1))
+    b = 1 + k * a1 * (n - 1) / (n * (1 - a1))
+    freedom = (a * msc + b * mse) ** 2 / ((a * msc) ** 2 / (k - 1) + (b * mse) ** 2 / ((n - 1) * (k - 1)))
+    tail = 0.5 + confidence / 2
+    lower, upper = float(stats.f.ppf(tail, n - 1, freedom)), float(stats.f.ppf(tail, freedom, n - 1))
+    rater = k * msc + (k * n - k - n) * mse
+    low = n * (msr - lower * mse) / (lower * rater + n * msr)
+    high = n * (upper * msr - mse) / (rater + n * upper * msr)
+    return low, high
+
+
+def icc_a1(values: Numbers, weights: Numbers) -> Numbers:
+    """ICC(A,1) of two columns under each row of weights: a `Statistic` for `bootstrap_patients`; NaN if undefined."""
+    total = weights.sum(axis=1)
+    first, second = weights @ values[:, 0] / total, weights @ values[:, 1] / total
+    grand = (first + second) / 2
+    # Sums of squares of the two-way table with k = 2, from weighted moments around a fixed centre (no cancellation).
+    centre = values.mean()
+    subject = values.mean(axis=1) - centre
+    rows = 2 * (weights @ subject**2 - total * (grand - centre) ** 2)
+    columns = total * ((first - grand) ** 2 + (second - grand) ** 2)
+    everything = weights @ ((values - centre) ** 2).sum(axis=1) - 2 * total * (grand - centre) ** 2
+    msr, mse = rows / (total - 1), np.maximum(0.0, everything - rows - columns) / (total - 1)
+    result: Numbers = (msr - mse) / (msr + mse + 2 * (columns - mse) / total)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class BlandAltman:
+    """Bias and 95% limits of agreement of `a - b`, each with its interval; ratios `a / b` when `log` is true."""
+
+    bias: float
+    low: float
+    high: float
+    bias_interval: tuple[float, float]
+    low_interval: tuple[float, float]
+    high_interval: tuple[float, float]
+    n: int
+    log: bool
+
+
+def bland_altman(a: npt.ArrayLike, b: npt.ArrayLike, *, log: bool = False, confidence: float = 0.95) -> BlandAltman:
+    """Agreement of paired measurements `(n,)` in one unit (Bland and Altman, Stat Methods Med Res 1999;8:135).
+
+    With `log`, differences are taken between logarithms and everything is given back as a ratio: the choice when the
+    spread grows with the size (`spread_grows`).
+
+    Raises
+    ------
+    ValueError
+        Lengths differ, fewer than three pairs, or a value that is not positive with `log`.
+
+    """
+    first, second = _pairs(a, b)
+    if log and min(first.min(), second.min()) <= 0:
+        raise ValueError("ratios need positive values: leave cases without a volume out and state their number")
+    difference = np.log(first) - np.log(second) if log else first - second
+    n = len(difference)
+    bias, deviation = float(difference.mean()), float(difference.std(ddof=1))
+    quantile = float(stats.t.ppf(0.5 + confidence / 2, n - 1))
+    bias_half = quantile * deviation / math.sqrt(n)
+    limit_half = quantile * deviation * math.sqrt(1 / n + _Z95**2 / (2 * (n - 1)))
+    back = math.exp if log else float
+    low, high = bias - _Z95 * deviation, bias + _Z95 * deviation
+    return BlandAltman(
+        bias=back(bias),
+        low=back(low),
+        high=back(high),
+        bias_interval=(back(bias - bias_half), back(bias + bias_half)),
+        low_interval=(back(low - limit_half), back(low + limit_half)),
+        high_interval=(back(high - limit_half), back(high + limit_half)),
+        n=n,
+        log=log,
+    )
+
+
+def _limit(times: float) -> Statistic:
+    """Mean of `a - b` plus `times` standard deviations."""
+
+    def statistic(values: Numbers, weights: Numbers) -> Numbers:
+        difference, total = values[:, 0] - values[:, 1], weights.sum(axis=1)
+        # Around the data's own mean, so that the difference of squares loses no digits.
+        centred = difference - difference.mean()
+        shift = weights @ centred / total
+        rest = np.maximum(0.0, weights @ centred**2 - total * shift**2)
+        result: Numbers = difference.mean() + shift + times * np.sqrt(rest / (total - 1))
+        return result
+
+    return statistic
+
+
+def _bias(values: Numbers, weights: Numbers) -> Numbers:
+    return weighted_mean(values[:, :1] - values[:, 1:], weights)
+
+
+# Bias and limits of agreement of two columns as statistics for `bootstrap_patients`.
+LIMITS: dict[str, Statistic] = {"bias": _bias, "limit_low": _limit(-_Z95), "limit_high": _limit(_Z95)}
+
+
+def as_ratio(statistic: Statistic) -> Statistic:
+    """The same statistic between logarithms, given back as a ratio; values must be positive."""
+    return lambda values, weights: np.exp(statistic(np.log(values), weights))
+
+
+def spread_grows(a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.05) -> bool:
+    """Say whether the spread of `a - b` grows with the size: then limits belong on the log scale.
+
+    Spearman's correlation of the absolute residual with the pair's mean, one-sided (Bland and Altman 1999, section 3.2,
+    regress the same two).
+    """
+    first, second = _pairs(a, b)
+    size, residual = (first + second) / 2, np.abs(first - second - (first - second).mean())
+    if np.ptp(size) == 0 or np.ptp(residual) == 0:
+        return False
+    test = stats.spearmanr(size, residual, alternative="greater")
+    return bool(test.pvalue < level)
+
+
+def _pairs(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[Numbers, Numbers]:
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.shape != second.shape or first.ndim != 1 or len(first) < 3:  # noqa: PLR2004 - limits need a spread
+        raise ValueError(f"need at least 3 pairs, not {first.shape} and {second.shape}")
+    return first, second

@@ -1,0 +1,139 @@
+"""Intervals: Wilson's for proportions, the percentile bootstrap over patients for everything else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Numbers = npt.NDArray[np.float64]
+# `(values (case, column), weights (resample, case)) -> (resample,)`: the weights say how often each case was drawn, so
+# a statistic made of weighted sums runs over all resamples in one matrix product.
+Statistic = Callable[[Numbers, Numbers], Numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its interval.
+
+    `low` and `high` are `None` where no interval exists; `n` counts cases, `patients` the units of resampling.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    patients: int
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Wilson 1927), without continuity correction.
+
+    Raises
+    ------
+    ValueError
+        `n` is not positive, or `successes` lies outside 0 to `n`.
+
+    """
+    if n <= 0 or not 0 <= successes <= n:
+        raise ValueError(f"{successes} of {n} is not a proportion")
+    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    share = successes / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    # At 0 and n of n the bound is 0 and 1 exactly; rounding would leave 1e-17 beyond it.
+    return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
+
+
+def weighted_mean(values: Numbers, weights: Numbers) -> Numbers:
+    """Mean of the first column under each row of weights: the commonest `Statistic`."""
+    result: Numbers = weights @ values[:, 0] / weights.sum(axis=1)
+    return result
+
+
+def bootstrap_patients(
+    values: npt.ArrayLike,
+    patients: Sequence[str],
+    statistic: Statistic = weighted_mean,
+    *,
+    n: int,
+    seed: int,
+    confidence: float = 0.95,
+    strata: Sequence[str] | None = None,
+) -> Estimate:
+    """Percentile bootstrap that draws patients, with all their cases, within strata (Efron and Tibshirani 1993).
+
+    Parameters
+    ----------
+    values
+        `(case,)` or `(case, column)`, finite. Leave undefined cases out beforehand and state their number.
+    patients
+        Patient of each case: two breasts or exams of one patient are drawn together.
+    statistic
+        From values and multiplicities to one figure a resample; NaN where a resample leaves it undefined.
+    n
+        Resamples, 2,000 or more for a report.
+    seed
+        Fixes every draw; the order of the cases does not matter.
+    confidence
+        Coverage aimed at, 0 to 1.
+    strata
+        Centre of each case; each centre keeps its number of patients in every resample.
+
+    Returns
+    -------
+    The statistic of the data as they are, with the interval. Without cases the value is `None`; with a single patient,
+    or when the statistic is undefined in a resample out of ten or more, the interval is.
+
+    Raises
+    ------
+    ValueError
+        Lengths differ, a value is not finite, or a patient stands in two strata.
+
+    """
+    table = np.asarray(values, dtype=np.float64)
+    table = table[:, None] if table.ndim == 1 else table
+    groups = ["" for _ in patients] if strata is None else list(strata)
+    if not len(table) == len(patients) == len(groups):
+        raise ValueError(f"{len(table)} values, {len(patients)} patients and {len(groups)} strata are not one table")
+    if not np.isfinite(table).all():
+        raise ValueError("a value is not finite: leave undefined cases out and state their number")
+    if not len(table):
+        return Estimate(None, None, None, 0, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = float(statistic(table, np.ones((1, len(table))))[0])
+        names, weights = _draw(patients, groups, n, seed)
+        drawn = statistic(table, weights)
+    defined = drawn[np.isfinite(drawn)]
+    whole = value if math.isfinite(value) else None
+    if names < 2 or whole is None or len(defined) <= 0.9 * n:  # noqa: PLR2004 - one patient cannot spread
+        return Estimate(whole, None, None, len(table), names)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return Estimate(whole, float(low), float(high), len(table), names)
+
+
+def _draw(patients: Sequence[str], strata: Sequence[str], n: int, seed: int) -> tuple[int, Numbers]:
+    """Number of patients, and how often each case is drawn: `(resample, case)`."""
+    stratum_of: dict[str, str] = {}
+    for patient, stratum in zip(patients, strata, strict=True):
+        if stratum_of.setdefault(patient, stratum) != stratum:
+            raise ValueError("a patient stands in two strata: patients are the unit, and each has one centre")
+    # Sorted names, so that the table's order has no say in the draws.
+    ordered = sorted(stratum_of, key=lambda name: (stratum_of[name], name))
+    rng = np.random.default_rng(seed)
+    counts = np.empty((n, len(ordered)))
+    start = 0
+    while start < len(ordered):
+        stop = start
+        while stop < len(ordered) and stratum_of[ordered[stop]] == stratum_of[ordered[start]]:
+            stop += 1
+        size = stop - start
+        counts[:, start:stop] = rng.multinomial(size, np.full(size, 1 / size), size=n)
+        start = stop
+    column = {name: index for index, name in enumerate(ordered)}
+    return len(ordered), counts[:, [column[patient] for patient in patients]]

@@ -1,0 +1,176 @@
+"""What is measured on one case: overlap, surfaces, lesions, volume, position."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
+
+from shared.metrics.surface import assd, hd95, nsd, surface_distances
+from shared.types import BoolArray
+
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseMetrics:
+    """One case's figures; `None` where a figure does not exist (see `case_metrics`), never NaN.
+
+    Attributes
+    ----------
+    dice, nsd, sensitivity, ppv
+        Shares, 0 to 1: overlap, normalised surface Dice, share of reference voxels found, share of predicted voxels
+        that are lesion.
+    hd95_mm, assd_mm, centroid_distance_mm
+        Distances, mm.
+    volume_ml, reference_volume_ml
+        Predicted and reference volume, ml.
+    voxels_tp, voxels_fp, voxels_fn
+        Voxel counts.
+    lesions_tp, lesions_fp, lesions_fn
+        Lesions found, predicted without a counterpart, and missed.
+
+    """
+
+    dice: float
+    nsd: float
+    sensitivity: float | None
+    ppv: float | None
+    hd95_mm: float | None
+    assd_mm: float | None
+    centroid_distance_mm: float | None
+    volume_ml: float
+    reference_volume_ml: float
+    voxels_tp: int
+    voxels_fp: int
+    voxels_fn: int
+    lesions_tp: int
+    lesions_fp: int
+    lesions_fn: int
+
+    @property
+    def failed(self) -> bool:
+        """Whether exactly one of the two masks is empty, so that no distance exists."""
+        return (self.volume_ml == 0) != (self.reference_volume_ml == 0)
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """Plain numbers by field name, in the fields' order."""
+        return asdict(self)
+
+
+def dice(prediction: BoolArray, reference: BoolArray) -> float:
+    """Dice coefficient of two masks `(z, y, x)`; 1 when both are empty, 0 when one is."""
+    total = int(np.count_nonzero(prediction)) + int(np.count_nonzero(reference))
+    if total == 0:
+        return 1.0
+    return 2.0 * int(np.count_nonzero(prediction & reference)) / total
+
+
+def case_metrics(
+    prediction: BoolArray,
+    reference: BoolArray,
+    spacing: Spacing,
+    *,
+    nsd_tolerance_mm: float,
+    lesion_overlap: float,
+) -> CaseMetrics:
+    """Compare a predicted with a reference mask.
+
+    Empty masks, by a policy fixed beforehand so that no mean is ever NaN:
+
+    - both empty: Dice and NSD 1, distances 0; sensitivity and PPV do not exist (`None`);
+    - one empty: Dice and NSD 0, distances `None`, and the case counts as a failure (`CaseMetrics.failed`). Sensitivity
+      is 0 and PPV `None` when nothing was predicted; PPV 0 and sensitivity `None` when there was nothing to find.
+
+    A `None` is left out of a mean, whose own n is stated beside it together with the number of failures: a made-up
+    distance (the volume's diagonal) would measure the field of view.
+
+    Parameters
+    ----------
+    prediction, reference
+        Boolean `(z, y, x)` on one grid.
+    spacing
+        `(z, y, x)`, mm.
+    nsd_tolerance_mm
+        Tolerance of the normalised surface Dice, mm; set before results are seen.
+    lesion_overlap
+        IoU from which a predicted lesion counts as found, above 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ.
+
+    """
+    if prediction.shape != reference.shape:
+        raise ValueError(f"masks of shapes {prediction.shape} and {reference.shape} are not on one grid")
+    voxel_ml = float(np.prod(spacing)) / 1000.0
+    tp = int(np.count_nonzero(prediction & reference))
+    predicted, true = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
+    surface_dice, robust, average, apart = _distances(prediction, reference, spacing, nsd_tolerance_mm)
+    found, extra, missed = lesion_counts(prediction, reference, lesion_overlap)
+    return CaseMetrics(
+        dice=dice(prediction, reference),
+        nsd=surface_dice,
+        sensitivity=tp / true if true else None,
+        ppv=tp / predicted if predicted else None,
+        hd95_mm=robust,
+        assd_mm=average,
+        centroid_distance_mm=apart,
+        volume_ml=predicted * voxel_ml,
+        reference_volume_ml=true * voxel_ml,
+        voxels_tp=tp,
+        voxels_fp=predicted - tp,
+        voxels_fn=true - tp,
+        lesions_tp=found,
+        lesions_fp=extra,
+        lesions_fn=missed,
+    )
+
+
+def _distances(
+    prediction: BoolArray, reference: BoolArray, spacing: Spacing, tolerance_mm: float
+) -> tuple[float, float | None, float | None, float | None]:
+    """NSD, HD95, ASSD and centroid distance under the empty-mask policy."""
+    some, any_true = bool(prediction.any()), bool(reference.any())
+    if not some and not any_true:
+        return 1.0, 0.0, 0.0, 0.0
+    if not some or not any_true:
+        return 0.0, None, None, None
+    distances = surface_distances(prediction, reference, spacing)
+    step = (_centroid(prediction) - _centroid(reference)) * np.asarray(spacing)
+    return nsd(distances, tolerance_mm), hd95(distances), assd(distances), float(np.linalg.norm(step))
+
+
+def _centroid(mask: BoolArray) -> np.ndarray:
+    """Centre of gravity `(z, y, x)`, voxels; marginal sums need no index array of the whole volume."""
+    total = np.count_nonzero(mask)
+    sums = [mask.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
+    return np.array([float(item @ np.arange(item.size)) / total for item in sums])
+
+
+def lesion_counts(prediction: BoolArray, reference: BoolArray, lesion_overlap: float) -> tuple[int, int, int]:
+    """Lesions found, extra and missed.
+
+    Lesions are 26-connected pieces, matched one to one so that the sum of IoU is largest, among pairs whose IoU reaches
+    `lesion_overlap`: a prediction that covers two lesions finds one of them.
+    """
+    cube = np.ones((3, 3, 3), dtype=bool)
+    theirs, n_theirs = ndimage.label(reference, cube)
+    mine, n_mine = ndimage.label(prediction, cube)
+    if not n_mine or not n_theirs:
+        return 0, n_mine, n_theirs
+    width = n_mine + 1
+    touched = prediction | reference
+    # One histogram over pairs of labels gives all intersections.
+    pairs = np.bincount(theirs[touched] * width + mine[touched], minlength=(n_theirs + 1) * width)
+    table = pairs.reshape(n_theirs + 1, width)
+    shared = table[1:, 1:]
+    union = table[1:].sum(axis=1)[:, None] + table[:, 1:].sum(axis=0)[None] - shared
+    iou = shared / union
+    allowed = np.where(iou >= lesion_overlap, iou, 0.0)
+    rows, columns = linear_sum_assignment(allowed, maximize=True)
+    found = int(np.count_nonzero(allowed[rows, columns] > 0))
+    return found, n_mine - found, n_theirs - found

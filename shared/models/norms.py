@@ -1,0 +1,23 @@
+"""The choice of normalisation, made once for every network."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+Norm = Literal["group", "instance", "batch"]
+
+
+def norm3d(kind: Norm, channels: int) -> nn.Module:
+    """Return a normalisation layer for `(n, channels, z, y, x)`.
+
+    Group norm (Wu and He 2018) is the default: it keeps no running statistics, so there is nothing to aggregate between
+    sites whose scanners differ, and it is defined for the per-sample gradients of differential privacy.
+    """
+    if kind == "group":
+        groups = next(size for size in (8, 4, 2, 1) if channels % size == 0)
+        return nn.GroupNorm(groups, channels)
+    if kind == "instance":
+        return nn.InstanceNorm3d(channels, affine=True)
+    return nn.BatchNorm3d(channels)

@@ -1,0 +1,143 @@
+"""3D ResU-Net: a U-Net of residual blocks with deep supervision.
+
+Ronneberger 2015 (U-Net), He 2016 (residual blocks), Isensee 2021 (deep supervision and its weights). The lesion
+segmentation of Wang et al., Radiology: Imaging Cancer 2025;7(3).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shared.config import ModelConfig
+from shared.models.norms import Norm, norm3d
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3x3 convolutions and a shortcut; `stride` acts in the first convolution and the shortcut."""
+
+    def __init__(self, channels_in: int, channels: int, *, norm: Norm, stride: int = 1, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(channels_in, channels, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = norm3d(norm, channels)
+        self.conv2 = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = norm3d(norm, channels)
+        self.dropout = nn.Dropout3d(dropout) if dropout > 0 else nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            self.shortcut = nn.Conv3d(channels_in, channels, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(n, channels_in, z, y, x)` to `(n, channels, z/stride, y/stride, x/stride)`."""
+        out = F.leaky_relu(self.norm1(self.conv1(x)), 0.01)
+        out = self.norm2(self.conv2(self.dropout(out)))
+        return F.leaky_relu(out + self.shortcut(x), 0.01)
+
+
+class UpBlock(nn.Module):
+    """Double the resolution, join the encoder's features, one residual block."""
+
+    def __init__(self, channels_in: int, channels: int, *, norm: Norm) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose3d(channels_in, channels, 2, stride=2)
+        self.block = ResidualBlock(2 * channels, channels, norm=norm)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """`x` at half the resolution of `skip`; returns features at `skip`'s resolution."""
+        out: Tensor = self.block(torch.cat([self.up(x), skip], dim=1))
+        return out
+
+
+class ResUNet(nn.Module):
+    """Lesion logits from a DCE-MRI breast volume.
+
+    Parameters
+    ----------
+    channels_in
+        Channels of the input.
+    config
+        Feature maps a level, norm, stem stride and number of supervised levels.
+
+    Notes
+    -----
+    With `stem_stride=2` the network works at half resolution, where the breast's volume costs a sixth of the time; a
+    refinement of two small convolutions at full resolution then sees the input again, so that borders are not those of
+    an interpolation.
+
+    """
+
+    def __init__(self, channels_in: int, config: ModelConfig) -> None:
+        super().__init__()
+        widths, norm = config.channels, config.norm
+        self.multiple = config.stem_stride * 2 ** (len(widths) - 1)
+        """Every side of the input must be a multiple of this."""
+        self.encoder = nn.ModuleList()
+        before = channels_in
+        for level, width in enumerate(widths):
+            stride = config.stem_stride if level == 0 else 2
+            self.encoder.append(ResidualBlock(before, width, norm=norm, stride=stride, dropout=config.dropout))
+            before = width
+        self.decoder = nn.ModuleList(
+            UpBlock(deep, shallow, norm=norm) for deep, shallow in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        supervised = min(config.deep_supervision, len(widths) - 1)
+        self.heads = nn.ModuleList(nn.Conv3d(width, 1, 1) for width in widths[:supervised])
+        self.refine: nn.Module | None = None
+        if config.stem_stride > 1:
+            self.squeeze = nn.Conv3d(widths[0], REFINE_CHANNELS, 1)
+            self.refine = nn.Sequential(
+                nn.Conv3d(REFINE_CHANNELS + channels_in, REFINE_CHANNELS, 3, padding=1),
+                nn.LeakyReLU(0.01),
+                nn.Conv3d(REFINE_CHANNELS, 1, 1),
+            )
+        self.apply(_initialise)
+        for head in self.heads:
+            # A lesion fills about 2% of a breast: starting there, the first steps are not spent on the background.
+            nn.init.normal_(head.weight, std=0.01)  # type: ignore[arg-type]  # ModuleList forgets its members' type
+            nn.init.constant_(head.bias, PRIOR_LOGIT)  # type: ignore[arg-type]  # the same
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Logits `(n, 1, z, y, x)` at full resolution first, then the supervised levels, each half the one before.
+
+        Raises
+        ------
+        ValueError
+            A side of `x` is not a multiple of `self.multiple`.
+
+        """
+        if any(side % self.multiple for side in x.shape[2:]):
+            raise ValueError(f"input sides {tuple(x.shape[2:])} must be multiples of {self.multiple}: pad the volume")
+        features = []
+        out = x
+        for block in self.encoder:
+            out = block(out)
+            features.append(out)
+        decoded = []
+        for block, skip in zip(self.decoder, features[-2::-1], strict=True):
+            out = block(out, skip)
+            decoded.append(out)
+        logits: list[Tensor] = [head(item) for head, item in zip(self.heads, decoded[::-1], strict=False)]
+        if self.refine is None:
+            return logits
+        coarse = _upsample(logits[0])
+        fine: Tensor = coarse + self.refine(torch.cat([_upsample(self.squeeze(decoded[-1])), x], dim=1))
+        return [fine, *logits]
+
+
+PRIOR_LOGIT = -4.0
+
+REFINE_CHANNELS = 8
+"""Feature maps at full resolution behind a strided stem: more costs more than the whole coarse network."""
+
+
+def _upsample(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="trilinear", align_corners=False)
+
+
+def _initialise(module: nn.Module) -> None:
+    """He initialisation for leaky rectifiers (He 2015)."""
+    if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+        nn.init.kaiming_normal_(module.weight, a=0.01)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,1 @@
+"""The embedded default data: a breast phantom with known truth, written as real DICOM."""

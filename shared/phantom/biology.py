@@ -1,0 +1,219 @@
+"""From subtype to receptors to latent biology, and the oracle: the best any model could reach on these phantoms.
+
+Receptors and Ki-67 follow the St. Gallen surrogate definitions (Goldhirsch et al., Ann Oncol 2013;24:2206): luminal A
+is ER+, PR+, HER2-, Ki-67 < 20%; luminal B ER+ with HER2+, high Ki-67 or absent PR; HER2-enriched ER-, PR-, HER2+;
+triple-negative none of the three. Latents are Gaussian given the subtype, correlated, with means `separation` apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from shared.phantom.centres import DENSITIES, SUBTYPES, Population
+
+KI67_CUT = 20.0
+LATENTS = (
+    "ln_diameter",
+    "eccentricity",
+    "irregularity",
+    "spiculation",
+    "rim",
+    "necrosis",
+    "oedema",
+    "ln_ktrans",
+    "ln_kep",
+    "heterogeneity",
+)
+# Means by subtype in within-class standard deviations at separation 1. TNBC: round, smooth, rim, necrosis, oedema;
+# HER2: large, avid, fast wash-out; luminal A: small, spiculated, slow; luminal B between.
+_MEANS = 1.2 * np.array(
+    [
+        [-0.50, 0.00, 0.66, -0.12],
+        [0.25, 0.20, 0.30, -0.75],
+        [0.20, 0.35, 0.40, -0.80],
+        [0.95, 0.40, -0.50, -1.10],
+        [-0.65, -0.25, 0.25, 1.15],
+        [-0.50, -0.15, 0.30, 0.95],
+        [-0.55, -0.05, 0.40, 0.70],
+        [-0.50, 0.00, 0.85, 0.15],
+        [-0.85, 0.05, 0.90, 0.40],
+        [-0.55, 0.10, 0.60, 0.15],
+    ]
+)
+_SATELLITES = np.array([0.15, 0.40, 1.00, 0.25])  # Poisson means
+_NON_MASS = np.array([0.06, 0.10, 0.42, 0.05])  # shares
+_PAIRS = {
+    ("irregularity", "spiculation"): 0.45,
+    ("rim", "necrosis"): 0.50,
+    ("ln_ktrans", "ln_kep"): 0.45,
+    ("ln_diameter", "necrosis"): 0.30,
+    ("ln_diameter", "oedema"): 0.35,
+    ("necrosis", "oedema"): 0.35,
+}
+_COMMON_CORRELATION = 0.12
+# Shares: HER2+ and PR+ among luminal B, low Ki-67 among HER2+ luminal B, immunohistochemistry 2+ among all.
+_LUMINAL_B_HER2, _LUMINAL_B_PR, _SLOW_HER2, _EQUIVOCAL = 0.35, 0.75, 0.25, 0.2
+
+
+def _correlation() -> npt.NDArray[np.float64]:
+    """Correlation of the latents within a subtype: independent ones would raise the ceiling beyond what is real."""
+    matrix = np.full((len(LATENTS), len(LATENTS)), _COMMON_CORRELATION)
+    np.fill_diagonal(matrix, 1.0)
+    for (first, second), value in _PAIRS.items():
+        i, j = LATENTS.index(first), LATENTS.index(second)
+        matrix[i, j] = matrix[j, i] = value
+    return matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Latents:
+    """Biology that the picture shows. Lengths mm, Ktrans and kep per minute, the others shares of their range."""
+
+    diameter_mm: float
+    axis_ratio: float
+    irregularity: float
+    spiculation: float
+    rim: float
+    necrosis: float
+    oedema: float
+    ktrans: float
+    kep: float
+    heterogeneity: float
+    satellites: int
+    non_mass: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What the table says of a patient; `her2_ihc` 2 comes with an in-situ hybridisation result."""
+
+    subtype: str
+    er: bool
+    pr: bool
+    her2_ihc: int
+    her2_fish: bool | None
+    ki67_percent: float
+    age: int
+    density: str
+
+    @property
+    def her2(self) -> bool:
+        """HER2 status by ASCO/CAP: 3+ or amplified."""
+        return self.her2_ihc == 3 or bool(self.her2_fish)  # noqa: PLR2004 - the score's name
+
+
+def _shares_at(separation: float, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(np.clip(values.mean() + separation * (values - values.mean()), 0.01, None))
+
+
+def _standard_latents(subtype: int, separation: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    means = _MEANS - _MEANS.mean(axis=1, keepdims=True)
+    factor = np.linalg.cholesky(_correlation())
+    return np.asarray(separation * means[:, subtype] + factor @ rng.standard_normal(len(LATENTS)))
+
+
+def draw_labels(rng: np.random.Generator, population: Population) -> Labels:
+    """Subtype by the centre's prevalence, then receptors, Ki-67, age and density."""
+    subtype = SUBTYPES[rng.choice(len(SUBTYPES), p=population.prevalence)]
+    density = DENSITIES[rng.choice(len(DENSITIES), p=population.density)]
+    luminal = subtype.startswith("luminal")
+    her2 = subtype == "her2_enriched" or (subtype == "luminal_b" and rng.random() < _LUMINAL_B_HER2)
+    pr = subtype == "luminal_a" or (subtype == "luminal_b" and rng.random() < _LUMINAL_B_PR)
+    median, spread = {
+        "luminal_a": (9.0, 0.40),
+        "luminal_b": (32.0, 0.35),
+        "her2_enriched": (38.0, 0.40),
+        "triple_negative": (58.0, 0.35),
+    }[subtype]
+    if subtype == "luminal_b" and her2 and rng.random() < _SLOW_HER2:
+        median = 13.0
+    ki67 = float(np.clip(median * np.exp(spread * rng.standard_normal()), 1.0, 95.0))
+    if subtype == "luminal_a":
+        ki67 = min(ki67, KI67_CUT - 1.0)
+    if subtype == "luminal_b" and pr and not her2:
+        ki67 = max(ki67, KI67_CUT)
+    equivocal = rng.random() < _EQUIVOCAL
+    ihc = 2 if equivocal else (3 if her2 else int(rng.integers(0, 2)))
+    centre_age = {"luminal_a": 58, "luminal_b": 54, "her2_enriched": 53, "triple_negative": 49}[subtype]
+    younger = {"a": 6, "b": 3, "c": -2, "d": -6}[density]
+    return Labels(
+        subtype=subtype,
+        er=luminal,
+        pr=pr,
+        her2_ihc=ihc,
+        her2_fish=her2 if equivocal else None,
+        ki67_percent=float(round(ki67)),
+        age=int(np.clip(rng.normal(centre_age + younger, 9.0), 26, 84)),
+        density=density,
+    )
+
+
+def draw_latents(rng: np.random.Generator, subtype: str, separation: float, ln_diameter: float) -> Latents:
+    """Latents of one patient; `ln_diameter` is the centre's own offset."""
+    index = SUBTYPES.index(subtype)
+    z = dict(zip(LATENTS, _standard_latents(index, separation, rng).tolist(), strict=True))
+
+    def logistic(value: float) -> float:
+        return float(1.0 / (1.0 + np.exp(-value)))
+
+    return Latents(
+        # Medians 23 / 27 / 33 / 26 mm by subtype at separation 1; below 14 mm the coarse grids hold too few voxels.
+        diameter_mm=float(np.clip(26.5 * np.exp(0.27 * z["ln_diameter"] + ln_diameter), 14.0, 52.0)),
+        axis_ratio=float(np.clip(1.22 * np.exp(0.16 * z["eccentricity"]), 1.0, 1.9)),
+        irregularity=float(np.clip(0.12 * np.exp(0.5 * z["irregularity"]), 0.02, 0.35)),
+        spiculation=logistic(1.3 * z["spiculation"] - 0.4),
+        rim=logistic(1.3 * z["rim"] - 0.8),
+        necrosis=float(np.clip(0.20 + 0.22 * z["necrosis"], 0.0, 0.62)),
+        oedema=logistic(1.2 * z["oedema"] - 0.8),
+        ktrans=float(0.20 * np.exp(0.34 * z["ln_ktrans"])),
+        kep=float(0.66 * np.exp(0.42 * z["ln_kep"])),
+        heterogeneity=float(np.clip(0.20 * np.exp(0.4 * z["heterogeneity"]), 0.05, 0.5)),
+        satellites=int(min(4, rng.poisson(_shares_at(separation, _SATELLITES)[index]))),
+        non_mass=bool(rng.random() < _shares_at(separation, _NON_MASS)[index]),
+    )
+
+
+def auc(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
+    """Area under the ROC curve by ranks (Mann and Whitney), ties counted half."""
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    ranks = rankdata(scores)
+    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def oracle_auc(population: Population, separation: float, n: int = 20_000, seed: int = 0) -> dict[str, float]:
+    """AUC of the posterior under the true generating model: the ceiling for every model on these phantoms.
+
+    Returns one-vs-rest areas by subtype, their mean `macro`, and `er`, `pr`, `her2`, `ki67_high`. It is near-Bayes: it
+    reads the latents themselves, which pictures only show through noise, and ignores the clipping of the extremes.
+    """
+    rng = np.random.default_rng(seed)
+    labels = [draw_labels(rng, population) for _ in range(n)]
+    truth = np.array([SUBTYPES.index(label.subtype) for label in labels])
+    z = np.stack([_standard_latents(index, separation, rng) for index in truth])
+    rate, share = _shares_at(separation, _SATELLITES), _shares_at(separation, _NON_MASS)
+    satellites, non_mass = rng.poisson(rate[truth]), rng.random(n) < share[truth]
+    means = separation * (_MEANS - _MEANS.mean(axis=1, keepdims=True)).T  # (class, latent)
+    precision = np.linalg.inv(_correlation())
+    offset = z[:, None, :] - means[None]
+    logit = np.log(np.array(population.prevalence)) - 0.5 * np.einsum("nci,ij,ncj->nc", offset, precision, offset)
+    logit += satellites[:, None] * np.log(rate) - rate
+    logit += np.where(non_mass[:, None], np.log(share), np.log1p(-share))
+    posterior = np.exp(logit - logit.max(axis=1, keepdims=True))
+    posterior /= posterior.sum(axis=1, keepdims=True)
+    result = {name: auc(posterior[:, index], truth == index) for index, name in enumerate(SUBTYPES)}
+    result["macro"] = float(np.mean([result[name] for name in SUBTYPES]))
+    for marker, positive in {
+        "er": np.array([label.er for label in labels]),
+        "pr": np.array([label.pr for label in labels]),
+        "her2": np.array([label.her2 for label in labels]),
+        "ki67_high": np.array([label.ki67_percent >= KI67_CUT for label in labels]),
+    }.items():
+        # Given the subtype, latents and markers are independent: the posterior of a marker is a mixture over subtypes.
+        given = np.array([positive[truth == index].mean() for index in range(len(SUBTYPES))])
+        result[marker] = auc(posterior @ given, positive)
+    return result

@@ -1,0 +1,40 @@
+"""Processes that make patients side by side."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+
+
+@contextmanager
+def open_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Processes to share the work, or none for a single worker; what has not begun is dropped when the work fails."""
+    if workers == 1:
+        yield None
+        return
+    # Never a plain fork: the caller may hold threads of torch. A fork server pays the imports once for all workers.
+    servable = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if servable else "spawn")
+    if servable:
+        context.set_forkserver_preload(["shared.phantom.masks", "shared.phantom.montage"])
+    pool = ProcessPoolExecutor(workers, mp_context=context)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def run_all(
+    pool: ProcessPoolExecutor | None, function: Callable[..., None], calls: Sequence[tuple[object, ...]]
+) -> Iterator[None]:
+    """Do all calls, yielding once for each that has been done."""
+    if pool is None:
+        for call in calls:
+            function(*call)
+            yield
+        return
+    for future in as_completed([pool.submit(function, *call) for call in calls]):
+        future.result()
+        yield

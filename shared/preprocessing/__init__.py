@@ -1,0 +1,1 @@
+"""From a study to what a network reads: bias field, breast crop, resampling, intensity, cache, fingerprint."""

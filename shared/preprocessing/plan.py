@@ -1,0 +1,100 @@
+"""The one preprocessing plan of a federation: made on the server from merged fingerprints, followed at every site."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.config import PreprocessingConfig
+
+VERSION = 1
+"""Of this package's code: raised when it changes what a case looks like, so that older cached cases are made anew."""
+
+Triple = tuple[float, float, float]
+Voxels = tuple[int, int, int]
+
+
+class Frozen(BaseModel):
+    """A strict, immutable record with a hash."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no blanks; `from_json` undoes it."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON, hexadecimal."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+class Extraction(Frozen):
+    """What happens to a study before the plan's grid matters: which phases are taken, how shading is removed."""
+
+    version: int = VERSION
+    post_phases: int = Field(ge=1)
+    n4: bool
+    n4_shrink: int = Field(ge=1)
+    n4_iterations: tuple[int, ...] = Field(min_length=1)
+
+    @classmethod
+    def of(cls, config: PreprocessingConfig) -> Extraction:
+        """The part of a configuration that decides it; all sites have it before there is a plan."""
+        return cls(
+            post_phases=config.post_phases,
+            n4=config.n4,
+            n4_shrink=config.n4_shrink,
+            n4_iterations=config.n4_iterations,
+        )
+
+
+class Plan(Frozen):
+    """How every site turns a study into the array a network reads.
+
+    Attributes
+    ----------
+    mode
+        `whole_breast`: each case is one array of `crop_voxels`. `patch`: each case keeps its breast's own size.
+    spacing_mm
+        Voxel spacing `(z, y, x)` of a prepared case, mm.
+    crop_voxels
+        Sides `(z, y, x)` of the whole-breast array.
+    least_voxels
+        Patch mode: smallest sides of a prepared case, those of a patch.
+    low, high
+        Each channel's clipping range, over the exam's reference level (`intensity.reference_level`).
+    scale
+        What each channel is divided by after clipping.
+    extraction
+        Phases and bias field.
+
+    """
+
+    mode: Literal["whole_breast", "patch"]
+    spacing_mm: Triple
+    crop_voxels: Voxels
+    least_voxels: Voxels
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    scale: tuple[float, ...]
+    extraction: Extraction
+
+    @property
+    def post_phases(self) -> int:
+        """Post-contrast phases of a prepared case; it has one channel more."""
+        return self.extraction.post_phases
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            Not a plan (pydantic's `ValidationError` is one).
+
+        """
+        return cls.model_validate_json(text)

@@ -1,0 +1,68 @@
+"""Folders of arrays on disk that are either whole or absent: written aside, checksummed, renamed into place.
+
+Uncompressed `.npy` files can be mapped into memory: a random patch is read at the disk's speed and processes share the
+pages (measured: compressed stores take 4 to 250 times as long).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FACTS = "meta.json"
+_CHUNK = 1 << 22
+
+
+def write_entry(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
+    """Write arrays and plain facts as one folder, replacing what was there; the caller holds the entry's lock.
+
+    A process killed on the way leaves a `.making-` folder, which the next writer of the same entry removes.
+    """
+    scratch = folder.with_name(f".making-{folder.name}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        checksums = {}
+        for name, array in arrays.items():
+            np.save(scratch / f"{name}.npy", array, allow_pickle=False)
+            checksums[name] = _checksum(scratch / f"{name}.npy")
+        text = json.dumps({"facts": dict(facts), "checksums": checksums}, indent=1)
+        (scratch / FACTS).write_text(text, encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.replace(folder)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def read_entry(folder: Path) -> dict[str, Any] | None:
+    """Facts of a whole entry; None when it is absent or any of its bytes is damaged."""
+    try:
+        text = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        whole = all(_checksum(folder / f"{name}.npy") == value for name, value in text["checksums"].items())
+        facts: dict[str, Any] = text["facts"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return facts if whole else None
+
+
+def open_array(folder: Path, name: str) -> npt.NDArray[Any]:
+    """One array of an entry as a read-only memory map."""
+    array: npt.NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32 of a file: against torn and rotted bytes, not against an attacker."""
+    value = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            value = zlib.crc32(chunk, value)
+    return value

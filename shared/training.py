@@ -1,0 +1,171 @@
+"""The only training loop: a site's round, a local model, the pooled ceiling and every arm of a study run this.
+
+Each round starts a fresh optimiser, at every arm alike: optimiser moments are neither sent nor kept, so a site may miss
+a round, and a one-site federation is the central loop.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from shared.config import RunConfig
+from shared.errors import RunError
+from shared.reproducibility import derive_seed, make_deterministic
+from shared.tasks import Task, task_named
+
+if TYPE_CHECKING:
+    from shared.preprocessing.cache import CachedCase
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSummary:
+    """What one round of training did: mean loss, optimiser steps, wall seconds."""
+
+    loss: float
+    steps: int
+    seconds: float
+
+
+def train_round(
+    model: nn.Module,
+    cases: Sequence[CachedCase],
+    config: RunConfig,
+    *,
+    round_number: int,
+    site: str,
+    anchor: Mapping[str, Tensor] | None = None,
+) -> TrainSummary:
+    """Train `model` in place for one round.
+
+    Parameters
+    ----------
+    model
+        The global model of this round.
+    cases
+        The site's training cases, in a fixed order.
+    config
+        The run's configuration; steps, learning rate and batch size are its.
+    round_number
+        1 for the first round; with `site` and the run's seed it fixes every random draw.
+    site
+        Name of the site or arm, part of the seed.
+    anchor
+        FedProx: the global weights that the proximal term pulls to (Li 2020, equation 2).
+
+    Raises
+    ------
+    RunError
+        There are no cases, or the loss is no longer a number.
+
+    """
+    if not cases:
+        raise RunError("no training case is left at this site: see its exclusions with `fedbreast check`")
+    started = time.perf_counter()
+    settings, task = config.training, task_named(config.task)
+    device = pick_device(config)
+    seed = derive_seed(config.seed, site, round_number)
+    make_deterministic(seed, config.compute.threads)
+    generator = Generator().manual_seed(seed)
+    draws = np.random.default_rng(seed)
+
+    model.to(device).train()
+    decayed = [item for item in model.parameters() if item.ndim > 1]
+    plain = [item for item in model.parameters() if item.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
+    scaled = settings.mixed_precision == "auto" and device.type == "cuda"
+    losses = []
+    batches = _batches(cases, config, task, draws, generator)
+    for step in range(settings.steps_per_round):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(config, (round_number - 1) * settings.steps_per_round + step)
+        image, mask = (item.to(device) for item in next(batches))
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=scaled):
+            outputs = model(image)
+        # The loss stays in float32: sums over a volume overflow half precision.
+        loss = task.loss([item.float() for item in outputs], mask)
+        total = loss
+        if anchor is not None:
+            total = loss + 0.5 * config.federation.proximal_mu * _squared_distance(model, anchor)
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
+        optimiser.step()
+        losses.append(float(loss.detach()))
+        if not math.isfinite(losses[-1]):
+            raise RunError(f"the loss is not a number at step {step + 1} of round {round_number}: lower learning_rate")
+    return TrainSummary(float(np.mean(losses)), len(losses), time.perf_counter() - started)
+
+
+def learning_rate(config: RunConfig, step: int) -> float:
+    """Linear warm-up, then a cosine to zero over all rounds (Loshchilov 2017); `step` counts over the whole run."""
+    settings = config.training
+    total = config.federation.rounds * settings.steps_per_round
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    share = (step - settings.warmup_steps) / max(1, total - settings.warmup_steps)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
+def pick_device(config: RunConfig) -> torch.device:
+    """The configured device; `auto` takes a GPU where there is one."""
+    wanted = config.compute.device
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wanted)
+
+
+def _squared_distance(model: nn.Module, anchor: Mapping[str, Tensor]) -> Tensor:
+    parts = [(value - anchor[name].to(value.device)).square().sum() for name, value in model.named_parameters()]
+    return torch.stack(parts).sum()
+
+
+def _batches(
+    cases: Sequence[CachedCase],
+    config: RunConfig,
+    task: Task,
+    draws: np.random.Generator,
+    generator: Generator,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless augmented batches, image `(n, channel, z, y, x)` and mask `(n, 1, z, y, x)`; each case once an epoch."""
+    size = config.training.batch_size
+    queue: list[int] = []
+    while True:
+        while len(queue) < size:
+            queue.extend(int(index) for index in draws.permutation(len(cases)))
+        chosen, queue = queue[:size], queue[size:]
+        samples = [_sample(cases[index], config, draws) for index in chosen]
+        image = torch.from_numpy(np.stack([item[0] for item in samples]))
+        mask = torch.from_numpy(np.stack([item[1] for item in samples]))
+        yield task.augment(image, mask, config.training.augmentation, generator)
+
+
+def _sample(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The whole breast, or a patch of it; float32 image and mask. Only the patch is read from the memory map."""
+    if config.training.mode == "whole_breast":
+        return np.asarray(case.image, np.float32), np.asarray(case.mask, np.float32)[None]
+    window = patch_window(case, config, draws)
+    return np.asarray(case.image[(slice(None), *window)], np.float32), np.asarray(case.mask[window], np.float32)[None]
+
+
+def patch_window(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> tuple[slice, slice, slice]:
+    """Choose a patch: around a lesion voxel for `foreground_share` of the draws, else anywhere in the breast box."""
+    size = config.training.patch_voxels
+    limits = [max(0, side - edge) for side, edge in zip(case.mask.shape, size, strict=True)]
+    if len(case.foreground) and draws.random() < config.training.foreground_share:
+        centre = case.foreground[draws.integers(len(case.foreground))]
+        jitter = [int(draws.integers(-edge // 4, edge // 4 + 1)) for edge in size]
+        start = [int(c) - edge // 2 + move for c, edge, move in zip(centre, size, jitter, strict=True)]
+    else:
+        start = [int(draws.integers(limit + 1)) for limit in limits]
+    corner = [min(max(0, first), limit) for first, limit in zip(start, limits, strict=True)]
+    z, y, x = (slice(first, first + edge) for first, edge in zip(corner, size, strict=True))
+    return z, y, x

@@ -1,0 +1,167 @@
+"""A finished run's folder with invented figures: what the server writes, without training anything."""
+
+import json
+import shutil
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from server.reports.page import build_report
+from server.reports.pictures import select_pictures, store_picture
+from server.results import (
+    Provenance,
+    external_rows,
+    internal_rows,
+    prediction_table,
+    select_cases,
+    write_predictions,
+    write_results,
+)
+from shared.config import load_config
+from shared.metrics.counts import SegmentationSums
+from shared.metrics.overlap import case_metrics
+
+SITES = ("centre-a", "centre-b", "centre-c")
+BEST, FINAL = "b" * 64, "f" * 64
+CONFIG = """
+name = "quick"
+seed = 3
+
+[data]
+root = "data/phantom"
+sites = ["centre-a", "centre-b", "centre-c"]
+external = "centre-d"
+
+[federation]
+rounds = 6
+min_sites = 2
+
+[evaluation]
+bootstrap = 400
+"""
+SPACING = (3.0, 1.5, 1.5)
+
+
+def masks(rng, skill):
+    """A blob and a shifted, scaled copy of it: reference and prediction `(24, 48, 48)`."""
+    grid = np.moveaxis(np.indices((24, 48, 48)), 0, -1) * np.array(SPACING)
+    centre = np.array([36.0, 36.0, 36.0]) + rng.uniform(-4, 4, 3)
+    radius = rng.uniform(5, 14)
+    reference = ((grid - centre) ** 2).sum(-1) < radius**2
+    moved = centre + rng.normal(0, 2.5 * (1 - skill) + 0.5, 3)
+    prediction = ((grid - moved) ** 2).sum(-1) < (radius * rng.normal(1.03, 0.12)) ** 2
+    return reference, prediction
+
+
+def judge(reference, prediction):
+    return case_metrics(prediction, reference, SPACING, nsd_tolerance_mm=2.0, lesion_overlap=0.1)
+
+
+def sums(rng, n, skill):
+    return reduce(add, [SegmentationSums.of(judge(*masks(rng, skill))) for _ in range(n)])
+
+
+def make_run(root, arms=()):
+    """Write the folder and return its path."""
+    run = root / "quick-0"
+    (run / "journal").mkdir(parents=True)
+    (run / "config.toml").write_text(CONFIG)
+    settings = load_config(run / "config.toml")
+    rng = np.random.default_rng(0)
+    for number in range(1, 7):
+        sites = {
+            site: {
+                "status": "accepted",
+                "reason": "",
+                "cases": 16,
+                "seconds": 8.0,
+                "loss": 1.2 / number + 0.05 * index,
+                "validation": sums(rng, 3, number / 6).to_dict(),
+            }
+            for index, site in enumerate(SITES)
+        }
+        if number == 3:
+            sites["centre-b"] |= {"status": "absent", "reason": "no answer within 900 s", "cases": 0, "loss": None}
+        record = {"round": number, "model_hash": f"{number:064x}", "seconds": 9.5, "sites": sites}
+        (run / "journal" / f"round-{number:03d}.json").write_text(json.dumps(record))
+    training = {
+        "role": "training",
+        "included": {"train": 16, "validation": 3, "test": 4},
+        "excluded": {"missing_phase": 1},
+    }
+    external = {"role": "external", "included": {"external": 20}, "excluded": {"no_pixel_spacing": 1, "empty_mask": 2}}
+    flow = {"centre-a": training, "centre-b": training | {"excluded": {}}, "centre-c": training, "centre-d": external}
+    (run / "cases.json").write_text(json.dumps(flow))
+
+    pairs = {f"centre-d-{index:010x}-00000e-L": masks(rng, 0.7) for index in range(20)}
+    pairs["centre-d-0000000007-00000e-L"][1][:] = False  # one failure
+    judged = [(key, judge(*pair)) for key, pair in pairs.items()]
+    weaker = [(key, judge(pair[0], np.roll(pair[1], 3, axis=2))) for key, pair in pairs.items()]
+    tables = [
+        prediction_table(judged, centre="centre-d", arm="federated", model_hash=BEST),
+        *(prediction_table(weaker, centre="centre-d", arm=arm, model_hash=arm) for arm in arms),
+    ]
+    predictions = pd.concat(tables, ignore_index=True)
+    write_predictions(run, predictions)
+    common = {"task": settings.task, "seed": settings.seed}
+    rows = external_rows(
+        predictions, settings.evaluation, arm="federated", centre="centre-d", model_hash=BEST, **common
+    )
+    for arm in arms:
+        rows += external_rows(predictions, settings.evaluation, arm=arm, centre="centre-d", model_hash=arm, **common)
+    for role, n in (("test", 4), ("validation", 3)):
+        by_site = {site: sums(rng, n, 0.8) for site in SITES}
+        rows += internal_rows(by_site, settings.evaluation, arm="federated", role=role, model_hash=BEST, **common)
+    provenance = Provenance(
+        name="quick-0",
+        created="2026-01-02T03:04:05+00:00",
+        git="0123abc",
+        versions={"flwr": "1.41.0", "torch": "2.13.0"},
+        seeds={"training": 3, "phantom": 0},
+        model_hashes={"best": BEST, "final": FINAL},
+        best_round=5,
+        seconds=123.4,
+        peak_memory_mb=2100.0,
+        phantom=True,
+    )
+    write_results(run, rows, provenance)
+    chosen = select_cases(predictions, arm="federated", centre="centre-d", model_hash=BEST)
+    for label, case in select_pictures(chosen).items():
+        reference, prediction = pairs[case]
+        image = np.stack([np.zeros(reference.shape), reference * 2.0 + rng.normal(0, 0.3, reference.shape)])
+        store_picture(run, label, case, image=image, reference=reference, prediction=prediction, spacing=SPACING)
+    return run
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory):
+    """A run alone, and one with other arms beside it; made once."""
+    root = tmp_path_factory.mktemp("templates")
+    return {"alone": make_run(root / "alone"), "arms": make_run(root / "arms", arms=("local:centre-a", "pooled"))}
+
+
+@pytest.fixture
+def make_folder(tmp_path, templates):
+    """Copy a template that a test may change."""
+
+    def copy(kind="alone"):
+        return Path(shutil.copytree(templates[kind], tmp_path / kind))
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def run_dir(templates):
+    """A finished run with its page, for tests that only read it."""
+    build_report(templates["alone"])
+    return templates["alone"]
+
+
+@pytest.fixture(scope="session")
+def page(run_dir):
+    """The page's text."""
+    return (run_dir / "report.html").read_text()

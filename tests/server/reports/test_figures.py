@@ -1,0 +1,93 @@
+"""Figures: the marks are the numbers, ids are unique, the same input gives the same bytes."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from server.reports import figures
+from server.results import ResultRow
+
+
+def row(value, low=None, high=None, metric="dice"):
+    return ResultRow(
+        task="t", arm="federated", seed=0, centre="d", role="external", metric=metric, unit="1",
+        value=value, ci_low=low, ci_high=high, n=4, model_hash="h",
+    )  # fmt: skip
+
+
+CASES = pd.DataFrame(
+    {
+        "case": ["a", "b", "c", "d"],
+        "dice": [0.5, 1.0, 0.0, 0.75],
+        "failed": [False, False, True, False],
+        "volume_ml": [1.0, 2.0, 0.0, 4.4],
+        "reference_volume_ml": [1.0, 2.5, 3.0, 4.0],
+    }
+)
+
+
+def marks(svg, colour):
+    """Positions of scatter marks of one colour, SVG units."""
+    found = re.findall(rf'<use href="#[^"]*" x="([\d.-]+)" y="([\d.-]+)" style="[^"]*(?:fill|stroke): {colour}', svg)
+    return np.array(found, float)
+
+
+def test_each_case_is_a_mark_at_its_dice():
+    svg = figures.dice_strip(CASES, row(0.5625, 0.2, 0.9), "text")
+    good = marks(svg, figures.INK)
+    heights = good[np.argsort(good[:, 0]), 1]  # three cases in order of Dice: 0.5, 0.75, 1; y runs down
+    assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], rel=1e-3)
+    assert len(heights) == 3
+    assert "n = 4" in svg
+    assert "nothing predicted" in svg
+
+
+def test_bland_altman_marks_are_differences_or_ratios_of_the_cases_that_have_them():
+    rows = {f"volume_{name}": row(value) for name, value in (("bias", 0.1), ("limit_low", -1.0), ("limit_high", 1.0))}
+    plain = figures.bland_altman_plot(CASES, rows, log=False, description="text")
+    assert "n = 4" in plain
+    assert "predicted minus reference, ml" in plain
+    ratio = {f"volume_ratio_{name}": row(value, value * 0.9, value * 1.1) for name, value in (("bias", 1.0),)}
+    log = figures.bland_altman_plot(CASES, ratio, log=True, description="text")
+    assert "n = 3" in log  # the failure has no ratio
+    assert "predicted / reference volume" in log
+
+
+def test_learning_curves_name_each_site_and_the_chosen_round():
+    curves = [figures.Curve("centre-a", [1, 2, 3], [1.0, 0.5, 0.3]), figures.Curve("b$x$", [1, 3], [0.9, 0.4])]
+    svg = figures.learning_curves(curves, label="training loss", name="loss", description="text", best_round=2)
+    for text in ("centre-a", "b$x$", "chosen round (2)", "training loss", ">round<"):
+        assert text in svg
+
+
+def test_forest_shows_models_in_their_order_and_skips_what_does_not_exist():
+    rows = {"federated": row(0.8, 0.7, 0.9), "pooled": row(None), "local: a": row(0.5, 0.4, 0.6)}
+    svg = figures.forest(rows, label="Dice (n = 4)", description="text")
+    assert svg.index(">federated<") < svg.index(">pooled<") < svg.index(">local: a<")
+
+
+def test_figures_without_cases_draw():
+    none = CASES.head(0)
+    assert "n = 0" in figures.dice_by_size(none, "text")
+    assert "n = 0" in figures.volume_scatter(none, "text")
+
+
+def test_two_figures_share_no_id_and_the_same_input_gives_the_same_bytes():
+    one, two = figures.dice_by_size(CASES, "text"), figures.volume_scatter(CASES, "text")
+    ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (one, two)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    for svg in (one, two):
+        used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+        assert used
+        assert used <= set(re.findall(r'\bid="([^"]+)"', svg))
+    assert figures.dice_by_size(CASES, "text") == one
+
+
+def test_names_from_data_are_escaped():
+    svg = figures.forest({"<script>": row(0.5)}, label="&", description="<b>")
+    assert "<script" not in svg
+    assert "&lt;script&gt;" in svg
+    assert 'aria-label="&lt;b&gt;"' in svg

@@ -1,0 +1,178 @@
+"""The page: its numbers are those of results.json, it loads nothing, it escapes everything, it can be made again."""
+
+import html
+import json
+import re
+
+import pytest
+
+from server.reports.page import build_report
+from server.reports.wording import fixed
+from server.results import external_rows, read_predictions, read_results, write_predictions, write_results
+from shared.config import load_config
+from shared.errors import ConfigError, RunError
+
+
+def text_of(page):
+    body = re.sub(r"<style.*?</style>|<svg.*?</svg>", "", page, flags=re.DOTALL)
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body)))
+
+
+def test_every_external_and_internal_figure_equals_results_json(run_dir, page):
+    shown = re.findall(r'data-metric="(\w+)" data-value="([^"]+)">([^<]*)<', page)
+    bounds = re.findall(r'data-low="([^"]+)" data-high="([^"]+)"', page)
+    stored = json.loads((run_dir / "results.json").read_text())["rows"]
+    known = {(row["metric"], str(row["value"])) for row in stored}
+    assert {(metric, value) for metric, value, _ in shown} <= known
+    external = {(row["metric"], str(row["value"])) for row in stored if row["role"] == "external"}
+    assert external <= {(metric, value) for metric, value, _ in shown}
+    assert set(bounds) <= {(str(row["ci_low"]), str(row["ci_high"])) for row in stored}
+    digits = {row["metric"]: {"mm": 1, "ml": 2, "cases": 0}.get(row["unit"], 3) for row in stored}
+    for metric, value, seen in shown:
+        assert seen == fixed(float(value), digits[metric])
+
+
+def test_the_sentence_states_the_external_dice_with_its_interval(run_dir, page):
+    page = text_of(page)
+    dice = next(row for row in read_results(run_dir).rows if row.role == "external" and row.metric == "dice")
+    assert f"mean Dice of {dice.value:.3f} (95% interval {dice.ci_low:.3f} to {dice.ci_high:.3f})" in page
+
+
+def test_nothing_is_loaded_from_anywhere(page):
+    assert "://" not in page
+    assert not re.search(r"<(script|link|iframe|object|embed)\b", page, re.IGNORECASE)
+    assert all(
+        url.startswith("data:image/png;base64,") or url[0] == "#" for url in re.findall(r'(?:src|href)="([^"]*)', page)
+    )
+    assert all(url[0] == "#" for url in re.findall(r"url\(([^)]*)\)", page))
+    assert "default-src 'none'" in page
+
+
+def test_the_same_folder_gives_the_same_bytes(run_dir, page):
+    assert build_report(run_dir).read_text() == page  # scenario 73
+
+
+def test_phantom_data_are_named_in_plain_sight_and_only_then(make_folder, page):
+    assert page.index("PHANTOM DATA, not patients.") < page.index("<h1>")
+    run = make_folder()
+    stored = json.loads((run / "results.json").read_text())
+    stored["provenance"] |= {"phantom": False, "seeds": {"training": 3}}
+    (run / "results.json").write_text(json.dumps(stored))
+    real = text_of(build_report(run).read_text()).split("Configuration as run")[0]
+    assert "phantom" not in real.lower()
+    assert "Three hospitals trained" in real
+
+
+def test_cases_left_out_and_absent_sites_are_shown_with_their_reasons(page):
+    page = text_of(page)
+    assert "empty mask (2), no pixel spacing (1)" in page
+    assert "all 94 48 9 12 20 5" in page.replace("  ", " ")  # found, train, validation, test, external, left out
+    assert "absent: no answer within 900 s" in page
+    assert "centre-b did not enter the average in round 3" in page
+
+
+def test_failures_and_worst_cases_are_shown(page):
+    page = text_of(page)
+    assert "Failures (one of the two outlines empty): 1 of 20." in page
+    worst = page.split("Worst cases")[1].split("Best, median")[0]
+    assert re.findall(r"centre-d-\w+-\w+-L", worst)[0] == "centre-d-0000000007-00000e-L"
+
+
+def test_hostile_text_from_config_and_data_is_escaped(make_folder):
+    hostile = "<script>alert('x')</script><img src=x onerror=alert(1)>"
+    run = make_folder()
+    (run / "config.toml").write_text(f"# {hostile}\n" + (run / "config.toml").read_text())
+    journal = run / "journal" / "round-003.json"
+    record = json.loads(journal.read_text())
+    record["sites"]["centre-b"]["reason"] = hostile
+    journal.write_text(json.dumps(record))
+    cases = json.loads((run / "cases.json").read_text())
+    cases["centre-d"]["excluded"] = {hostile: 1}
+    cases[f'"{hostile}'] = cases["centre-a"]
+    (run / "cases.json").write_text(json.dumps(cases))
+    stored = json.loads((run / "results.json").read_text())
+    stored["provenance"] |= {"name": hostile, "git": hostile, "versions": {hostile: hostile}}
+    stored["rows"] += [row | {"arm": hostile, "model_hash": "x"} for row in stored["rows"] if row["role"] == "external"]
+    (run / "results.json").write_text(json.dumps(stored))
+    page = build_report(run).read_text()
+    assert page.count("&lt;script&gt;") >= 8
+    assert "<script" not in page
+    assert "<img" not in page
+
+
+def test_other_arms_make_a_comparison_and_a_lone_model_does_not(make_folder, page):
+    assert 'id="comparison"' not in page
+    several = make_folder("arms")
+    compared = build_report(several).read_text()
+    section = text_of(compared.split('id="comparison"')[1].split("</section>")[0])
+    for arm, name in (("federated", "federated"), ("local:centre-a", "local: centre-a"), ("pooled", "pooled")):
+        row = next(
+            item
+            for item in read_results(several).rows
+            if (item.arm, item.role, item.metric) == (arm, "external", "dice")
+        )
+        assert re.search(rf"{name}[^0-9]* {row.value:.3f} {row.ci_low:.3f} to {row.ci_high:.3f}", section)
+
+
+def test_without_an_external_centre_the_page_says_so(make_folder):
+    run = make_folder()
+    config = (run / "config.toml").read_text().replace('external = "centre-d"\n', "")
+    (run / "config.toml").write_text(config)
+    (run / "predictions" / "external.parquet").unlink()
+    page = text_of(build_report(run).read_text())
+    assert "No external centre judged it" in page
+    assert "Worst cases" not in page
+    assert "Training sites' own cases" in page
+
+
+def test_a_single_external_case_still_makes_a_page(make_folder):
+    run = make_folder()
+    write_predictions(run, read_predictions(run).head(1))
+    old = read_results(run)
+    who = {key: getattr(old.rows[0], key) for key in ("task", "arm", "seed", "centre", "model_hash")}
+    settings = load_config(run / "config.toml").evaluation
+    write_results(run, external_rows(read_predictions(run), settings, **who), old.provenance)
+    page = text_of(build_report(run).read_text())
+    assert "1 case of 1 patient at a centre" in page
+    assert "Volume ICC(A,1) \N{EN DASH} \N{EN DASH} 1" in page.split("Meaning")[1]
+
+
+@pytest.mark.parametrize("name", ["results.json", "cases.json", "predictions/external.parquet"])
+def test_a_missing_file_is_named(make_folder, name):
+    run = make_folder()
+    (run / name).unlink()
+    with pytest.raises(RunError, match=name.replace(".", r"\.")):
+        build_report(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("journal/round-002.json", "{"),
+        ("journal/round-002.json", '{"round": 2, "model_hash": "a", "seconds": 1, "sites": {"x": {"status": "fine"}}}'),
+        ("cases.json", '{"centre-a": {"role": "judge", "included": {}}}'),
+    ],
+)
+def test_a_damaged_file_is_named_and_no_page_is_written(make_folder, name, content):
+    run = make_folder()
+    (run / name).write_text(content)
+    with pytest.raises(RunError, match=name.split("/")[-1].replace(".", r"\.")):
+        build_report(run)
+    assert not (run / "report.html").exists()
+
+
+def test_a_journal_with_impossible_sums_is_refused(make_folder):
+    run = make_folder()
+    file = run / "journal" / "round-001.json"
+    record = json.loads(file.read_text())
+    record["sites"]["centre-a"]["validation"]["n"] = -3
+    file.write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"round-001\.json"):
+        build_report(run)
+
+
+def test_a_configuration_that_cannot_be_meant_is_refused(make_folder):
+    run = make_folder()
+    (run / "config.toml").write_text('name = "x"\nsurplus = 1\n')
+    with pytest.raises(ConfigError, match="surplus"):
+        build_report(run)

@@ -1,0 +1,255 @@
+"""cases.csv: labels made canonical or refused with row and column; scenarios 30 to 36 of the project's faults."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.cohort.manifest import read_manifest, read_manifest_with_flags
+from shared.errors import TableError
+
+
+def fault(site, *lines):
+    with pytest.raises(TableError) as caught:
+        read_manifest(site.table(*lines))
+    return caught.value
+
+
+def values(site, column, *cells, header=None):
+    lines = [f"P{number},left,{cell}" for number, cell in enumerate(cells)]
+    rows = read_manifest(site.table(f"patient_id,side,{header or column}", *lines))
+    return [getattr(row, column) for row in rows]
+
+
+def test_a_full_row_is_read(site):
+    (row,) = read_manifest(
+        site.table(
+            "patient_id,exam,side,modality,path,mask,er,pr,her2,her2_fish,ki67_percent,subtype,malignant,age,density,"
+            "manufacturer,field_strength_t,acquisition_times,scanner_room",
+            "P1,20210203,L,MRI,dicom/p1,masks/p1.nii.gz,pos,1,2+,negative,25%,Luminal B,yes,61,C,"
+            'Philips Medical,3,"[0, 90, 180]",7',
+        )
+    )
+    assert (row.row, row.patient_id, row.exam, row.side, row.modality) == (2, "P1", "20210203", "left", "MR")
+    assert (row.path, row.mask, row.breast_mask) == ("dicom/p1", "masks/p1.nii.gz", "")
+    assert (row.er, row.pr, row.her2, row.ki67_percent) == (True, True, False, 25.0)
+    assert (row.subtype, row.malignant, row.age, row.density) == ("luminal_b", True, 61.0, "c")
+    assert (row.manufacturer, row.field_strength_t) == ("PHILIPS", 3.0)
+    assert row.acquisition_times_s == (0.0, 90.0, 180.0)
+    assert row.extra == {"scanner_room": "7"}
+
+
+def test_only_patient_and_side_are_required(site):
+    (row,) = read_manifest(site.table("patient_id,side", "P1,right"))
+    assert row.model_dump(exclude={"row", "patient_id", "side", "modality", "extra"}, exclude_defaults=True) == {
+        "exam": "",
+        "path": "",
+        "mask": "",
+    }
+
+
+def test_scenario_31_words_for_a_receptor_are_made_canonical(site):
+    positive = ["pos", "1", "Positive", " +", "yes", "TRUE", "1.0", "(+)"]
+    negative = ["neg", "0", "NEGATIVE", "-", "no", "false", "0.0", "\u2212"]
+    missing = ["", "NA", "n/a", "unknown", "nan", "?"]
+    assert values(site, "er", *positive) == [True] * 8
+    assert values(site, "pr", *negative) == [False] * 8
+    assert values(site, "er", *missing) == [None] * 6
+
+
+def test_scenario_31_an_unknown_word_is_refused_with_row_and_column(site):
+    error = fault(site, "patient_id,side,er", "P1,left,pos", "P2,left,positve")
+    assert (error.row, error.column) == (3, "er")
+    assert "'positve' is not understood; did you mean 'positive'?" in str(error)
+
+
+def test_an_unknown_word_that_may_be_text_from_a_record_is_not_shown(site):
+    error = fault(site, "patient_id,side,er", "P1,left,see letter to Dr Nadia Planted")
+    assert "Nadia" not in str(error)
+    assert "'this value'" not in str(error)
+    assert error.row == 2
+
+
+@pytest.mark.parametrize("side", ["both", "bilateral", "", "B"])
+def test_a_row_is_one_breast(site, side):
+    error = fault(site, "patient_id,side", f"P1,{side}")
+    assert "one row a breast" in str(error)
+
+
+def test_scenario_32_her2_scores_by_the_rules(site):
+    header, lines = "patient_id,side,her2,her2_fish", []
+    for number, (score, fish) in enumerate(
+        [("0", ""), ("1+", ""), ("2+", ""), ("3+", ""), ("2+", "pos"), ("2+", "not amplified"), ("", "amplified")]
+    ):
+        lines.append(f"P{number},left,{score},{fish}")
+    rows = read_manifest(site.table(header, *lines))
+    assert [row.her2 for row in rows] == [False, False, None, True, True, False, True]
+
+
+def test_scenario_32_a_contradiction_of_score_and_hybridisation_is_missing_and_flagged(site):
+    rows, flags = read_manifest_with_flags(
+        site.table("patient_id,side,her2,her2_fish", "P1,left,3+,neg", "P2,left,1+,pos", "P3,left,3+,pos")
+    )
+    assert [row.her2 for row in rows] == [None, None, True]
+    assert [flag.row for flag in flags] == [2, 3]
+
+
+def test_bare_her2_digits_are_a_status_or_scores_by_their_column(site):
+    assert values(site, "her2", "0", "1", "1", "") == [False, True, True, None]
+    assert values(site, "her2", "0", "1", "2", "3") == [False, False, None, True]
+    assert values(site, "her2", "positive", "2+", "neg") == [True, None, False]
+    assert "1 beside scores" in str(fault(site, "patient_id,side,her2", "P1,left,1", "P2,left,2+"))
+
+
+def test_scenario_33_ki67_in_two_units_stops_the_import(site):
+    error = fault(site, "patient_id,side,ki67_percent", "P1,left,20", "P2,left,0.2", "P3,left,35")
+    assert (error.row, error.column) == (3, "ki67_percent")
+    assert "1 fractions, 2 percentages" in str(error)
+
+
+def test_scenario_33_ki67_in_fractions_only_is_refused_with_the_remedy(site):
+    assert "multiply the column by 100" in str(fault(site, "patient_id,side,ki67_percent", "P1,left,0.2", "P2,left,1"))
+
+
+def test_ki67_with_its_unit_written_out_is_unambiguous(site):
+    assert values(site, "ki67_percent", "0.5%", "20", "35 %", "0", "") == [0.5, 20.0, 35.0, 0.0, None]
+
+
+@pytest.mark.parametrize("cell", ["120", "-3", "high", "1e400", "nan5", "1_0"])
+def test_ki67_outside_a_percentage_is_refused_without_showing_it(site, cell):
+    error = fault(site, "patient_id,side,ki67_percent", f"P1,left,{cell}")
+    assert (error.row, error.column) == (2, "ki67_percent")
+    assert cell not in str(error).replace("0 to 100", "")
+
+
+def test_scenario_35_a_decimal_comma_beside_semicolons(site):
+    rows = read_manifest(site.table("Patient_ID;Side;Ki67_percent;age", "P1;links;12,5;61"))
+    assert (rows[0].ki67_percent, rows[0].age, rows[0].side) == (12.5, 61.0, "left")
+    error = fault(site, "patient_id,side,ki67_percent", 'P1,left,"12,5"')
+    assert error.column == "ki67_percent"
+
+
+@pytest.mark.parametrize("identifier", ["1.23E+11", "1,2e+08", "P\ufffd1", "####"])
+def test_scenario_35_an_identifier_damaged_by_a_spreadsheet_is_refused(site, identifier):
+    error = fault(site, "patient_id,side", f'"{identifier}",left')
+    assert (error.row, error.column) == (2, "patient_id")
+    assert identifier not in str(error)
+
+
+def test_scenario_35_leading_zeros_of_an_identifier_are_kept(site):
+    assert read_manifest(site.table("patient_id,side", "00012,left"))[0].patient_id == "00012"
+
+
+def test_scenario_30_one_breast_with_two_labels_is_refused_by_row_only(site):
+    header = "patient_id,exam,side,modality,er"
+    error = fault(site, header, "SECRET1,1,left,MR,pos", "P2,1,left,MR,neg", "SECRET1,1,left,MG,neg")
+    assert (error.row, error.column) == (4, "er")
+    assert "differs from row 2" in str(error)
+    assert "SECRET1" not in str(error)
+
+
+def test_scenario_30_a_label_missing_in_one_of_two_rows_is_no_conflict(site):
+    lines = ["P1,1,left,MR,", "P1,1,left,MG,neg"]
+    assert len(read_manifest(site.table("patient_id,exam,side,modality,er", *lines))) == 2
+
+
+def test_the_other_breast_and_another_exam_may_differ(site):
+    lines = ["P1,1,left,pos", "P1,1,right,neg", "P1,2,left,neg"]
+    assert [row.er for row in read_manifest(site.table("patient_id,exam,side,er", *lines))] == [True, False, False]
+
+
+def test_the_same_case_twice_is_refused(site):
+    error = fault(site, "patient_id,side,er", "P1,left,pos", "P1,right,pos", "P1,left,pos")
+    assert "the same breast of the same exam as row 2" in str(error)
+    assert error.row == 4
+
+
+def test_scenario_34_a_subtype_against_its_receptors_is_flagged_and_kept(site):
+    rows, flags = read_manifest_with_flags(
+        site.table(
+            "patient_id,side,er,pr,her2,ki67_percent,subtype",
+            "P1,left,pos,pos,neg,10,tnbc",
+            "P2,left,pos,pos,neg,10,luminal_a",
+            "P3,left,neg,neg,neg,60,Luminal B",
+            "P4,left,,,pos,,HER2-enriched",
+        )
+    )
+    assert [(flag.row, flag.message) for flag in flags] == [
+        (2, "subtype contradicts the receptors"),
+        (4, "subtype contradicts the receptors"),
+    ]
+    assert [row.subtype for row in rows] == ["triple_negative", "luminal_a", "luminal_b", "her2_enriched"]
+
+
+def test_scenario_36_a_patient_in_two_splits_is_refused(site):
+    error = fault(site, "patient_id,side,split", "SECRET1,left,train", "P2,left,test", "SECRET1,right,test")
+    assert (error.row, error.column) == (4, "split")
+    assert "row 2" in str(error)
+    assert "SECRET1" not in str(error)
+
+
+@pytest.mark.parametrize("column", ["path", "mask", "breast_mask", "fibroglandular_mask"])
+@pytest.mark.parametrize("cell", ["../other", "a/../../b", "/etc/passwd", "C:\\images\\p1", "..\\up", "~/../../x"])
+def test_scenario_27_a_path_that_leaves_the_site_folder_is_refused(site, column, cell):
+    error = fault(site, f"patient_id,side,{column}", f"P1,left,{cell}")
+    assert (error.row, error.column) == (2, column)
+    assert cell not in str(error)
+
+
+def test_scenario_27_a_link_that_leaves_the_site_folder_is_refused(site, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (site.path / "link").symlink_to(tmp_path / "elsewhere")
+    assert fault(site, "patient_id,side,path", "P1,left,link/p1").column == "path"
+
+
+def test_a_path_with_backslashes_or_absolute_within_the_folder_is_taken(site):
+    (row,) = read_manifest(site.table("patient_id,side,path,mask", f"P1,left,dicom\\p1,{site.path}/m.dcm#2"))
+    assert row.path == "dicom/p1"
+    assert row.mask.endswith("m.dcm#2")
+
+
+def test_age_in_days_is_refused(site):
+    assert "look at the unit" in str(fault(site, "patient_id,side,age", "P1,left,22300"))
+
+
+@pytest.mark.parametrize("cell", ["0, 90, x", "5", "0, 90, 80"])
+def test_acquisition_times_must_rise(site, cell):
+    assert fault(site, "patient_id,side,acquisition_times", f'P1,left,"{cell}"').column == "acquisition_times"
+
+
+def test_a_mistyped_optional_column_is_flagged(site):
+    _, flags = read_manifest_with_flags(site.table("patient_id,side,her2_fsh,weight", "P1,left,pos,70"))
+    assert [(flag.row, "'her2_fish'" in flag.message) for flag in flags] == [(1, True)]
+
+
+def test_a_table_without_rows_is_refused(site):
+    assert "no row below the header" in str(fault(site, "patient_id,side"))
+
+
+def test_identifiers_stay_out_of_repr(site):
+    (row,) = read_manifest(site.table("patient_id,exam,side,path,note", "SECRET1,E1,left,SECRET1,about SECRET1"))
+    assert "SECRET1" not in repr(row)
+
+
+WORD = st.sampled_from(
+    ["pos", "neg", "1", "0", "", "2+", "3", "0.2", "20", "left", "x", "../a", "12,5", "=1+1", "\u2212"]
+)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            *[st.one_of(WORD, st.text(st.characters(codec="utf-8", exclude_characters='\0"\r\n,'), max_size=6))] * 8
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_any_cells_give_rows_or_a_table_error(site, rows):
+    header = "patient_id,side,er,her2,ki67_percent,age,path,subtype"
+    lines = [",".join(f'"{cell}"' for cell in row) for row in rows]
+    try:
+        read = read_manifest(site.table(header, *lines))
+    except TableError:
+        return
+    assert all(row.side in {"left", "right"} and row.her2 in {True, False, None} for row in read)

@@ -1,0 +1,78 @@
+"""Splits by patient: scenario 36, order and counts."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.cohort.splits import assign_splits, check_no_overlap
+from shared.errors import SiteError
+
+SHARE = st.floats(0.0, 0.45)
+
+
+@given(st.lists(st.text(max_size=4), max_size=40), st.integers(0, 9), SHARE, SHARE, st.randoms(use_true_random=False))
+def test_the_same_whatever_the_order_and_repetition_of_rows(patients, seed, validation, test, rng):
+    first = assign_splits(patients, seed=seed, validation=validation, test=test)
+    again = [*patients, *patients[: len(patients) // 2]]
+    rng.shuffle(again)
+    assert assign_splits(again, seed=seed, validation=validation, test=test) == first
+    assert set(first) == set(patients)
+
+
+@given(st.integers(3, 60), st.integers(0, 9), SHARE, SHARE)
+def test_every_wanted_split_gets_a_patient_and_about_its_share(count, seed, validation, test):
+    splits = list(assign_splits([f"P{n}" for n in range(count)], seed=seed, validation=validation, test=test).values())
+    assert splits.count("train") >= 1
+    for name, share in (("validation", validation), ("test", test)):
+        assert (splits.count(name) > 0) == (share > 0)
+        assert abs(splits.count(name) - share * count) <= 1.0
+
+
+def test_the_default_shares_of_24_patients():
+    splits = list(assign_splits([f"P{n}" for n in range(24)], seed=0, validation=0.17, test=0.17).values())
+    assert (splits.count("train"), splits.count("validation"), splits.count("test")) == (16, 4, 4)
+
+
+def test_two_patients_leave_one_to_train_on():
+    assert "train" in assign_splits(["a", "b"], seed=0, validation=0.4, test=0.4).values()
+    assert assign_splits(["a"], seed=0, validation=0.4, test=0.4) == {"a": "train"}
+    assert assign_splits([], seed=0, validation=0.4, test=0.4) == {}
+
+
+def test_another_seed_gives_another_split():
+    patients = [f"P{n}" for n in range(40)]
+    splits = [assign_splits(patients, seed=seed, validation=0.2, test=0.2) for seed in range(3)]
+    assert splits[0] != splits[1] != splits[2]
+
+
+def test_a_golden_split_stays_the_same_on_every_platform():
+    # Order of `printf 'split|7|a' | sha256sum`, and so on: f, e, c, b, d, a.
+    splits = assign_splits(["a", "b", "c", "d", "e", "f"], seed=7, validation=0.2, test=0.2)
+    assert splits == {"f": "test", "e": "validation", **dict.fromkeys("cbda", "train")}
+
+
+@pytest.mark.parametrize(("validation", "test"), [(0.5, 0.5), (-0.1, 0.2), (1.0, 0.0)])
+def test_impossible_shares_are_refused(validation, test):
+    with pytest.raises(ValueError, match="leave something to train on"):
+        assign_splits(["a"], seed=0, validation=validation, test=test)
+
+
+def test_scenario_36_one_patient_in_train_and_test_is_refused():
+    with pytest.raises(SiteError, match="1 patients are both in training and in test") as caught:
+        check_no_overlap(["SECRET1", "b"], ["c", "SECRET1", "SECRET1"])
+    assert "SECRET1" not in str(caught.value)
+    check_no_overlap(["a", "b"], ["c"])
+
+
+def test_scenario_36_two_breasts_and_two_exams_of_a_patient_fall_on_one_side():
+    rows = [patient for patient in "abcdefghij" for _ in range(4)]
+    random.Random(3).shuffle(rows)
+    splits = assign_splits(rows, seed=1, validation=0.3, test=0.3)
+    groups = {
+        name: [patient for patient in rows if splits[patient] == name] for name in ("train", "validation", "test")
+    }
+    check_no_overlap(groups["train"], groups["test"])
+    check_no_overlap(groups["train"], groups["validation"])
+    check_no_overlap(groups["validation"], groups["test"])

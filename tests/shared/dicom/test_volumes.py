@@ -1,0 +1,132 @@
+"""NIfTI exams as MAMA-MIA stores them."""
+
+import gzip
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from shared.dicom.geometry import to_image
+from shared.dicom.study import read_study
+from shared.dicom.volumes import read_volume
+from shared.errors import StudyError
+from shared.types import Grid
+
+
+@pytest.fixture
+def nifti(exam, tmp_path):
+    for phase, volume in enumerate(exam.volume):
+        image = sitk.DICOMOrient(to_image(volume.astype(np.float32), exam.grid), "PIR")
+        sitk.WriteImage(image, str(tmp_path / f"CASE_9_{phase:04d}.nii.gz"))
+    return tmp_path
+
+
+def reason(function, *args, **kwargs):
+    with pytest.raises(StudyError) as caught:
+        function(*args, **kwargs)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("below", ["", "CASE_9"])
+def test_a_folder_or_a_prefix_of_phases(exam, nifti, below):
+    study = read_study(nifti / below)
+    np.testing.assert_array_equal(study.phases, exam.volume)
+    assert study.grid.same_space(exam.grid, tolerance_mm=1e-4)
+    assert study.times_s == (0.0, 60.0, 120.0)
+
+
+def test_given_times_are_used_and_the_first_is_not_after_injection(nifti):
+    assert read_study(nifti, times_s=(-30.0, 80.0, 200.0)).times_s == (-30.0, 80.0, 200.0)
+    assert read_study(nifti, times_s=(20.0, 80.0, 200.0)).times_s == (0.0, 60.0, 180.0)
+    assert len(read_study(nifti, times_s=(0.0, 80.0, 200.0), max_post_phases=1).times_s) == 2
+    assert reason(read_study, nifti, times_s=(0.0, 80.0)) == "missing_phase"
+    assert reason(read_study, nifti, times_s=(0.0, 80.0, 70.0)) == "missing_phase"
+
+
+def test_a_number_left_out_or_a_single_phase_is_refused(nifti):
+    (nifti / "CASE_9_0001.nii.gz").unlink()
+    assert reason(read_study, nifti) == "missing_phase"
+    (nifti / "CASE_9_0002.nii.gz").unlink()
+    assert reason(read_study, nifti) == "missing_phase"
+
+
+def test_two_exams_in_a_folder_need_a_prefix(exam, nifti):
+    sitk.WriteImage(to_image(exam.volume[0].astype(np.float32), exam.grid), str(nifti / "OTHER_0000.nii.gz"))
+    assert reason(read_study, nifti) == "several_studies"
+    np.testing.assert_array_equal(read_study(nifti / "CASE_9").phases, exam.volume)
+
+
+def test_phases_on_unlike_grids_are_refused(exam, nifti):
+    moved = Grid(exam.grid.shape, (2.0, 1.5, 1.3), exam.grid.origin)
+    sitk.WriteImage(to_image(exam.volume[1].astype(np.float32), moved), str(nifti / "CASE_9_0001.nii.gz"))
+    assert reason(read_study, nifti) == "mixed_geometry"
+
+
+def test_scenario_20_an_identity_affine_is_not_a_millimetre(tmp_path):
+    image = sitk.GetImageFromArray(np.ones((4, 5, 6), np.float32))
+    image.SetDirection((-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0))  # NIfTI's identity, as BreastDCEDL writes it
+    sitk.WriteImage(image, str(tmp_path / "a.nii"))
+    assert reason(read_volume, tmp_path / "a.nii") == "no_pixel_spacing"
+
+
+def test_scenario_20_an_affine_that_is_not_set_is_refused(exam, tmp_path):
+    path = tmp_path / "a.nii"
+    sitk.WriteImage(to_image(exam.volume[0].astype(np.float32), exam.grid), str(path))
+    data = bytearray(path.read_bytes())
+    data[252:256] = bytes(4)  # qform_code, sform_code of the NIfTI-1 header
+    path.write_bytes(data)
+    assert reason(read_volume, path) == "no_pixel_spacing"
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_scenario_19_a_truncated_volume_is_refused(exam, tmp_path, suffix, share):
+    path = tmp_path / f"a{suffix}"
+    # SimpleITK alone gives voxels it never read: the sound file before leaves them in memory.
+    sitk.WriteImage(to_image(exam.volume[0].astype(np.float32), exam.grid), str(path), useCompression=suffix != ".nii")
+    assert read_volume(path)[0].shape == exam.volume.shape[1:]
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    assert reason(read_volume, path) == "unreadable_file"
+
+
+def test_scenario_19_a_flipped_byte_in_a_compressed_volume_is_refused(exam, tmp_path):
+    path = tmp_path / "a.nii.gz"
+    sitk.WriteImage(to_image(exam.volume[0].astype(np.float32), exam.grid), str(path))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+    assert reason(read_volume, path) == "unreadable_file"
+
+
+def test_scenario_27_a_compressed_volume_longer_than_its_header_says_is_not_inflated(exam, tmp_path):
+    path = tmp_path / "a.nii.gz"
+    sitk.WriteImage(to_image(exam.volume[0].astype(np.float32), exam.grid), str(tmp_path / "a.nii"))
+    path.write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes() + bytes(50 * 2**20)))
+    assert reason(read_volume, path) == "unreadable_file"
+
+
+def test_a_big_endian_volume_reads_alike(exam, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    header = nibabel.Nifti1Header(endianness=">")
+    header.set_data_dtype(np.dtype(">i2"))
+    affine = np.diag([-1.25, -1.5, 2.0, 1.0])
+    affine[:3, 3] = [6.0, -4.0, -10.0]  # RAS of the exam's LPS origin
+    image = nibabel.Nifti1Image(exam.volume[0].transpose(2, 1, 0).astype(">i2"), affine, header)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    array, grid = read_volume(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(array, exam.volume[0])
+    assert grid.same_space(exam.grid, tolerance_mm=1e-4)
+
+
+def test_volumes_that_are_not_sound_are_refused(exam, tmp_path):
+    bad = exam.volume[0].astype(np.float32)
+    bad[2, 2, 2] = np.nan
+    sitk.WriteImage(to_image(bad, exam.grid), str(tmp_path / "nan.nrrd"))
+    flat = sitk.GetImageFromArray(np.ones((3, 4), np.float32))
+    flat.SetSpacing((2.0, 2.0))
+    sitk.WriteImage(flat, str(tmp_path / "flat.nii"))
+    (tmp_path / "junk.nrrd").write_bytes(b"NRRD0005\njunk")
+    sitk.WriteImage(to_image(exam.volume[0], exam.grid), str(tmp_path / "other.mha"))
+    for name in ("nan.nrrd", "flat.nii", "junk.nrrd", "other.mha", "absent.nii.gz"):
+        assert reason(read_volume, tmp_path / name) == "unreadable_file"

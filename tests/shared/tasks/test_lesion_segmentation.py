@@ -1,0 +1,128 @@
+"""Loss against hand calculations; augmentation by its invariants."""
+
+import math
+
+import pytest
+import torch
+
+from shared.config import AugmentationConfig, parse_config
+from shared.reproducibility import state_hash
+from shared.tasks import task_named
+from shared.tasks.augmentation import _random_affine, augment
+from shared.tasks.lesion_segmentation import build_model, dice_loss, loss
+
+OFF = dict.fromkeys(("flip", "affine", "intensity", "noise", "bias_field", "blur"), 0.0)
+
+
+def batch():
+    torch.manual_seed(3)
+    image = torch.rand(2, 4, 8, 16, 16)
+    mask = torch.zeros(2, 1, 8, 16, 16)
+    mask[:, :, 2:5, 4:10, 6:12] = 1
+    return image, mask
+
+
+def run(**changed):
+    image, mask = batch()
+    return (
+        image,
+        mask,
+        *augment(image, mask, AugmentationConfig(**{**OFF, **changed}), torch.Generator().manual_seed(5)),
+    )
+
+
+def test_dice_loss_of_one_half_probability_by_hand():
+    # 4 voxels at p=.5, one is lesion: 1 - (2*.5+1)/(2+1+1)
+    target = torch.tensor([1.0, 0, 0, 0]).reshape(1, 1, 1, 2, 2)
+    assert dice_loss(torch.zeros(1, 1, 1, 2, 2), target).item() == pytest.approx(0.5)
+
+
+def test_loss_weighs_levels_by_halves():
+    target = torch.zeros(1, 1, 2, 2, 2)
+    fine, coarse = torch.zeros(1, 1, 2, 2, 2), torch.zeros(1, 1, 1, 1, 1)
+    # Dice term 1 - 1/(sum p + 1): fine sum p = 4, coarse sum p = .5; cross-entropy ln 2 at both.
+    levels = [1 - 1 / 5 + math.log(2), 1 - 1 / 1.5 + math.log(2)]
+    assert loss([fine, coarse], target).item() == pytest.approx((levels[0] + 0.5 * levels[1]) / 1.5)
+
+
+def test_a_coarse_level_sees_the_share_of_lesion():
+    target = torch.zeros(1, 1, 2, 2, 2)
+    target[0, 0, 0, 0, 0] = 1
+    logit = torch.tensor(math.log((1 / 8) / (7 / 8))).reshape(1, 1, 1, 1, 1)  # p = 1/8, the share
+    entropy = -(1 / 8 * math.log(1 / 8) + 7 / 8 * math.log(7 / 8))
+    dice = 1 - (2 / 64 + 1) / (1 / 8 + 1 / 8 + 1)
+    fine = torch.zeros_like(target)
+    expected = (loss([fine], target).item() + 0.5 * (entropy + dice)) / 1.5
+    assert loss([fine, logit], target).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_perfect_confident_logits_cost_almost_nothing():
+    _, mask = batch()
+    assert loss([(mask * 2 - 1) * 20], mask).item() < 1e-3
+
+
+def test_with_every_probability_zero_nothing_changes():
+    image, mask, changed, target = run()
+    assert torch.equal(changed, image)
+    assert torch.equal(target, mask)
+
+
+@pytest.mark.parametrize("name", ["intensity", "noise", "bias_field", "blur"])
+def test_intensity_changes_leave_the_mask_alone_and_change_the_image(name):
+    image, mask, changed, target = run(**{name: 0.999999})
+    assert torch.equal(target, mask)
+    assert not torch.allclose(changed, image)
+    assert changed.shape == image.shape
+    assert torch.isfinite(changed).all()
+
+
+def test_flips_move_image_and_mask_together_and_never_front_to_back():
+    seen = set()
+    for seed in range(24):
+        image, mask = batch()
+        marked = torch.cat([mask, image], dim=1)
+        changed, target = augment(
+            marked, mask, AugmentationConfig(**{**OFF, "flip": 0.5}), torch.Generator().manual_seed(seed)
+        )
+        assert torch.equal(changed[:, :1], target)
+        seen.add(tuple(float(v) for v in (target[0, 0].any(2).any(1).float() @ torch.arange(8.0)).reshape(1)))
+        assert torch.equal(target[0, 0].any(2).any(0), mask[0, 0].any(2).any(0))
+    assert len(seen) == 2
+
+
+def test_affine_moves_image_and_mask_together():
+    _, mask = batch()
+    changed, target = augment(
+        mask.clone(), mask, AugmentationConfig(**{**OFF, "affine": 0.999999}), torch.Generator().manual_seed(1)
+    )
+    assert not torch.equal(target, mask)
+    assert torch.equal((changed >= 0.5).float(), target)
+
+
+def test_a_rotation_keeps_lengths_in_a_box_that_is_not_square():
+    config = AugmentationConfig(rotation_deg=40, scale=0.0)
+    theta = _random_affine(config, (8, 30, 60), torch.Generator().manual_seed(2))
+    # One voxel along x and one along y, in voxels before and after: both stay unit vectors, at right angles.
+    to_unit = torch.diag(torch.tensor([2 / 60, 2 / 30, 2 / 8]))
+    matrix = torch.linalg.inv(to_unit) @ theta[:, :3] @ to_unit
+    assert torch.allclose(matrix @ matrix.T, torch.eye(3), atol=1e-5)
+    assert abs(matrix[0, 1]) > 0.01
+
+
+def test_the_same_generator_seed_gives_the_same_batch():
+    settings = dict.fromkeys(OFF, 0.5)
+    assert all(torch.equal(a, b) for a, b in zip(run(**settings)[2:], run(**settings)[2:], strict=True))
+
+
+def test_the_models_start_depends_on_the_runs_seed_alone():
+    def start(seed):
+        torch.manual_seed(torch.seed() % 2**31)
+        raw = {"name": "t", "seed": seed, "data": {"root": "d", "sites": ["a"]}, "model": {"channels": [8, 8]}}
+        return state_hash(build_model(parse_config(raw, "t")).state_dict())
+
+    assert start(0) == start(0)
+    assert start(0) != start(1)
+
+
+def test_the_table_of_tasks_knows_the_name_configurations_use():
+    assert task_named("lesion-segmentation").loss is loss

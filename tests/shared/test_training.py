@@ -1,0 +1,168 @@
+"""The loop: learning, seeds, schedule, the proximal term, patches."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from shared.config import parse_config
+from shared.errors import RunError
+from shared.inference import keep_lesions, predict
+from shared.reproducibility import state_hash
+from shared.tasks import task_named
+from shared.training import learning_rate, patch_window, train_round
+
+
+def config(**sections):
+    raw = {
+        "name": "tiny",
+        "data": {"root": "data", "sites": ["a"]},
+        "preprocessing": {"post_phases": 1},
+        "model": {"channels": [8, 8], "stem_stride": 2},
+        "training": {"steps_per_round": 4, "learning_rate": 0.01},
+        "federation": {"rounds": 2},
+    }
+    for name, values in sections.items():
+        raw[name] = {**raw.get(name, {}), **values}
+    return parse_config(raw, "tiny")
+
+
+def case(seed, shape=(8, 16, 16)):
+    draws = np.random.default_rng(seed)
+    mask = np.zeros(shape, np.uint8)
+    z, y, x = (int(draws.integers(1, side - 5)) for side in shape)
+    mask[z : z + 4, y : y + 4, x : x + 4] = 1
+    image = draws.normal(0, 0.1, (2, *shape)).astype(np.float16)
+    image[1] += 2 * mask.astype(np.float16)
+    return SimpleNamespace(image=image, mask=mask, foreground=np.argwhere(mask).astype(np.int32))
+
+
+CASES = [case(seed) for seed in range(4)]
+
+
+def train(settings, cases=CASES, rounds=(1,), site="a", anchor=None):
+    model = task_named("lesion-segmentation").build_model(settings)
+    summary = None
+    for number in rounds:
+        summary = train_round(model, cases, settings, round_number=number, site=site, anchor=anchor)
+    return model, summary
+
+
+def test_the_loop_learns_a_bright_box():
+    settings = config(training={"steps_per_round": 60, "augmentation": {"affine": 0.0}}, federation={"rounds": 1})
+    model, summary = train(settings)
+    assert summary.steps == 60
+    fresh = case(99)
+    probability = predict(model, fresh.image, settings)
+    predicted = probability > 0.5
+    dice = 2 * (predicted & (fresh.mask > 0)).sum() / (predicted.sum() + fresh.mask.sum())
+    assert dice > 0.6
+
+
+def test_scenario_70_the_same_seed_gives_the_same_bytes_and_another_does_not():
+    first, second, other = (state_hash(train(config(), site=site)[0].state_dict()) for site in ("a", "a", "b"))
+    assert first == second
+    assert first != other
+
+
+def test_each_round_draws_anew():
+    assert state_hash(train(config(), rounds=(1,))[0].state_dict()) != state_hash(
+        train(config(), rounds=(2,))[0].state_dict()
+    )
+
+
+def test_the_learning_rate_warms_up_and_falls_as_a_cosine_over_all_rounds():
+    settings = config(
+        training={"steps_per_round": 10, "warmup_steps": 4, "learning_rate": 0.2}, federation={"rounds": 2}
+    )
+    assert [learning_rate(settings, step) for step in range(4)] == pytest.approx([0.05, 0.1, 0.15, 0.2])
+    assert learning_rate(settings, 4) == pytest.approx(0.2)
+    assert learning_rate(settings, 12) == pytest.approx(0.1)
+    assert learning_rate(settings, 8) == pytest.approx(0.1 * (1 + math.cos(math.pi / 4)))
+
+
+def test_the_proximal_term_pulls_towards_the_anchor():
+    def distance(mu):
+        settings = config(federation={"rounds": 1, "strategy": "fedprox", "proximal_mu": mu})
+        start = {k: v.clone() for k, v in task_named("lesion-segmentation").build_model(settings).state_dict().items()}
+        trained, _ = train(settings, anchor=start)
+        return sum(float((v - start[k]).square().sum()) for k, v in trained.state_dict().items())
+
+    assert distance(100.0) < 0.5 * distance(0.0)
+
+
+def test_the_proximal_gradient_is_mu_times_the_distance():
+    settings = config(federation={"proximal_mu": 3.0})
+    model = torch.nn.Linear(2, 1)
+    anchor = {name: torch.zeros_like(value) for name, value in model.named_parameters()}
+    from shared.training import _squared_distance
+
+    (0.5 * settings.federation.proximal_mu * _squared_distance(model, anchor)).backward()
+    assert torch.allclose(model.weight.grad, 3.0 * model.weight)
+
+
+def test_no_case_left_is_a_clear_error():
+    with pytest.raises(RunError, match="no training case"):
+        train(config(), cases=[])
+
+
+def test_a_loss_that_is_not_a_number_stops_with_its_place():
+    broken = case(0)
+    broken.image[:] = np.nan
+    with pytest.raises(RunError, match="not a number at step 1 of round 1"):
+        train(config(), cases=[broken])
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_patches_lie_inside_and_follow_the_lesion(share):
+    settings = config(training={"mode": "patch", "patch_voxels": [4, 8, 8], "foreground_share": share})
+    draws = np.random.default_rng(0)
+    sample = case(3, (12, 32, 32))
+    hits = 0
+    for _ in range(60):
+        window = patch_window(sample, settings, draws)
+        patch = sample.mask[window]
+        assert patch.shape == (4, 8, 8)
+        hits += bool(patch.any())
+    assert (hits == 60) if share == 1.0 else (hits < 50)
+
+
+def test_patch_mode_trains_and_predicts_the_whole_box():
+    settings = config(training={"mode": "patch", "patch_voxels": [8, 8, 8], "steps_per_round": 2})
+    model, _ = train(settings)
+    assert predict(model, CASES[0].image, settings).shape == (8, 16, 16)
+
+
+def test_blending_a_constant_network_is_that_constant():
+    settings = config(training={"mode": "patch", "patch_voxels": [8, 8, 8]}, inference={"overlap": 0.5})
+
+    class Constant(torch.nn.Module):
+        def forward(self, x):
+            return [torch.full_like(x[:, :1], 1.5)]
+
+    probability = predict(Constant(), CASES[0].image, settings)
+    assert np.allclose(probability, 1 / (1 + math.exp(-1.5)), atol=1e-5)
+
+
+def test_flip_averaging_of_a_network_that_reads_the_left_half_is_symmetric():
+    class Left(torch.nn.Module):
+        def forward(self, x):
+            out = torch.zeros_like(x[:, :1])
+            out[..., : x.shape[-1] // 2] = 4.0
+            return [out]
+
+    settings = config(inference={"flip_averaging": True})
+    probability = predict(Left(), CASES[0].image, settings)
+    assert np.allclose(probability, (1 / (1 + math.exp(-4)) + 0.5) / 2, atol=1e-6)
+
+
+def test_small_predictions_are_dropped_by_millilitres_not_voxels():
+    probability = np.zeros((4, 8, 8), np.float32)
+    probability[0, 0, 0:2] = 1.0
+    probability[2:4, 4:8, 4:8] = 1.0
+    settings = config(inference={"min_lesion_ml": 0.03})
+    assert keep_lesions(probability, (1.0, 1.0, 1.0), settings).sum() == 32
+    assert keep_lesions(probability, (4.0, 2.0, 2.0), settings).sum() == 34
+    assert keep_lesions(probability * 0, (1.0, 1.0, 1.0), settings).sum() == 0

@@ -1,0 +1,102 @@
+"""The house: which room may know which, and what the packaging promises."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ORDER = ["dicom", "cohort", "preprocessing", "models", "tasks", "metrics", "training", "inference"]
+
+
+def imports(file):
+    """Project modules a file imports, also lazily inside functions, as dotted names."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found |= {node.module, *(f"{node.module}.{item.name}" for item in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {item.name for item in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            pytest.fail(f"{file.relative_to(ROOT)} has a relative import: name the room")
+    return {name for name in found if name.split(".")[0] in {"server", "client", "shared"}}
+
+
+def files(folder):
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def test_shared_knows_neither_side():
+    for file in files("shared"):
+        assert not {name for name in imports(file) if not name.startswith("shared")}, file
+
+
+def test_the_two_sides_do_not_know_each_other():
+    for file in files("client"):
+        assert not {name for name in imports(file) if name.startswith("server")}, file
+    # The studies run both sides in one process: they alone may start a client.
+    for file in files("server"):
+        if "studies" not in file.parts:
+            assert not {name for name in imports(file) if name.startswith("client")}, file
+
+
+def test_within_shared_the_flow_is_one_way():
+    for file in files("shared"):
+        room = file.relative_to(ROOT / "shared").parts[0].removesuffix(".py")
+        if room not in ORDER:
+            continue
+        later = ORDER[ORDER.index(room) + 1 :]
+        known = {name.split(".")[1] for name in imports(file) if name.count(".") >= 1}
+        # Metrics are leaves: anything after them may use them, they use nothing before them.
+        assert not known & set(later), file
+
+
+def test_metrics_and_phantom_stand_alone():
+    allowed = {"types", "errors", "reproducibility"}
+    for room in ("metrics", "phantom"):
+        for file in files(f"shared/{room}"):
+            known = {name.split(".")[1] for name in imports(file) if name.count(".") >= 1}
+            assert known <= allowed | {room}, file
+
+
+def test_nothing_imports_the_command_line():
+    for folder in ("server", "client", "shared"):
+        for file in files(folder):
+            assert "server.cli" not in imports(file), file
+
+
+def test_packages_are_listed_and_the_application_never_reaches_an_index():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = {
+        str(file.parent.relative_to(ROOT)).replace("/", ".")
+        for folder in ("server", "client", "shared")
+        for file in (ROOT / folder).rglob("__init__.py")
+    }
+    assert set(project["tool"]["setuptools"]["packages"]) == packages
+    assert "Private :: Do Not Upload" in project["project"]["classifiers"]
+    assert not (ROOT / "docker" / "__init__.py").exists()  # it would shadow the `docker` package of others
+
+
+def test_every_dependency_is_constrained_and_kept_from_uv():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    names = {
+        item.split("[")[0].split("=")[0].split(">")[0].strip().lower() for item in project["project"]["dependencies"]
+    }
+    assert set(project["tool"]["uv"]["exclude-dependencies"]) == names
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    assert names <= pinned
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
+
+
+def test_the_readme_tree_names_every_room():
+    tree = (ROOT / "README.md").read_text()
+    for folder in ("server", "client", "shared"):
+        for item in (ROOT / folder).iterdir():
+            if item.name.startswith("__") or item.suffix not in {"", ".py"}:
+                continue
+            assert item.name in tree, f"{folder}/{item.name} is not in the README's tree"
