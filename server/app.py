@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 
 from flwr.app import Context
@@ -27,16 +30,13 @@ def main(grid: Grid, context: Context) -> None:
 
     """
     # Imported here: Flower imports this module to find `app`, and torch takes seconds.
-    import client
-    import server
-    import shared
     from server.journal import RunFolder
     from server.logs import log_to
     from server.run import ensure_data, run
     from shared.progress import write_progress
     from shared.project import load_run_config, project_root
 
-    check_one_root(server.__file__, client.__file__, shared.__file__)
+    check_one_root(find_spec(room) for room in ("server", "client", "shared"))
     settings = context.run_config
     runs = project_root() / "runs"
     resumed = str(settings.get("resume", ""))
@@ -69,7 +69,7 @@ def main(grid: Grid, context: Context) -> None:
         report("done", 1, 1, "")
 
 
-def check_one_root(*files: str | None) -> None:
+def check_one_root(rooms: Iterable[ModuleSpec | None]) -> None:
     """Check that `server`, `client` and `shared` come from one checkout or package.
 
     Raises
@@ -78,6 +78,6 @@ def check_one_root(*files: str | None) -> None:
         A foreign package of the same name came first on the path.
 
     """
-    roots = {str(Path(str(file)).resolve().parent.parent) for file in files}
+    roots = {str(Path(str(room.origin)).resolve().parent.parent) for room in rooms if room}
     if len(roots) != 1:
         raise RunError(f"server, client and shared were loaded from different places ({', '.join(sorted(roots))})")

@@ -104,7 +104,9 @@ class RunFolder:
         """
         if not (path / "config.toml").is_file():
             known = (
-                sorted(item.parent.name for item in path.parent.glob("*/config.toml")) if path.parent.is_dir() else []
+                sorted(item.parent.name for item in path.parent.glob("*/config.toml") if not item.parent.is_symlink())
+                if path.parent.is_dir()
+                else []
             )
             raise ConfigError(f"no run '{path.name}' to resume; there are: {', '.join(known) or 'none'}")
         folder = cls(path)

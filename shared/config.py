@@ -27,8 +27,8 @@ class Section(BaseModel):
 class PhantomConfig(Section):
     """The embedded phantom; present only when the run's data are phantoms."""
 
-    cases_per_site: int = Field(default=24, ge=2, description="Patients a training centre.")
-    cases_external: int = Field(default=24, ge=2, description="Patients at the external centre.")
+    cases_per_site: int = Field(default=36, ge=2, description="Patients a training centre.")
+    cases_external: int = Field(default=36, ge=2, description="Patients at the external centre.")
     shift: float = Field(
         default=0.6, ge=0.0, le=2.0, description="0: one consensus protocol; 1: the centres' full differences."
     )
@@ -80,7 +80,7 @@ class PreprocessingConfig(Section):
     post_phases: int = Field(default=3, ge=1, le=8, description="Post-contrast phases used; later ones are ignored.")
     n4: bool = Field(default=True, description="N4 bias field correction.")
     n4_shrink: int = Field(default=4, ge=1, le=16, description="Shrink factor for the bias field's estimate.")
-    n4_iterations: tuple[int, ...] = Field(default=(50, 50, 50, 50), description="Iterations a fitting level.")
+    n4_iterations: tuple[int, ...] = Field(default=(20, 20, 20, 20), description="Iterations a fitting level.")
     workers: int = Field(default=1, ge=1, description="Studies preprocessed at once at a site.")
 
 

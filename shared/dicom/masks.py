@@ -164,7 +164,9 @@ def _load_frames(path: Path, segment: int | None) -> _Frames:
     try:
         with quiet_reader():
             return _read_frames(path, segment)
-    except StudyError:
+    except StudyError as error:
+        if error.reason == "mixed_geometry":  # of the mask's own frames
+            raise StudyError("unreadable_mask", error.detail) from None
         raise
     except Exception:  # noqa: BLE001 - junk raises nearly anything in the reader; its text may quote tags
         raise StudyError("unreadable_mask", "the mask's file is damaged or no DICOM SEG") from None

@@ -19,6 +19,7 @@ from shared.types import Grid
 
 NOMINAL_INTERVAL_S = 60.0  # between phases, where no tag says when they were acquired
 _HALF_DAY_S = 43_200.0
+_HOUR_S = 3600.0
 _TOLERANCE = 0.05  # relative, of TR and TE within one dynamic set
 _FEWEST = 2
 _MOST_POSITIONS = 200  # larger TemporalPositionIdentifiers are some vendor's time stamps, not a count
@@ -179,8 +180,12 @@ def _scale(step: float | None, count: int) -> float | None:
 def _injection(family: Sequence[Volume], starts: Sequence[float], epoch_s: float | None) -> tuple[int, float]:
     """Index of the last pre-contrast volume and the time of injection, s, both in the order and scale of `starts`."""
     boluses = [item.first.bolus_s for item in family if item.first.bolus_s is not None]
+    given = None
     if boluses and epoch_s is not None:
-        injection = (min(boluses) - epoch_s + _HALF_DAY_S) % (2 * _HALF_DAY_S) - _HALF_DAY_S
+        given = (min(boluses) - epoch_s + _HALF_DAY_S) % (2 * _HALF_DAY_S) - _HALF_DAY_S
+    # A bolus an hour away is a default some consoles leave in the tag (midnight, the time of registration).
+    if given is not None and starts[0] - _HOUR_S < given < starts[-1] + _HOUR_S:
+        injection = given
         before = [
             index for index, start in enumerate(starts) if start < injection or (start == injection and not index)
         ]

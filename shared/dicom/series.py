@@ -15,33 +15,21 @@ from shared.errors import StudyError
 
 # Value 3 and later of ImageType, as Siemens, GE and Philips write them, of images that are no acquisition's phase.
 NOT_A_PHASE = frozenset(
-    {
-        "LOCALIZER",
-        "SUBTRACT",
-        "SUBTRACTION",
-        "SUB",
-        "MIP",
-        "MINIP",
-        "MAX_IP",
-        "PROJECTION IMAGE",
-        "MPR",
-        "ADC",
-        "TRACEW",
-    }
-    | {
-        "DIFFUSION",
-        "P",
-        "PHASE",
-        "PHASE MAP",
-        "IMAGINARY",
-        "I",
-        "REAL",
-        "R",
-        "T2 MAP",
-        "T1 MAP",
-        "PERFUSION",
-        "CSA MPR",
-    }
+    (
+        *(
+            "LOCALIZER",
+            "SUBTRACT",
+            "SUBTRACTION",
+            "SUB",
+            "MIP",
+            "MINIP",
+            "MAX_IP",
+            "PROJECTION IMAGE",
+            "MPR",
+            "CSA MPR",
+        ),
+        *("ADC", "TRACEW", "DIFFUSION", "P", "PHASE", "PHASE MAP", "IMAGINARY", "I", "REAL", "R", "T2 MAP", "T1 MAP"),
+    )
 )
 WATER = frozenset({"WATER", "W"})
 _ROUND_MM = 2  # decimals of a position: two slices nearer than 0.01 mm are at one place

@@ -135,6 +135,15 @@ def test_scenario_35_an_identifier_damaged_by_a_spreadsheet_is_refused(site, ide
     assert identifier not in str(error)
 
 
+@pytest.mark.parametrize("cell", ["", "NA", "unknown"])
+def test_a_blank_identifier_is_refused(site, cell):
+    assert fault(site, "patient_id,side", f"{cell},left").column == "patient_id"
+
+
+def test_a_path_longer_than_any_name_is_refused(site):
+    assert fault(site, "patient_id,side,path", f"P1,left,{'x/..' * 3000}").column == "path"
+
+
 def test_scenario_35_leading_zeros_of_an_identifier_are_kept(site):
     assert read_manifest(site.table("patient_id,side", "00012,left"))[0].patient_id == "00012"
 

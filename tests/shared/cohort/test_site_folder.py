@@ -138,6 +138,7 @@ def test_what_is_missing_is_named_without_listing_entries(site):
         ("[policy]\n", "'site'"),
         ('[site]\nname = "north"\n[policy]\nmax_excluded_share = 2\n', "'policy.max_excluded_share'"),
         ("[site\n", "not valid TOML"),
+        ('[site]\nname = "north"\npseudonym_key = "beefcafe, in words"\n', "at least 32 hexadecimal digits"),
         ('[site]\nname = "north"\npseudonym_key = "beefcafe"\n', "at least 32 hexadecimal digits"),
     ],
 )
@@ -147,3 +148,17 @@ def test_a_fault_in_site_toml_is_named_by_key(site, text, expected):
     message = fault(site.path)
     assert expected in message
     assert "beefcafe" not in message
+
+
+def test_a_site_toml_that_is_no_text_is_refused(site):
+    site.table(*ROWS)
+    (site.path / "site.toml").write_bytes(b"\xff\xfe\x00")
+    assert "cannot be read as UTF-8 text" in fault(site.path)
+
+
+def test_a_home_that_cannot_be_written_names_the_remedy(site, tmp_path, monkeypatch):
+    site.settings('[site]\nname = "north"\n')
+    site.table(*ROWS)
+    (tmp_path / "home").write_text("a file where a folder should be")
+    monkeypatch.setenv("FEDBREAST_HOME", str(tmp_path / "home"))
+    assert "set FEDBREAST_HOME" in fault(site.path)

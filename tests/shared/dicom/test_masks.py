@@ -181,6 +181,78 @@ def test_what_is_no_mask_is_refused(exam, lesion, tmp_path):
     assert reason(read_mask, tmp_path / "absent.nii.gz", exam.grid) == "unreadable_mask"
 
 
+def _seg(ds):
+    return ds.PerFrameFunctionalGroupsSequence
+
+
+def _tilt(ds):
+    _orientation(ds, [1.0, 0.0, 0.0, 0.5, 0.5, 0.0])
+
+
+def _orientation(ds, cosines):
+    ds.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = cosines
+
+
+def _unparallel(ds):
+    plane = pydicom.Dataset()
+    plane.ImageOrientationPatient = [0.0, 1.0, 0.0, 0.0, 0.0, -1.0]
+    _seg(ds)[1].PlaneOrientationSequence = [plane]
+
+
+def _flat(ds):
+    ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = [0.0, 1.0]
+
+
+def _huge(ds):
+    ds.NumberOfFrames = 2_000_000
+
+
+def _label_map(ds):
+    ds.SegmentationType = "LABELMAP"
+
+
+def _nowhere(ds):
+    del _seg(ds)[0].PlanePositionSequence
+
+
+@pytest.mark.parametrize("edit", [_tilt, _unparallel, _flat, _huge, _label_map, _nowhere])
+def test_a_seg_without_a_sound_geometry_is_refused(exam, lesion, tmp_path, edit):
+    path = write_seg(tmp_path / "seg.dcm", exam, lesion)
+    ds = pydicom.dcmread(path)
+    edit(ds)
+    ds.save_as(path)
+    assert reason(read_mask, path, exam.grid) == "unreadable_mask"
+
+
+def test_a_seg_alone_skips_no_layer_between_its_frames(exam, tmp_path):
+    mask = np.zeros(exam.volume.shape[1:], bool)
+    mask[1, 2:5, 2:7] = mask[5, 3:6, 2:7] = True  # three layers without a frame between them
+    alone, grid = read_segmentation(write_seg(tmp_path / "seg.dcm", exam, mask))
+    np.testing.assert_array_equal(alone, mask[1:6])
+    assert grid.spacing[0] == pytest.approx(2.0)
+
+
+def test_a_seg_alone_of_one_frame_has_the_thickness_it_states(exam, tmp_path):
+    mask = np.zeros(exam.volume.shape[1:], bool)
+    mask[3, 2:5, 2:7] = True
+    path = write_seg(tmp_path / "seg.dcm", exam, mask)
+    alone, grid = read_segmentation(path)
+    np.testing.assert_array_equal(alone, mask[3:4])
+    assert grid.spacing == pytest.approx((2.0, 1.5, 1.25))
+    ds = pydicom.dcmread(path)
+    del ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices
+    ds.save_as(path)
+    assert reason(read_segmentation, path) == "unreadable_mask"
+
+
+def test_a_seg_alone_on_no_regular_stack_is_refused(exam, lesion, tmp_path):
+    path = write_seg(tmp_path / "seg.dcm", exam, lesion)
+    ds = pydicom.dcmread(path)
+    _seg(ds)[1].PlanePositionSequence[0].ImagePositionPatient = [-6.0, 4.0, -4.9]
+    ds.save_as(path)
+    assert reason(read_segmentation, path) == "unreadable_mask"
+
+
 def test_a_truncated_seg_is_refused_wherever_it_is_cut(exam, lesion, tmp_path):
     path = write_seg(tmp_path / "seg.dcm", exam, lesion)
     data = path.read_bytes()

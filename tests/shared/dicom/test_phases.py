@@ -140,7 +140,7 @@ def test_two_volumes_of_one_time_are_refused(exam, tmp_path):
 def test_every_phase_after_the_injection_means_the_first_is_missing(exam, tmp_path):
     slices = exam.datasets()
     for ds in slices:
-        ds.ContrastBolusStartTime = "100000"
+        ds.ContrastBolusStartTime = "100500"
     with pytest.raises(StudyError, match="every phase begins after the contrast injection"):
         select_phases(index_folder(exam.write(tmp_path, slices)))
 
@@ -148,6 +148,32 @@ def test_every_phase_after_the_injection_means_the_first_is_missing(exam, tmp_pa
 def test_every_phase_before_the_injection_means_no_post_contrast_phase(exam, tmp_path):
     slices = exam.datasets()
     for ds in slices:
-        ds.ContrastBolusStartTime = "110000"
+        ds.ContrastBolusStartTime = "103000"
     with pytest.raises(StudyError, match="no phase begins after the contrast injection"):
         select_phases(index_folder(exam.write(tmp_path, slices)))
+
+
+def test_a_bolus_time_hours_away_is_no_evidence(exam, tmp_path):
+    slices = exam.datasets()
+    for ds in slices[6:]:
+        ds.ContrastBolusStartTime = "000000"  # a console's default
+    study = read_study(exam.write(tmp_path, slices))
+    np.testing.assert_array_equal(study.phases, exam.volume)
+    assert study.times_s == pytest.approx((0.0, 120.0, 210.0))
+
+
+def test_a_duration_longer_than_the_phases_interval_is_not_the_phases(exam, tmp_path):
+    exam.tags = {"AcquisitionDuration": 400.0}  # of the whole dynamic series
+    assert read_study(exam.write(tmp_path, layout="ge_series")).times_s == pytest.approx((0.0, 120.0, 210.0))
+
+
+def test_only_subtractions_are_no_dynamic_set(exam, tmp_path):
+    exam.tags = SUBTRACTION
+    with pytest.raises(StudyError, match="no MR images that could be a phase"):
+        read_study(exam.write(tmp_path))
+
+
+def test_an_mr_image_of_several_frames_is_refused(exam, tmp_path):
+    exam.tags = {"NumberOfFrames": 2}
+    with pytest.raises(StudyError, match="several frames"):
+        read_study(exam.write(tmp_path))

@@ -1,0 +1,78 @@
+"""The running average against exact arithmetic."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from server.averaging import BLOCK, RunningAverage
+from shared.errors import UpdateError
+
+FLOATS = st.floats(-1e6, 1e6, width=32, allow_nan=False)
+
+
+def average(updates):
+    running = RunningAverage(len(updates[0][0]))
+    for weights, cases in updates:
+        running.add(np.asarray(weights, np.float32), cases)
+    return running.mean()
+
+
+def test_fedavg_golden():
+    mean = average([([1, 2], 100), ([3, 4], 200), ([5, 6], 700)])
+    assert np.array_equal(mean, np.array([4.2, 5.2], np.float32))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(hnp.arrays(np.float32, 5, elements=FLOATS), st.integers(1, 10**6)), min_size=1, max_size=7),
+    st.randoms(use_true_random=False),
+)
+def test_scenario_71_the_mean_is_exact_to_float32_in_any_order(updates, random):
+    mean = average(updates)
+    total = sum(cases for _, cases in updates)
+    for index, value in enumerate(mean):
+        exact = sum(Fraction(float(weights[index])) * cases for weights, cases in updates) / total
+        nearest = np.float32(float(exact))
+        assert abs(float(value) - float(nearest)) <= abs(float(np.spacing(nearest)))
+    shuffled = list(updates)
+    random.shuffle(shuffled)
+    assert average(shuffled).tobytes() == mean.tobytes()
+
+
+def test_scenario_71_orders_that_break_a_plain_sum_do_not_break_this_one():
+    # In plain float64 1e16 + 1 - 1e16 is 0 or 1 by order; the lost part is carried here.
+    updates = [([1e16], 1), ([1.0], 1), ([-1e16], 1), ([3.0], 1)]
+    orders = ([0, 1, 2, 3], [1, 0, 3, 2], [3, 2, 1, 0], [0, 2, 1, 3])
+    assert {float(average([updates[i] for i in order])[0]) for order in orders} == {1.0}
+
+
+def test_blocks_do_not_show():
+    draws = np.random.default_rng(0)
+    updates = [(draws.normal(size=2 * BLOCK + 17).astype(np.float32), int(n)) for n in (3, 11, 5)]
+    expected = sum(w.astype(np.longdouble) * n for w, n in updates) / 19
+    assert np.array_equal(average(updates), expected.astype(np.float32))
+
+
+def test_one_update_comes_back_as_it_was():
+    weights = np.random.default_rng(1).normal(size=1000).astype(np.float32)
+    assert np.array_equal(average([(weights, 24)]), weights)
+
+
+@pytest.mark.parametrize("cases", [0, -3, 1 << 29])
+def test_a_count_that_cannot_weigh_is_refused(cases):
+    with pytest.raises(UpdateError, match="cannot weigh"):
+        RunningAverage(1).add(np.ones(1, np.float32), cases)
+
+
+def test_another_length_is_refused_also_one_that_would_broadcast():
+    with pytest.raises(UpdateError, match="shape"):
+        RunningAverage(3).add(np.ones(1, np.float32), 1)
+
+
+def test_an_empty_average_is_refused():
+    with pytest.raises(UpdateError, match="no update"):
+        RunningAverage(3).mean()

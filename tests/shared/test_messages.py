@@ -1,0 +1,133 @@
+"""What travels: round trips, refusals, and that nothing else gets through."""
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+
+from shared.errors import ConfigError, UpdateError
+from shared.messages import (
+    Instruction,
+    Reply,
+    flatten,
+    manifest_of,
+    read_instruction,
+    read_reply,
+    safe_error,
+    unflatten,
+    write_instruction,
+    write_reply,
+)
+from shared.metrics.counts import Moments, SegmentationSums
+
+STATE = {"conv.weight": torch.randn(3, 2, 1, generator=torch.Generator().manual_seed(0)), "count": torch.tensor(7)}
+
+
+pytestmark = pytest.mark.usefixtures("flower_task")
+
+
+def message(records):
+    return Message(records, dst_node_id=1, message_type="train")
+
+
+def test_a_state_dict_survives_flattening_with_its_types():
+    back = unflatten(flatten(STATE), STATE)
+    assert {k: (v.dtype, v.shape) for k, v in back.items()} == {k: (v.dtype, v.shape) for k, v in STATE.items()}
+    assert all(torch.equal(back[name], value) for name, value in STATE.items())
+
+
+def test_a_flat_array_of_another_length_is_refused():
+    with pytest.raises(UpdateError, match="the model has 7 values"):
+        unflatten(np.ones(1, np.float32), STATE)
+
+
+def test_the_manifest_sees_names_shapes_types_and_order():
+    variants = [
+        {"a": torch.zeros(2, 3), "b": torch.zeros(1)},
+        {"a": torch.zeros(3, 2), "b": torch.zeros(1)},
+        {"a": torch.zeros(2, 3), "c": torch.zeros(1)},
+        {"a": torch.zeros(2, 3), "b": torch.zeros(1, dtype=torch.int64)},
+        {"b": torch.zeros(1), "a": torch.zeros(2, 3)},
+    ]
+    assert len({manifest_of(item) for item in variants}) == len(variants)
+
+
+def test_an_instruction_survives_the_message():
+    sent = Instruction("run", 3, None, "test", np.arange(5, dtype=np.float32), "m")
+    got = read_instruction(message(write_instruction(sent)))
+    assert np.array_equal(got.weights, sent.weights)
+    assert (got.run, got.round, got.split, got.manifest, got.plan) == ("run", 3, "test", "m", None)
+
+
+def test_an_answer_survives_the_message():
+    sums = SegmentationSums(n=2, dice=Moments(2, 1.5, 1.2), voxels_tp=9)
+    sent = Reply(
+        site="a", run="r", round=2, manifest="m", weights=np.arange(3, dtype=np.float32), cases=5, loss=0.25,
+        seconds=1.5, sums=sums, included={"train": 5}, excluded={"empty_mask": 1},
+    )  # fmt: skip
+    got = read_reply(message(write_reply(sent)), post_phases=3)
+    assert got.sums == sums
+    assert np.array_equal(got.weights, sent.weights)
+    assert (got.site, got.round, got.cases, got.loss) == ("a", 2, 5, 0.25)
+    assert (got.included, got.excluded) == ({"train": 5}, {"empty_mask": 1})
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"flat": np.ones(3, np.float64)},
+        {"flat": np.ones((3, 1), np.float32)},
+        {"flat": np.ones(3, np.int64)},
+        {"other": np.ones(3, np.float32)},
+        {"flat": np.ones(3, np.float32), "extra": np.ones(1, np.float32)},
+    ],
+    ids=["float64", "matrix", "integers", "other key", "extra key"],
+)
+def test_scenario_40_weights_of_another_form_are_refused(arrays):
+    records = write_reply(Reply(site="a", run="r", round=1))
+    records["weights"] = ArrayRecord({name: Array(value) for name, value in arrays.items()})
+    with pytest.raises(UpdateError, match="weights must be one"):
+        read_reply(message(records), post_phases=3)
+
+
+def test_scenario_47_a_pickle_is_never_deserialised():
+    class Bomb:
+        def __reduce__(self):
+            return (pytest.fail, ("a pickle from outside was loaded",))
+
+    import io
+
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([Bomb()], dtype=object), allow_pickle=True)
+    records = write_reply(Reply(site="a", run="r", round=1))
+    array = Array(dtype="float32", shape=(1,), stype="numpy.ndarray", data=buffer.getvalue())
+    records["weights"] = ArrayRecord({"flat": array})
+    with pytest.raises(UpdateError, match="agreed form"):
+        read_reply(message(records), post_phases=3)
+
+
+@pytest.mark.parametrize("change", ["missing", "text", "fraction", "bool"])
+def test_scenario_41_counts_that_are_no_counts_are_refused(change):
+    records = write_reply(Reply(site="a", run="r", round=1, cases=4))
+    numbers = dict(records["numbers"])
+    if change == "missing":
+        del numbers["cases"]
+        records["numbers"] = MetricRecord(numbers)
+    elif change == "text":
+        records["numbers"] = ConfigRecord({"cases": "4"})
+    else:
+        records["numbers"] = MetricRecord({**numbers, "cases": 4.5 if change == "fraction" else [1, 2]})
+    with pytest.raises(UpdateError, match="agreed form"):
+        read_reply(message(records), post_phases=3)
+
+
+def test_the_reason_of_a_crashed_site_is_not_passed_on():
+    failed = Message(Error(code=1, reason="ValueError: JANE DOE"), reply_to=message(RecordDict()))
+    with pytest.raises(UpdateError) as caught:
+        read_reply(failed, post_phases=3)
+    assert "DOE" not in str(caught.value)
+
+
+def test_a_librarys_text_never_becomes_an_answer():
+    assert safe_error(ValueError("JANE DOE")) == "ValueError"
+    assert safe_error(ConfigError("unknown key 'x'")) == "ConfigError: unknown key 'x'"
