@@ -137,7 +137,6 @@ class Federation:
             records = [start]
         state = self.folder.model(records[-1])
         like = model.state_dict()
-        state = {name: state[name] for name in like}
         moments: Mapping[str, FloatArray] = self.folder.moments(records[-1])
         total = self.config.federation.rounds
         for number in range(records[-1].round + 1, total + 1):

@@ -80,17 +80,21 @@ class Reply:
 
 
 def manifest_of(state: State) -> str:
-    """SHA-256 over names, shapes and types in the state dict's order: both sides must mean the same array."""
-    lines = [f"{name}|{tuple(value.shape)}|{value.dtype}" for name, value in state.items()]
+    """SHA-256 over names, shapes and types in name order: both sides must mean the same array."""
+    lines = [f"{name}|{tuple(value.shape)}|{value.dtype}" for name, value in sorted(state.items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def flatten(state: State) -> FloatArray:
-    """Concatenate every tensor of a state dict, in its order, to float32 `(n,)`.
+    """Concatenate every tensor of a state dict, in name order, to float32 `(n,)`.
+
+    In name order, because a file of weights need not keep the order in which a module lists them.
 
     Counters of batch norm travel as floats and are rounded back: they are far below 2^24.
     """
-    flat: FloatArray = torch.cat([value.detach().reshape(-1).float().cpu() for value in state.values()]).numpy()
+    flat: FloatArray = torch.cat(
+        [value.detach().reshape(-1).float().cpu() for _, value in sorted(state.items())]
+    ).numpy()
     return flat
 
 
@@ -107,7 +111,7 @@ def unflatten(flat: FloatArray, like: State) -> dict[str, torch.Tensor]:
     if flat.shape != (total,):
         raise UpdateError(f"weights have shape {flat.shape}, the model has {total} values")
     state, start = {}, 0
-    for name, value in like.items():
+    for name, value in sorted(like.items()):
         part = torch.from_numpy(flat[start : start + value.numel()].copy()).reshape(value.shape)
         state[name] = part.to(value.dtype) if value.dtype.is_floating_point else part.round().to(value.dtype)
         start += value.numel()

@@ -14,6 +14,7 @@ import jinja2
 from server.reports import sections, wording
 from server.reports.run_folder import RunFolder, read_run_folder
 from server.results import replace_file
+from shared.project import project_root
 
 # Part of the content, anchor on the page, words of the link; in the order of the page.
 _ANCHORS = (
@@ -41,8 +42,9 @@ def build_report(run_dir: Path) -> Path:
     """
     run = read_run_folder(run_dir)
     explained = wording.meanings(run.config.evaluation)
+    # Flower ships an app without its HTML: a server started by it finds the template in the checkout.
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([Path(__file__).parent, project_root() / "server" / "reports"]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

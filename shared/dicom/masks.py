@@ -109,7 +109,9 @@ def read_segmentation(path: Path, *, segment: int | None = None) -> tuple[BoolAr
     origin = frames.positions[int(np.argmin(along))]
     expected = origin + np.outer(layers * step, normal)
     if np.abs(expected - frames.positions).max() > _INDEX_TOLERANCE * max(step, *frames.spacing):
-        raise StudyError("unreadable_mask", "the frames of the SEG do not lie on a regular stack")
+        raise StudyError("unreadable_mask", "the frames of the SEG are not stacked along their normal")
+    if (int(layers.max()) + 1) * frames.values[0].size > _MAX_VOXELS:
+        raise StudyError("unreadable_mask", "the SEG claims more voxels than any breast MRI has")
     mask = np.zeros((int(layers.max()) + 1, *frames.values.shape[1:]), np.bool_)
     for layer, values in zip(layers, frames.values, strict=True):
         mask[layer] |= values
@@ -147,17 +149,23 @@ def _grid(frames: _Frames, layers: int, origin: npt.NDArray[np.float64], step: f
 
 
 def _frame_spacing(along: npt.NDArray[np.float64], between: float | None) -> float:
-    """Distance between frames, mm: SpacingBetweenSlices where it divides the smallest gap (frames left out)."""
+    """Distance between frames, mm: SpacingBetweenSlices where the gaps are multiples of it, else the smallest gap."""
     gaps = np.diff(np.unique(np.round(along, 3)))
     if gaps.size == 0:
         if not between:
             raise StudyError("unreadable_mask", "a SEG of one frame without SpacingBetweenSlices has no extent")
         return between
-    smallest = float(gaps.min())
-    count = round(smallest / between) if between else 1
-    if between and count > 1 and abs(smallest / between - count) <= _INDEX_TOLERANCE:
-        return smallest / count
-    return float(np.ptp(along) / np.rint(np.ptp(along) / smallest))
+    extent = float(np.ptp(along))
+    for step in (between, float(gaps.min())):
+        # The extent over a whole number of steps is finer than one gap, whose positions are rounded in the file.
+        layers = round(extent / step) if step else 0
+        if step and layers and abs(extent / step - layers) <= _INDEX_TOLERANCE and _multiples(gaps, extent / layers):
+            return extent / layers
+    raise StudyError("unreadable_mask", "the frames of the SEG do not lie on a regular stack")
+
+
+def _multiples(gaps: npt.NDArray[np.float64], step: float) -> bool:
+    return bool(np.abs(gaps / step - np.rint(gaps / step)).max() <= _INDEX_TOLERANCE and gaps.min() > step / 2)
 
 
 def _load_frames(path: Path, segment: int | None) -> _Frames:

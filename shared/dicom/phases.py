@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from shared.dicom.geometry import same_in_plane, stack_slices
 from shared.dicom.header import FileHeader
-from shared.dicom.series import NOT_A_PHASE, Volume, split_series
+from shared.dicom.series import Volume, could_be_phases, split_series
 from shared.errors import StudyError
 from shared.types import Grid
 
@@ -22,6 +22,7 @@ _HALF_DAY_S = 43_200.0
 _HOUR_S = 3600.0
 _TOLERANCE = 0.05  # relative, of TR and TE within one dynamic set
 _FEWEST = 2
+_MOST_IN_SERIES = 10_000
 _MOST_POSITIONS = 200  # larger TemporalPositionIdentifiers are some vendor's time stamps, not a count
 
 _Source = Callable[[Volume], float | None]
@@ -59,9 +60,8 @@ def select_phases(headers: Sequence[FileHeader]) -> list[Phase]:
 
     """
     by_series: dict[str, list[FileHeader]] = defaultdict(list)
-    for item in headers:
-        if not NOT_A_PHASE & set(item.image_type[2:]) and not item.diffusion:
-            by_series[item.series_uid].append(item)
+    for item in could_be_phases(headers):
+        by_series[item.series_uid].append(item)
     volumes = [volume for name in sorted(by_series) for volume in split_series(by_series[name])]
     family = _dynamic_set(volumes)
     for volume in family:
@@ -149,8 +149,7 @@ def _start_times(family: Sequence[Volume]) -> _Clock:
     ordered: tuple[_Source, ...] = (
         lambda volume: volume.first.temporal_position,
         lambda volume: volume.first.acquisition_number,
-        lambda volume: volume.first.series_number if volume.siblings == 1 else None,
-        lambda volume: float(volume.index),
+        lambda volume: (volume.first.series_number or 0) * _MOST_IN_SERIES + volume.index,
     )
     for source in ordered:
         ranks = sorted({value for volume in family if (value := source(volume)) is not None})
@@ -167,10 +166,10 @@ def _earliest(volume: Volume, of: Callable[[FileHeader], float | None]) -> float
 
 def _after_start(volume: Volume, elapsed_s: float | None) -> float | None:
     """Time of day of a phase from its time within the series, which scanners may start the same for all phases."""
-    if elapsed_s is None:
+    if elapsed_s is None and volume.siblings > 1:
         return None
     start = next((t for t in (volume.first.acquired_s, volume.first.series_s) if t is not None), 0.0)
-    return start + elapsed_s
+    return start + (elapsed_s or 0.0)
 
 
 def _scale(step: float | None, count: int) -> float | None:

@@ -14,24 +14,14 @@ from shared.dicom.header import FileHeader
 from shared.errors import StudyError
 
 # Value 3 and later of ImageType, as Siemens, GE and Philips write them, of images that are no acquisition's phase.
-NOT_A_PHASE = frozenset(
-    (
-        *(
-            "LOCALIZER",
-            "SUBTRACT",
-            "SUBTRACTION",
-            "SUB",
-            "MIP",
-            "MINIP",
-            "MAX_IP",
-            "PROJECTION IMAGE",
-            "MPR",
-            "CSA MPR",
-        ),
-        *("ADC", "TRACEW", "DIFFUSION", "P", "PHASE", "PHASE MAP", "IMAGINARY", "I", "REAL", "R", "T2 MAP", "T1 MAP"),
-    )
+_COMPUTED = frozenset(
+    {"SUBTRACT", "SUBTRACTION", "SUB", "MIP", "MINIP", "MAX_IP", "PROJECTION IMAGE", "MPR", "CSA MPR"}
 )
-WATER = frozenset({"WATER", "W"})
+_OTHER_CONTRAST = frozenset({"LOCALIZER", "DIFFUSION", "ADC", "TRACEW", "T1 MAP", "T2 MAP"})
+_NOT_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"})
+_NOT_A_PHASE = _COMPUTED | _OTHER_CONTRAST | _NOT_MAGNITUDE
+_WATER = frozenset({"WATER", "W"})
+_NOT_WATER = frozenset({"FAT", "F", "IN_PHASE", "IP", "OUT_PHASE", "OPP_PHASE", "OP", "FAT_FRACTION", "FF"})
 _ROUND_MM = 2  # decimals of a position: two slices nearer than 0.01 mm are at one place
 
 Splitter = Callable[[FileHeader], float | None]
@@ -64,10 +54,17 @@ class Volume:
         return "DERIVED" not in self.first.image_type
 
 
+def could_be_phases(headers: Sequence[FileHeader]) -> list[FileHeader]:
+    """Images left when computed ones, other contrasts and, of a Dixon acquisition, all but water are taken out."""
+    kinds = [frozenset(item.image_type[2:]) for item in headers]
+    dixon = any(_WATER & kind for kind in kinds)
+    unwanted = _NOT_A_PHASE | _NOT_WATER if dixon else _NOT_A_PHASE
+    return [item for item, kind in zip(headers, kinds, strict=True) if not unwanted & kind and not item.diffusion]
+
+
 def split_series(slices: Sequence[FileHeader]) -> list[Volume]:
     """Volumes of one series in the order of its own tags; one faulty volume when no tag explains the repetition."""
-    water = [item for item in slices if WATER & set(item.image_type)]
-    members = water or list(slices)
+    members = list(slices)
     repeats = Counter(_place(item) for item in members)
     most = max(repeats.values())
     if most == 1:

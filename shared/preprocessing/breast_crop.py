@@ -14,16 +14,13 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from shared.errors import StudyError
+from shared.preprocessing.body import find_body
 from shared.types import BoolArray, DceStudy, FloatArray, Side
 
 Window = tuple[slice, slice, slice]
 DoubleArray = npt.NDArray[np.float64]
 
 WORKING_MM = 2.4  # finer voxels are averaged to about this: the surface is smooth on this scale
-SMOOTHING_MM = 2.0  # standard deviation of the smoothing before the threshold: noise must not pierce suppressed fat
-FAINTEST = 0.01  # share of the bright tissue below which everything is air; keeps zero-filled air from being a class
-ONE_CLASS, TWO_CLASSES = 0.78, 0.88  # `otsu`'s share below which values are one class, above which clearly two
-SMALLEST_BODY = 0.03  # share of the field that the body fills at least
 BILATERAL_MM = 210.0  # one breast is never given so wide a field, two always are
 CHEST_RADIUS_MM = 200.0  # curvature of the front of the chest across the midline, an adult's torso
 RISE_MM = 8.0  # a column belongs to the breast when its surface stands so far in front of the chest
@@ -92,18 +89,13 @@ def find_breast(study: DceStudy, side: Side) -> BreastBox:
     columns = _bump(front, chest, distance, steps)
 
     rows, crossed = np.nonzero(columns.any(axis=1))[0], np.nonzero(columns.any(axis=0))[0]
+    # The column farthest out would decide the depth by its square: a few odd ones at the flank must not.
     lateral = float(np.percentile(np.broadcast_to(distance, columns.shape)[columns], 95.0))
-    medial = distance >= -MARGIN_MM
+    low, high = crossed[0] * steps[2] - MARGIN_MM, (crossed[-1] + 1) * steps[2] + MARGIN_MM
     bounds = (
         (rows[0] * steps[0] - MARGIN_MM, (rows[-1] + 1) * steps[0] + MARGIN_MM),
-        (
-            front.height[columns].min() - FRONT_MARGIN_MM,
-            min(chest_front(level, lateral) + PECTORAL_MM, front.depth),
-        ),
-        (
-            max(crossed[0] * steps[2] - MARGIN_MM, float(front.x[medial].min()) if side == "left" else 0.0),
-            min((crossed[-1] + 1) * steps[2] + MARGIN_MM, np.inf if side == "left" else float(front.x[medial].max())),
-        ),
+        (front.height[columns].min() - FRONT_MARGIN_MM, chest_front(level, lateral) + PECTORAL_MM),
+        (max(low, middle - MARGIN_MM), high) if side == "left" else (low, min(high, middle + MARGIN_MM)),
     )
     window = _window(bounds, study.grid.shape, spacing)
     y = (np.arange(coarse.shape[1]) + 0.5) * steps[1]
@@ -115,41 +107,6 @@ def find_breast(study: DceStudy, side: Side) -> BreastBox:
 def chest_front(level: float, distance: float) -> float:
     """`y` of the chest's front, mm, at a distance from the midline; it falls back towards the side as a circle does."""
     return level + max(0.0, distance) ** 2 / (2.0 * CHEST_RADIUS_MM)
-
-
-def find_body(volume: FloatArray, spacing: tuple[float, ...]) -> BoolArray:
-    """Body against air, bool `(z, y, x)`; whatever lies behind the body's front counts as body (lung is dark).
-
-    Otsu's threshold (1979) on the logarithm: suppressed fat is many times darker than gland but still well above air,
-    and a coil's shading is a shift there and not a stretch. Where the darker class is clearly two itself, fat has
-    fallen in with air, and the class is divided once more.
-
-    Raises
-    ------
-    StudyError
-        `no_breast_found`: nothing stands out from air.
-
-    """
-    smooth = ndimage.gaussian_filter(volume, [SMOOTHING_MM / step for step in spacing])
-    bright = float(np.percentile(smooth, 99.0))
-    if not np.isfinite(bright) or bright <= 0.0:
-        raise StudyError("no_breast_found", "the volume is empty: no tissue stands out from air")
-    logarithm = np.log(np.maximum(smooth, FAINTEST * bright))
-    # Corners that the scanner filled with zeros are no measurement: they must not become a class below noise.
-    measured = logarithm[volume > 0.0]
-    threshold, separation = otsu(measured)
-    if separation < ONE_CLASS:
-        raise StudyError("no_breast_found", "no tissue stands out from air: the volume is noise, or has no air at all")
-    lower, separation = otsu(measured[measured <= threshold])
-    if separation > TWO_CLASSES:
-        threshold = lower
-    found, _ = ndimage.label(logarithm > threshold)
-    sizes = np.bincount(found.ravel())
-    sizes[0] = 0
-    if sizes.max() < SMALLEST_BODY * volume.size:
-        raise StudyError("no_breast_found", f"the largest body fills {sizes.max() / volume.size:.1%} of the volume")
-    body: BoolArray = np.logical_or.accumulate(found == int(sizes.argmax()), axis=1)
-    return body
 
 
 def find_midline(height: DoubleArray, x: DoubleArray) -> float:
@@ -216,27 +173,6 @@ def _bump(front: _Front, chest: DoubleArray, distance: DoubleArray, steps: tuple
             f"what stands out most on this side rises {highest:.0f} mm over {area / 100:.0f} cm²: no breast",
         )
     return columns
-
-
-def otsu(values: FloatArray) -> tuple[float, float]:
-    """Threshold with the largest variance between its two classes, and that variance's share of the whole (Otsu 1979).
-
-    The share is 0.64 for one normal class, 0.75 for an even spread, and nears 1 for two narrow classes.
-    """
-    counts, edges = np.histogram(values, 256)
-    centres = 0.5 * (edges[1:] + edges[:-1])
-    below = np.cumsum(counts)[:-1].astype(np.float64)
-    mass = np.cumsum(counts * centres)
-    above = counts.sum() - below
-    valid = (below > 0) & (above > 0)
-    if not valid.any():
-        return float(edges[-1]), 0.0
-    variance = np.zeros_like(below)
-    mean_below, mean_above = mass[:-1][valid] / below[valid], (mass[-1] - mass[:-1][valid]) / above[valid]
-    variance[valid] = below[valid] * above[valid] * (mean_below - mean_above) ** 2 / float(counts.sum()) ** 2
-    # Every threshold inside an empty gap is as good: its middle is the least brittle.
-    best = np.nonzero(variance >= variance.max() * (1.0 - 1e-9))[0]
-    return float(edges[1:-1][best].mean()), float(variance.max() / max(float(np.var(values)), 1e-12))
 
 
 def _block_mean(volume: FloatArray, factors: list[int]) -> FloatArray:

@@ -248,7 +248,27 @@ def test_a_seg_alone_of_one_frame_has_the_thickness_it_states(exam, tmp_path):
 def test_a_seg_alone_on_no_regular_stack_is_refused(exam, lesion, tmp_path):
     path = write_seg(tmp_path / "seg.dcm", exam, lesion)
     ds = pydicom.dcmread(path)
-    _seg(ds)[1].PlanePositionSequence[0].ImagePositionPatient = [-6.0, 4.0, -4.9]
+    for position in ([-6.0, 4.0, -4.6], [-4.0, 4.0, -4.0]):  # between two layers; aside
+        _seg(ds)[1].PlanePositionSequence[0].ImagePositionPatient = position
+        ds.save_as(path)
+        assert reason(read_segmentation, path) == "unreadable_mask"
+
+
+def test_a_seg_alone_with_a_wrong_spacing_between_slices_goes_by_its_positions(exam, lesion, tmp_path):
+    path = write_seg(tmp_path / "seg.dcm", exam, lesion)
+    ds = pydicom.dcmread(path)
+    for stated in (3.0, 1.7):
+        ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = stated
+        ds.save_as(path)
+        mask, grid = read_segmentation(path)
+        np.testing.assert_array_equal(mask, lesion[2:5])
+        assert grid.spacing[0] == pytest.approx(2.0)
+
+
+def test_scenario_27_a_seg_whose_spacing_would_need_a_huge_volume_is_refused(exam, lesion, tmp_path):
+    path = write_seg(tmp_path / "seg.dcm", exam, lesion)
+    ds = pydicom.dcmread(path)
+    ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = 1e-8
     ds.save_as(path)
     assert reason(read_segmentation, path) == "unreadable_mask"
 

@@ -71,7 +71,8 @@ def test_derived_phases_alone_are_taken(exam, tmp_path):
     np.testing.assert_array_equal(read_study(exam.write(tmp_path)).phases, exam.volume)
 
 
-def test_of_dixon_images_water_is_taken(exam, tmp_path):
+@pytest.mark.parametrize("apart", [False, True], ids=["one series", "series apart"])
+def test_of_dixon_images_water_is_taken(exam, tmp_path, apart):
     slices = exam.datasets()
     for ds in slices:
         ds.ImageType = ["DERIVED", "PRIMARY", "DIXON", "WATER"]
@@ -79,7 +80,33 @@ def test_of_dixon_images_water_is_taken(exam, tmp_path):
     for number, ds in enumerate(fat):
         ds.ImageType, ds.SOPInstanceUID = ["DERIVED", "PRIMARY", "DIXON", "FAT"], f"1.2.3.55.{number}"
         ds.PixelData = bytes(len(ds.PixelData))
+        if apart:
+            ds.SeriesInstanceUID += ".5"
     np.testing.assert_array_equal(read_study(exam.write(tmp_path, [*fat, *slices])).phases, exam.volume)
+
+
+def test_a_pre_contrast_series_beside_post_contrast_phases_told_apart_by_trigger_time(exam, tmp_path):
+    slices = exam.datasets(layout="ge_series")
+    for number, ds in enumerate(slices[6:]):
+        ds.SeriesInstanceUID, ds.InstanceNumber, ds.SeriesNumber = "1.2.3.50", number + 1, 4
+        ds.AcquisitionNumber = 1
+        ds.TriggerTime = 90_000.0 * (number // 6)
+        ds.AcquisitionTime = ds.ContentTime = ds.SeriesTime = slices[6].AcquisitionTime
+    study = read_study(exam.write(tmp_path, slices))
+    np.testing.assert_array_equal(study.phases, exam.volume)
+    assert study.times_s == pytest.approx((0.0, 120.0, 210.0))
+
+
+def test_a_pre_contrast_series_beside_post_contrast_phases_without_any_time(exam, tmp_path):
+    slices = exam.datasets(layout="ge_series")
+    for number, ds in enumerate(slices):
+        for keyword in ("AcquisitionTime", "ContentTime", "SeriesTime", "AcquisitionNumber"):
+            delattr(ds, keyword)
+        if number >= 6:
+            ds.SeriesInstanceUID, ds.InstanceNumber, ds.SeriesNumber = "1.2.3.50", number + 1, 4
+    study = read_study(exam.write(tmp_path, slices))
+    np.testing.assert_array_equal(study.phases, exam.volume)
+    assert study.times_s == (0.0, 60.0, 120.0)
 
 
 def test_a_pre_contrast_series_beside_one_series_of_all_post_contrast_phases(exam, tmp_path):

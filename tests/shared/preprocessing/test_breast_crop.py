@@ -5,7 +5,8 @@ import pytest
 
 from shared.errors import StudyError
 from shared.phantom.generate import PhantomSettings, make_exam
-from shared.preprocessing.breast_crop import find_body, find_breast, find_midline
+from shared.preprocessing.body import find_body, otsu
+from shared.preprocessing.breast_crop import find_breast, find_midline
 from shared.types import DceStudy, Grid
 
 
@@ -116,6 +117,19 @@ def test_a_volume_without_tissue_is_refused(phases, reason):
     with pytest.raises(StudyError, match=reason) as caught:
         find_breast(study, "left")
     assert caught.value.reason == "no_breast_found"
+
+
+def test_otsus_threshold_and_share_by_hand():
+    threshold, share = otsu(np.array([0.0] * 30 + [10.0] * 10))
+    assert 0.0 < threshold < 10.0
+    assert share == pytest.approx(1.0, abs=0.01)  # less the bins
+    # An even spread: classes a half apart, 1/16 of variance between them over 1/12 in all.
+    threshold, share = otsu(np.linspace(0.0, 1.0, 20001))
+    assert (threshold, share) == pytest.approx((0.5, 0.75), abs=0.01)
+    # Two of three even classes, apart by 1 and 8: the large gap divides, and the lower class divides again.
+    values = np.repeat([0.0, 1.0, 9.0], 100)
+    assert 1.0 < otsu(values)[0] < 9.0
+    assert 0.0 < otsu(values[:200])[0] < 1.0
 
 
 def test_noise_is_no_breast():

@@ -1,0 +1,310 @@
+"""`flwr run` with every process owned: its own SuperLink, home and ports, all of it ended whatever happens.
+
+Left to itself `flwr run` starts a SuperLink that stays, and a later run meets it with the first run's environment. Here
+each run has its own, named by address (Flower then treats it as the user's) and marked by an environment variable that
+all its processes inherit: Ray's daemons leave the process tree, the mark stays with them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from shared.config import load_config
+from shared.errors import RunError
+from shared.progress import Progress, read_progress
+from shared.project import project_root
+
+MARK = "FEDBREAST_LAUNCH"
+CONNECTION = "own"
+STAGE = "fedbreast"  # Flower wants letters, digits and hyphens: the checkout's own name may be anything
+
+_APP = ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs")
+_STARTUP_S = 90.0
+_GRACE_S = 5.0
+_GLANCE_S = 0.3  # between looks at the progress file
+_ASK_S = (3.0, 30.0)  # between questions to Flower: each starts a process
+_LOG_LINES = 12
+_LONGEST_RAY_HOME = 36  # a Unix socket's path ends at 107 characters; Ray adds about 70
+
+Watch = Callable[[Progress], None]
+
+
+def run_flower(
+    config_path: Path,
+    *,
+    run_name: str,
+    resume: str = "",
+    overrides: Mapping[str, int | str] | None = None,
+    watch: Watch | None = None,
+) -> None:
+    """Run the Flower app of this checkout in a simulation and wait for its end.
+
+    Parameters
+    ----------
+    config_path
+        The run's configuration.
+    run_name
+        Folder below `runs/`.
+    resume
+        Name of the run to go on with; then `run_name` is the same.
+    overrides
+        More keys of `[tool.flwr.app.config]`: `seed`, `rounds`.
+    watch
+        Called with each new moment of the run's progress.
+
+    Raises
+    ------
+    RunError
+        The run did not finish; says why. `KeyboardInterrupt` on SIGINT, SIGTERM and SIGHUP. No process is left.
+
+    """
+    sites = load_config(config_path).data.sites
+    run_dir = project_root() / "runs" / run_name
+    mark = uuid.uuid4().hex
+    home = Path(tempfile.mkdtemp(prefix="fb-"))
+    try:
+        with _signals_as_interrupt():
+            environment = launch_environment(home, mark)
+            app = stage_app(project_root(), home / STAGE)
+            settings = {"config": str(config_path.resolve()), "run-name": run_name, "resume": resume}
+            (home / "run.toml").write_text(tomli_w.dumps(settings | dict(overrides or {})), encoding="utf-8")
+            superlink = _start_superlink(home, environment)
+            started = time.time()
+            run_id = _submit(app, len(sites), home, environment)
+            outcome = _follow(run_id, run_dir / "progress.json", started, environment, superlink, watch)
+            if outcome is not None:
+                raise RunError(outcome + _keep_log(home, run_dir))
+    finally:
+        with _signals_ignored():
+            end_processes(mark)
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def launch_environment(home: Path, mark: str) -> dict[str, str]:
+    """Environment of every process of a run."""
+    binaries = str(Path(sys.executable).parent)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "RAY_"))}
+    local = "127.0.0.1,localhost"
+    environment |= {
+        MARK: mark,
+        "PATH": binaries + os.pathsep + os.environ.get("PATH", os.defpath),
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "FEDBREAST_ROOT": str(project_root().resolve()),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        # A proxy of the house must not be asked for this machine.
+        "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), local))),
+        "no_proxy": ",".join(filter(None, (os.environ.get("no_proxy"), local))),
+    }
+    if len(str(home)) <= _LONGEST_RAY_HOME:
+        environment["RAY_TMPDIR"] = str(home)
+    return environment
+
+
+def stage_app(root: Path, stage: Path) -> Path:
+    """Copy what Flower ships to a folder with a name it accepts; a later edit of the checkout then changes no run."""
+    stage.mkdir(parents=True)
+    for name in _APP:
+        source = root / name
+        if source.is_dir():
+            shutil.copytree(source, stage / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        elif source.is_file():
+            shutil.copy2(source, stage / name)
+    if not (stage / "pyproject.toml").is_file():
+        raise RunError(f"{root} is no FedBreast checkout (no pyproject.toml): call from there or set FEDBREAST_ROOT")
+    return stage
+
+
+def federation_options(sites: int, gpus: int) -> str:
+    """Flower's simulation settings: all sites at once, each single-threaded, so that they share the cores evenly."""
+    options = f"num-supernodes={sites} client-resources-num-cpus=1 init-args-num-cpus={sites}"
+    if gpus:
+        share = int(100 * min(gpus / sites, 1)) / 100
+        options += f" client-resources-num-gpus={share} init-args-num-gpus={gpus}"
+    return options
+
+
+def _start_superlink(home: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a SuperLink of our own and wait until it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--disable-runtime-dependency-installation"]
+    # Its children write to the same place, so that what happened before the app's own log began is found there.
+    with (home / "flower.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=home, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    connection = {"superlink": {"default": CONNECTION, CONNECTION: {"address": f"127.0.0.1:{port}", "insecure": True}}}
+    (home / "config.toml").write_text(tomli_w.dumps(connection), encoding="utf-8")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + _STARTUP_S
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with opener.open(f"http://127.0.0.1:{port}/health", timeout=2):
+                return process
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise RunError("Flower's SuperLink did not start:\n" + _tail(home / "flower.log"))
+
+
+def _submit(app: Path, sites: int, home: Path, environment: Mapping[str, str]) -> str:
+    """Start the run; return Flower's identifier of it."""
+    gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    command = ["flwr", "run", str(app), CONNECTION, "--run-config", str(home / "run.toml")]
+    command += ["--federation-config", federation_options(sites, gpus), "--format", "json"]
+    answer = _flwr(command, environment)
+    if not answer.get("run-id"):
+        raise RunError(f"Flower did not take the run: {answer.get('error-message', 'no reason given')}")
+    return str(answer["run-id"])
+
+
+def _flwr(command: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Call Flower's command line; return its JSON answer."""
+    done = subprocess.run(  # noqa: S603 - our own command
+        command, env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+    except ValueError:
+        return {"error-message": (done.stderr or done.stdout).strip()}
+    return answer
+
+
+def _follow(
+    run_id: str,
+    progress_file: Path,
+    started: float,
+    environment: Mapping[str, str],
+    superlink: subprocess.Popen[bytes],
+    watch: Watch | None,
+) -> str | None:
+    """Wait for the run's end; None when it completed, else why not."""
+    shown: Progress | None = None
+    pause, asked = _ASK_S[0], time.monotonic()
+    while True:
+        time.sleep(_GLANCE_S)
+        moment = read_progress(progress_file)
+        # The file of a resumed run still tells how the first attempt ended.
+        if moment is not None and moment.at >= started and moment != shown:
+            shown = moment
+            if watch is not None:
+                watch(moment)
+        if superlink.poll() is not None:
+            return "Flower's SuperLink ended before the run"
+        ended = shown is not None and shown.phase in {"done", "failed"}
+        if time.monotonic() - asked < (_ASK_S[0] / 3 if ended else pause):
+            continue
+        answer = _flwr(["flwr", "list", CONNECTION, "--run-id", run_id, "--format", "json"], environment)
+        pause, asked = min(2 * pause, _ASK_S[1]), time.monotonic()
+        status = (answer.get("runs") or [{}])[0]
+        if status.get("status") == "finished:completed":
+            return None
+        if str(status.get("status", "")).startswith("finished"):
+            if shown is not None and shown.phase == "failed":
+                return shown.text
+            return f"the run {status['status'].removeprefix('finished:')}: {status.get('status-details', '')}"
+
+
+def _tail(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(lines[-_LOG_LINES:])
+
+
+def _keep_log(home: Path, run_dir: Path) -> str:
+    """Keep Flower's log of a failed run in its folder; return the words that say so."""
+    if not run_dir.is_dir():
+        return "\n" + _tail(home / "flower.log")
+    shutil.copyfile(home / "flower.log", run_dir / "flower.log")
+    return f" (Flower's log: {run_dir / 'flower.log'})"
+
+
+@contextmanager
+def _signals_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a run the way Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with _handlers(interrupt, (signal.SIGTERM, signal.SIGHUP)):
+        yield
+
+
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """Keep a second Ctrl-C from stopping the tidying half way."""
+    with _handlers(signal.SIG_IGN, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+        yield
+
+
+@contextmanager
+def _handlers(handler: Any, signals: tuple[signal.Signals, ...]) -> Iterator[None]:
+    before = {item: signal.signal(item, handler) for item in signals}
+    try:
+        yield
+    finally:
+        for item, old in before.items():
+            signal.signal(item, old)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A running process; `started` tells it from a later one with the same number."""
+
+    pid: int
+    parent: int
+    started: str
+    marked: bool
+
+
+def processes_of(mark: str) -> set[Process]:
+    """Processes that carry a run's mark, and their descendants (one may have overwritten its environment)."""
+    everyone = [item for item in _all_processes(f"{MARK}={mark}") if item.pid != os.getpid()]
+    found = {item.pid for item in everyone if item.marked}
+    while more := {item.pid for item in everyone if item.parent in found} - found:
+        found |= more
+    return {item for item in everyone if item.pid in found}
+
+
+def end_processes(mark: str) -> None:
+    """End every process of a run: SIGTERM, and SIGKILL for what is still there after a grace."""
+    known = processes_of(mark)
+    for number, wait in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _GRACE_S)):
+        for item in known:
+            try:
+                os.kill(item.pid, number)
+            except (ProcessLookupError, PermissionError):
+                continue
+        deadline = time.monotonic() + wait
+        while known and time.monotonic() < deadline:
+            time.sleep(0.05)
+            _reap()
+            # Who was known stays known: with its parent gone, only its number still leads to it.
+            alive = {(item.pid, item.started) for item in _all_processes("")}
+            known = {item for item in known | processes_of(mark) if (item.pid, item.started) in alive}

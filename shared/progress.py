@@ -1,0 +1,35 @@
+"""How far a run is: one small file, written by the server, read by whoever watches."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A moment of a run: its phase, steps done and in all, a word about it, and the clock, seconds since 1970."""
+
+    phase: str
+    done: int
+    total: int
+    text: str
+    at: float
+
+
+def write_progress(path: Path, phase: str, done: int, total: int, text: str) -> None:
+    """Replace the file atomically: a reader sees one moment or the next, never half of one."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(asdict(Progress(phase, done, total, text, time.time()))), encoding="utf-8")
+    draft.replace(path)
+
+
+def read_progress(path: Path) -> Progress | None:
+    """The last moment; None before the first, or when the file is not one."""
+    try:
+        return Progress(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,278 @@
+"""The whole federation on real DICOM, in one process: bytes, faults, resume, the locked centre, the report."""
+
+import json
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, MetricRecord
+
+from client.app import app
+from server.external_validation import OPENED, open_once
+from server.journal import RunFolder
+from server.results import read_results
+from server.rounds import Federation
+from server.run import run
+from server.studies.in_process import InProcessGrid
+from shared.errors import RunError
+from shared.messages import flatten
+from shared.preprocessing.cache import CaseCache
+from shared.project import cache_root, load_run_config
+from shared.reproducibility import state_hash
+from shared.tasks import task_named
+from shared.training import train_round
+
+RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
+
+
+def silent(*_):
+    pass
+
+
+def federate(root, name="one", client=app, order=lambda ids: ids, resume=False, rounds=-1, **grid):
+    """Register and train; the folder stays locked as long as the federation lives."""
+    run_config = {**RUN_CONFIG, **grid}
+    config = load_run_config(run_config)
+    path = root / "runs" / name
+    folder = RunFolder.resume(path)[0] if resume else RunFolder.create(path, config)
+    federation = Federation(InProcessGrid(client, run_config, len(config.data.sites), order), config, folder, silent)
+    try:
+        federation.register()
+        return federation, federation.train()
+    finally:
+        folder.release()
+
+
+def hashes(records):
+    return [item.model_hash for item in records]
+
+
+def test_scenarios_70_and_71_same_seed_same_bytes_in_any_order_of_arrival(project):
+    root = project()
+    reference = hashes(federate(root)[1])
+    assert hashes(federate(root, "again")[1]) == reference
+    assert hashes(federate(root, "reversed", order=lambda ids: ids[::-1])[1]) == reference
+    assert hashes(federate(root, "other", seed=1)[1])[-1] != reference[-1]
+    assert len(set(reference)) == 3
+
+
+def test_scenario_72_a_federation_of_one_site_is_central_training(project):
+    root = project(data={"sites": ["centre-b"], "external": "centre-d"})
+    federation, records = federate(root)
+    config = federation.config
+    from client.site import open_site
+
+    cases = open_site(root / config.data.root / "centre-b", "centre-b", config).prepare(federation.plan)["train"]
+    model = task_named(config.task).build_model(config)
+    for number in (1, 2):
+        train_round(model, cases, config, round_number=number, site="centre-b")
+    federated, central = flatten(federation.folder.model(records[-1])), flatten(model.state_dict())
+    assert np.abs(federated - central).max() <= 1e-6
+    assert records[-1].model_hash == state_hash(model.state_dict())
+
+
+def spoiled(change, site="centre-b"):
+    """The ClientApp, with one site's training answers changed on the way out."""
+
+    def client(message, context):
+        reply = app(message, context)
+        if message.metadata.message_type == "train" and reply.content["header"]["site"] == site:
+            change(reply.content)
+        return reply
+
+    return client
+
+
+def weights_with(value):
+    def change(content):
+        flat = content["weights"]["flat"].numpy().copy()
+        flat[3] = value
+        content["weights"] = ArrayRecord({"flat": Array(flat)})
+
+    return change
+
+
+def other_cases(content):
+    content["numbers"] = MetricRecord({**content["numbers"], "cases": 10**6})
+
+
+def shorter(content):
+    content["weights"] = ArrayRecord({"flat": Array(content["weights"]["flat"].numpy()[:1])})
+
+
+def doubles(content):
+    content["weights"] = ArrayRecord({"flat": Array(content["weights"]["flat"].numpy().astype(np.float64))})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (weights_with(np.nan), "not finite"),
+        (weights_with(np.inf), "not finite"),
+        (other_cases, "cases"),
+        (shorter, "shape"),
+        (doubles, "float32 vector"),
+    ],
+    ids=["39-nan", "39-inf", "41-cases", "40-shape", "40-type"],
+)
+def test_scenarios_39_to_41_a_bad_update_is_refused_ledgered_and_does_not_bend_the_model(project, change, reason):
+    root = project(federation={"rounds": 1})
+    _, records = federate(root, client=spoiled(change))
+    entry = records[-1].sites["centre-b"]
+    assert entry.status == "refused"
+    assert reason in entry.reason
+    assert {records[-1].sites[name].status for name in ("centre-a", "centre-c")} == {"accepted"}
+
+    def drop(content):
+        content["numbers"] = MetricRecord({"round": 1})
+
+    # The same as if the site had not answered: what it sent has no part in the average.
+    without = federate(root, "without", client=spoiled(drop))[1]
+    assert without[-1].model_hash == records[-1].model_hash
+
+
+def test_scenario_8_below_min_sites_the_run_ends_and_keeps_its_last_round(project):
+    root = project(federation={"min_sites": 3})
+    calls = []
+
+    def client(message, context):
+        reply = app(message, context)
+        if message.metadata.message_type == "train" and reply.content["header"]["site"] == "centre-a":
+            calls.append(1)
+            if len(calls) == 2:
+                weights_with(np.nan)(reply.content)
+        return reply
+
+    with pytest.raises(RunError, match=r"round 2 has 2 good answers.*centre-a: weights are not finite.*resume"):
+        federate(root, client=client)
+    folder, _ = RunFolder.resume(root / "runs" / "one")
+    assert [item.round for item in folder.records()] == [0, 1]
+    folder.release()
+
+
+def test_scenario_13_a_run_that_was_killed_resumes_to_the_same_bytes(project):
+    root = project(federation={"rounds": 3, "strategy": "fedadam"})
+    reference = hashes(federate(root, "whole")[1])
+
+    class Killed(BaseException):
+        pass
+
+    def client(message, context):
+        if message.metadata.message_type == "train" and message.content["header"]["round"] == 3:
+            raise Killed
+        return app(message, context)
+
+    with pytest.raises(Killed):
+        federate(root, "cut", client=client)
+    assert hashes(federate(root, "cut", resume=True)[1]) == reference
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedprox", "fedadam"])
+def test_every_strategy_trains_and_differs(project, strategy):
+    root = project(federation={"strategy": strategy, "rounds": 1, "proximal_mu": 10.0})
+    _, records = federate(root)
+    plain = project(federation={"strategy": "fedavg", "rounds": 1})
+    same = hashes(federate(plain, "plain")[1]) == hashes(records)
+    assert same == (strategy == "fedavg")
+
+
+def test_a_site_with_a_broken_table_is_lost_and_the_rest_goes_on(project, tmp_path, phantom_root):
+    other = tmp_path / "sites"
+    other.mkdir()
+    for name in ("centre-a", "centre-c", "centre-d"):
+        (other / name).symlink_to(phantom_root / name)
+    (other / "centre-b").mkdir()
+    (other / "centre-b" / "site.toml").write_text('[site]\nname = "centre-b"\n')
+    (other / "centre-b" / "cases.csv").write_text("patient_id,side\nJANE-DOE,up\n")
+    root = project(data={"root": str(other)}, federation={"rounds": 1})
+    _, records = federate(root)
+    entry = records[-1].sites["centre-b"]
+    assert entry.status == "failed"
+    assert "TableError" in entry.reason
+    assert "row 2" in entry.reason
+    assert "JANE" not in entry.reason
+
+
+def test_a_planted_name_in_a_crash_never_leaves_the_site(project, monkeypatch, caplog):
+    root = project(federation={"rounds": 1})
+
+    def crash(*_):
+        raise ValueError("JANE DOE 1961-02-03")
+
+    from client import local_round
+
+    real = local_round.train
+    monkeypatch.setattr(
+        local_round, "train", lambda site, item: crash() if site.name == "centre-a" else real(site, item)
+    )
+    with caplog.at_level(logging.DEBUG):
+        _, records = federate(root)
+    assert records[-1].sites["centre-a"].reason.endswith("ValueError")
+    written = b"".join(path.read_bytes() for path in (root / "runs").rglob("*") if path.is_file())
+    assert b"DOE" not in written
+    assert "DOE" not in caplog.text
+
+
+def test_a_whole_run_ends_in_results_a_report_and_a_locked_centre(project, phantom_root):
+    root = project()
+    config = load_run_config(RUN_CONFIG)
+    folder = RunFolder.create(root / "runs" / "whole", config)
+    before = {path: path.stat().st_mtime_ns for path in phantom_root.rglob("*") if path.is_file()}
+    grid = InProcessGrid(app, RUN_CONFIG, 3)
+    rows = run(grid, config, folder, silent)
+    folder.release()
+
+    results = read_results(folder.path)
+    assert list(results.rows) == rows
+    hashes_used = set(results.provenance.model_hashes.values())
+    assert {row.role for row in rows} == {"validation", "test", "external"}
+    assert {row.centre for row in rows if row.role == "external"} == {"centre-d"}
+    predictions = pd.read_parquet(folder.path / "predictions" / "external.parquet")
+    assert set(predictions["model_hash"]) == hashes_used
+    assert len(predictions) == 3 * len(hashes_used)
+    dice = next(row for row in rows if row.role == "external" and row.metric == "dice")
+    cases = predictions[predictions["model_hash"] == dice.model_hash]
+    assert dice.value == pytest.approx(cases["dice"].mean())
+    assert dice.n == 3
+    page = (folder.path / "report.html").read_text()
+    assert "phantom" in page.lower()
+    flow = json.loads((folder.path / "cases.json").read_text())
+    assert {name: sum(entry["included"].values()) for name, entry in flow.items()} == {
+        "centre-a": 5,
+        "centre-b": 5,
+        "centre-c": 5,
+        "centre-d": 3,
+    }
+    assert json.loads((folder.path / OPENED).read_text())["centre"] == "centre-d"
+    # Scenario 65 in small: nothing below the sites' folders was touched.
+    assert {path: path.stat().st_mtime_ns for path in phantom_root.rglob("*") if path.is_file()} == before
+    names = {path.name for path in folder.path.rglob("*")}
+    assert not [name for name in names if "PH-" in name]
+    written = b"".join(path.read_bytes() for path in folder.path.rglob("*") if path.is_file())
+    assert b"PH-A-" not in written
+    assert b"PH-D-" not in written
+
+
+def test_the_locked_centre_opens_for_one_set_of_models_only(project):
+    root = project()
+    folder = RunFolder.create(root / "runs" / "lock", load_run_config(RUN_CONFIG))
+    open_once(folder, "centre-d", ["h2", "h1"])
+    open_once(folder, "centre-d", ["h1", "h2"])
+    with pytest.raises(RunError, match="already opened"):
+        open_once(folder, "centre-d", ["h3"])
+    folder.release()
+
+
+def test_prepared_cases_are_found_again(project):
+    root = project()
+    first, _ = federate(root)
+    from shared.cohort.preflight import open_cohort
+
+    case = open_cohort(root / first.config.data.root / "centre-a").cases[0]
+    entry = CaseCache(cache_root()).get_or_make(case, first.plan)
+    stamp = entry.folder.stat().st_mtime_ns if hasattr(entry, "folder") else None
+    assert torch.from_numpy(np.asarray(entry.image)).shape[0] == 4
+    again = CaseCache(cache_root()).get_or_make(case, first.plan)
+    assert stamp is None or again.folder.stat().st_mtime_ns == stamp
