@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -78,33 +77,29 @@ def run_flower(
     """
     sites = load_config(config_path).data.sites
     run_dir = project_root() / "runs" / run_name
-    mark = uuid.uuid4().hex
     home = Path(tempfile.mkdtemp(prefix="fb-"))
     try:
-        with _signals_as_interrupt():
-            environment = launch_environment(home, mark)
-            app = stage_app(project_root(), home / STAGE)
-            settings = {"config": str(config_path.resolve()), "run-name": run_name, "resume": resume}
-            (home / "run.toml").write_text(tomli_w.dumps(settings | dict(overrides or {})), encoding="utf-8")
-            superlink = _start_superlink(home, environment)
+        settings = {"config": str(config_path.resolve()), "run-name": run_name, "resume": resume}
+        (home / "run.toml").write_text(tomli_w.dumps(settings | dict(overrides or {})), encoding="utf-8")
+        app = stage_app(project_root(), home / STAGE)
+        environment = launch_environment(home)
+        with _superlink(home, environment) as superlink:
             started = time.time()
             run_id = _submit(app, len(sites), home, environment)
-            outcome = _follow(run_id, run_dir / "progress.json", started, environment, superlink, watch)
-            if outcome is not None:
-                raise RunError(outcome + _keep_log(home, run_dir))
+            fault = _follow(run_id, run_dir / "progress.json", started, environment, superlink, watch)
+        if fault is not None:
+            raise RunError(fault + _keep_log(home, run_dir))
     finally:
-        with _signals_ignored():
-            end_processes(mark)
-            shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(home, ignore_errors=True)
 
 
-def launch_environment(home: Path, mark: str) -> dict[str, str]:
+def launch_environment(home: Path) -> dict[str, str]:
     """Environment of every process of a run."""
     binaries = str(Path(sys.executable).parent)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "RAY_"))}
     local = "127.0.0.1,localhost"
     environment |= {
-        MARK: mark,
+        MARK: uuid.uuid4().hex,
         "PATH": binaries + os.pathsep + os.environ.get("PATH", os.defpath),
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
@@ -145,28 +140,39 @@ def federation_options(sites: int, gpus: int) -> str:
     return options
 
 
-def _start_superlink(home: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a SuperLink of our own and wait until it answers."""
+@contextmanager
+def _superlink(home: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a SuperLink of our own for as long as the context lasts; end with it all that it started."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--disable-runtime-dependency-installation"]
-    # Its children write to the same place, so that what happened before the app's own log began is found there.
-    with (home / "flower.log").open("wb") as log:
+    connection = {"superlink": {"default": CONNECTION, CONNECTION: {"address": f"127.0.0.1:{port}", "insecure": True}}}
+    (home / "config.toml").write_text(tomli_w.dumps(connection), encoding="utf-8")
+    with _signals_as_interrupt(), (home / "flower.log").open("wb") as log:
+        # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.
         process = subprocess.Popen(
             command, cwd=home, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip
-    connection = {"superlink": {"default": CONNECTION, CONNECTION: {"address": f"127.0.0.1:{port}", "insecure": True}}}
-    (home / "config.toml").write_text(tomli_w.dumps(connection), encoding="utf-8")
+        try:
+            _wait_until_up(process, port, home)
+            yield process
+        finally:
+            with _handlers(signal.SIG_IGN, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+                end_processes(environment[MARK])
+                process.wait()
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], port: int, home: Path) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + _STARTUP_S
     while process.poll() is None and time.monotonic() < deadline:
         try:
             with opener.open(f"http://127.0.0.1:{port}/health", timeout=2):
-                return process
-        except (urllib.error.URLError, OSError):
+                return
+        except OSError:  # URLError is one
             time.sleep(0.1)
     raise RunError("Flower's SuperLink did not start:\n" + _tail(home / "flower.log"))
 
@@ -257,13 +263,6 @@ def _signals_as_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """Keep a second Ctrl-C from stopping the tidying half way."""
-    with _handlers(signal.SIG_IGN, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
-        yield
-
-
-@contextmanager
 def _handlers(handler: Any, signals: tuple[signal.Signals, ...]) -> Iterator[None]:
     before = {item: signal.signal(item, handler) for item in signals}
     try:
@@ -304,7 +303,37 @@ def end_processes(mark: str) -> None:
         deadline = time.monotonic() + wait
         while known and time.monotonic() < deadline:
             time.sleep(0.05)
-            _reap()
             # Who was known stays known: with its parent gone, only its number still leads to it.
             alive = {(item.pid, item.started) for item in _all_processes("")}
             known = {item for item in known | processes_of(mark) if (item.pid, item.started) in alive}
+
+
+def _all_processes(needle: str) -> Iterator[Process]:
+    """Every running process; marked where its environment holds `needle`. Zombies have ended."""
+    if not Path("/proc/self/stat").exists():
+        yield from _ask_ps(needle)
+        return
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            # The name in brackets may hold anything, brackets too; what follows are state, parent, ..., start.
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if fields[0] not in {"Z", "X"}:
+                yield Process(int(folder.name), int(fields[1]), fields[19], _environment_has(folder, needle))
+        except (OSError, IndexError):
+            continue
+
+
+def _environment_has(folder: Path, needle: str) -> bool:
+    try:
+        return needle.encode() in (folder / "environ").read_bytes().split(b"\0")
+    except OSError:  # another user's
+        return False
+
+
+def _ask_ps(needle: str) -> Iterator[Process]:
+    """The same from `ps` (macOS)."""
+    command = ["ps", "-A", "-E", "-ww", "-o", "pid=,ppid=,stat=,lstart=,command="]
+    for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():  # noqa: S603
+        pid, parent, state, rest = line.split(maxsplit=3)
+        if not state.startswith("Z"):
+            yield Process(int(pid), int(parent), " ".join(rest.split()[:5]), needle in rest.split())

@@ -6,7 +6,6 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from flwr.app import Array, ArrayRecord, MetricRecord
 
 from client.app import app
@@ -18,8 +17,7 @@ from server.run import run
 from server.studies.in_process import InProcessGrid
 from shared.errors import RunError
 from shared.messages import flatten
-from shared.preprocessing.cache import CaseCache
-from shared.project import cache_root, load_run_config
+from shared.project import load_run_config
 from shared.reproducibility import state_hash
 from shared.tasks import task_named
 from shared.training import train_round
@@ -263,16 +261,3 @@ def test_the_locked_centre_opens_for_one_set_of_models_only(project):
     with pytest.raises(RunError, match="already opened"):
         open_once(folder, "centre-d", ["h3"])
     folder.release()
-
-
-def test_prepared_cases_are_found_again(project):
-    root = project()
-    first, _ = federate(root)
-    from shared.cohort.preflight import open_cohort
-
-    case = open_cohort(root / first.config.data.root / "centre-a").cases[0]
-    entry = CaseCache(cache_root()).get_or_make(case, first.plan)
-    stamp = entry.folder.stat().st_mtime_ns if hasattr(entry, "folder") else None
-    assert torch.from_numpy(np.asarray(entry.image)).shape[0] == 4
-    again = CaseCache(cache_root()).get_or_make(case, first.plan)
-    assert stamp is None or again.folder.stat().st_mtime_ns == stamp

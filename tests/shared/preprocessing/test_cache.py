@@ -1,6 +1,7 @@
 import hashlib
 import json
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -109,6 +110,19 @@ def test_the_key_is_content_not_place(site, cases, tmp_path):
     first.write_bytes(contents[1])
     second.write_bytes(contents[0])
     assert content_digest(open_cohort(moved).cases[1]) != before
+
+
+def test_dicom_files_count_by_content_alone(tmp_path):
+    def digest(*contents):
+        files = []
+        for number, content in enumerate(contents):
+            files.append(tmp_path / f"{number}.dcm")
+            files[-1].write_bytes(content)
+        row = SimpleNamespace(side="left", mask="", acquisition_times_s=None)
+        return content_digest(SimpleNamespace(row=row, input_files=lambda: tuple(files), mask_path=lambda: None))
+
+    assert digest(b"one", b"two", b"three") == digest(b"three", b"one", b"two")
+    assert digest(b"one", b"two") != digest(b"one", b"twO")
 
 
 def test_a_changed_mask_misses(site, cases, tmp_path, make_site):

@@ -1,0 +1,214 @@
+"""The command line: `fedbreast --help`. Heavy libraries are imported where a command needs them."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from shared.errors import ConfigError, FedBreastError, SiteError, StudyError
+from shared.project import project_root
+
+if TYPE_CHECKING:
+    from shared.cohort.preflight import Cohort, Exclusion
+    from shared.config import RunConfig
+    from shared.progress import Progress
+
+DEMO = Path("configs/quick.toml")
+EXCLUDED_TOO_MANY = 3
+INTERRUPTED = 130
+
+PHASES = {
+    "phantom": "making phantoms",
+    "fingerprint": "reading sites",
+    "prepare": "preparing cases",
+    "train": "training",
+    "external": "external centre",
+    "report": "writing report",
+}
+SUMMARY = ("dice", "nsd", "hd95", "sensitivity", "ppv", "lesion_f1", "volume_icc_a1", "failure_share", "no_overlap")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Federated deep learning for breast imaging. Research software, not a medical device.",
+)
+console = Console()
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"fedbreast {version('fedbreast')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Federated deep learning for breast imaging. Research software, not a medical device."""
+
+
+@app.command(epilog="Example: [bold]fedbreast demo[/bold]")
+def demo(fresh: Annotated[bool, typer.Option(help="Make the phantoms anew first.")] = False) -> None:
+    """Train on three phantom hospitals, judge on a fourth, print the report's path."""
+    from shared.config import load_config
+
+    config = load_config(project_root() / DEMO)
+    data = project_root() / config.data.root
+    if fresh and data.exists():
+        if not (data / "phantom.json").is_file():
+            raise SiteError(f"{data} holds no phantom and is left alone: move it, or change data.root in {DEMO}")
+        shutil.rmtree(data)
+    _run(project_root() / DEMO, config, f"{config.name}-{_now()}")
+
+
+@app.command(
+    epilog="Examples: [bold]fedbreast run configs/quick.toml --name first[/bold]   "
+    "[bold]fedbreast run --resume first[/bold]"
+)
+def run(
+    config: Annotated[Path | None, typer.Argument(help="The run's TOML file [default: configs/quick.toml].")] = None,
+    name: Annotated[str, typer.Option(help="Folder below runs/; empty: the config's name and the time.")] = "",
+    resume: Annotated[str, typer.Option(help="Go on with the run of this name.")] = "",
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's.")] = None,
+) -> None:
+    """Run a federation on this machine."""
+    from shared.config import load_config
+
+    if resume:
+        if config or name or seed is not None or rounds is not None:
+            raise ConfigError("--resume goes on with the run's own configuration, name, seed and rounds: give it alone")
+        from server.journal import RunFolder
+
+        folder, settings = RunFolder.resume(_run_dir(resume))
+        folder.release()
+        _run(folder.path / "config.toml", settings, resume, resume=resume)
+        return
+    path = _find(config or DEMO)
+    settings = load_config(path)
+    chosen = name or f"{settings.name}-{_now()}"
+    if (_run_dir(chosen) / "config.toml").exists():
+        raise ConfigError(f"runs/{chosen} already holds a run: choose another --name, or --resume {chosen}")
+    overrides = {key: value for key, value in (("seed", seed), ("rounds", rounds)) if value is not None}
+    _run(path, settings, chosen, overrides=overrides)
+
+
+@app.command(epilog="Example: [bold]fedbreast phantom data/small --cases-per-site 6 --cases-external 4[/bold]")
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder to write; one site folder a centre.")],
+    cases_per_site: Annotated[int, typer.Option(min=2, help="Patients a training centre.")] = 36,
+    cases_external: Annotated[int, typer.Option(min=2, help="Patients at the external centre.")] = 36,
+    shift: Annotated[float, typer.Option(min=0.0, max=2.0, help="0: one protocol; 1: full differences.")] = 0.6,
+    separation: Annotated[float, typer.Option(min=0.01, max=2.0, help="Distance of the subtypes' means.")] = 0.75,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Write a federation of phantom hospitals as DICOM; a stopped call goes on where it was."""
+    from shared.phantom.generate import PhantomSettings, generate_federation
+
+    settings = PhantomSettings(
+        cases_per_site=cases_per_site, cases_external=cases_external, shift=shift, separation=separation, seed=seed
+    )
+    with _bars() as bars:
+        task = bars.add_task("making phantoms", total=None, text="patients")
+        generate_federation(
+            out, settings, on_progress=lambda done, total: bars.update(task, completed=done, total=total)
+        )
+    console.print(f"phantoms: {out}", soft_wrap=True)
+
+
+@app.command(epilog="Example: [bold]fedbreast check data/phantom/centre-a[/bold]")
+def check(folder: Annotated[Path, typer.Argument(help="A site folder: site.toml, cases.csv, images.")]) -> None:
+    """Read every case of a site folder; show what would be left out and why. Exit 3 above the site's own limit."""
+    from shared.cohort.preflight import Exclusion, open_cohort
+
+    cohort = open_cohort(folder)
+    excluded: list[Exclusion] = list(cohort.exclusions)
+    with _bars() as bars:
+        task = bars.add_task("reading studies", total=len(cohort.cases), text="cases")
+        for case in cohort.cases:
+            try:
+                case.load_mask(case.load_study().grid)
+            except StudyError as error:
+                excluded.append(Exclusion(case.row.row, error.reason))
+            bars.advance(task)
+    _show_cohort(cohort, excluded)
+    total = len(cohort.cases) + len(cohort.exclusions)
+    limit = cohort.folder.policy.max_excluded_share
+    if total and len(excluded) / total > limit:
+        console.print(f"[red]{len(excluded)} of {total} left out: more than the site's limit of {limit:.0%}[/red]")
+        raise typer.Exit(EXCLUDED_TOO_MANY)
+
+
+@app.command(epilog="Example: [bold]fedbreast report runs/latest[/bold]")
+def report(run_dir: Annotated[Path, typer.Argument(help="A finished run's folder.")]) -> None:
+    """Build a run's report again."""
+    from server.reports.page import build_report
+
+    if not run_dir.is_dir():
+        raise ConfigError(f"there is no run folder {run_dir}: name one below {project_root() / 'runs'}")
+    console.print(f"report: {build_report(run_dir)}", soft_wrap=True)
+
+
+@app.command(epilog="Example: [bold]fedbreast arms configs/quick.toml --seeds 0,1,2[/bold]")
+def arms(
+    config: Annotated[Path, typer.Argument(help="The run's TOML file.")],
+    seeds: Annotated[str, typer.Option(help="Training seeds, with commas.")] = "0,1,2",
+    out: Annotated[Path | None, typer.Option(help="Folder of the comparison [default: runs/arms-NAME].")] = None,
+) -> None:
+    """Compare federated, local and pooled training over seeds; what is done already is not done again."""
+    from shared.config import load_config
+
+    try:
+        numbers = [int(item) for item in seeds.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--seeds takes whole numbers with commas, as in 0,1,2 (given: {seeds!r})") from error
+    path = _find(config)
+    target = out or project_root() / "runs" / f"arms-{load_config(path).name}"
+    from server.studies.comparison import compare
+
+    with _bars() as bars:
+        summary = compare(str(path.resolve()), numbers, target, _Shown(bars).report)
+    table = Table(title=f"arms, seeds {seeds}")
+    for column in summary.columns:
+        table.add_column(str(column))
+    for row in summary.itertuples(index=False):
+        table.add_row(*(f"{item:.3f}" if isinstance(item, float) else str(item) for item in row))
+    console.print(table)
+    console.print(f"summary: {target / 'summary.csv'}", soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line and an exit code, never a trace."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    # `kill` and a closed terminal tidy up as Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        app(standalone_mode=True)
+    except FedBreastError as error:
+        errors.print("error: ", style="red", end="")
+        errors.print(str(error), style="red", markup=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt as error:
+        name = getattr(error, "run_name", "")
+        errors.print(f"stopped; resume with: fedbreast run --resume {name}" if name else "stopped", markup=False)
+        sys.exit(INTERRUPTED)
