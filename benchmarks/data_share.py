@@ -45,7 +45,8 @@ def main() -> None:
             done = time.process_time()
             shares.append((loaded - started) / (done - started))
     counted = np.array(shares[1:])
-    print(f"data_share: {np.median(counted):.3f} of a step (range {counted.min():.3f} to {counted.max():.3f}, n={STEPS})")
+    low, middle, high = np.quantile(counted, [0, 0.5, 1])
+    print(f"data_share: {middle:.3f} of a step (range {low:.3f} to {high:.3f}, {STEPS} steps)")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ def main() -> None:
         return torch.sigmoid(logits)[0, 0].numpy()
 
     assert np.allclose(predict(model, image, single), peer(SHAPE), atol=1e-5), "one window must equal the single pass"
-    ratio("infer (flip-averaged whole breast / MONAI windows 32x48x48)", lambda: predict(model, image, config), lambda: peer((32, 48, 48)))
+    name = "infer (flip-averaged whole breast / MONAI windows 32x48x48)"
+    ratio(name, lambda: predict(model, image, config), lambda: peer((32, 48, 48)))
 
 
 if __name__ == "__main__":

@@ -7,14 +7,14 @@ import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
@@ -22,9 +22,9 @@ from shared.errors import ConfigError, FedBreastError, SiteError, StudyError
 from shared.project import project_root
 
 if TYPE_CHECKING:
+    from server.results import Results
     from shared.cohort.preflight import Cohort, Exclusion
     from shared.config import RunConfig
-    from shared.progress import Progress
 
 DEMO = Path("configs/quick.toml")
 EXCLUDED_TOO_MANY = 3
@@ -49,6 +49,7 @@ app = typer.Typer(
     help="Federated deep learning for breast imaging. Research software, not a medical device.",
 )
 console = Console()
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def _version(value: bool) -> None:
@@ -198,17 +199,148 @@ def arms(
 
 def main() -> None:
     """Run the command line; an error of ours is one line and an exit code, never a trace."""
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
     # `kill` and a closed terminal tidy up as Ctrl-C does.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
-        app(standalone_mode=True)
+        app()
     except FedBreastError as error:
-        errors.print("error: ", style="red", end="")
-        errors.print(str(error), style="red", markup=False)
+        errors.print(f"error: {error}", style="red", markup=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt as error:
-        name = getattr(error, "run_name", "")
-        errors.print(f"stopped; resume with: fedbreast run --resume {name}" if name else "stopped", markup=False)
-        sys.exit(INTERRUPTED)
+
+
+def _run(
+    path: Path,
+    config: RunConfig,
+    name: str,
+    *,
+    resume: str = "",
+    overrides: Mapping[str, int | str] | None = None,
+) -> None:
+    """Run a federation with a bar, then show its figures."""
+    from server.launch import run_flower
+    from server.results import read_results
+
+    data = project_root() / config.data.root
+    if config.data.phantom is None and not data.is_dir():
+        raise SiteError(
+            f"data.root {data} does not exist: put one folder a site there, or add [data.phantom] to have phantoms made"
+        )
+    folder = _run_dir(name)
+    console.print(f"run {name}: {len(config.data.sites)} sites, {folder}", soft_wrap=True, highlight=False)
+    try:
+        with _bars() as bars:
+            shown = _Shown(bars)
+            run_flower(
+                path,
+                run_name=name,
+                resume=resume,
+                overrides=overrides or {},
+                watch=lambda item: shown.report(item.phase, item.done, item.total, item.text),
+            )
+    except KeyboardInterrupt:
+        resumable = (folder / "config.toml").exists()
+        errors.print(f"stopped; resume with: fedbreast run --resume {name}" if resumable else "stopped", markup=False)
+        raise typer.Exit(INTERRUPTED) from None
+    _show_results(read_results(folder))
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+def _show_results(results: Results) -> None:
+    """Print the external figures of the best model."""
+    best = results.provenance.model_hashes["best"]
+    rows = {
+        row.metric: row
+        for row in results.rows
+        if row.role == "external" and row.arm == "federated" and row.model_hash == best
+    }
+    if not rows:
+        console.print("no external centre: see results.csv for the training sites' figures")
+        return
+    centre = next(iter(rows.values())).centre
+    data = "PHANTOM DATA, " if results.provenance.phantom else ""
+    table = Table(title=f"{data}{centre}, which did not train; model of round {results.provenance.best_round}")
+    table.add_column("metric")
+    for column in ("value", "interval", "n"):
+        table.add_column(column, justify="right")
+    for metric in (item for item in SUMMARY if item in rows):
+        row = rows[metric]
+        unit = "" if row.unit == "1" else f" {row.unit}"
+        bounds = "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.3g} to {row.ci_high:.3g}"
+        table.add_row(metric, "-" if row.value is None else f"{row.value:.3g}{unit}", bounds, str(row.n))
+    console.print(table)
+
+
+def _show_cohort(cohort: Cohort, excluded: Sequence[Exclusion]) -> None:
+    """Print counts, reasons and flags; rows by number only."""
+    total = len(cohort.cases) + len(cohort.exclusions)
+    table = Table(title=f"{cohort.folder.name}: {total} cases" + (" (PHANTOM)" if _is_phantom(cohort) else ""))
+    for column in ("state", "cases", "rows of cases.csv"):
+        table.add_column(column, justify="right" if column == "cases" else "left")
+    table.add_row("usable", str(total - len(excluded)), "")
+    by_reason: dict[str, list[int]] = defaultdict(list)
+    for item in excluded:
+        by_reason[item.reason].append(item.row)
+    for reason, rows in sorted(by_reason.items()):
+        table.add_row(f"left out: {reason}", str(len(rows)), ", ".join(map(str, sorted(rows))))
+    console.print(table)
+    for flag in cohort.flags:
+        console.print(f"row {flag.row}: {flag.message}", markup=False, highlight=False)
+
+
+def _is_phantom(cohort: Cohort) -> bool:
+    return cohort.folder.kind == "phantom"
+
+
+def _run_dir(name: str) -> Path:
+    if Path(name).name != name or name.startswith("."):
+        raise ConfigError(f"a run's name is a folder's name below runs/, without slashes or a leading dot: {name!r}")
+    return project_root() / "runs" / name
+
+
+def _find(config: Path) -> Path:
+    """The file as named from here, else from the project's root."""
+    return config if config.exists() else project_root() / config
+
+
+def _now() -> str:
+    return time.strftime("%Y%m%d-%H%M%S")
+
+
+@contextmanager
+def _bars() -> Iterator[Bars]:
+    """Progress on a terminal; elsewhere the bars stay silent and `_Shown` writes lines."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    # The pace of the last hour: a round is a single step of many seconds.
+    with Bars(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=3600) as bars:
+        yield bars
+
+
+class _Shown:
+    """Shows progress given as (phase, done, total, text): a bar a phase, or one line a change."""
+
+    def __init__(self, bars: Bars) -> None:
+        self.bars = bars
+        self.tasks: dict[str, TaskID] = {}
+
+    def report(self, phase: str, done: int, total: int, text: str) -> None:
+        """Show a moment."""
+        if phase in {"done", "failed"}:
+            return
+        label = PHASES.get(phase, phase)
+        if not console.is_terminal:
+            console.print(f"{label} {done}/{total} {text}".rstrip(), soft_wrap=True, highlight=False, markup=False)
+            return
+        if phase not in self.tasks:
+            for task in self.tasks.values():
+                self.bars.stop_task(task)
+            self.tasks[phase] = self.bars.add_task(label, total=total, text=text)
+        self.bars.update(self.tasks[phase], completed=done, total=total, text=text)

@@ -43,6 +43,14 @@ _ASK_S = (3.0, 30.0)  # between questions to Flower: each starts a process
 _LOG_LINES = 12
 _LONGEST_RAY_HOME = 36  # a Unix socket's path ends at 107 characters; Ray adds about 70
 
+# Linux: a SuperLink whose launcher was killed outright ends too, and Flower's and Ray's processes after it.
+_END_WITH_PARENT = (
+    "import ctypes, os, signal, sys\n"
+    "PR_SET_PDEATHSIG = 1\n"
+    "ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))\n"
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
+
 Watch = Callable[[Progress], None]
 
 
@@ -148,11 +156,13 @@ def _superlink(home: Path, environment: Mapping[str, str]) -> Iterator[subproces
         port = probe.getsockname()[1]
     command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--disable-runtime-dependency-installation"]
+    if sys.platform == "linux":
+        command = [sys.executable, "-c", _END_WITH_PARENT, *command]
     connection = {"superlink": {"default": CONNECTION, CONNECTION: {"address": f"127.0.0.1:{port}", "insecure": True}}}
     (home / "config.toml").write_text(tomli_w.dumps(connection), encoding="utf-8")
     with _signals_as_interrupt(), (home / "flower.log").open("wb") as log:
         # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own command
             command, cwd=home, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip

@@ -23,6 +23,7 @@ DoubleArray = npt.NDArray[np.float64]
 WORKING_MM = 2.4  # finer voxels are averaged to about this: the surface is smooth on this scale
 BILATERAL_MM = 210.0  # one breast is never given so wide a field, two always are
 CHEST_RADIUS_MM = 200.0  # curvature of the front of the chest across the midline, an adult's torso
+FLATTER_MM = 25.0  # a chest lies at most so far in front of that circle
 RISE_MM = 8.0  # a column belongs to the breast when its surface stands so far in front of the chest
 LEAST_RISE_MM = 15.0  # a breast stands out so far at its highest, prone
 LEAST_AREA_MM2 = 1500.0  # and covers so much of the chest
@@ -159,7 +160,9 @@ def _bump(front: _Front, chest: DoubleArray, distance: DoubleArray, steps: tuple
     """Columns `(z, x)` of the breast: the largest piece that stands in front of the chest on its side."""
     # Above and below the breast the surface is the chest's own: a torso flatter than the circle is no breast.
     seen = np.percentile(np.where(front.height < front.depth, front.height, 0.0), 95.0, axis=0)
-    rise = np.where(distance > 0.0, np.minimum(chest, seen) - front.height, 0.0)
+    # Where it lies far in front of the circle, though, the field is too low to show the chest: that is the breast.
+    chest = np.where((seen < chest) & (seen > chest - FLATTER_MM), seen, chest)
+    rise = np.where(distance > 0.0, chest - front.height, 0.0)
     pieces, count = ndimage.label(rise > RISE_MM)
     if count == 0:
         raise StudyError("no_breast_found", "nothing stands out in front of the chest on this side")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.config import PreprocessingConfig
 
-VERSION = 1
+VERSION = 2
 """Of this package's code: raised when it changes what a case looks like, so that older cached cases are made anew."""
 
 Triple = tuple[float, float, float]

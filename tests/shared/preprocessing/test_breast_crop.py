@@ -29,8 +29,8 @@ def test_the_box_holds_the_right_breast_and_its_lesion(make_study, side, bilater
     assert lesion[box.window].sum() == lesion.sum()
     z, y, x = edges_mm(study, box.window)
     lateral, medial = (x[1], x[0]) if side == "left" else (-x[0], -x[1])
-    # The breast spans |z| < 48, -60 < y, 20 < |x| < 116; behind it the chest's front lies between y = 0 and 28. A lesion
-    # on the pectoral muscle there must be held too.
+    # The breast spans |z| < 48, -60 < y, 20 < |x| < 116; behind it the chest's front lies between y = 0 and 28. A
+    # lesion on the pectoral muscle there must be held too.
     assert z[0] <= -48 <= 48 <= z[1]
     assert -75 <= y[0] <= -60
     assert 34 <= y[1] <= 55
@@ -88,10 +88,15 @@ def test_strong_shading_does_not_lose_the_breast(make_study):
 
 
 @pytest.mark.parametrize("bilateral", [True, False])
-def test_a_field_that_cuts_through_the_breast_still_gives_its_depth(make_study, bilateral):
+@pytest.mark.parametrize("cut", [6, 10], ids=["36mm", "20mm"])
+def test_a_field_that_cuts_through_the_breast_still_gives_its_depth(make_study, bilateral, cut):
     study, lesion = make_study("right", bilateral=bilateral, lesion_at=(0.0, -4.0, 90.0))
-    tight = slice(6, 24)  # |z| < 36, the breast reaches to 48
-    grid = replace(study.grid, shape=(18, *study.grid.shape[1:]), origin=(*study.grid.origin[:2], -34.0))
+    tight = slice(cut, 30 - cut)  # |z| < 36 or 20 mm, the breast reaches to 48
+    grid = replace(
+        study.grid,
+        shape=(30 - 2 * cut, *study.grid.shape[1:]),
+        origin=(*study.grid.origin[:2], study.grid.origin[2] + 4.0 * cut),
+    )
     box = find_breast(DceStudy(study.phases[:, tight], study.times_s, grid), "right")
     assert lesion[tight][box.window].sum() == lesion.sum()
     assert 30 <= edges_mm(replace(study, grid=grid), box.window)[1][1] <= 55
