@@ -155,10 +155,11 @@ def make_folder(tmp_path, templates):
 
 
 @pytest.fixture(scope="session")
-def run_dir(templates):
+def run_dir(templates, tmp_path_factory):
     """A finished run with its page, for tests that only read it."""
-    build_report(templates["alone"])
-    return templates["alone"]
+    folder = Path(shutil.copytree(templates["alone"], tmp_path_factory.mktemp("read") / "quick-0"))
+    build_report(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
