@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from client.site_log import own_log
+from shared.errors import ConfigError, UpdateError
 from shared.messages import (
     FINGERPRINT,
     PREPARE,
+    REGISTER,
     Instruction,
     Reply,
     read_instruction,
@@ -18,9 +20,13 @@ from shared.messages import (
     write_reply,
 )
 
-log = logging.getLogger(__name__)
-
 app = ClientApp()
+
+
+@app.query(REGISTER.removeprefix("query."))
+def register(message: Message, context: Context) -> Message:
+    """Answer with the sites whose data this node holds."""
+    return _answer("register", message, context)
 
 
 @app.query(FINGERPRINT.removeprefix("query."))
@@ -50,23 +56,35 @@ def evaluate(message: Message, context: Context) -> Message:
 def _answer(action: str, message: Message, context: Context) -> Message:
     """Do what the message asks; a failure becomes an answer that holds no data.
 
-    Flower copies the text of an exception into the server's log, and a library's text may quote a file's content:
-    nothing may be raised from here.
+    Flower copies the text of an exception and whatever a simulated node prints into the server's log, and a library's
+    text may quote a file's content: nothing may be raised from here, and details go to the site's own log.
     """
     instruction = Instruction(run="", round=0)
-    name = ""
     try:
-        # Imported here: torch takes seconds, and a message that fails before needs none of it.
-        from client import local_round
-        from client.site import locate, remembered_site
-        from shared.project import load_run_config
-
-        config = load_run_config(context.run_config)
-        name = locate(context.node_config, config)[0]
         instruction = read_instruction(message)
-        work: Callable[..., Reply] = getattr(local_round, action)
-        reply = work(remembered_site(context.node_config, config), instruction)
+        with own_log(instruction.site) as log:
+            try:
+                reply = _work(action, instruction, context)
+            except Exception:
+                log.exception("%s of round %d failed", action, instruction.round)
+                raise
     except Exception as error:  # noqa: BLE001 - see above
-        log.warning("%s failed: %s", action, safe_error(error))
-        reply = Reply(site=name, run=instruction.run, round=instruction.round, error=safe_error(error))
+        reply = Reply(site=instruction.site, run=instruction.run, round=instruction.round, error=safe_error(error))
     return Message(content=write_reply(reply), reply_to=message)
+
+
+def _work(action: str, instruction: Instruction, context: Context) -> Reply:
+    # Imported here: torch takes seconds, and Flower imports this module to find `app`.
+    from client import local_round
+    from client.site import held_sites, open_site
+
+    config = instruction.config
+    if config is None:
+        raise UpdateError("the server sent no configuration")
+    held = held_sites(context.node_config, config)
+    if action == "register":
+        return local_round.register(instruction, [config.data.sites.index(name) for name in held])
+    if instruction.site not in held:
+        raise ConfigError(f"this node holds no data of site '{instruction.site}'")
+    work: Callable[..., Reply] = getattr(local_round, action)
+    return work(open_site(held[instruction.site], instruction.site, config, instruction.run), instruction)

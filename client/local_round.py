@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from client.site import Site
@@ -12,6 +13,11 @@ from shared.messages import Instruction, Reply, State, count_splits, flatten, ma
 from shared.preprocessing.plan import Plan
 from shared.tasks import task_named
 from shared.training import train_round
+
+
+def register(instruction: Instruction, held: Sequence[int]) -> Reply:
+    """Say which sites' data this node holds, by their indices in `data.sites`."""
+    return Reply(site=instruction.site, run=instruction.run, round=instruction.round, sites=tuple(held))
 
 
 def fingerprint(site: Site, instruction: Instruction) -> Reply:
@@ -27,6 +33,7 @@ def prepare(site: Site, instruction: Instruction) -> Reply:
         _empty(site, instruction),
         included=count_splits({split: len(cases) for split, cases in prepared.items()}),
         excluded=site.exclusion_counts(),
+        over_policy=site.over_policy(),
         seconds=time.perf_counter() - started,
     )
 
@@ -34,7 +41,7 @@ def prepare(site: Site, instruction: Instruction) -> Reply:
 def train(site: Site, instruction: Instruction) -> Reply:
     """Train the global model for one round on the site's training cases; answer with weights, cases and loss."""
     config = site.config
-    cases = site.prepare(_plan(instruction))["train"]
+    cases = site.prepared(_plan(instruction))["train"]
     model = task_named(config.task).build_model(config)
     start = _load(model.state_dict(), instruction)
     model.load_state_dict(start)
@@ -64,7 +71,7 @@ def judge(site: Site, instruction: Instruction) -> Reply:
     split = instruction.split
     if split not in {"validation", "test"}:
         raise UpdateError(f"split '{split}' is not one a server may ask to be evaluated")
-    cases = site.prepare(_plan(instruction))["validation" if split == "validation" else "test"]
+    cases = site.prepared(_plan(instruction))["validation" if split == "validation" else "test"]
     model = task_named(config.task).build_model(config)
     model.load_state_dict(_load(model.state_dict(), instruction))
     sums = evaluate(model, cases, config)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from shared.cohort.preflight import Case, Cohort, Exclusion, open_cohort
@@ -13,90 +17,135 @@ from shared.config import RunConfig
 from shared.errors import ConfigError, RunError
 from shared.preprocessing.cache import CachedCase, CaseCache
 from shared.preprocessing.fingerprint import SiteFingerprint
+from shared.preprocessing.pipeline import Placement
 from shared.preprocessing.plan import Plan
 from shared.preprocessing.prepare import fingerprint_cases, prepare_cases
+from shared.progress import site_progress_path, write_progress
 from shared.project import cache_root, project_root
-from shared.types import Split
+from shared.types import SPLITS, Split
+
+Prepared = dict[Split, list[CachedCase]]
+"""A site's prepared cases by split, each split in the order of the table."""
 
 
 @dataclass
 class Site:
-    """An opened site folder.
+    """A site folder; its table is read when it is first needed.
 
     Attributes
     ----------
-    name
-        The site's name in the federation.
-    cohort
-        Its cases and those left out before a pixel was read.
-    splits
-        Split of each patient; the seed is the site's name alone, so a new training seed does not change who is tested.
+    folder, name
+        Where it lies, and the site's name in the federation.
+    config
+        The run's configuration.
+    run
+        Name of the run, for the progress file.
 
     """
 
+    folder: Path
     name: str
-    cohort: Cohort
-    splits: Mapping[str, Split]
     config: RunConfig
+    run: str = ""
     excluded: set[Exclusion] = field(default_factory=set)
-    _prepared: dict[str, dict[Split, list[CachedCase]]] = field(default_factory=dict)
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """Cases, and those left out before a pixel was read.
+
+        Raises
+        ------
+        SiteError
+            The folder or its table cannot be used.
+        RunError
+            No case is usable.
+
+        """
+        found = open_cohort(self.folder)
+        if not found.cases:
+            raise RunError(f"site '{self.name}' has no usable case: run `fedbreast check` on its folder")
+        return found
+
+    @cached_property
+    def splits(self) -> Mapping[str, Split]:
+        """Split of each patient; its seed is the site's name: another training seed does not change who is tested."""
+        patients = sorted({case.row.patient_id for case in self.cohort.cases})
+        seed = int.from_bytes(self.name.encode()[:7])
+        shares = self.config.splits
+        return assign_splits(patients, seed=seed, validation=shares.validation, test=shares.test)
 
     def fingerprint(self) -> SiteFingerprint:
         """Merge the fingerprints of the training cases."""
-        cases = [case for case in self.cohort.cases if self._split(case) == "train"]
         found, excluded = fingerprint_cases(
-            cases, self.config, CaseCache(cache_root()), workers=self.config.preprocessing.workers
+            self._cases("train"),
+            self.config,
+            CaseCache(cache_root()),
+            workers=self.config.preprocessing.workers,
+            on_progress=self._report("fingerprint"),
         )
         self.excluded |= set(excluded)
         return found
 
-    def prepare(self, plan: Plan) -> dict[Split, list[CachedCase]]:
-        """Prepare every case by the plan; the work is kept on disk, and in memory for the next round."""
-        if plan.hash() not in self._prepared:
-            prepared: dict[Split, list[CachedCase]] = {}
-            for split in ("train", "validation", "test"):
-                cases = [case for case in self.cohort.cases if self._split(case) == split]
-                prepared[split], excluded = prepare_cases(
-                    cases, plan, CaseCache(cache_root()), workers=self.config.preprocessing.workers
-                )
-                self.excluded |= set(excluded)
-            self._prepared[plan.hash()] = prepared
-        return self._prepared[plan.hash()]
+    def prepare(self, plan: Plan) -> Prepared:
+        """Prepare every case by the plan, and note where they lie for the rounds to come."""
+        ordered = [(split, case) for split in SPLITS for case in self._cases(split)]
+        cases, excluded = prepare_cases(
+            [case for _, case in ordered],
+            plan,
+            CaseCache(cache_root()),
+            workers=self.config.preprocessing.workers,
+            on_progress=self._report("prepare"),
+        )
+        self.excluded |= set(excluded)
+        splits = {case.key: split for split, case in ordered}
+        prepared: Prepared = {split: [case for case in cases if splits[case.key] == split] for split in SPLITS}
+        _write_index(self._index(plan), prepared)
+        return prepared
+
+    def prepared(self, plan: Plan) -> Prepared:
+        """The cases as `prepare` left them, also in another process: no image is read and nothing is hashed again."""
+        return _read_index(self._index(plan)) or self.prepare(plan)
 
     def exclusion_counts(self) -> dict[str, int]:
         """How many rows were left out for each reason."""
         return dict(Counter(item.reason for item in {*self.excluded, *self.cohort.exclusions}))
 
-    def _split(self, case: Case) -> Split:
-        return self.splits[case.row.patient_id]
+    def over_policy(self) -> bool:
+        """Whether more rows were left out than the site's own policy allows."""
+        rows = len(self.cohort.cases) + len(self.cohort.exclusions)
+        left_out = len({item.row for item in {*self.excluded, *self.cohort.exclusions}})
+        return left_out > self.cohort.folder.policy.max_excluded_share * rows
+
+    def _cases(self, split: Split) -> list[Case]:
+        return [case for case in self.cohort.cases if self.splits[case.row.patient_id] == split]
+
+    def _index(self, plan: Plan) -> Path:
+        """Name of the list of prepared cases: it depends on all that decides which cases are where."""
+        parts = [str(self.folder.resolve()), self.name, plan.hash(), self.config.splits.model_dump_json()]
+        return cache_root() / "sites" / f"{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:32]}.json"
+
+    def _report(self, phase: str) -> Callable[[int, int], None]:
+        path = site_progress_path(cache_root(), self.run, self.name)
+        return lambda done, total: write_progress(path, phase, done, total, self.name)
 
 
-def open_site(folder: Path, name: str, config: RunConfig) -> Site:
-    """Open a site folder.
-
-    Raises
-    ------
-    SiteError
-        The folder or its table cannot be used.
-
-    """
-    cohort = open_cohort(folder)
-    patients = sorted({case.row.patient_id for case in cohort.cases})
-    seed = int.from_bytes(name.encode()[:7])
-    splits = assign_splits(patients, seed=seed, validation=config.splits.validation, test=config.splits.test)
-    return Site(name, cohort, splits, config)
+def open_site(folder: Path, name: str, config: RunConfig, run: str = "") -> Site:
+    """A site by its folder."""
+    return Site(folder, name, config, run)
 
 
-def locate(node_config: Mapping[str, object], config: RunConfig) -> tuple[str, Path]:
-    """Name and folder of this node's site: its own `data-dir`, or in a simulation the folder of its partition.
+def held_sites(node_config: Mapping[str, object], config: RunConfig) -> dict[str, Path]:
+    """Name and folder of every site whose data this node holds.
 
-    The server cannot name a path: `data-dir` is given to the node by the hospital, and a simulation's root stands in
-    the configuration.
+    A hospital's node holds one, its own `data-dir`. A simulated node stands for the sites of its partition: site `i` of
+    `data.sites` belongs to partition `i` modulo the number of nodes, so any number of nodes can play the federation.
+    The server cannot name a path: `data-dir` is given to the node by the hospital, a simulation's root stands in the
+    configuration.
 
     Raises
     ------
     ConfigError
-        The node says neither, or its partition is not in `data.sites`.
+        The node has no data, or its site is not in `data.sites`.
 
     """
     if "data-dir" in node_config:
@@ -106,36 +155,52 @@ def locate(node_config: Mapping[str, object], config: RunConfig) -> tuple[str, P
             raise ConfigError(
                 f"site '{name}' is not in data.sites ({', '.join(config.data.sites)}): set --node-config site"
             )
-        return name, folder
+        return {name: folder}
     if "partition-id" not in node_config:
-        raise ConfigError("this node has no data: start it with --node-config 'data-dir=\"/path/to/site\"'")
-    partition = int(str(node_config["partition-id"]))
-    if partition >= len(config.data.sites):
-        raise ConfigError(
-            f"partition {partition} has no site: data.sites names {len(config.data.sites)}; "
-            "set num-supernodes to that number",
-        )
-    name = config.data.sites[partition]
-    return name, project_root() / config.data.root / name
+        raise ConfigError("this node has no data: start it with --node-config 'data-dir=\"PATH OF THE SITE FOLDER\"'")
+    partition, nodes = int(str(node_config["partition-id"])), int(str(node_config["num-partitions"]))
+    root = project_root() / config.data.root
+    return {name: root / name for name in config.data.sites[partition::nodes]}
 
 
-_open: dict[tuple[str, str], Site] = {}
+def _write_index(path: Path, prepared: Prepared) -> None:
+    entries = {
+        split: [
+            {
+                "key": case.key,
+                "side": case.side,
+                "folder": str(case.folder),
+                "place": case.meta.to_dict(),
+                "seconds": case.seconds,
+            }
+            for case in cases
+        ]
+        for split, cases in prepared.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(entries), encoding="utf-8")
+    draft.replace(path)
 
 
-def remembered_site(node_config: Mapping[str, object], config: RunConfig) -> Site:
-    """Open this node's site, once a process: later messages of the same run find it open.
-
-    Raises
-    ------
-    SiteError, ConfigError
-        See `open_site` and `locate`.
-
-    """
-    name, folder = locate(node_config, config)
-    key = (str(folder), config.model_dump_json())
-    if key not in _open:
-        _open[key] = open_site(folder, name, config)
-    site = _open[key]
-    if not site.cohort.cases:
-        raise RunError(f"site '{name}' has no usable case: run `fedbreast check` on its folder")
-    return site
+def _read_index(path: Path) -> Prepared | None:
+    """The prepared cases an index lists; None when it is absent, damaged, or the cache was cleared since."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        prepared: Prepared = {
+            split: [
+                CachedCase(
+                    entry["key"],
+                    entry["side"],
+                    Path(entry["folder"]),
+                    Placement.from_dict(entry["place"]),
+                    entry["seconds"],
+                )
+                for entry in entries[split]
+            ]
+            for split in SPLITS
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    there = all(case.folder.is_dir() for cases in prepared.values() for case in cases)
+    return prepared if there else None

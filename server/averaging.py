@@ -11,27 +11,32 @@ import numpy.typing as npt
 from shared.errors import UpdateError
 from shared.types import FloatArray
 
-BLOCK = 1 << 16
-"""Values handled at once: both running sums of a block stay in the processor's cache."""
+DoubleArray = npt.NDArray[np.float64]
+
+BLOCK = 1 << 15
+"""Values handled at once: six arrays of a block stay in the processor's second cache."""
 LARGEST_COUNT = 1 << 29
-"""A float32 has 24 significant bits: times a count below 2^29 the product is exact in float64's 53."""
+"""A float32 has 24 significant bits: its product with a count below 2^29 is exact in float64's 53."""
+_SPLITTER = float((1 << 27) + 1)
 
 
 class RunningAverage:
     """A weighted mean that grows by one update at a time.
 
-    Each product of a float32 value and a count is exact in float64; the sum carries the rounding error of every
-    addition in a second array (TwoSum, Knuth, The Art of Computer Programming 2, 4.2.2, theorem B), so it is right to
-    about 2^-104 and no order of arrival shows in the float32 result.
+    Each product of a float32 value and a count is exact in float64. The sum is kept in two float64 arrays: the second
+    takes the rounding error of every addition to the first (TwoSum: Knuth, The Art of Computer Programming 2, 4.2.2,
+    theorem B). For fewer than 2^13 cases it stays exact as long as, value by value, the largest site's weight is below
+    2^70 times the smallest that is not zero, so no order of arrival can show; `mean` rounds the exact mean once.
     """
 
     def __init__(self, values: int) -> None:
-        self._sum: npt.NDArray[np.float64] = np.zeros(values)
-        self._lost: npt.NDArray[np.float64] = np.zeros(values)
+        self._sum: DoubleArray = np.zeros(values)
+        self._lost: DoubleArray = np.full(values, -0.0)  # x + -0.0 is x for every x, also for -0.0
+        self._scratch = [np.empty(min(BLOCK, values)) for _ in range(4)]
         self.cases = 0
 
     def add(self, weights: FloatArray, cases: int) -> None:
-        """Add one checked update of `cases` cases.
+        """Add one checked update, float32 `(n,)`, of `cases` cases.
 
         Raises
         ------
@@ -43,18 +48,28 @@ class RunningAverage:
             raise UpdateError(f"cannot weigh an update by {cases} cases")
         if weights.shape != self._sum.shape:
             raise UpdateError(f"weights have shape {weights.shape}, the average has {self._sum.shape}")
+        first = self.cases == 0
         for start in range(0, len(weights), BLOCK):
-            part = slice(start, start + BLOCK)
+            part = slice(start, min(start + BLOCK, len(weights)))
+            product, after, added, rest = (item[: part.stop - start] for item in self._scratch)
+            np.multiply(weights[part], float(cases), out=product, dtype=np.float64)
+            if first:
+                # A copy, not an addition to zero: a lone site's -0.0 stays what it is.
+                self._sum[part] = product
+                continue
             before = self._sum[part]
-            product = weights[part].astype(np.float64) * cases
-            after = before + product
-            added = after - before
-            self._lost[part] += (before - (after - added)) + (product - added)
+            np.add(before, product, out=after)
+            np.subtract(after, before, out=added)
+            np.subtract(after, added, out=rest)
+            np.subtract(before, rest, out=rest)
+            np.subtract(product, added, out=added)
+            rest += added
+            self._lost[part] += rest
             self._sum[part] = after
         self.cases += cases
 
     def mean(self) -> FloatArray:
-        """The weighted mean, float32 `(n,)`.
+        """The weighted mean, float32 `(n,)`: the exact one, rounded once.
 
         Raises
         ------
@@ -64,5 +79,35 @@ class RunningAverage:
         """
         if self.cases == 0:
             raise UpdateError("no update was added")
-        result: FloatArray = ((self._sum + self._lost) / self.cases).astype(np.float32)
+        result: FloatArray = np.empty(self._sum.shape, np.float32)
+        for start in range(0, len(result), BLOCK):
+            part = slice(start, start + BLOCK)
+            result[part] = _divide(self._sum[part], self._lost[part], float(self.cases))
         return result
+
+
+def _divide(high: DoubleArray, low: DoubleArray, divisor: float) -> FloatArray:
+    """`(high + low) / divisor` to the nearest float32.
+
+    Rounding to float64 and then to float32 could be off by one step. So the float64 quotient is rounded to odd first:
+    where it is not exact, its last bit is set to 1, and the second rounding is then the right one (Boldo and Melquiond
+    2008, theorem 1).
+    """
+    quotient = (high + low) / divisor
+    product, error = _two_product(quotient, divisor)
+    # high - product is exact: the two are within a factor of two of each other, or one is zero.
+    rest = ((high - product) - error) + low
+    even = (quotient.view(np.int64) & 1) == 0
+    odd = np.nextafter(quotient, np.copysign(np.inf, rest))
+    rounded: FloatArray = np.where((rest != 0) & even, odd, quotient).astype(np.float32)
+    return rounded
+
+
+def _two_product(a: DoubleArray, b: float) -> tuple[DoubleArray, DoubleArray]:
+    """`a * b` and its rounding error, both float64 (Dekker 1971)."""
+    product = a * b
+    a_high = _SPLITTER * a - (_SPLITTER * a - a)
+    b_high = _SPLITTER * b - (_SPLITTER * b - b)
+    a_low, b_low = a - a_high, b - b_high
+    error: DoubleArray = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+    return product, error

@@ -23,7 +23,6 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from server.results import replace_file
 from shared.config import RunConfig, load_config
 from shared.errors import ConfigError, RunError
 from shared.metrics.counts import SegmentationSums
@@ -55,10 +54,14 @@ class RoundRecord:
     seconds: float
     sites: dict[str, SiteEntry] = field(default_factory=dict)
 
+    def validation(self) -> SegmentationSums:
+        """All sites' validation cases together."""
+        sums = [SegmentationSums.from_dict(item.validation) for item in self.sites.values() if item.validation]
+        return sum(sums, SegmentationSums())
+
     def validation_dice(self) -> float | None:
         """Mean Dice over all sites' validation cases; what chooses the best round."""
-        sums = [SegmentationSums.from_dict(item.validation) for item in self.sites.values() if item.validation]
-        return sum(sums, SegmentationSums()).dice.mean
+        return self.validation().dice.mean
 
     def complete(self) -> bool:
         """Whether every site's update is in the average."""
@@ -142,8 +145,15 @@ class RunFolder:
         draft.replace(self.path.parent / "latest")
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file of the folder atomically."""
-        replace_file(self.path / name, content)
+        """Write a file of the folder atomically, and so that it outlasts a loss of power."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        with draft.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
 
     def commit(
         self,
@@ -211,6 +221,8 @@ class RunFolder:
 def best_record(records: list[RoundRecord]) -> RoundRecord:
     """The round whose model has the highest validation Dice at the training sites; the first of equals.
 
+    Rounds in which fewer validation cases answered than in others are left out: other cases, another mean.
+
     Raises
     ------
     RunError
@@ -220,4 +232,6 @@ def best_record(records: list[RoundRecord]) -> RoundRecord:
     trained = [item for item in records if item.round > 0]
     if not trained:
         raise RunError("no round was committed")
-    return max(trained, key=lambda item: (item.validation_dice() or 0.0, -item.round))
+    most = max(item.validation().n for item in trained)
+    comparable = [item for item in trained if item.validation().n == most]
+    return max(comparable, key=lambda item: (item.validation().dice.mean or 0.0, -item.round))

@@ -26,7 +26,7 @@ from typing import Any
 
 import tomli_w
 
-from shared.config import load_config
+from shared.config import RunConfig, load_config
 from shared.errors import RunError
 from shared.progress import Progress, read_progress
 from shared.project import project_root
@@ -83,7 +83,7 @@ def run_flower(
         The run did not finish; says why. `KeyboardInterrupt` on SIGINT, SIGTERM and SIGHUP. No process is left.
 
     """
-    sites = load_config(config_path).data.sites
+    config = load_config(config_path)
     run_dir = project_root() / "runs" / run_name
     home = Path(tempfile.mkdtemp(prefix="fb-"))
     try:
@@ -93,10 +93,11 @@ def run_flower(
         environment = launch_environment(home)
         with _superlink(home, environment) as superlink:
             started = time.time()
-            run_id = _submit(app, len(sites), home, environment)
+            run_id = _submit(app, config, home, environment)
             fault = _follow(run_id, run_dir / "progress.json", started, environment, superlink, watch)
-        if fault is not None:
-            raise RunError(fault + _keep_log(home, run_dir))
+            if fault is not None:
+                log = _keep_log(run_id, home, run_dir, environment)
+                raise RunError(f"{fault}; more in {log}")
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -187,22 +188,34 @@ def _wait_until_up(process: subprocess.Popen[bytes], port: int, home: Path) -> N
     raise RunError("Flower's SuperLink did not start:\n" + _tail(home / "flower.log"))
 
 
-def _submit(app: Path, sites: int, home: Path, environment: Mapping[str, str]) -> str:
+def _submit(app: Path, config: RunConfig, home: Path, environment: Mapping[str, str]) -> str:
     """Start the run; return Flower's identifier of it."""
-    gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if config.compute.device != "cpu" else 0
     command = ["flwr", "run", str(app), CONNECTION, "--run-config", str(home / "run.toml")]
-    command += ["--federation-config", federation_options(sites, gpus), "--format", "json"]
+    command += ["--federation-config", federation_options(len(config.data.sites), gpus)]
     answer = _flwr(command, environment)
     if not answer.get("run-id"):
         raise RunError(f"Flower did not take the run: {answer.get('error-message', 'no reason given')}")
     return str(answer["run-id"])
 
 
+def _call(
+    command: list[str], environment: Mapping[str, str], timeout: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own command
+        command,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+    )
+
+
 def _flwr(command: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
     """Call Flower's command line; return its JSON answer."""
-    done = subprocess.run(  # noqa: S603 - our own command
-        command, env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    done = _call([*command, "--format", "json"], environment)
     try:
         answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
     except ValueError:
@@ -234,7 +247,7 @@ def _follow(
         ended = shown is not None and shown.phase in {"done", "failed"}
         if time.monotonic() - asked < (_ASK_S[0] / 3 if ended else pause):
             continue
-        answer = _flwr(["flwr", "list", CONNECTION, "--run-id", run_id, "--format", "json"], environment)
+        answer = _flwr(["flwr", "list", CONNECTION, "--run-id", run_id], environment)
         pause, asked = min(2 * pause, _ASK_S[1]), time.monotonic()
         status = (answer.get("runs") or [{}])[0]
         if status.get("status") == "finished:completed":
@@ -253,12 +266,17 @@ def _tail(log: Path) -> str:
     return "\n".join(lines[-_LOG_LINES:])
 
 
-def _keep_log(home: Path, run_dir: Path) -> str:
-    """Keep Flower's log of a failed run in its folder; return the words that say so."""
-    if not run_dir.is_dir():
-        return "\n" + _tail(home / "flower.log")
-    shutil.copyfile(home / "flower.log", run_dir / "flower.log")
-    return f" (Flower's log: {run_dir / 'flower.log'})"
+def _keep_log(run_id: str, home: Path, run_dir: Path, environment: Mapping[str, str]) -> Path:
+    """Keep what Flower logged of a failed run, the app's log and the SuperLink's, in the run's folder."""
+    command = ["flwr", "log", run_id, CONNECTION, "--show"]
+    try:
+        app = _call(command, environment, timeout=_STARTUP_S).stdout
+    except subprocess.TimeoutExpired:
+        app = ""
+    link = (home / "flower.log").read_text(encoding="utf-8", errors="replace")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "flower.log").write_text(f"{app}\n--- SuperLink ---\n{link}", encoding="utf-8")
+    return run_dir / "flower.log"
 
 
 @contextmanager

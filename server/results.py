@@ -71,7 +71,7 @@ class Provenance(BaseModel):
     model_hashes
         `best` (chosen on the training sites' validation cases) and `final` (last round).
     seconds, peak_memory_mb
-        Wall time of the run and largest resident memory, 10^6 bytes.
+        Wall time of the run and the server's largest resident memory, 10^6 bytes.
     phantom
         Whether any site's data are phantoms.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from flwr.app import Message
 from flwr.serverapp import Grid
 
 from server.averaging import RunningAverage
+from server.exchange import Answer, ask, find_sites
 from server.gate import Expected, check_answer, check_update
 from server.journal import RoundRecord, RunFolder, SiteEntry
 from server.strategies import strategy_for
@@ -26,13 +26,13 @@ from shared.messages import (
     State,
     flatten,
     manifest_of,
-    read_reply,
     unflatten,
-    write_instruction,
 )
 from shared.metrics.counts import SegmentationSums
 from shared.preprocessing.fingerprint import SiteFingerprint, make_plan
 from shared.preprocessing.plan import Plan
+from shared.progress import read_progress, site_progress_path
+from shared.project import cache_root
 from shared.reproducibility import state_hash
 from shared.tasks import task_named
 from shared.types import FloatArray
@@ -42,14 +42,11 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int, str], None]
 """Called with (phase, done, total, text)."""
 
-POLL_S = 0.2
-
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A site in the federation: its node and how many cases it has in each split."""
+    """A site in the federation and how many cases it has in each split."""
 
-    node: int
     name: str
     included: Mapping[str, int]
 
@@ -75,12 +72,15 @@ class Federation:
         self.config = config
         self.folder = folder
         self.on_progress = on_progress
+        self.nodes: dict[str, int] = {}
         self.sites: list[Registered] = []
         self.lost: dict[str, SiteEntry] = {}
         self.plan: Plan | None = None
 
     def register(self) -> None:
-        """Ask every node for its fingerprint, merge them into the plan, and have every site prepare its cases.
+        """Find the sites, merge their fingerprints into the plan, and have each prepare its cases.
+
+        A resumed run keeps its plan, and each site must still have the cases it had.
 
         Raises
         ------
@@ -88,34 +88,19 @@ class Federation:
             Fewer than `min_sites` can take part.
 
         """
-        wanted = len(self.config.data.sites)
-        nodes = self._wait_for_nodes(wanted)
-        merged = SiteFingerprint.empty(self.config.preprocessing.post_phases)
-        names: dict[int, str] = {}
-        instruction = Instruction(self.folder.path.name, 0)
-        done = 0
-        for node, answer in self._ask(dict.fromkeys(nodes, instruction), FINGERPRINT):
-            done += 1
-            try:
-                reply = _raise_if_bad(answer)
-                name = self._admit(reply, names)
-                if reply.fingerprint is None:
-                    raise UpdateError("the answer holds no fingerprint")
-            except UpdateError as error:
-                self._lose(node, answer, error)
-                continue
-            names[node] = name
-            merged = merged + reply.fingerprint
-            self.on_progress("fingerprint", done, len(nodes), name)
-        self.plan = self.folder.plan() or make_plan(merged, self.config)
-        self.folder.write_plan(self.plan)
-        self._prepare(names)
-        for name in set(self.config.data.sites) - {site.name for site in self.sites} - set(self.lost):
-            self.lost[name] = SiteEntry("absent", "never connected")
+        names = self.config.data.sites
+        self.on_progress("register", 0, len(names), "")
+        self.nodes = find_sites(self.grid, self.config, self._run)
+        self.lost = {name: SiteEntry("absent", "never connected") for name in names if name not in self.nodes}
+        self.plan = self.folder.plan()
+        if self.plan is None:
+            self.plan = make_plan(self._fingerprint(), self.config)
+            self.folder.write_plan(self.plan)
+        self._prepare()
         if len(self.sites) < self.config.federation.min_sites:
             reasons = "; ".join(f"{name}: {entry.reason}" for name, entry in sorted(self.lost.items()))
             raise RunError(
-                f"{len(self.sites)} of {wanted} sites can take part, federation.min_sites is "
+                f"{len(self.sites)} of {len(names)} sites can take part, federation.min_sites is "
                 f"{self.config.federation.min_sites} ({reasons})",
             )
 
@@ -161,47 +146,53 @@ class Federation:
     def evaluate(self, state: State, number: int, split: str) -> dict[str, SegmentationSums]:
         """Have the sites evaluate a model on their own cases; sites without any, or failing, are left out."""
         weights, manifest = flatten(state), manifest_of(state)
-        instruction = Instruction(self._run, number, self.plan, split, weights, manifest)
-        asked = {site.node: instruction for site in self.sites if site.included[split] > 0}
-        names = {site.node: site.name for site in self.sites}
+        asked = [site.name for site in self.sites if site.included[split] > 0]
         found: dict[str, SegmentationSums] = {}
-        for node, answer in self._ask(asked, EVALUATE):
+        instruction = replace(self._instruction(number), split=split, weights=weights, manifest=manifest)
+        for name, answer in self._ask(asked, EVALUATE, instruction):
             try:
                 reply = _raise_if_bad(answer)
-                check_answer(reply, Expected(names[node], self._run, number))
+                check_answer(reply, Expected(name, self._run, number))
                 if reply.sums is None:
                     raise UpdateError("the answer holds no sums")
             except UpdateError as error:
-                log.warning("%s is missing from the %s figures of round %d: %s", names[node], split, number, error)
+                log.warning("%s is missing from the %s figures of round %d: %s", name, split, number, error)
                 continue
-            found[names[node]] = reply.sums
-        return {site.name: found[site.name] for site in self.sites if site.name in found}
+            found[name] = reply.sums
+        return {name: found[name] for name in asked if name in found}
 
     @property
     def _run(self) -> str:
         return self.folder.path.name
 
+    def _instruction(self, number: int = 0) -> Instruction:
+        return Instruction(self._run, number, self.plan, config=self.config)
+
+    def _ask(
+        self, names: Sequence[str], kind: str, instruction: Instruction, phase: str = ""
+    ) -> Iterator[tuple[str, Answer]]:
+        """Ask sites the same; while they work on `phase`, report how far they are."""
+        nodes = {name: self.nodes[name] for name in names}
+        return ask(self.grid, nodes, instruction, kind, self.config, lambda: self._watch_sites(phase))
+
     def _collect(self, number: int, weights: FloatArray, manifest: str) -> tuple[FloatArray, dict[str, SiteEntry]]:
         """One round's answers through the gate into the running average; returns it and the ledger."""
-        instruction = Instruction(self._run, number, self.plan, "train", weights, manifest)
-        by_node = {site.node: site for site in self.sites}
-        ledger = {name: self.lost[name] for name in self.config.data.sites if name in self.lost}
-        ledger |= {site.name: SiteEntry("absent", "no answer before the deadline") for site in self.sites}
+        counts = {site.name: site.included["train"] for site in self.sites}
+        ledger = dict(self.lost) | {name: SiteEntry("absent", "no answer before the deadline") for name in counts}
         average = RunningAverage(len(weights))
-        for node, answer in self._ask(dict.fromkeys(by_node, instruction), TRAIN):
-            site = by_node[node]
+        instruction = replace(self._instruction(number), split="train", weights=weights, manifest=manifest)
+        for name, answer in self._ask(list(counts), TRAIN, instruction):
             try:
                 reply = _raise_if_bad(answer)
-                cases = site.included["train"]
-                check_update(reply, Expected(site.name, self._run, number, manifest, cases, len(weights)))
+                check_update(reply, Expected(name, self._run, number, manifest, counts[name], len(weights)))
             except UpdateError as error:
                 failed = isinstance(answer, Reply) and bool(answer.error)
-                ledger[site.name] = SiteEntry("failed" if failed else "refused", str(error))
-                log.warning("round %d, %s: %s", number, site.name, error)
+                ledger[name] = SiteEntry("failed" if failed else "refused", str(error))
+                log.warning("round %d, %s: %s", number, name, error)
                 continue
             assert reply.weights is not None  # noqa: S101 - the gate saw it
             average.add(reply.weights, reply.cases)
-            ledger[site.name] = SiteEntry("accepted", "", reply.cases, reply.seconds, reply.loss)
+            ledger[name] = SiteEntry("accepted", "", reply.cases, reply.seconds, reply.loss)
         good = sum(entry.status == "accepted" for entry in ledger.values())
         if good < self.config.federation.min_sites:
             reasons = "; ".join(f"{name}: {entry.reason}" for name, entry in ledger.items() if entry.reason)
@@ -209,90 +200,66 @@ class Federation:
                 f"round {number} has {good} good answers, federation.min_sites is "
                 f"{self.config.federation.min_sites} ({reasons}); the last committed round is kept: mend and resume",
             )
-        ordered = {name: ledger[name] for name in self.config.data.sites}
-        return average.mean(), ordered
+        return average.mean(), {name: ledger[name] for name in self.config.data.sites}
 
-    def _prepare(self, names: Mapping[int, str]) -> None:
-        instruction = Instruction(self._run, 0, self.plan)
-        flow = self.folder.flow()
-        done = 0
-        for node, answer in self._ask(dict.fromkeys(names, instruction), PREPARE):
-            done += 1
+    def _fingerprint(self) -> SiteFingerprint:
+        """Merge the sites' fingerprints; a site whose answer is bad is lost."""
+        merged = SiteFingerprint.empty(self.config.preprocessing.post_phases)
+        for name, answer in self._ask(list(self.nodes), FINGERPRINT, self._instruction(), "fingerprint"):
             try:
                 reply = _raise_if_bad(answer)
-                check_answer(reply, Expected(names[node], self._run, 0))
-                if not reply.included or reply.included.get("train", 0) <= 0:
-                    raise UpdateError("no training case is left")
+                check_answer(reply, Expected(name, self._run, 0))
+                if reply.fingerprint is None:
+                    raise UpdateError("the answer holds no fingerprint")
             except UpdateError as error:
-                self._lose(node, answer, error, names[node])
+                self._lose(name, error)
                 continue
-            self.sites.append(Registered(node, names[node], dict(reply.included)))
-            flow[names[node]] = {
-                "role": "training",
-                "included": dict(reply.included),
-                "excluded": dict(reply.excluded or {}),
-            }
-            self.on_progress("prepare", done, len(names), names[node])
+            merged = merged + reply.fingerprint
+        return merged
+
+    def _prepare(self) -> None:
+        """Have every site prepare its cases; register those that have some to train on."""
+        before = self.folder.flow()
+        flow: dict[str, dict[str, object]] = dict(before)
+        names = [name for name in self.nodes if name not in self.lost]
+        for name in names:
+            self.lost[name] = SiteEntry("absent", "did not prepare its cases before the deadline")
+        for name, answer in self._ask(names, PREPARE, self._instruction(), "prepare"):
+            try:
+                reply = _raise_if_bad(answer)
+                check_answer(reply, Expected(name, self._run, 0))
+                included = dict(reply.included or {})
+                if included.get("train", 0) <= 0:
+                    raise UpdateError("no training case is left")
+                if name in before and before[name]["included"] != included:
+                    raise UpdateError("its cases changed since the run began: start a new run")
+            except UpdateError as error:
+                self._lose(name, error)
+                continue
+            del self.lost[name]
+            self.sites.append(Registered(name, included))
+            flow[name] = {"role": "training", "included": included, "excluded": dict(reply.excluded or {})}
+            if reply.over_policy:
+                log.warning("%s: more cases are left out than the site's policy allows", name)
+                flow[name]["over_policy"] = True
         order = list(self.config.data.sites)
         self.sites.sort(key=lambda site: order.index(site.name))
         self.folder.write_flow(flow)
 
-    def _admit(self, reply: Reply, names: Mapping[int, str]) -> str:
-        check_answer(reply, Expected(reply.site, self._run, 0))
-        if reply.site not in self.config.data.sites:
-            raise UpdateError("its name is not in data.sites")
-        if reply.site in names.values():
-            raise UpdateError(f"a second node claims to be '{reply.site}'")
-        return reply.site
+    def _lose(self, name: str, error: UpdateError) -> None:
+        log.warning("%s cannot take part: %s", name, error)
+        self.lost[name] = SiteEntry("failed", str(error))
 
-    def _lose(self, node: int, answer: Reply | UpdateError, error: UpdateError, name: str = "") -> None:
-        site = name or (answer.site if isinstance(answer, Reply) else "")
-        log.warning("node %d%s cannot take part: %s", node, f" ({site})" if site else "", error)
-        if site in self.config.data.sites:
-            self.lost[site] = SiteEntry("failed", str(error))
-
-    def _wait_for_nodes(self, wanted: int) -> list[int]:
-        deadline = time.monotonic() + min(NODES_WITHIN_S, self.config.federation.round_timeout_s)
-        nodes = sorted(self.grid.get_node_ids())
-        while len(nodes) < wanted and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-            nodes = sorted(self.grid.get_node_ids())
-        return nodes
-
-    def _ask(self, asked: Mapping[int, Instruction], kind: str) -> Iterator[tuple[int, Reply | UpdateError]]:
-        """Send instructions and yield answers as they come, one in memory at a time, until the deadline.
-
-        An answer of an earlier round is never pulled: its message is not among those asked for here.
-        """
-        timeout = self.config.federation.round_timeout_s
-        messages = {
-            node: Message(
-                write_instruction(item), dst_node_id=node, message_type=kind, ttl=timeout, group_id=str(item.round)
-            )
-            for node, item in asked.items()
-        }
-        pending = dict(zip(self.grid.push_messages(messages.values()), messages, strict=True))
-        deadline = time.monotonic() + timeout
-        while pending and time.monotonic() < deadline:
-            arrived = False
-            for identifier in list(pending):
-                for message in self.grid.pull_messages([identifier]):
-                    arrived = True
-                    node = pending.pop(identifier)
-                    try:
-                        answer: Reply | UpdateError = read_reply(message, self.config.preprocessing.post_phases)
-                    except UpdateError as error:
-                        answer = error
-                    del message  # its weights are the largest thing here
-                    yield node, answer
-            if not arrived:
-                time.sleep(POLL_S)
+    def _watch_sites(self, phase: str) -> None:
+        """Report how far the sites are with their studies, where their progress can be seen: in a simulation."""
+        moments = [read_progress(site_progress_path(cache_root(), self._run, name)) for name in self.nodes]
+        seen = [moment for moment in moments if moment is not None and moment.phase == phase]
+        if phase and seen:
+            done, total = sum(moment.done for moment in seen), sum(moment.total for moment in seen)
+            self.on_progress(phase, done, total, f"{len(self.nodes)} sites")
 
 
-NODES_WITHIN_S = 120.0
-
-
-def _raise_if_bad(answer: Reply | UpdateError) -> Reply:
+def _raise_if_bad(answer: Answer) -> Reply:
     if isinstance(answer, UpdateError):
         raise answer
     return answer

@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 from server.external_validation import ARM, validate_externally
 from server.journal import RoundRecord, RunFolder, best_record
 from server.reports.page import build_report
-from server.results import Provenance, ResultRow, internal_rows, write_results
+from server.results import Provenance, ResultRow, internal_rows, read_results, write_results
 from server.rounds import Federation, Progress
 from shared.cohort.site_folder import open_site_folder
 from shared.config import RunConfig
@@ -61,6 +61,11 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
         What ended it; committed rounds stay and the run may be resumed.
 
     """
+    if (folder.path / "results.json").is_file():
+        # The locked centre is not opened a second time.
+        log.info("the run is finished: only its report is made again")
+        build_report(folder.path)
+        return list(read_results(folder.path).rows)
     started = time.perf_counter()
     federation = Federation(grid, config, folder, on_progress)
     federation.register()

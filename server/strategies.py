@@ -59,7 +59,9 @@ class Adam:
             },
         )
         reply = Message(content, dst_node_id=0, message_type="train")
-        arrays, _ = strategy.aggregate_train(round_number, [reply])
+        # Rounds count from 1, and Flower corrects the bias of the moments by round + 1: told the round before, it uses
+        # the exponent of Kingma and Ba 2015.
+        arrays, _ = strategy.aggregate_train(round_number - 1, [reply])
         assert arrays is not None  # noqa: S101 - one valid reply always aggregates
         assert strategy.m_t is not None and strategy.v_t is not None  # noqa: S101, PT018 - set by the call above
         return (

@@ -77,7 +77,9 @@ class PreprocessingConfig(Section):
     max_voxels: int = Field(
         default=300_000, ge=4096, description="Upper bound of the whole-breast box; spacing is widened to fit."
     )
-    post_phases: int = Field(default=3, ge=1, le=8, description="Post-contrast phases used: the first, the last, those evenly between.")
+    post_phases: int = Field(
+        default=3, ge=1, le=8, description="Post-contrast phases used: first, last, evenly between."
+    )
     n4: bool = Field(default=True, description="N4 bias field correction.")
     n4_shrink: int = Field(default=4, ge=1, le=16, description="Shrink factor for the bias field's estimate.")
     n4_iterations: tuple[int, ...] = Field(default=(20, 20, 20, 20), description="Iterations a fitting level.")

@@ -7,15 +7,18 @@ error of `shared.errors`). It never holds a path, an identifier or text from dat
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from shared.errors import FedBreastError, UpdateError
+from shared.config import RunConfig, parse_config
+from shared.errors import EXCLUSION_REASONS, FedBreastError, UpdateError
 from shared.metrics.counts import SegmentationSums
 from shared.preprocessing.fingerprint import SiteFingerprint
 from shared.preprocessing.plan import Plan
@@ -23,12 +26,15 @@ from shared.types import SPLITS, FloatArray
 
 State = Mapping[str, torch.Tensor]
 
+REGISTER = "query.register"
 FINGERPRINT = "query.fingerprint"
 PREPARE = "query.prepare"
 TRAIN = "train"
 EVALUATE = "evaluate"
 
 _WEIGHTS, _HEADER, _NUMBERS, _FLAT = "weights", "header", "numbers", "flat"
+_A_PATH = re.compile(r"(?:^|[\s'\"(=:])(?:[A-Za-z]:)?[/\\]\S")
+_LONGEST_ERROR = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,10 @@ class Instruction:
         The global model as one flat float32 array.
     manifest
         Hash of the names, shapes and types the flat array stands for.
+    site
+        Name of the site that is meant: a simulated node may hold several.
+    config
+        The run's configuration. It travels, so that a resumed run is the same run at both ends.
 
     """
 
@@ -58,11 +68,17 @@ class Instruction:
     split: str = "validation"
     weights: FloatArray | None = None
     manifest: str = ""
+    site: str = ""
+    config: RunConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a site answers; fields that a kind of message does not use keep their defaults."""
+    """What a site answers; fields that a kind of message does not use keep their defaults.
+
+    `sites` answers a registration: the indices in `data.sites` of the sites whose data the node holds. `over_policy`
+    says that more cases were left out than the site's own policy allows.
+    """
 
     site: str
     run: str
@@ -76,6 +92,8 @@ class Reply:
     sums: SegmentationSums | None = None
     included: Mapping[str, int] | None = None
     excluded: Mapping[str, int] | None = None
+    over_policy: bool = False
+    sites: tuple[int, ...] = ()
     error: str = ""
 
 
@@ -118,6 +136,16 @@ def unflatten(flat: FloatArray, like: State) -> dict[str, torch.Tensor]:
     return state
 
 
+def write_instructions(instruction: Instruction, sites: Sequence[str]) -> dict[str, RecordDict]:
+    """Pack the same instruction for several sites; the weights are packed once, whoever gets them."""
+    weights = _pack(instruction.weights) if instruction.weights is not None else None
+    packed = {name: write_instruction(replace(instruction, site=name, weights=None)) for name in sites}
+    for records in packed.values():
+        if weights is not None:
+            records[_WEIGHTS] = weights
+    return packed
+
+
 def write_instruction(instruction: Instruction) -> RecordDict:
     """Pack an instruction."""
     header = ConfigRecord(
@@ -127,6 +155,8 @@ def write_instruction(instruction: Instruction) -> RecordDict:
             "split": instruction.split,
             "manifest": instruction.manifest,
             "plan": instruction.plan.model_dump_json() if instruction.plan else "",
+            "site": instruction.site,
+            "config": instruction.config.model_dump_json() if instruction.config else "",
         },
     )
     records = RecordDict({_HEADER: header})
@@ -136,9 +166,16 @@ def write_instruction(instruction: Instruction) -> RecordDict:
 
 
 def read_instruction(message: Message) -> Instruction:
-    """Unpack an instruction, at a site."""
+    """Unpack an instruction, at a site.
+
+    Raises
+    ------
+    ConfigError
+        The configuration is not one that this site's code knows.
+
+    """
     header = message.content.config_records[_HEADER]
-    plan = str(header["plan"])
+    plan, config = str(header["plan"]), str(header["config"])
     return Instruction(
         run=str(header["run"]),
         round=int(str(header["round"])),
@@ -146,6 +183,8 @@ def read_instruction(message: Message) -> Instruction:
         split=str(header["split"]),
         weights=_unpack(message.content) if _WEIGHTS in message.content else None,
         manifest=str(header["manifest"]),
+        site=str(header["site"]),
+        config=parse_config(json.loads(config), "the run's configuration") if config else None,
     )
 
 
@@ -159,6 +198,8 @@ def write_reply(reply: Reply) -> RecordDict:
         "cases": reply.cases,
         "loss": reply.loss,
         "seconds": reply.seconds,
+        "over_policy": int(reply.over_policy),
+        "sites": list(reply.sites),
     }
     if reply.fingerprint is not None:
         numbers |= {f"fingerprint.{name}": values for name, values in reply.fingerprint.to_dict().items()}
@@ -200,16 +241,25 @@ def read_reply(message: Message, post_phases: int) -> Reply:
             weights=_unpack(message.content) if _WEIGHTS in message.content else None,
             fingerprint=SiteFingerprint.from_dict(histogram, post_phases) if histogram else None,
             sums=SegmentationSums.from_dict(sums) if sums else None,
-            included={name: _whole(count) for name, count in _group(numbers, "included.").items()},
-            excluded={name: _whole(count) for name, count in _group(numbers, "excluded.").items()},
+            included=_counts(numbers, "included.", SPLITS),
+            excluded=_counts(numbers, "excluded.", EXCLUSION_REASONS),
+            over_policy=bool(_whole(numbers["over_policy"])),
+            sites=tuple(_whole(index) for index in _list(numbers["sites"])),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UpdateError(f"the answer has not the agreed form ({type(error).__name__})") from error
 
 
 def safe_error(error: Exception) -> str:
-    """What a site may say of a failure: our own messages hold no data; of any other error only the class."""
-    return f"{type(error).__name__}: {error}" if isinstance(error, FedBreastError) else type(error).__name__
+    """What a site may say of a failure: our own messages hold no data; of any other error only the class.
+
+    A message of ours that names a path is kept back all the same: hospitals name folders as they please.
+    """
+    if not isinstance(error, FedBreastError):
+        return type(error).__name__
+    if _A_PATH.search(str(error)):
+        return f"{type(error).__name__}: its message names a path, see the site's own log"
+    return f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
 
 
 def count_splits(splits: Mapping[str, int]) -> dict[str, int]:
@@ -237,6 +287,20 @@ def _unpack(content: RecordDict) -> FloatArray:
 
 def _group(numbers: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in numbers.items() if name.startswith(prefix)}
+
+
+def _counts(numbers: Mapping[str, Any], prefix: str, allowed: tuple[str, ...]) -> dict[str, int]:
+    """Counts under names of a closed list: a name is a word, and words could be anything."""
+    counts = {name: _whole(count) for name, count in _group(numbers, prefix).items()}
+    if not set(counts) <= set(allowed):
+        raise ValueError("an unknown name")
+    return counts
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return value
 
 
 def _whole(value: object) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -22,6 +23,7 @@ class Progress:
 
 def write_progress(path: Path, phase: str, done: int, total: int, text: str) -> None:
     """Replace the file atomically: a reader sees one moment or the next, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(json.dumps(asdict(Progress(phase, done, total, text, time.time()))), encoding="utf-8")
     draft.replace(path)
@@ -33,3 +35,9 @@ def read_progress(path: Path) -> Progress | None:
         return Progress(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def site_progress_path(cache: Path, run: str, site: str) -> Path:
+    """Where a site says how far it is with its studies, below its cache. Only a simulation's server can read it."""
+    # The run's name comes from the server: hashed, it cannot name a place.
+    return cache / "progress" / f"{hashlib.sha256(f'{run}|{site}'.encode()).hexdigest()[:24]}.json"

@@ -26,6 +26,7 @@ _ANCHORS = (
     ("internal", "internal", "Training sites"),
     ("ledger", "ledger", "Who took part"),
 )
+_FEWEST_PATIENTS = 10
 _STRATEGIES = {"fedavg": "FedAvg", "fedprox": "FedProx", "fedadam": "FedAdam"}
 
 
@@ -82,7 +83,7 @@ def _content(run: RunFolder) -> dict[str, Any]:
         "task": config.task,
         "title": _title(run),
         "sentence": _sentence(run),
-        "remarks": _absences(run),
+        "remarks": _remarks(run, external),
         "created": f"{made.created:%Y-%m-%d %H:%M} UTC",
         "phantom": made.phantom,
         "best_round": made.best_round,
@@ -107,7 +108,7 @@ def _title(run: RunFolder) -> str:
 def _sentence(run: RunFolder) -> str:
     federation, made = run.config.federation, run.results.provenance
     start = (
-        f"A 3D ResU-Net, averaged by {_STRATEGIES[federation.strategy]} over {len(run.rounds)} rounds "
+        f"A 3D ResU-Net, averaged by {_STRATEGIES[federation.strategy]} over {_rounds(len(run.rounds))} "
         f"across {len(run.config.data.sites)} sites, no image leaving a site"
     )
     dice = sections.headline(run, run.config.data.external).get("dice")
@@ -115,20 +116,30 @@ def _sentence(run: RunFolder) -> str:
         return f"{start}. No external centre judged it: internal figures flatter."
     subject = "phantom" if made.phantom else "unseen"
     return (
-        f"{start}, outlined lesions in {dice.n} {subject} cases of a centre that never trained with a mean Dice of "
+        f"{start}, outlined lesions in {dice.n} {subject} case{'' if dice.n == 1 else 's'} of a centre that never trained with a mean Dice of "
         f"{wording.value(dice)} ({run.config.evaluation.confidence:.0%} interval {wording.interval(dice)})."
     )
 
 
-def _absences(run: RunFolder) -> list[str]:
-    """Sites that missed a round: the figures rest on fewer cases then."""
+def _rounds(number: int) -> str:
+    return f"{number} round{'' if number == 1 else 's'}"
+
+
+def _remarks(run: RunFolder, external: dict[str, Any] | None) -> list[str]:
+    """What a reader must know beside the sentence: too few patients, and sites that missed a round."""
+    lines = []
+    if external and external["patients"] < _FEWEST_PATIENTS:
+        lines.append(
+            f"Fewer than {_FEWEST_PATIENTS} patients judged: the intervals are too narrow to be trusted, and nothing "
+            "should be ranked by these figures."
+        )
     missed: dict[str, list[int]] = {}
     for item in run.rounds:
         for name in run.config.data.sites:
             site = item.sites.get(name)
             if site is None or site.status != "accepted":
                 missed.setdefault(name, []).append(item.round)
-    return [
+    return lines + [
         f"{name} did not enter the average in round{'s' if len(rounds) > 1 else ''} {', '.join(map(str, rounds))}: "
         "see who took part."
         for name, rounds in missed.items()
@@ -149,7 +160,7 @@ def _provenance(run: RunFolder) -> list[tuple[str, str]]:
         ("chosen round", f"{made.best_round} of {len(run.rounds)}, by mean validation Dice of the training sites"),
         ("seeds", ", ".join(f"{name} {value}" for name, value in made.seeds.items())),
         ("duration", f"{minutes} min {seconds} s"),
-        ("peak memory", f"{made.peak_memory_mb:,.0f} MB"),
+        ("server's peak memory", f"{made.peak_memory_mb:,.0f} MB"),
         ("versions", ", ".join(f"{name} {value}" for name, value in made.versions.items())),
     ]
 

@@ -11,7 +11,8 @@ from server.reports import figures, wording
 from server.reports.pictures import VIEWS, read_pictures
 from server.reports.run_folder import RunFolder
 from server.results import ResultRow, log_scale, select_cases
-from shared.metrics.agreement import icc
+from shared.errors import RunError
+from shared.metrics.agreement import bland_altman, icc
 
 HEADLINE_ARM = "federated"
 _CARDS = ("dice", "hd95", "lesion_f1", "volume_icc_a1")
@@ -36,6 +37,8 @@ def external(run: RunFolder) -> dict[str, Any] | None:
     if centre is None or run.predictions is None:
         return None
     rows = headline(run, centre)
+    if "dice" not in rows:
+        raise RunError(f"{run.path.name}/results.json has no external figures of the chosen model at '{centre}'")
     best = run.results.provenance.model_hashes["best"]
     cases = select_cases(run.predictions, arm=HEADLINE_ARM, centre=centre, model_hash=best)
     ordered = cases.sort_values(["dice", "case"])
@@ -59,16 +62,12 @@ def _external_figures(cases: pd.DataFrame, rows: dict[str, ResultRow], confidenc
     size = "Dice against reference volume"
     volumes = "Predicted against reference volume"
     scale = "Ratios, as the spread grows with size; cases without a prediction have none." if log else "Differences."
-    try:
-        table = icc(cases[["volume_ml", "reference_volume_ml"]].to_numpy(), confidence)
-        scale += f" F-based interval of ICC(A,1): {table.a1_low:.3f} to {table.a1_high:.3f} (McGraw and Wong)."
-    except ValueError:  # too few cases, or volumes that are all the same: there is no such interval
-        pass
     return [
         {"svg": figures.dice_strip(cases, rows["dice"], strip), "caption": f"{strip}."},
         {
             "svg": figures.bland_altman_plot(cases, rows, log=log, description=agreement),
-            "caption": f"{agreement}: bias and 95% limits, bands are their bootstrap intervals. {scale}",
+            "caption": f"{agreement}: bias and 95% limits, bands are their bootstrap intervals. "
+            f"{scale} {_normal_theory(cases, log=log, confidence=confidence)}",
         },
         {
             "svg": figures.volume_scatter(cases, volumes),
@@ -76,6 +75,21 @@ def _external_figures(cases: pd.DataFrame, rows: dict[str, ResultRow], confidenc
         },
         {"svg": figures.dice_by_size(cases, size), "caption": f"{size}; crosses: nothing predicted."},
     ]
+
+
+def _normal_theory(cases: pd.DataFrame, *, log: bool, confidence: float) -> str:
+    """The same agreement's classical intervals, which assume normal volumes; nothing where they do not exist."""
+    volumes = cases[["volume_ml", "reference_volume_ml"]].to_numpy()
+    compared = volumes[(volumes > 0).all(axis=1)] if log else volumes
+    try:
+        table, limits = icc(volumes, confidence), bland_altman(*compared.T, log=log, confidence=confidence)
+    except ValueError:  # too few cases, or volumes that are all the same
+        return ""
+    low, high = (wording.fixed(bound, 3 if log else 2) for bound in limits.bias_interval)
+    return (
+        f"Normal-theory intervals beside them: bias {low} to {high}{'' if log else ' ml'}, ICC(A,1) "
+        f"{wording.fixed(table.a1_low, 3)} to {wording.fixed(table.a1_high, 3)} (McGraw and Wong)."
+    )
 
 
 def pictures(run: RunFolder) -> list[dict[str, Any]]:

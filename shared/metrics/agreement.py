@@ -185,9 +185,11 @@ def spread_grows(a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.05) -> boo
     """Say whether the spread of `a - b` grows with the size: then limits belong on the log scale.
 
     Spearman's correlation of the absolute residual with the pair's mean, one-sided (Bland and Altman 1999, section 3.2,
-    regress the same two).
+    regress the same two). Below ten pairs the test has no footing and the answer is no.
     """
     first, second = _pairs(a, b)
+    if len(first) < 10:  # noqa: PLR2004 - three points in order would pass for a certainty
+        return False
     size, residual = (first + second) / 2, np.abs(first - second - (first - second).mean())
     if np.ptp(size) == 0 or np.ptp(residual) == 0:
         return False

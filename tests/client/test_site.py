@@ -1,11 +1,14 @@
 """A site's side: which folder it opens, how it splits, what it answers."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from client import local_round
-from client.site import Site, locate
+from client.site import Site, held_sites
+from client.site_log import own_log
+from shared.cohort.preflight import Exclusion
 from shared.config import parse_config
 from shared.errors import ConfigError, UpdateError
 from shared.messages import Instruction
@@ -15,28 +18,26 @@ CONFIG = parse_config({"name": "t", "data": {"root": "data", "sites": ["north", 
 
 def test_a_hospital_names_its_own_folder_and_the_server_cannot(tmp_path):
     node = {"data-dir": str(tmp_path / "north"), "partition-id": 1}
-    assert locate(node, CONFIG) == ("north", tmp_path / "north")
-    assert locate({"data-dir": "/mnt/pacs-export", "site": "south"}, CONFIG)[0] == "south"
+    assert held_sites(node, CONFIG) == {"north": tmp_path / "north"}
+    assert list(held_sites({"data-dir": "/mnt/pacs-export", "site": "south"}, CONFIG)) == ["south"]
 
 
 def test_a_hospital_that_is_not_in_the_consortium_is_refused():
     with pytest.raises(ConfigError, match=r"'east' is not in data\.sites \(north, south\)"):
-        locate({"data-dir": "/mnt/east"}, CONFIG)
+        held_sites({"data-dir": "/mnt/east"}, CONFIG)
 
 
-def test_a_simulated_node_takes_its_partition(monkeypatch, tmp_path):
+@pytest.mark.parametrize("nodes", [1, 2, 3])
+def test_simulated_nodes_share_the_sites_whatever_their_number(monkeypatch, tmp_path, nodes):
     monkeypatch.setenv("FEDBREAST_ROOT", str(tmp_path))
-    assert locate({"partition-id": 1, "num-partitions": 2}, CONFIG) == ("south", tmp_path / "data" / "south")
-
-
-def test_more_nodes_than_sites_is_explained():
-    with pytest.raises(ConfigError, match="set num-supernodes"):
-        locate({"partition-id": 2}, CONFIG)
+    held = [held_sites({"partition-id": number, "num-partitions": nodes}, CONFIG) for number in range(nodes)]
+    assert sorted(name for sites in held for name in sites) == ["north", "south"]
+    assert held[0]["north"] == tmp_path / "data" / "north"
 
 
 def test_a_node_without_data_is_explained():
     with pytest.raises(ConfigError, match="data-dir"):
-        locate({}, CONFIG)
+        held_sites({}, CONFIG)
 
 
 def test_a_server_may_not_ask_for_the_training_cases_to_be_judged():
@@ -46,12 +47,42 @@ def test_a_server_may_not_ask_for_the_training_cases_to_be_judged():
 
 def test_an_instruction_without_a_plan_is_refused():
     with pytest.raises(UpdateError, match="no preprocessing plan"):
-        local_round.train(Site("north", SimpleNamespace(cases=()), {}, CONFIG), Instruction("r", 1))
+        local_round.train(Site(Path("north"), "north", CONFIG), Instruction("r", 1))
 
 
 def test_another_model_than_the_sites_own_code_builds_is_refused():
-    site = Site("north", SimpleNamespace(cases=()), {}, CONFIG)
-    site._prepared["p"] = {"train": [], "validation": [], "test": []}
-    plan = SimpleNamespace(hash=lambda: "p")
+    site = SimpleNamespace(config=CONFIG, prepared=lambda _: {"train": [], "validation": [], "test": []})
+    plan = SimpleNamespace()
     with pytest.raises(UpdateError, match="other names, shapes or types"):
         local_round.train(site, Instruction("r", 1, plan, manifest="another"))
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(0.2, True), (0.25, False), (1.0, False)])
+def test_a_site_says_when_more_is_left_out_than_its_policy_allows(limit, expected):
+    site = Site(Path("north"), "north", CONFIG)
+    folder = SimpleNamespace(policy=SimpleNamespace(max_excluded_share=limit))
+    early = (Exclusion(5, "no_mask"),)
+    site.cohort = SimpleNamespace(cases=[object()] * 7, exclusions=early, folder=folder)  # type: ignore[assignment]
+    site.excluded = {Exclusion(3, "empty_mask")}
+    assert site.over_policy() is expected  # 2 of 8
+    assert site.exclusion_counts() == {"no_mask": 1, "empty_mask": 1}
+
+
+def test_what_fails_at_a_site_is_in_its_own_log_and_nowhere_else(monkeypatch, tmp_path, caplog, capfd):
+    monkeypatch.setenv("FEDBREAST_CACHE", str(tmp_path))
+    with own_log("north") as log:
+        try:
+            raise ValueError("JANE DOE")
+        except ValueError:
+            log.exception("train of round 3 failed")
+    text = (tmp_path / "logs" / "north.log").read_text()
+    assert "train of round 3 failed" in text
+    assert "JANE DOE" in text
+    assert "JANE" not in caplog.text + "".join(capfd.readouterr())
+
+
+def test_a_servers_word_for_a_site_names_no_file(monkeypatch, tmp_path):
+    monkeypatch.setenv("FEDBREAST_CACHE", str(tmp_path / "cache"))
+    with own_log("../../elsewhere") as log:
+        log.info("hello")
+    assert [path.name for path in tmp_path.rglob("*.log")] == ["node.log"]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from server.run import run
 from server.studies.in_process import InProcessGrid
 from shared.errors import RunError
 from shared.messages import flatten
+from shared.preprocessing.cache import CaseCache
 from shared.project import load_run_config
 from shared.reproducibility import state_hash
 from shared.tasks import task_named
@@ -29,13 +31,17 @@ def silent(*_):
     pass
 
 
-def federate(root, name="one", client=app, order=lambda ids: ids, resume=False, rounds=-1, **grid):
+def federate(root, name="one", client=app, order=lambda ids: ids, resume=False, nodes=None, **grid):
     """Register and train; the folder stays locked as long as the federation lives."""
     run_config = {**RUN_CONFIG, **grid}
-    config = load_run_config(run_config)
     path = root / "runs" / name
-    folder = RunFolder.resume(path)[0] if resume else RunFolder.create(path, config)
-    federation = Federation(InProcessGrid(client, run_config, len(config.data.sites), order), config, folder, silent)
+    if resume:
+        folder, config = RunFolder.resume(path)
+    else:
+        config = load_run_config(run_config)
+        folder = RunFolder.create(path, config)
+    grid = InProcessGrid(client, run_config, nodes or len(config.data.sites), order)
+    federation = Federation(grid, config, folder, silent)
     try:
         federation.register()
         return federation, federation.train()
@@ -54,6 +60,12 @@ def test_scenarios_70_and_71_same_seed_same_bytes_in_any_order_of_arrival(projec
     assert hashes(federate(root, "reversed", order=lambda ids: ids[::-1])[1]) == reference
     assert hashes(federate(root, "other", seed=1)[1])[-1] != reference[-1]
     assert len(set(reference)) == 3
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 5])
+def test_any_number_of_simulated_nodes_is_the_same_federation(project, nodes):
+    root = project(federation={"rounds": 1})
+    assert hashes(federate(root, "other", nodes=nodes)[1]) == hashes(federate(root)[1])
 
 
 def test_scenario_72_a_federation_of_one_site_is_central_training(project):
@@ -164,7 +176,35 @@ def test_scenario_13_a_run_that_was_killed_resumes_to_the_same_bytes(project):
 
     with pytest.raises(Killed):
         federate(root, "cut", client=client)
+    # The node is started with another configuration: a run is what it was begun as.
+    project(federation={"rounds": 9}, seed=5)
     assert hashes(federate(root, "cut", resume=True)[1]) == reference
+
+
+def test_a_site_whose_cases_changed_cannot_resume(project, tmp_path, phantom_root):
+    other = tmp_path / "sites"
+    shutil.copytree(phantom_root, other)
+    root = project(data={"root": str(other)}, federation={"rounds": 1})
+    federate(root)
+    table = other / "centre-a" / "cases.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    federation, _ = federate(root, resume=True)
+    assert "changed since the run began" in federation.lost["centre-a"].reason
+
+
+def test_a_round_reads_no_image_and_hashes_nothing(project, monkeypatch):
+    root = project(federation={"rounds": 1})
+    reference = hashes(federate(root)[1])
+
+    def refuse(*_):
+        raise AssertionError("a round opened the images again")
+
+    def client(message, context):
+        if message.metadata.message_type == "train":
+            monkeypatch.setattr(CaseCache, "get_or_make", refuse)
+        return app(message, context)
+
+    assert hashes(federate(root, "again", client=client)[1]) == reference
 
 
 @pytest.mark.parametrize("strategy", ["fedavg", "fedprox", "fedadam"])
@@ -246,6 +286,14 @@ def test_a_whole_run_ends_in_results_a_report_and_a_locked_centre(project, phant
     assert json.loads((folder.path / OPENED).read_text())["centre"] == "centre-d"
     # Scenario 65 in small: nothing below the sites' folders was touched.
     assert {path: path.stat().st_mtime_ns for path in phantom_root.rglob("*") if path.is_file()} == before
+    # A finished run that is resumed is not judged again.
+    (folder.path / "report.html").unlink()
+    shutil.move(phantom_root / "centre-d", phantom_root / "gone")
+    try:
+        assert run(grid, config, RunFolder.resume(folder.path)[0], silent) == rows
+    finally:
+        shutil.move(phantom_root / "gone", phantom_root / "centre-d")
+    assert (folder.path / "report.html").is_file()
     names = {path.name for path in folder.path.rglob("*")}
     assert not [name for name in names if "PH-" in name]
     written = b"".join(path.read_bytes() for path in folder.path.rglob("*") if path.is_file())

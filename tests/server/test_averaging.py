@@ -11,6 +11,14 @@ from hypothesis.extra import numpy as hnp
 from server.averaging import BLOCK, RunningAverage
 from shared.errors import UpdateError
 
+COUNTS = st.integers(1, 10**6)
+
+
+def near_one(value):
+    """Zero, or far from where float32 ends: the sum is exact there."""
+    return value == 0 or 1e-10 < abs(value) < 1e10
+
+
 FLOATS = st.floats(-1e6, 1e6, width=32, allow_nan=False)
 
 
@@ -59,7 +67,24 @@ def test_blocks_do_not_show():
 
 def test_one_update_comes_back_as_it_was():
     weights = np.random.default_rng(1).normal(size=1000).astype(np.float32)
-    assert np.array_equal(average([(weights, 24)]), weights)
+    weights[:2] = -0.0, 1e-45
+    assert average([(weights, 24)]).tobytes() == weights.tobytes()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(width=32, allow_nan=False, allow_infinity=False).filter(near_one), COUNTS),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_the_mean_is_the_exact_one_rounded_once(updates):
+    exact = sum(Fraction(value) * cases for value, cases in updates) / sum(cases for _, cases in updates)
+    mean = average([([value], cases) for value, cases in updates])[0]
+    below, above = (np.nextafter(mean, np.float32(side)) for side in (-np.inf, np.inf))
+    distance = abs(Fraction(float(mean)) - exact)
+    assert all(distance <= abs(Fraction(float(other)) - exact) for other in (below, above))
 
 
 @pytest.mark.parametrize("cases", [0, -3, 1 << 29])

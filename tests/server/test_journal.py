@@ -80,6 +80,14 @@ def test_the_best_round_is_the_highest_validation_dice_and_the_first_of_equals()
         best_record(records[:1])
 
 
+def test_a_round_that_fewer_cases_judged_is_not_the_best():
+    def judged(number, dice, cases):
+        sums = SegmentationSums(n=cases, dice=Moments(cases, dice * cases, dice**2 * cases)).to_dict()
+        return RoundRecord(number, "h", 1.0, {"a": SiteEntry("accepted", validation=sums)})
+
+    assert best_record([judged(1, 0.5, 12), judged(2, 0.9, 4), judged(3, 0.6, 12)]).round == 3
+
+
 def test_the_validation_dice_pools_cases_not_sites():
     sites = {
         "a": SiteEntry("accepted", validation=SegmentationSums(n=3, dice=Moments(3, 2.4, 1.92)).to_dict()),

@@ -5,7 +5,8 @@ import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-from shared.errors import ConfigError, UpdateError
+from shared.config import parse_config
+from shared.errors import ConfigError, SiteError, UpdateError
 from shared.messages import (
     Instruction,
     Reply,
@@ -16,6 +17,7 @@ from shared.messages import (
     safe_error,
     unflatten,
     write_instruction,
+    write_instructions,
     write_reply,
 )
 from shared.metrics.counts import Moments, SegmentationSums
@@ -136,3 +138,33 @@ def test_the_reason_of_a_crashed_site_is_not_passed_on():
 def test_a_librarys_text_never_becomes_an_answer():
     assert safe_error(ValueError("JANE DOE")) == "ValueError"
     assert safe_error(ConfigError("unknown key 'x'")) == "ConfigError: unknown key 'x'"
+
+
+@pytest.mark.parametrize("path", ["/mnt/DOE^JANE/x", "'/mnt/DOE'", "C:\\DOE\\x"])
+def test_a_message_that_names_a_path_stays_at_the_site(path):
+    assert "DOE" not in safe_error(SiteError(f"site folder {path} has no site.toml and/or cases.csv"))
+    assert "and/or" in safe_error(SiteError("write site.toml and/or cases.csv"))
+
+
+def test_the_configuration_travels_with_the_instruction():
+    config = parse_config({"name": "t", "seed": 7, "data": {"root": "d", "sites": ["a", "b"]}}, "t")
+    got = read_instruction(message(write_instruction(Instruction("run", 0, site="b", config=config))))
+    assert (got.config, got.site) == (config, "b")
+
+
+def test_weights_are_packed_once_for_all_sites():
+    sent = Instruction("run", 1, weights=np.arange(5, dtype=np.float32), manifest="m")
+    packed = write_instructions(sent, ["a", "b"])
+    assert packed["a"]["weights"] is packed["b"]["weights"]
+    got = {name: read_instruction(message(records)) for name, records in packed.items()}
+    assert {name: item.site for name, item in got.items()} == {"a": "a", "b": "b"}
+    assert all(np.array_equal(item.weights, sent.weights) for item in got.values())
+
+
+@pytest.mark.parametrize("word", ["excluded.JANE DOE", "included.JANE DOE"])
+def test_a_word_of_a_site_that_is_in_no_closed_list_is_refused(word):
+    records = write_reply(Reply(site="a", run="r", round=1))
+    records["numbers"] = MetricRecord({**records["numbers"], word: 1})
+    with pytest.raises(UpdateError, match="agreed form") as caught:
+        read_reply(message(records), post_phases=3)
+    assert "JANE" not in str(caught.value)

@@ -134,6 +134,7 @@ def test_a_single_external_case_still_makes_a_page(make_folder):
     write_results(run, external_rows(read_predictions(run), settings, **who), old.provenance)
     page = text_of(build_report(run).read_text())
     assert "1 case of 1 patient at a centre" in page
+    assert "Fewer than 10 patients judged" in page
     assert "Volume ICC(A,1) \N{EN DASH} \N{EN DASH} 1" in page.split("Meaning")[1]
 
 
@@ -175,4 +176,13 @@ def test_a_configuration_that_cannot_be_meant_is_refused(make_folder):
     run = make_folder()
     (run / "config.toml").write_text('name = "x"\nsurplus = 1\n')
     with pytest.raises(ConfigError, match="surplus"):
+        build_report(run)
+
+
+def test_results_without_the_chosen_models_external_figures_are_refused(make_folder):
+    run = make_folder()
+    stored = json.loads((run / "results.json").read_text())
+    stored["rows"] = [row for row in stored["rows"] if row["role"] != "external"]
+    (run / "results.json").write_text(json.dumps(stored))
+    with pytest.raises(RunError, match="no external figures of the chosen model at 'centre-d'"):
         build_report(run)

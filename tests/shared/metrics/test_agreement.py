@@ -103,6 +103,8 @@ def test_growing_spread_is_noticed_and_even_spread_is_not():
     alarms = sum(spread_grows(size + rng.normal(0, 1, 60), size) for size in rng.uniform(5, 50, (200, 60)))
     assert alarms / 200 < 0.11  # the test's level is 0.05
     assert not spread_grows(true, true)
+    few = np.array([1.0, 2.0, 5.0])
+    assert not spread_grows(few * [1.1, 0.7, 1.9], few)  # in order, and too few to say
 
 
 def test_too_few_or_unpaired_measurements_are_refused():
