@@ -31,6 +31,7 @@ EXCLUDED_TOO_MANY = 3
 INTERRUPTED = 130
 
 PHASES = {
+    "start": "starting Flower",
     "phantom": "making phantoms",
     "fingerprint": "reading sites",
     "prepare": "preparing cases",
@@ -231,6 +232,7 @@ def _run(
     try:
         with _bars() as bars:
             shown = _Shown(bars)
+            shown.report("start", 0, 1, "")
             run_flower(
                 path,
                 run_name=name,
@@ -334,13 +336,20 @@ class _Shown:
     def report(self, phase: str, done: int, total: int, text: str) -> None:
         """Show a moment."""
         if phase in {"done", "failed"}:
+            self._settle(whole=phase == "done")
             return
         label = PHASES.get(phase, phase)
         if not console.is_terminal:
             console.print(f"{label} {done}/{total} {text}".rstrip(), soft_wrap=True, highlight=False, markup=False)
             return
         if phase not in self.tasks:
-            for task in self.tasks.values():
-                self.bars.stop_task(task)
+            self._settle(whole=True)
             self.tasks[phase] = self.bars.add_task(label, total=total, text=text)
         self.bars.update(self.tasks[phase], completed=done, total=total, text=text)
+
+    def _settle(self, *, whole: bool) -> None:
+        """Stop the clocks of the phases shown so far; a phase that led to the next one was finished."""
+        for task in self.bars.tasks:
+            if whole:
+                self.bars.update(task.id, completed=task.total)
+            self.bars.stop_task(task.id)

@@ -1,4 +1,4 @@
-"""Processes owned and ended; what Flower is told. Flower is played here; `end_to_end/test_flwr_run.py` runs the real one."""
+"""Processes owned and ended; what Flower is told. Flower is played here, `end_to_end/test_flwr_run.py` runs it."""
 
 import contextlib
 import json
@@ -71,7 +71,10 @@ if command == "run":
         (root / "runs" / "one" / "progress.json").write_text(json.dumps(progress))
     print("Successfully started run 7"); print(json.dumps({"success": True, "run-id": "7"}))
 elif command == "list":
-    status = {"good": "finished:completed", "stuck": "running"}.get(play, "finished:failed")
+    asked = len(list(root.glob("asked-*")))
+    (root / f"asked-{asked}").touch()  # a run that nobody ends must not hang the tests
+    stuck = "running" if asked < 3 else "finished:failed"
+    status = {"good": "finished:completed", "stuck": stuck}.get(play, "finished:failed")
     print(json.dumps({"runs": [{"status": status, "status-details": "no heartbeat"}]}))
 else:
     print("what the app logged")
@@ -218,11 +221,15 @@ def test_a_run_that_fails_says_why_and_leaves_nothing(play, part, reason):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_a_run_and_all_it_started(play, number):
-    before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt):
-        play("stuck", watch=lambda _: os.kill(os.getpid(), number))
-    assert nothing_left(play.root)
-    assert signal.getsignal(number) is before
+    # Workers of parallel tests ignore Ctrl-C; a terminal's process does not.
+    outer = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            play("stuck", watch=lambda _: os.kill(os.getpid(), number))
+        assert nothing_left(play.root)
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, outer)
 
 
 def test_progress_survives_the_way_to_the_file_and_back(tmp_path):
