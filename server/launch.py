@@ -121,8 +121,8 @@ def launch_environment(home: Path) -> dict[str, str]:
         "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), local))),
         "no_proxy": ",".join(filter(None, (os.environ.get("no_proxy"), local))),
     }
-    if len(str(home)) <= _LONGEST_RAY_HOME:
-        environment["RAY_TMPDIR"] = str(home)
+    # Else Ray would take TMPDIR, however long.
+    environment["RAY_TMPDIR"] = str(home) if len(str(home)) <= _LONGEST_RAY_HOME else "/tmp"  # noqa: S108
     return environment
 
 

@@ -41,8 +41,8 @@ def checkout(project, tmp_path):
     return make
 
 
-def start(root, *arguments):
-    environment = {**os.environ, "FEDBREAST_ROOT": str(root), "PYTHONPATH": str(ROOT)}
+def start(root, *arguments, **variables):
+    environment = {**os.environ, "FEDBREAST_ROOT": str(root), "PYTHONPATH": str(ROOT), **variables}
     return subprocess.Popen(
         [*CLI, *arguments],
         env=environment,
@@ -114,9 +114,12 @@ def test_a_run_that_cannot_start_fails_with_its_reason_and_leaves_nothing(checko
     assert left(root) == []
 
 
-def test_a_launcher_that_is_killed_outright_leaves_nothing(checkout):
+def test_a_launcher_that_is_killed_outright_leaves_no_process(checkout, tmp_path):
     root = checkout(federation={"rounds": 50})
-    process = start(root, "run", "toy.toml", "--name", "killed")
+    # A TMPDIR too long for Ray's sockets; it also keeps what a killed launcher cannot tidy away from /tmp.
+    long = tmp_path / ("long-" * 12)
+    long.mkdir()
+    process = start(root, "run", "toy.toml", "--name", "killed", TMPDIR=str(long))
     assert wait_for((root / "runs" / "killed" / "journal" / "round-001.json").exists, LONGEST_S)
     assert len(left(root)) > 3
     process.kill()

@@ -1,5 +1,6 @@
 """The command line: what is refused, how it is said, and that help needs nothing heavy."""
 
+import io
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -294,3 +295,18 @@ def test_arms_are_compared_over_the_seeds_and_shown(call, tmp_path, monkeypatch)
     assert asked == [(str(tmp_path / "toy.toml"), [4, 5], tmp_path / "runs" / "arms-toy")]
     assert "pooled" in out
     assert "0.512" in out
+
+
+def test_on_a_terminal_a_phase_has_one_bar_which_is_full_once_the_next_began(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(cli, "console", cli.Console(file=screen, force_terminal=True, width=120))
+    with cli._bars() as bars:
+        shown = cli._Shown(bars)
+        for moment in (("prepare", 1, 3, "centre-a"), ("train", 0, 2, "round 1"), ("train", 1, 2, "round 2: training")):
+            shown.report(*moment)
+        state = [(task.description, task.completed, task.total) for task in bars.tasks]
+        assert state == [("preparing cases", 3, 3), ("training", 1, 2)]
+        assert bars.tasks[1].stop_time is None
+        shown.report("failed", 0, 0, "no sites")
+        assert (bars.tasks[1].completed, bars.tasks[1].stop_time is None) == (1, False)
+    assert "round 2: training" in screen.getvalue()
