@@ -33,6 +33,7 @@ from shared.project import project_root
 
 MARK = "FEDBREAST_LAUNCH"
 CONNECTION = "own"
+BINARIES = Path(sys.executable).parent  # of this environment: Flower's commands and what they start in turn
 STAGE = "fedbreast"  # Flower wants letters, digits and hyphens: the checkout's own name may be anything
 
 _APP = ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs")
@@ -42,14 +43,6 @@ _GLANCE_S = 0.3  # between looks at the progress file
 _ASK_S = (3.0, 30.0)  # between questions to Flower: each starts a process
 _LOG_LINES = 12
 _LONGEST_RAY_HOME = 36  # a Unix socket's path ends at 107 characters; Ray adds about 70
-
-# Linux: a SuperLink whose launcher was killed outright ends too, and Flower's and Ray's processes after it.
-_END_WITH_PARENT = (
-    "import ctypes, os, signal, sys\n"
-    "PR_SET_PDEATHSIG = 1\n"
-    "ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))\n"
-    "os.execvp(sys.argv[1], sys.argv[1:])"
-)
 
 Watch = Callable[[Progress], None]
 
@@ -91,7 +84,7 @@ def run_flower(
         (home / "run.toml").write_text(tomli_w.dumps(settings | dict(overrides or {})), encoding="utf-8")
         app = stage_app(project_root(), home / STAGE)
         environment = launch_environment(home)
-        with _superlink(home, environment) as superlink:
+        with _guard(home, environment[MARK]), _superlink(home, environment) as superlink:
             started = time.time()
             run_id = _submit(app, config, home, environment)
             fault = _follow(run_id, run_dir / "progress.json", started, environment, superlink, watch)
@@ -104,12 +97,11 @@ def run_flower(
 
 def launch_environment(home: Path) -> dict[str, str]:
     """Environment of every process of a run."""
-    binaries = str(Path(sys.executable).parent)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "RAY_"))}
     local = "127.0.0.1,localhost"
     environment |= {
         MARK: uuid.uuid4().hex,
-        "PATH": binaries + os.pathsep + os.environ.get("PATH", os.defpath),
+        "PATH": str(BINARIES) + os.pathsep + os.environ.get("PATH", os.defpath),
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -150,6 +142,33 @@ def federation_options(sites: int, gpus: int) -> str:
 
 
 @contextmanager
+def _guard(home: Path, mark: str) -> Iterator[None]:
+    """Have a second process tidy up should this one be killed outright.
+
+    It waits for the end of a pipe that only this process holds. Left alone, Flower and Ray go on for minutes.
+    """
+    guard = subprocess.Popen(  # noqa: S603 - ourselves
+        [sys.executable, "-m", __name__, str(home), mark],
+        cwd=Path(__file__).resolve().parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        guard.communicate()
+
+
+def guard(home: Path, mark: str) -> None:
+    """Wait until standard input ends, then end a run's processes and remove its home."""
+    sys.stdin.read()
+    end_processes(mark)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
 def _superlink(home: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a SuperLink of our own for as long as the context lasts; end with it all that it started."""
     with socket.socket() as probe:
@@ -157,8 +176,6 @@ def _superlink(home: Path, environment: Mapping[str, str]) -> Iterator[subproces
         port = probe.getsockname()[1]
     command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--disable-runtime-dependency-installation"]
-    if sys.platform == "linux":
-        command = [sys.executable, "-c", _END_WITH_PARENT, *command]
     connection = {"superlink": {"default": CONNECTION, CONNECTION: {"address": f"127.0.0.1:{port}", "insecure": True}}}
     (home / "config.toml").write_text(tomli_w.dumps(connection), encoding="utf-8")
     with _signals_as_interrupt(), (home / "flower.log").open("wb") as log:
@@ -333,7 +350,7 @@ def end_processes(mark: str) -> None:
             time.sleep(0.05)
             # Who was known stays known: with its parent gone, only its number still leads to it.
             alive = {(item.pid, item.started) for item in _all_processes("")}
-            known = {item for item in known | processes_of(mark) if (item.pid, item.started) in alive}
+            known = {item for item in processes_of(mark) if (item.pid, item.started) in alive}
 
 
 def _all_processes(needle: str) -> Iterator[Process]:
@@ -365,3 +382,7 @@ def _ask_ps(needle: str) -> Iterator[Process]:
         pid, parent, state, rest = line.split(maxsplit=3)
         if not state.startswith("Z"):
             yield Process(int(pid), int(parent), " ".join(rest.split()[:5]), needle in rest.split())
+
+
+if __name__ == "__main__":
+    guard(Path(sys.argv[1]), sys.argv[2])

@@ -114,9 +114,9 @@ def _sentence(run: RunFolder) -> str:
     dice = sections.headline(run, run.config.data.external).get("dice")
     if dice is None:
         return f"{start}. No external centre judged it: internal figures flatter."
-    subject = "phantom" if made.phantom else "unseen"
+    subject = f"{dice.n} {'phantom' if made.phantom else 'unseen'} case{'' if dice.n == 1 else 's'}"
     return (
-        f"{start}, outlined lesions in {dice.n} {subject} case{'' if dice.n == 1 else 's'} of a centre that never trained with a mean Dice of "
+        f"{start}, outlined lesions in {subject} of a centre that never trained with a mean Dice of "
         f"{wording.value(dice)} ({run.config.evaluation.confidence:.0%} interval {wording.interval(dice)})."
     )
 

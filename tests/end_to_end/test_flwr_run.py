@@ -116,7 +116,7 @@ def test_a_run_that_cannot_start_fails_with_its_reason_and_leaves_nothing(checko
 
 def test_a_launcher_that_is_killed_outright_leaves_no_process(checkout, tmp_path):
     root = checkout(federation={"rounds": 50})
-    # A TMPDIR too long for Ray's sockets; it also keeps what a killed launcher cannot tidy away from /tmp.
+    # On the way: a TMPDIR too long for Ray's sockets.
     long = tmp_path / ("long-" * 12)
     long.mkdir()
     process = start(root, "run", "toy.toml", "--name", "killed", TMPDIR=str(long))
@@ -124,7 +124,8 @@ def test_a_launcher_that_is_killed_outright_leaves_no_process(checkout, tmp_path
     assert len(left(root)) > 3
     process.kill()
     process.communicate()
-    assert wait_for(lambda: left(root) == [], 60)
+    assert wait_for(lambda: left(root) == [], 30)
+    assert wait_for(lambda: list(long.glob("fb-*")) == [], 10)
 
 
 def test_flowers_own_command_runs_the_checkout_offline(checkout, tmp_path):

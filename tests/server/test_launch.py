@@ -26,8 +26,9 @@ def start(prelude, **options):
     child = subprocess.Popen([*sleeper[:2], sleeper[2].format(prelude=prelude)], stdout=subprocess.PIPE, **options)
     child.stdout.readline()
     return child.pid
-pids = [start(""), start("signal.signal(signal.SIGTERM, signal.SIG_IGN); ")]
-pids.append(start("", env={}))  # its environment is gone: only its parent leads to it
+deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+pids = [start(""), start(deaf)]
+pids.append(start(deaf, env={}))  # its environment is gone: only its parent leads to it, and that one ends first
 reader, writer = os.pipe()
 if os.fork() == 0:  # a daemon, as Ray's: forked twice, in a session of its own
     os.setsid()
@@ -156,7 +157,6 @@ def play(tmp_path, monkeypatch):
     """A checkout and a Flower that plays a part; returns a function that runs it."""
     binaries = tmp_path / "bin"
     binaries.mkdir()
-    (binaries / "python").symlink_to(sys.executable)
     for name, text in (("flower-superlink", SUPERLINK), ("flwr", FLWR)):
         (binaries / name).write_text(f"#!{sys.executable}\n{text}")
         (binaries / name).chmod(0o755)
@@ -165,7 +165,7 @@ def play(tmp_path, monkeypatch):
     (root / "pyproject.toml").write_text("")
     (root / "toy.toml").write_text('name = "toy"\n[data]\nroot = "x"\nsites = ["a", "b"]\n[compute]\ndevice = "cpu"\n')
     monkeypatch.setenv("FEDBREAST_ROOT", str(root))
-    monkeypatch.setattr(launch.sys, "executable", str(binaries / "python"))
+    monkeypatch.setattr(launch, "BINARIES", binaries)
 
     def run(part, **options):
         monkeypatch.setenv("PLAY", part)
@@ -230,6 +230,24 @@ def test_a_signal_ends_a_run_and_all_it_started(play, number):
         assert signal.getsignal(number) is signal.default_int_handler
     finally:
         signal.signal(number, outer)
+
+
+@linux_only
+def test_when_a_launcher_is_killed_outright_another_process_tidies_up(play, monkeypatch):
+    monkeypatch.setenv("PLAY", "stuck")
+    code = (
+        "import pathlib, sys; from server import launch; launch.BINARIES = pathlib.Path(sys.argv[2])\n"
+        "launch.run_flower(pathlib.Path(sys.argv[1]), run_name='one', watch=lambda _: print('up', flush=True))"
+    )
+    command = [sys.executable, "-c", code, str(play.root / "toy.toml"), str(launch.BINARIES)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as launcher:
+        assert launcher.stdout.readline() == b"up\n"
+        assert not nothing_left(play.root)
+        launcher.kill()
+    deadline = time.monotonic() + 20
+    while not nothing_left(play.root) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert nothing_left(play.root)
 
 
 def test_progress_survives_the_way_to_the_file_and_back(tmp_path):
