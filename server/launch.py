@@ -350,7 +350,7 @@ def end_processes(mark: str) -> None:
             time.sleep(0.05)
             # Who was known stays known: with its parent gone, only its number still leads to it.
             alive = {(item.pid, item.started) for item in _all_processes("")}
-            known = {item for item in processes_of(mark) if (item.pid, item.started) in alive}
+            known = {item for item in known | processes_of(mark) if (item.pid, item.started) in alive}
 
 
 def _all_processes(needle: str) -> Iterator[Process]:
