@@ -348,9 +348,21 @@ def end_processes(mark: str) -> None:
         deadline = time.monotonic() + wait
         while known and time.monotonic() < deadline:
             time.sleep(0.05)
-            # Who was known stays known: with its parent gone, only its number still leads to it.
-            alive = {(item.pid, item.started) for item in _all_processes("")}
-            known = {item for item in known | processes_of(mark) if (item.pid, item.started) in alive}
+            # Who was known stays known: with its parent gone, only its number still leads to it. Asked one by one, as a
+            # listing taken while processes come and go may pass one over.
+            known = {item for item in known | processes_of(mark) if _runs(item)}
+
+
+def _runs(process: Process) -> bool:
+    """Whether a process still runs: the same number and the same start."""
+    stat = Path("/proc") / str(process.pid) / "stat"
+    if not Path("/proc/self/stat").exists():
+        return any((item.pid, item.started) == (process.pid, process.started) for item in _all_processes(""))
+    try:
+        fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return False
+    return len(fields) > 19 and fields[0] not in {"Z", "X"} and fields[19] == process.started  # noqa: PLR2004 - proc(5)
 
 
 def _all_processes(needle: str) -> Iterator[Process]:
