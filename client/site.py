@@ -112,9 +112,7 @@ class Site:
 
     def over_policy(self) -> bool:
         """Whether more rows were left out than the site's own policy allows."""
-        rows = len(self.cohort.cases) + len(self.cohort.exclusions)
-        left_out = len({item.row for item in {*self.excluded, *self.cohort.exclusions}})
-        return left_out > self.cohort.folder.policy.max_excluded_share * rows
+        return self.cohort.over_policy(self.excluded)
 
     def _cases(self, split: Split) -> list[Case]:
         return [case for case in self.cohort.cases if self.splits[case.row.patient_id] == split]

@@ -6,40 +6,23 @@ import shutil
 import signal
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-from rich.table import Table
 
+from server import display
 from shared.errors import ConfigError, FedBreastError, SiteError, StudyError
 from shared.project import project_root
 
 if TYPE_CHECKING:
-    from server.results import Results
-    from shared.cohort.preflight import Cohort, Exclusion
+    from shared.cohort.preflight import Exclusion
     from shared.config import RunConfig
 
 DEMO = Path("configs/quick.toml")
 EXCLUDED_TOO_MANY = 3
 INTERRUPTED = 130
-
-PHASES = {
-    "start": "starting Flower",
-    "phantom": "making phantoms",
-    "fingerprint": "reading sites",
-    "prepare": "preparing cases",
-    "train": "training",
-    "external": "external centre",
-    "report": "writing report",
-}
-SUMMARY = ("dice", "nsd", "hd95", "sensitivity", "ppv", "lesion_f1", "volume_icc_a1", "failure_share", "no_overlap")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,8 +32,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Federated deep learning for breast imaging. Research software, not a medical device.",
 )
-console = Console()
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def _version(value: bool) -> None:
@@ -129,12 +110,12 @@ def phantom(
     settings = PhantomSettings(
         cases_per_site=cases_per_site, cases_external=cases_external, shift=shift, separation=separation, seed=seed
     )
-    with _bars() as bars:
+    with display.bars() as bars:
         task = bars.add_task("making phantoms", total=None, text="patients")
         generate_federation(
             out, settings, on_progress=lambda done, total: bars.update(task, completed=done, total=total)
         )
-    console.print(f"phantoms: {out}", soft_wrap=True)
+    display.console.print(f"phantoms: {out}", soft_wrap=True)
 
 
 @app.command(epilog="Example: [bold]fedbreast check data/phantom/centre-a[/bold]")
@@ -144,7 +125,7 @@ def check(folder: Annotated[Path, typer.Argument(help="A site folder: site.toml,
 
     cohort = open_cohort(folder)
     excluded: list[Exclusion] = list(cohort.exclusions)
-    with _bars() as bars:
+    with display.bars() as bars:
         task = bars.add_task("reading studies", total=len(cohort.cases), text="cases")
         for case in cohort.cases:
             try:
@@ -152,11 +133,11 @@ def check(folder: Annotated[Path, typer.Argument(help="A site folder: site.toml,
             except StudyError as error:
                 excluded.append(Exclusion(case.row.row, error.reason))
             bars.advance(task)
-    _show_cohort(cohort, excluded)
+    display.show_cohort(cohort, excluded)
     total = len(cohort.cases) + len(cohort.exclusions)
-    limit = cohort.folder.policy.max_excluded_share
-    if total and len(excluded) / total > limit:
-        console.print(f"[red]{len(excluded)} of {total} left out: more than the site's limit of {limit:.0%}[/red]")
+    if cohort.over_policy(excluded):
+        limit = f"{cohort.folder.policy.max_excluded_share:.0%}"
+        display.errors.print(f"{len(excluded)} of {total} left out: more than the site's limit of {limit}", style="red")
         raise typer.Exit(EXCLUDED_TOO_MANY)
 
 
@@ -167,7 +148,7 @@ def report(run_dir: Annotated[Path, typer.Argument(help="A finished run's folder
 
     if not run_dir.is_dir():
         raise ConfigError(f"there is no run folder {run_dir}: name one below {project_root() / 'runs'}")
-    console.print(f"report: {build_report(run_dir)}", soft_wrap=True)
+    display.console.print(f"report: {build_report(run_dir)}", soft_wrap=True)
 
 
 @app.command(epilog="Example: [bold]fedbreast arms configs/quick.toml --seeds 0,1,2[/bold]")
@@ -187,15 +168,10 @@ def arms(
     target = out or project_root() / "runs" / f"arms-{load_config(path).name}"
     from server.studies.comparison import compare
 
-    with _bars() as bars:
-        summary = compare(str(path.resolve()), numbers, target, _Shown(bars).report)
-    table = Table(title=f"arms, seeds {seeds}")
-    for column in summary.columns:
-        table.add_column(str(column))
-    for row in summary.itertuples(index=False):
-        table.add_row(*(f"{item:.3f}" if isinstance(item, float) else str(item) for item in row))
-    console.print(table)
-    console.print(f"summary: {target / 'summary.csv'}", soft_wrap=True)
+    with display.bars() as bars:
+        summary = compare(str(path.resolve()), numbers, target, display.Shown(bars).report)
+    display.show_arms(summary, seeds)
+    display.console.print(f"summary: {target / 'summary.csv'}", soft_wrap=True)
 
 
 def main() -> None:
@@ -206,7 +182,7 @@ def main() -> None:
     try:
         app()
     except FedBreastError as error:
-        errors.print(f"error: {error}", style="red", markup=False)
+        display.errors.print(f"error: {error}", style="red", markup=False)
         sys.exit(error.exit_code)
 
 
@@ -220,18 +196,25 @@ def _run(
 ) -> None:
     """Run a federation with a bar, then show its figures."""
     from server.launch import run_flower
+    from server.reports.run_folder import read_flow
     from server.results import read_results
 
     data = project_root() / config.data.root
+    if config.data.phantom is not None:
+        from shared.phantom.generate import PhantomSettings, is_complete
+
+        is_complete(
+            data, PhantomSettings(**config.data.phantom.model_dump())
+        )  # other data there: refused now, not later
     if config.data.phantom is None and not data.is_dir():
         raise SiteError(
             f"data.root {data} does not exist: put one folder a site there, or add [data.phantom] to have phantoms made"
         )
     folder = _run_dir(name)
-    console.print(f"run {name}: {len(config.data.sites)} sites, {folder}", soft_wrap=True, highlight=False)
+    display.console.print(f"run {name}: {len(config.data.sites)} sites, {folder}", soft_wrap=True, highlight=False)
     try:
-        with _bars() as bars:
-            shown = _Shown(bars)
+        with display.bars() as bars:
+            shown = display.Shown(bars)
             shown.report("start", 0, 1, "")
             run_flower(
                 path,
@@ -241,57 +224,18 @@ def _run(
                 watch=lambda item: shown.report(item.phase, item.done, item.total, item.text),
             )
     except KeyboardInterrupt:
-        resumable = (folder / "config.toml").exists()
-        errors.print(f"stopped; resume with: fedbreast run --resume {name}" if resumable else "stopped", markup=False)
+        remedy = f"; resume with: fedbreast run --resume {name}" if (folder / "config.toml").exists() else ""
+        display.errors.print(f"stopped{remedy}", markup=False)
         raise typer.Exit(INTERRUPTED) from None
-    _show_results(read_results(folder))
-    console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
-
-
-def _show_results(results: Results) -> None:
-    """Print the external figures of the best model."""
-    best = results.provenance.model_hashes["best"]
-    rows = {
-        row.metric: row
-        for row in results.rows
-        if row.role == "external" and row.arm == "federated" and row.model_hash == best
-    }
-    if not rows:
-        console.print("no external centre: see results.csv for the training sites' figures")
-        return
-    centre = next(iter(rows.values())).centre
-    data = "PHANTOM DATA, " if results.provenance.phantom else ""
-    table = Table(title=f"{data}{centre}, which did not train; model of round {results.provenance.best_round}")
-    table.add_column("metric")
-    for column in ("value", "interval", "n"):
-        table.add_column(column, justify="right")
-    for metric in (item for item in SUMMARY if item in rows):
-        row = rows[metric]
-        unit = "" if row.unit == "1" else f" {row.unit}"
-        bounds = "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.3g} to {row.ci_high:.3g}"
-        table.add_row(metric, "-" if row.value is None else f"{row.value:.3g}{unit}", bounds, str(row.n))
-    console.print(table)
-
-
-def _show_cohort(cohort: Cohort, excluded: Sequence[Exclusion]) -> None:
-    """Print counts, reasons and flags; rows by number only."""
-    total = len(cohort.cases) + len(cohort.exclusions)
-    table = Table(title=f"{cohort.folder.name}: {total} cases" + (" (PHANTOM)" if _is_phantom(cohort) else ""))
-    for column in ("state", "cases", "rows of cases.csv"):
-        table.add_column(column, justify="right" if column == "cases" else "left")
-    table.add_row("usable", str(total - len(excluded)), "")
-    by_reason: dict[str, list[int]] = defaultdict(list)
-    for item in excluded:
-        by_reason[item.reason].append(item.row)
-    for reason, rows in sorted(by_reason.items()):
-        table.add_row(f"left out: {reason}", str(len(rows)), ", ".join(map(str, sorted(rows))))
-    console.print(table)
-    for flag in cohort.flags:
-        console.print(f"row {flag.row}: {flag.message}", markup=False, highlight=False)
-
-
-def _is_phantom(cohort: Cohort) -> bool:
-    return cohort.folder.kind == "phantom"
+    display.show_results(read_results(folder))
+    display.console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    over = [site for site, item in read_flow(folder).items() if item.over_policy]
+    if over:
+        display.errors.print(
+            f"more cases were left out than {', '.join(over)} allows by policy: see the report, and `fedbreast check`",
+            style="red",
+        )
+        raise typer.Exit(EXCLUDED_TOO_MANY)
 
 
 def _run_dir(name: str) -> Path:
@@ -307,49 +251,3 @@ def _find(config: Path) -> Path:
 
 def _now() -> str:
     return time.strftime("%Y%m%d-%H%M%S")
-
-
-@contextmanager
-def _bars() -> Iterator[Bars]:
-    """Progress on a terminal; elsewhere the bars stay silent and `_Shown` writes lines."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TextColumn("{task.fields[text]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    # The pace of the last hour: a round is a single step of many seconds.
-    with Bars(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=3600) as bars:
-        yield bars
-
-
-class _Shown:
-    """Shows progress given as (phase, done, total, text): a bar a phase, or one line a change."""
-
-    def __init__(self, bars: Bars) -> None:
-        self.bars = bars
-        self.tasks: dict[str, TaskID] = {}
-
-    def report(self, phase: str, done: int, total: int, text: str) -> None:
-        """Show a moment."""
-        if phase in {"done", "failed"}:
-            self._settle(whole=phase == "done")
-            return
-        label = PHASES.get(phase, phase)
-        if not console.is_terminal:
-            console.print(f"{label} {done}/{total} {text}".rstrip(), soft_wrap=True, highlight=False, markup=False)
-            return
-        if phase not in self.tasks:
-            self._settle(whole=True)
-            self.tasks[phase] = self.bars.add_task(label, total=total, text=text)
-        self.bars.update(self.tasks[phase], completed=done, total=total, text=text)
-
-    def _settle(self, *, whole: bool) -> None:
-        """Stop the clocks of the phases shown so far; a phase that led to the next one was finished."""
-        for task in self.bars.tasks:
-            if whole:
-                self.bars.update(task.id, completed=task.total)
-            self.bars.stop_task(task.id)

@@ -7,6 +7,7 @@ may go on with the same models, and with no others.
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ from shared.preprocessing.plan import Plan
 from shared.preprocessing.prepare import prepare_cases
 from shared.project import cache_root
 from shared.tasks import task_named
+
+log = logging.getLogger(__name__)
 
 ARM = "federated"
 OPENED = "external-opened.json"
@@ -104,6 +107,9 @@ def validate_externally(
     reasons = Counter(item.reason for item in (*cohort.exclusions, *excluded))
     flow = folder.flow()
     flow[centre] = {"role": "external", "included": {"external": len(prepared)}, "excluded": dict(reasons)}
+    if cohort.over_policy(excluded):
+        log.warning("%s: more cases are left out than the site's policy allows", centre)
+        flow[centre]["over_policy"] = True
     folder.write_flow(flow)
     if not prepared:
         raise SiteError(

@@ -20,25 +20,23 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from server.processes import MARK, end_processes, guarded
 from shared.config import RunConfig, load_config
 from shared.errors import RunError
 from shared.progress import Progress, read_progress
 from shared.project import project_root
 
-MARK = "FEDBREAST_LAUNCH"
 CONNECTION = "own"
 BINARIES = Path(sys.executable).parent  # of this environment: Flower's commands and what they start in turn
 STAGE = "fedbreast"  # Flower wants letters, digits and hyphens: the checkout's own name may be anything
 
 _APP = ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs")
 _STARTUP_S = 90.0
-_GRACE_S = 5.0
 _GLANCE_S = 0.3  # between looks at the progress file
 _ASK_S = (3.0, 30.0)  # between questions to Flower: each starts a process
 _LOG_LINES = 12
@@ -84,7 +82,7 @@ def run_flower(
         (home / "run.toml").write_text(tomli_w.dumps(settings | dict(overrides or {})), encoding="utf-8")
         app = stage_app(project_root(), home / STAGE)
         environment = launch_environment(home)
-        with _guard(home, environment[MARK]), _superlink(home, environment) as superlink:
+        with guarded(home, environment[MARK]), _superlink(home, environment) as superlink:
             started = time.time()
             run_id = _submit(app, config, home, environment)
             fault = _follow(run_id, run_dir / "progress.json", started, environment, superlink, watch)
@@ -139,33 +137,6 @@ def federation_options(sites: int, gpus: int) -> str:
         share = int(100 * min(gpus / sites, 1)) / 100
         options += f" client-resources-num-gpus={share} init-args-num-gpus={gpus}"
     return options
-
-
-@contextmanager
-def _guard(home: Path, mark: str) -> Iterator[None]:
-    """Have a second process tidy up should this one be killed outright.
-
-    It waits for the end of a pipe that only this process holds. Left alone, Flower and Ray go on for minutes.
-    """
-    guard = subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-m", __name__, str(home), mark],
-        cwd=Path(__file__).resolve().parents[1],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        guard.communicate()
-
-
-def guard(home: Path, mark: str) -> None:
-    """Wait until standard input ends, then end a run's processes and remove its home."""
-    sys.stdin.read()
-    end_processes(mark)
-    shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager
@@ -315,86 +286,3 @@ def _handlers(handler: Any, signals: tuple[signal.Signals, ...]) -> Iterator[Non
     finally:
         for item, old in before.items():
             signal.signal(item, old)
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A running process; `started` tells it from a later one with the same number."""
-
-    pid: int
-    parent: int
-    started: str
-    marked: bool
-
-
-def processes_of(mark: str) -> set[Process]:
-    """Processes that carry a run's mark, and their descendants (one may have overwritten its environment)."""
-    everyone = [item for item in _all_processes(f"{MARK}={mark}") if item.pid != os.getpid()]
-    found = {item.pid for item in everyone if item.marked}
-    while more := {item.pid for item in everyone if item.parent in found} - found:
-        found |= more
-    return {item for item in everyone if item.pid in found}
-
-
-def end_processes(mark: str) -> None:
-    """End every process of a run: SIGTERM, and SIGKILL for what is still there after a grace."""
-    known = processes_of(mark)
-    for number, wait in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _GRACE_S)):
-        for item in known:
-            try:
-                os.kill(item.pid, number)
-            except (ProcessLookupError, PermissionError):
-                continue
-        deadline = time.monotonic() + wait
-        while known and time.monotonic() < deadline:
-            time.sleep(0.05)
-            # Who was known stays known: with its parent gone, only its number still leads to it. Asked one by one, as a
-            # listing taken while processes come and go may pass one over.
-            known = {item for item in known | processes_of(mark) if _runs(item)}
-
-
-def _runs(process: Process) -> bool:
-    """Whether a process still runs: the same number and the same start."""
-    stat = Path("/proc") / str(process.pid) / "stat"
-    if not Path("/proc/self/stat").exists():
-        return any((item.pid, item.started) == (process.pid, process.started) for item in _all_processes(""))
-    try:
-        fields = stat.read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return False
-    return len(fields) > 19 and fields[0] not in {"Z", "X"} and fields[19] == process.started  # noqa: PLR2004 - proc(5)
-
-
-def _all_processes(needle: str) -> Iterator[Process]:
-    """Every running process; marked where its environment holds `needle`. Zombies have ended."""
-    if not Path("/proc/self/stat").exists():
-        yield from _ask_ps(needle)
-        return
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            # The name in brackets may hold anything, brackets too; what follows are state, parent, ..., start.
-            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            if fields[0] not in {"Z", "X"}:
-                yield Process(int(folder.name), int(fields[1]), fields[19], _environment_has(folder, needle))
-        except (OSError, IndexError):
-            continue
-
-
-def _environment_has(folder: Path, needle: str) -> bool:
-    try:
-        return needle.encode() in (folder / "environ").read_bytes().split(b"\0")
-    except OSError:  # another user's
-        return False
-
-
-def _ask_ps(needle: str) -> Iterator[Process]:
-    """The same from `ps` (macOS)."""
-    command = ["ps", "-A", "-E", "-ww", "-o", "pid=,ppid=,stat=,lstart=,command="]
-    for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():  # noqa: S603
-        pid, parent, state, rest = line.split(maxsplit=3)
-        if not state.startswith("Z"):
-            yield Process(int(pid), int(parent), " ".join(rest.split()[:5]), needle in rest.split())
-
-
-if __name__ == "__main__":
-    guard(Path(sys.argv[1]), sys.argv[2])

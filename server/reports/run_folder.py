@@ -63,6 +63,7 @@ class SiteFlow(BaseModel):
     role: Literal["training", "external"]
     included: dict[str, int]
     excluded: dict[str, int] = Field(default_factory=dict)
+    over_policy: bool = False  # more left out than the site's own policy allows
 
 
 class RunFolder(BaseModel):
@@ -108,7 +109,7 @@ def read_run_folder(run_dir: Path) -> RunFolder:
     if config.data.external is not None and not (run_dir / PREDICTIONS).is_file():
         raise RunError(f"{run_dir.name}/{PREDICTIONS} is missing: the external centre was not judged")
     order = [*config.data.sites, *([config.data.external] if config.data.external else [])]
-    flow = _read_flow(run_dir)
+    flow = read_flow(run_dir)
     rounds = sorted((_read_round(file) for file in (run_dir / "journal").glob("round-*.json")), key=lambda r: r.round)
     return RunFolder(
         path=run_dir,
@@ -128,7 +129,15 @@ def _read_round(file: Path) -> Round:
         raise RunError(f"journal/{file.name} cannot be read ({error})") from error
 
 
-def _read_flow(run_dir: Path) -> dict[str, SiteFlow]:
+def read_flow(run_dir: Path) -> dict[str, SiteFlow]:
+    """Read `cases.json`: each site's cases.
+
+    Raises
+    ------
+    RunError
+        It is missing or damaged.
+
+    """
     try:
         return TypeAdapter(dict[str, SiteFlow]).validate_json((run_dir / "cases.json").read_bytes())
     except (OSError, ValidationError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -100,6 +100,11 @@ class Cohort:
     cases: tuple[Case, ...]
     exclusions: tuple[Exclusion, ...]
     flags: tuple[Flag, ...] = ()
+
+    def over_policy(self, excluded: Iterable[Exclusion]) -> bool:
+        """Whether, with those `excluded` later, more rows are left out than the site's own policy allows."""
+        left_out = len({item.row for item in (*excluded, *self.exclusions)})
+        return left_out > self.folder.policy.max_excluded_share * (len(self.cases) + len(self.exclusions))
 
 
 def open_cohort(folder: Path, *, needs_mask: bool = True) -> Cohort:

@@ -55,7 +55,7 @@ def generate_federation(
 
     """
     total = _total(settings)
-    if _is_complete(root, settings):
+    if is_complete(root, settings):
         if on_progress:
             on_progress(total, total)
         return
@@ -92,8 +92,15 @@ def _clear_the_ground(root: Path) -> None:
             shutil.rmtree(leftover)
 
 
-def _is_complete(root: Path, settings: PhantomSettings) -> bool:
-    """Say whether `root` already holds the wanted federation whole; refuse one of other settings."""
+def is_complete(root: Path, settings: PhantomSettings) -> bool:
+    """Say whether `root` already holds the wanted federation whole.
+
+    Raises
+    ------
+    ConfigError
+        It holds one of other settings, or of another version of the generator.
+
+    """
     try:
         marker = json.loads((root / MARKER).read_text())
     except FileNotFoundError:

@@ -2,7 +2,7 @@
 
 Every draw comes from one CPU generator, so a round's batches depend on its seed alone. Geometry acts on image and mask
 alike; intensity acts on the image only. The intensity changes are the ones scanners differ by: gain, contrast dose,
-coil shading, noise, resolution (Billot 2023 calls their strong form domain randomisation).
+acquisition times, coil shading, noise, resolution (Billot 2023 calls their strong form domain randomisation).
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from shared.config import AugmentationConfig
+
+_TIMING = (0.8, 1.4)  # of a phase's time: protocols' first post-contrast phase lies between 60 and 120 s
+_ARRIVAL = 1 / 6  # of the first phase's time: some 15 of 90 s pass before the agent reaches the breast
 
 
 def augment(image: Tensor, mask: Tensor, config: AugmentationConfig, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -74,6 +77,8 @@ def _random_affine(config: AugmentationConfig, shape: tuple[int, ...], generator
 
 
 def _intensity(image: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
+    if _chance(config.timing, generator):
+        image = other_times(image, _uniform(*_TIMING, generator))
     if _chance(config.intensity, generator):
         gain = torch.ones(image.shape[0], 1, 1, 1)
         gain[0] = _uniform(0.7, 1.4, generator)
@@ -88,6 +93,36 @@ def _intensity(image: Tensor, config: AugmentationConfig, generator: Generator) 
         noise = torch.randn(image.shape, generator=generator)
         image = image + _uniform(0.02, 0.2, generator) * noise
     return image
+
+
+def other_times(image: Tensor, factor: float) -> Tensor:
+    """As if every phase had been taken at `factor` times its time after injection.
+
+    Enhancement runs straight from the contrast agent's arrival through the phases, and beyond the last as between the
+    last two. Phases count as evenly spaced, which the door makes true where it can.
+
+    Parameters
+    ----------
+    image
+        `(channel, z, y, x)`: pre, post1 - pre, then each later phase minus post1, all changes on one scale. With a
+        single change nothing is known of the curve, and it stays.
+    factor
+        Above 0.
+
+    """
+    phases = image.shape[0] - 1
+    if phases == 1:
+        return image
+    uptake = [torch.zeros_like(image[0]), image[1], *(image[1] + later for later in image[2:])]
+    moved = []
+    for number in range(1, phases + 1):
+        time = factor * number
+        if time < 1.0:
+            moved.append(uptake[1] * max(0.0, (time - _ARRIVAL) / (1.0 - _ARRIVAL)))
+            continue
+        before = min(phases - 1, int(time))
+        moved.append(torch.lerp(uptake[before], uptake[before + 1], time - before))
+    return torch.stack([image[0], moved[0], *(later - moved[0] for later in moved[1:])])
 
 
 def _smooth_field(shape: tuple[int, ...], strength: float, generator: Generator) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 from client import local_round
 from client.site import Site, held_sites
 from client.site_log import own_log
-from shared.cohort.preflight import Exclusion
+from shared.cohort.preflight import Cohort, Exclusion
 from shared.config import parse_config
 from shared.errors import ConfigError, UpdateError
 from shared.messages import Instruction
@@ -62,7 +62,7 @@ def test_a_site_says_when_more_is_left_out_than_its_policy_allows(limit, expecte
     site = Site(Path("north"), "north", CONFIG)
     folder = SimpleNamespace(policy=SimpleNamespace(max_excluded_share=limit))
     early = (Exclusion(5, "no_mask"),)
-    site.cohort = SimpleNamespace(cases=[object()] * 7, exclusions=early, folder=folder)  # type: ignore[assignment]
+    site.cohort = Cohort(folder, (object(),) * 7, early)
     site.excluded = {Exclusion(3, "empty_mask")}
     assert site.over_policy() is expected  # 2 of 8
     assert site.exclusion_counts() == {"no_mask": 1, "empty_mask": 1}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server.launch import MARK, end_processes
+from server.processes import MARK, end_processes
 from server.results import read_results
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,18 +1,21 @@
 """The command line: what is refused, how it is said, and that help needs nothing heavy."""
 
 import io
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from server import cli
+from server import cli, display
 from server.results import Provenance, ResultRow, write_results
 from shared.cohort.preflight import Case
 from shared.errors import StudyError
-from shared.phantom.generate import PhantomSettings, make_patient, write_site
+from shared.phantom.generate import VERSION, PhantomSettings, make_patient, write_site
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = """name = "toy"
@@ -34,8 +37,8 @@ def call(tmp_path, monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["fedbreast", *map(str, arguments)])
-        monkeypatch.setattr(cli, "console", cli.Console(file=sys.stdout, width=120))
-        monkeypatch.setattr(cli, "errors", cli.Console(file=sys.stderr, soft_wrap=True))
+        monkeypatch.setattr(display, "console", Console(file=sys.stdout, width=120))
+        monkeypatch.setattr(display, "errors", Console(file=sys.stderr, soft_wrap=True))
         with pytest.raises(SystemExit) as stop:
             cli.main()
         captured = capsys.readouterr()
@@ -160,6 +163,8 @@ def launched(call, tmp_path, monkeypatch):
             model_hashes={"best": "best", "final": "final"}, best_round=4, phantom=True,
         )  # fmt: skip
         write_results(folder, rows, provenance)
+        flow = {"role": "training", "included": {"train": 2}, "over_policy": calls[-1][3].get("seed") == 333}
+        (folder / "cases.json").write_text(json.dumps({"centre-b": flow}))
 
     import server.launch
 
@@ -189,6 +194,23 @@ def test_a_run_without_a_name_gets_one_and_a_resumed_one_keeps_all(call, tmp_pat
     (tmp_path / "runs" / "first" / "config.toml").write_text(TOY)
     call("run", "--resume", "first")
     assert launched[1] == (tmp_path / "runs" / "first" / "config.toml", "first", "first", {})
+
+
+def test_a_run_with_more_left_out_than_a_site_allows_ends_with_3_after_its_figures(call, launched):
+    code, out, err = call("run", "toy.toml", "--name", "first", "--seed", "333")
+    assert code == 3
+    assert "report: " in out
+    assert "more cases were left out than centre-b allows" in err
+
+
+def test_phantoms_of_other_settings_are_refused_before_anything_starts(call, tmp_path, launched):
+    (tmp_path / "toy.toml").write_text(TOY + "[data.phantom]\nshift = 0.6\n")
+    marker = {"version": VERSION, "settings": asdict(PhantomSettings(shift=1.0)), "complete": True}
+    (tmp_path / "sites" / "phantom.json").write_text(json.dumps(marker))
+    code, _, err = call("run", "toy.toml")
+    assert code == 2
+    assert "shift 1.0 there, 0.6 wanted" in err
+    assert not launched
 
 
 def test_a_stopped_run_says_how_to_go_on(call, launched):
@@ -262,9 +284,9 @@ def test_check_reads_every_case_and_exits_3_above_the_sites_limit(call, sites, m
 
     text = (site / "site.toml").read_text()
     (site / "site.toml").write_text(text.replace("max_excluded_share = 1.0", "max_excluded_share = 0.4"))
-    code, out, _ = call("check", site)
+    code, _, err = call("check", site)
     assert code == 3
-    assert "1 of 2 left out: more than the site's limit of 40%" in out
+    assert "1 of 2 left out: more than the site's limit of 40%" in err
     (site / "site.toml").write_text(text)
 
 
@@ -299,9 +321,9 @@ def test_arms_are_compared_over_the_seeds_and_shown(call, tmp_path, monkeypatch)
 
 def test_on_a_terminal_a_phase_has_one_bar_which_is_full_once_the_next_began(monkeypatch):
     screen = io.StringIO()
-    monkeypatch.setattr(cli, "console", cli.Console(file=screen, force_terminal=True, width=120))
-    with cli._bars() as bars:
-        shown = cli._Shown(bars)
+    monkeypatch.setattr(display, "console", Console(file=screen, force_terminal=True, width=120))
+    with display.bars() as bars:
+        shown = display.Shown(bars)
         for moment in (("prepare", 1, 3, "centre-a"), ("train", 0, 2, "round 1"), ("train", 1, 2, "round 2: training")):
             shown.report(*moment)
         state = [(task.description, task.completed, task.total) for task in bars.tasks]

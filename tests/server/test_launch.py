@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from server import launch
-from server.launch import MARK, end_processes, federation_options, processes_of, run_flower, stage_app
+from server.launch import federation_options, run_flower, stage_app
+from server.processes import MARK, end_processes, processes_of
 from shared.errors import RunError
 from shared.progress import Progress, read_progress, write_progress
 
@@ -30,11 +31,13 @@ deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN); "
 pids = [start(""), start(deaf)]
 pids.append(start(deaf, env={}))  # its environment is gone: only its parent leads to it, and that one ends first
 reader, writer = os.pipe()
-if os.fork() == 0:  # a daemon, as Ray's: forked twice, in a session of its own
+between = os.fork()
+if between == 0:  # a daemon, as Ray's: forked twice, in a session of its own
     os.setsid()
     os.write(writer, str(start("", start_new_session=True)).encode())
     os._exit(0)
 pids.append(int(os.read(reader, 20)))
+os.waitpid(between, 0)
 print(*pids, flush=True)
 time.sleep(60)
 """

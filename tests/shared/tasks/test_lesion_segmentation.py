@@ -2,16 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from shared.config import AugmentationConfig, parse_config
 from shared.reproducibility import state_hash
 from shared.tasks import task_named
-from shared.tasks.augmentation import _random_affine, augment
+from shared.tasks.augmentation import _random_affine, augment, other_times
 from shared.tasks.lesion_segmentation import build_model, dice_loss, loss
 
-OFF = dict.fromkeys(("flip", "affine", "intensity", "noise", "bias_field", "blur"), 0.0)
+OFF = dict.fromkeys(("flip", "affine", "intensity", "timing", "noise", "bias_field", "blur"), 0.0)
 
 
 def batch():
@@ -126,3 +127,43 @@ def test_the_models_start_depends_on_the_runs_seed_alone():
 
 def test_the_table_of_tasks_knows_the_name_configurations_use():
     assert task_named("lesion-segmentation").loss is loss
+
+
+def test_other_times_read_the_curve_where_they_say():
+    # One voxel: pre 2, then 3, 5, 6 above it at times 1, 2, 3; channels pre, 3, 5 - 3, 6 - 3.
+    image = torch.tensor([2.0, 3.0, 2.0, 3.0]).reshape(4, 1, 1, 1)
+    assert torch.equal(other_times(image, 1.0), image)
+    # At 1.2, 2.4 and 3.6: 3 + .2 * 2, 5 + .4, and past the end 6 + .6.
+    later = other_times(image, 1.2).flatten()
+    assert later.tolist() == pytest.approx([2.0, 3.4, 5.4 - 3.4, 6.6 - 3.4])
+    # At .75 the agent has had (.75 - 1/6) / (1 - 1/6) = .7 of its time.
+    sooner = other_times(image, 0.75).flatten()
+    assert sooner.tolist() == pytest.approx([2.0, 2.1, 4.0 - 2.1, 5.25 - 2.1])
+    assert torch.equal(other_times(image[:2], 1.3), image[:2])
+
+
+def test_other_times_follow_the_phantoms_own_curves():
+    """Against the pharmacokinetic model: closer to a later protocol's uptake than the exam was as it stood."""
+    from shared.phantom.kinetics import ToftsTable
+
+    ktrans, kep, plasma = (
+        np.array(item, np.float32) for item in ([0.05, 0.2, 0.3], [0.1, 0.5, 0.9], [0.02, 0.03, 0.04])
+    )
+    here, there = (
+        ToftsTable(times).concentration(ktrans, kep, plasma) for times in ((90.0, 180.0, 270.0), (117.0, 234.0, 351.0))
+    )
+
+    def channels(curve):
+        return torch.from_numpy(
+            np.stack([np.zeros(3, np.float32), curve[0], curve[1] - curve[0], curve[2] - curve[0]])
+        )[..., None, None]
+
+    moved = other_times(channels(here), 1.3)
+    assert (moved - channels(there)).abs().sum() < 0.4 * (channels(here) - channels(there)).abs().sum()
+
+
+def test_timing_changes_the_changes_and_not_what_was_before():
+    image, mask, changed, target = run(timing=0.999)
+    assert torch.equal(changed[:, 0], image[:, 0])
+    assert not torch.equal(changed[:, 1:], image[:, 1:])
+    assert torch.equal(target, mask)

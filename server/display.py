@@ -1,0 +1,132 @@
+"""What the command line shows: progress as bars or lines, tables of figures, of cases and of arms."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from server.results import Results
+    from shared.cohort.preflight import Cohort, Exclusion
+
+PHASES = {
+    "start": "starting Flower",
+    "phantom": "making phantoms",
+    "fingerprint": "reading sites",
+    "prepare": "preparing cases",
+    "train": "training",
+    "external": "external centre",
+    "report": "writing report",
+}
+SUMMARY = ("dice", "nsd", "hd95", "sensitivity", "ppv", "lesion_f1", "volume_icc_a1", "failure_share", "no_overlap")
+
+console = Console()
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def show_results(results: Results) -> None:
+    """Print the external figures of the best model."""
+    best = results.provenance.model_hashes["best"]
+    rows = {
+        row.metric: row
+        for row in results.rows
+        if row.role == "external" and row.arm == "federated" and row.model_hash == best
+    }
+    if not rows:
+        console.print("no external centre: see results.csv for the training sites' figures")
+        return
+    centre = next(iter(rows.values())).centre
+    data = "PHANTOM DATA, " if results.provenance.phantom else ""
+    table = Table(title=f"{data}{centre}, which did not train; model of round {results.provenance.best_round}")
+    table.add_column("metric")
+    for column in ("value", "interval", "n"):
+        table.add_column(column, justify="right")
+    for metric in (item for item in SUMMARY if item in rows):
+        row = rows[metric]
+        unit = "" if row.unit == "1" else f" {row.unit}"
+        bounds = "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.3g} to {row.ci_high:.3g}"
+        table.add_row(metric, "-" if row.value is None else f"{row.value:.3g}{unit}", bounds, str(row.n))
+    console.print(table)
+
+
+def show_cohort(cohort: Cohort, excluded: Sequence[Exclusion]) -> None:
+    """Print counts, reasons and flags; rows by number only."""
+    total = len(cohort.cases) + len(cohort.exclusions)
+    kind = " (PHANTOM)" if cohort.folder.kind == "phantom" else ""
+    table = Table(title=f"{cohort.folder.name}: {total} cases{kind}")
+    for column in ("state", "cases", "rows of cases.csv"):
+        table.add_column(column, justify="right" if column == "cases" else "left")
+    table.add_row("usable", str(total - len(excluded)), "")
+    by_reason: dict[str, list[int]] = defaultdict(list)
+    for item in excluded:
+        by_reason[item.reason].append(item.row)
+    for reason, rows in sorted(by_reason.items()):
+        table.add_row(f"left out: {reason}", str(len(rows)), ", ".join(map(str, sorted(rows))))
+    console.print(table)
+    for flag in cohort.flags:
+        console.print(f"row {flag.row}: {flag.message}", markup=False, highlight=False)
+
+
+def show_arms(summary: pd.DataFrame, seeds: str) -> None:
+    """Print a comparison's summary as it stands."""
+    table = Table(title=f"arms, seeds {seeds}")
+    for column in summary.columns:
+        table.add_column(str(column))
+    for row in summary.itertuples(index=False):
+        table.add_row(*(f"{item:.3f}" if isinstance(item, float) else str(item) for item in row))
+    console.print(table)
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Progress on a terminal; elsewhere the bars stay silent and `Shown` writes lines."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    # The pace of the last hour: a round is a single step of many seconds.
+    with Bars(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=3600) as shown:
+        yield shown
+
+
+class Shown:
+    """Shows progress given as (phase, done, total, text): a bar a phase, or one line a change."""
+
+    def __init__(self, on: Bars) -> None:
+        self.bars = on
+        self.tasks: dict[str, TaskID] = {}
+
+    def report(self, phase: str, done: int, total: int, text: str) -> None:
+        """Show a moment."""
+        if phase in {"done", "failed"}:
+            self._settle(whole=phase == "done")
+            return
+        label = PHASES.get(phase, phase)
+        if not console.is_terminal:
+            console.print(f"{label} {done}/{total} {text}".rstrip(), soft_wrap=True, highlight=False, markup=False)
+            return
+        if phase not in self.tasks:
+            self._settle(whole=True)
+            self.tasks[phase] = self.bars.add_task(label, total=total, text=text)
+        self.bars.update(self.tasks[phase], completed=done, total=total, text=text)
+
+    def _settle(self, *, whole: bool) -> None:
+        """Stop the clocks of the phases shown so far; a phase that led to the next one was finished."""
+        for task in self.bars.tasks:
+            if whole:
+                self.bars.update(task.id, completed=task.total)
+            self.bars.stop_task(task.id)
