@@ -68,11 +68,17 @@ class Site:
 
     @cached_property
     def splits(self) -> Mapping[str, Split]:
-        """Split of each patient; its seed is the site's name: another training seed does not change who is tested."""
-        patients = sorted({case.row.patient_id for case in self.cohort.cases})
+        """Split of each patient: the table's where it names one, else by shares.
+
+        The shares' seed is the site's name: another training seed does not change who is tested.
+        """
+        named = {case.row.patient_id: case.row.split for case in self.cohort.cases}
+        given = {patient: split for patient, split in named.items() if split is not None}
+        patients = sorted(named.keys() - given.keys())
         seed = int.from_bytes(self.name.encode()[:7])
         shares = self.config.splits
-        return assign_splits(patients, seed=seed, validation=shares.validation, test=shares.test)
+        drawn = assign_splits(patients, seed=seed, validation=shares.validation, test=shares.test)
+        return drawn | given
 
     def fingerprint(self) -> SiteFingerprint:
         """Merge the fingerprints of the training cases."""

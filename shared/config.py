@@ -139,6 +139,9 @@ class InferenceConfig(Section):
     batch_size: int = Field(default=2, ge=1)
     threshold: float = Field(default=0.5, gt=0.0, lt=1.0, description="Probability above which a voxel is lesion.")
     min_lesion_ml: float = Field(default=0.03, ge=0.0, description="Smaller connected predictions are dropped, ml.")
+    relative_certainty: Fraction = Field(
+        default=0.9, description="Pieces with a mean probability below this times the most certain one's are dropped."
+    )
     flip_averaging: bool = Field(default=False, description="Average over left-right flips (twice the time).")
 
 

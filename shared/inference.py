@@ -76,16 +76,24 @@ def _patches(model: nn.Module, volume: Tensor, config: RunConfig) -> Tensor:
 
 
 def keep_lesions(probability: FloatArray, spacing: tuple[float, float, float], config: RunConfig) -> BoolArray:
-    """Threshold `(z, y, x)` probabilities and drop connected pieces below `min_lesion_ml` (spacing in mm)."""
+    """Threshold `(z, y, x)` probabilities and keep the connected pieces that count (spacing in mm).
+
+    Dropped are pieces below `min_lesion_ml`, and those whose mean probability is below `relative_certainty` times that
+    of the exam's most certain piece: at a centre with stronger background enhancement gland is taken for lesion, but
+    less surely than the lesion itself.
+    """
     mask: BoolArray = probability >= config.inference.threshold
     pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
     if count == 0:
         return mask
     voxels = np.bincount(pieces.ravel())
-    large = voxels * float(np.prod(spacing)) / 1000.0 >= config.inference.min_lesion_ml
-    large[0] = False
-    kept: BoolArray = large[pieces]
-    return kept
+    certainty = np.bincount(pieces.ravel(), weights=probability.ravel()) / voxels
+    kept = voxels * float(np.prod(spacing)) / 1000.0 >= config.inference.min_lesion_ml
+    kept[0] = False
+    if kept.any():
+        kept &= certainty >= config.inference.relative_certainty * certainty[kept].max()
+    chosen: BoolArray = kept[pieces]
+    return chosen
 
 
 def evaluate_case(model: nn.Module, case: CachedCase, config: RunConfig) -> tuple[CaseMetrics, BoolArray]:

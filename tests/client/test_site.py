@@ -57,6 +57,23 @@ def test_another_model_than_the_sites_own_code_builds_is_refused():
         local_round.train(site, Instruction("r", 1, plan, manifest="another"))
 
 
+def test_a_split_that_the_table_names_holds_and_the_others_are_drawn_as_without_it():
+    def splits(given):
+        rows = [SimpleNamespace(patient_id=f"p{number}", split=given.get(number)) for number in range(20)]
+        site = Site(Path("north"), "north", CONFIG)
+        site.cohort = Cohort(None, tuple(SimpleNamespace(row=row) for row in rows), ())
+        return site.splits
+
+    named = {0: "test", 1: "validation", 2: "train", 3: "test"}
+    found = splits(named)
+    assert {number: found[f"p{number}"] for number in named} == named
+    assert len(found) == 20
+    # 16 are left for the shares of .17: 3 each.
+    drawn = [found[f"p{number}"] for number in range(4, 20)]
+    assert (drawn.count("test"), drawn.count("validation")) == (3, 3)
+    assert splits({}) != splits(dict.fromkeys(range(20), "train")) == {f"p{n}": "train" for n in range(20)}
+
+
 @pytest.mark.parametrize(("limit", "expected"), [(0.2, True), (0.25, False), (1.0, False)])
 def test_a_site_says_when_more_is_left_out_than_its_policy_allows(limit, expected):
     site = Site(Path("north"), "north", CONFIG)

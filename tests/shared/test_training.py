@@ -166,3 +166,17 @@ def test_small_predictions_are_dropped_by_millilitres_not_voxels():
     assert keep_lesions(probability, (1.0, 1.0, 1.0), settings).sum() == 32
     assert keep_lesions(probability, (4.0, 2.0, 2.0), settings).sum() == 34
     assert keep_lesions(probability * 0, (1.0, 1.0, 1.0), settings).sum() == 0
+
+
+def test_pieces_far_less_certain_than_the_most_certain_are_dropped():
+    probability = np.zeros((4, 16, 16), np.float32)
+    probability[:, 0:4, 0:4] = 0.96  # 64 voxels
+    probability[:, 8:12, 0:4] = 0.88  # above 0.9 of it: another lesion
+    probability[:, 8:14, 8:14] = 0.8  # larger, below it: gland
+    probability[0, 0, 15] = 1.0  # certain but too small to count, and no measure for the others
+    settings = config(inference={"min_lesion_ml": 0.03, "relative_certainty": 0.9})
+    kept = keep_lesions(probability, (1.0, 1.0, 1.0), settings)
+    assert kept.sum() == 64 + 64
+    assert not kept[:, 8:14, 8:14].any()
+    everything = config(inference={"min_lesion_ml": 0.03, "relative_certainty": 0.0})
+    assert keep_lesions(probability, (1.0, 1.0, 1.0), everything).sum() == 64 + 64 + 144
