@@ -1,0 +1,98 @@
+"""Do probabilities mean what they say? Brier score, expected calibration error, calibration slope and intercept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize, special
+
+Numbers = npt.NDArray[np.float64]
+
+_NEAREST = 1e-6  # to 0 and 1 before the logit: a certain network must not make the slope infinite
+_FEWEST = 10  # cases of the rarer class: with fewer the slope says nothing (Van Calster 2016 asks for 200)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Calibration of probabilities on one set of cases.
+
+    Attributes
+    ----------
+    n, positives
+        Cases, and those of class 1.
+    brier
+        Mean squared distance of probability and truth (Brier 1950); 0.25 is what "0.5" always earns.
+    ece
+        Expected calibration error over equally wide bins (Naeini 2015).
+    slope, intercept
+        Of the logistic regression of the truth on the probabilities' logits; the intercept with the slope held at 1
+        (Cox 1958; "calibration-in-the-large"). 1 and 0 are ideal; a slope below 1 means too extreme. `None` with too
+        few cases of either class, or where the classes lie apart and no finite slope exists.
+
+    """
+
+    n: int
+    positives: int
+    brier: float
+    ece: float
+    slope: float | None
+    intercept: float | None
+
+
+def calibration(truth: npt.ArrayLike, probability: npt.ArrayLike, *, bins: int = 10) -> Calibration:
+    """Measure calibration.
+
+    Parameters
+    ----------
+    truth
+        `(case,)` of 0 and 1.
+    probability
+        `(case,)` of class 1, 0 to 1.
+    bins
+        Of the expected calibration error.
+
+    Raises
+    ------
+    ValueError
+        No cases, lengths differ, or a value is out of range.
+
+    """
+    y, p = np.asarray(truth, np.float64), np.asarray(probability, np.float64)
+    if y.ndim != 1 or y.shape != p.shape or not len(y):
+        raise ValueError(f"truth {y.shape} and probabilities {p.shape} are not one column a case")
+    if not (np.isin(y, (0, 1)).all() and ((p >= 0) & (p <= 1)).all()):
+        raise ValueError("the truth must be 0 or 1 and probabilities lie from 0 to 1")
+    positives = int(y.sum())
+    slope = intercept = None
+    if min(positives, len(y) - positives) >= _FEWEST:
+        logit = special.logit(np.clip(p, _NEAREST, 1 - _NEAREST))
+        slope, intercept = _slope(y, logit), _intercept(y, logit)
+    return Calibration(len(y), positives, float(np.mean((p - y) ** 2)), _ece(y, p, bins), slope, intercept)
+
+
+def _ece(y: Numbers, p: Numbers, bins: int) -> float:
+    # A bin holds its lower edge and not its upper one; the last holds 1 as well.
+    place = np.minimum((p * bins + 1e-9).astype(np.int64), bins - 1)
+    gaps = np.abs(np.bincount(place, p, bins) - np.bincount(place, y, bins))
+    return float(gaps.sum() / len(y))
+
+
+def _slope(y: Numbers, logit: Numbers) -> float | None:
+    if logit[y > 0].min() > logit[y == 0].max() or logit[y > 0].max() < logit[y == 0].min() or not np.ptp(logit):
+        return None
+
+    def loss(terms: Numbers) -> tuple[float, Numbers]:
+        linear = terms[0] + terms[1] * logit
+        gap = special.expit(linear) - y
+        return float(np.sum(np.logaddexp(0, linear) - y * linear)), np.array([gap.sum(), (gap * logit).sum()])
+
+    found = optimize.minimize(loss, np.array([0.0, 1.0]), jac=True, method="BFGS", options={"gtol": 1e-8})
+    return float(found.x[1])
+
+
+def _intercept(y: Numbers, logit: Numbers) -> float:
+    # Monotone in the intercept: one root, inside what moves every case to one side.
+    reach = float(np.abs(logit).max()) + 20.0
+    return float(optimize.brentq(lambda shift: float(np.sum(special.expit(logit + shift) - y)), -reach, reach))
