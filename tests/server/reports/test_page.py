@@ -63,6 +63,14 @@ def test_phantom_data_are_named_in_plain_sight_and_only_then(make_folder, page):
     assert "Three hospitals trained" in real
 
 
+def test_a_generated_phantoms_shift_is_said_to_have_been_chosen(make_folder):
+    run = make_folder()
+    config = run / "config.toml"
+    assert "was chosen after trials" not in text_of(build_report(run).read_text())  # phantoms made elsewhere
+    config.write_text(config.read_text().replace("[federation]", "[data.phantom]\nshift = 0.6\n\n[federation]"))
+    assert "(shift 0.6) was chosen after trials" in text_of(build_report(run).read_text())
+
+
 def test_cases_left_out_and_absent_sites_are_shown_with_their_reasons(page):
     page = text_of(page)
     assert "empty mask (2), no pixel spacing (1)" in page
