@@ -99,7 +99,7 @@ def run(
 def phantom(
     out: Annotated[Path, typer.Argument(help="Folder to write; one site folder a centre.")],
     cases_per_site: Annotated[int, typer.Option(min=2, help="Patients a training centre.")] = 36,
-    cases_external: Annotated[int, typer.Option(min=2, help="Patients at the external centre.")] = 36,
+    cases_external: Annotated[int, typer.Option(min=2, help="Patients at the external centre.")] = 120,
     shift: Annotated[float, typer.Option(min=0.0, max=2.0, help="0: one protocol; 1: full differences.")] = 0.6,
     separation: Annotated[float, typer.Option(min=0.01, max=2.0, help="Distance of the subtypes' means.")] = 0.75,
     seed: Annotated[int, typer.Option(min=0)] = 0,

@@ -246,7 +246,7 @@ def test_phantoms_are_written_as_asked(call, tmp_path, monkeypatch):
     monkeypatch.setattr(generate, "generate_federation", pretend)
     code, _, _ = call("phantom", "out", "--cases-per-site", "3", "--seed", "9", "--shift", "0")
     assert not code
-    wanted = PhantomSettings(cases_per_site=3, cases_external=36, shift=0.0, separation=0.75, seed=9)
+    wanted = PhantomSettings(cases_per_site=3, cases_external=120, shift=0.0, separation=0.75, seed=9)
     assert asked == [(Path("out"), wanted)]
 
 
