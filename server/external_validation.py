@@ -18,8 +18,10 @@ import pandas as pd
 import torch
 
 from server.journal import RunFolder
+from server.predictions import prediction_table, write_predictions
 from server.reports.pictures import select_pictures, store_picture
-from server.results import ResultRow, external_rows, prediction_table, write_predictions
+from server.results import ResultRow
+from server.summaries import external_rows
 from shared.cohort.preflight import Case, open_cohort
 from shared.config import RunConfig
 from shared.errors import RunError, SiteError

@@ -8,16 +8,13 @@ all its processes inherit: Ray's daemons leave the process tree, the mark stays 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,21 +23,19 @@ from typing import Any
 import tomli_w
 
 from server.processes import MARK, end_processes, guarded
+from server.staging import STAGE, federation_options, launch_environment, stage_app
 from shared.config import RunConfig, load_config
 from shared.errors import RunError
 from shared.progress import Progress, read_progress
 from shared.project import project_root
 
 CONNECTION = "own"
-BINARIES = Path(sys.executable).parent  # of this environment: Flower's commands and what they start in turn
-STAGE = "fedbreast"  # Flower wants letters, digits and hyphens: the checkout's own name may be anything
 
-_APP = ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs")
 _STARTUP_S = 90.0
+_DYING_S = 20.0
 _GLANCE_S = 0.3  # between looks at the progress file
 _ASK_S = (3.0, 30.0)  # between questions to Flower: each starts a process
 _LOG_LINES = 12
-_LONGEST_RAY_HOME = 36  # a Unix socket's path ends at 107 characters; Ray adds about 70
 
 Watch = Callable[[Progress], None]
 
@@ -91,52 +86,6 @@ def run_flower(
                 raise RunError(f"{fault}; more in {log}")
     finally:
         shutil.rmtree(home, ignore_errors=True)
-
-
-def launch_environment(home: Path) -> dict[str, str]:
-    """Environment of every process of a run."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "RAY_"))}
-    local = "127.0.0.1,localhost"
-    environment |= {
-        MARK: uuid.uuid4().hex,
-        "PATH": str(BINARIES) + os.pathsep + os.environ.get("PATH", os.defpath),
-        "FLWR_HOME": str(home),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "FEDBREAST_ROOT": str(project_root().resolve()),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONUNBUFFERED": "1",
-        # A proxy of the house must not be asked for this machine.
-        "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), local))),
-        "no_proxy": ",".join(filter(None, (os.environ.get("no_proxy"), local))),
-    }
-    # Else Ray would take TMPDIR, however long.
-    environment["RAY_TMPDIR"] = str(home) if len(str(home)) <= _LONGEST_RAY_HOME else "/tmp"  # noqa: S108
-    return environment
-
-
-def stage_app(root: Path, stage: Path) -> Path:
-    """Copy what Flower ships to a folder with a name it accepts; a later edit of the checkout then changes no run."""
-    stage.mkdir(parents=True)
-    for name in _APP:
-        source = root / name
-        if source.is_dir():
-            shutil.copytree(source, stage / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-        elif source.is_file():
-            shutil.copy2(source, stage / name)
-    if not (stage / "pyproject.toml").is_file():
-        raise RunError(f"{root} is no FedBreast checkout (no pyproject.toml): call from there or set FEDBREAST_ROOT")
-    return stage
-
-
-def federation_options(sites: int, gpus: int) -> str:
-    """Flower's simulation settings: all sites at once, each single-threaded, so that they share the cores evenly."""
-    options = f"num-supernodes={sites} client-resources-num-cpus=1 init-args-num-cpus={sites}"
-    if gpus:
-        share = int(100 * min(gpus / sites, 1)) / 100
-        options += f" client-resources-num-gpus={share} init-args-num-gpus={gpus}"
-    return options
 
 
 @contextmanager
@@ -240,6 +189,8 @@ def _follow(
         status = (answer.get("runs") or [{}])[0]
         if status.get("status") == "finished:completed":
             return None
+        if shown is not None and shown.phase == "failed" and time.time() - shown.at > _DYING_S:
+            return shown.text  # Flower may wait long for workers that never came
         if str(status.get("status", "")).startswith("finished"):
             if shown is not None and shown.phase == "failed":
                 return shown.text

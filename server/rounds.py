@@ -94,15 +94,12 @@ class Federation:
         self.lost = {name: SiteEntry("absent", "never connected") for name in names if name not in self.nodes}
         self.plan = self.folder.plan()
         if self.plan is None:
-            self.plan = make_plan(self._fingerprint(), self.config)
+            merged = self._fingerprint()
+            self._need(len(set(self.nodes) - set(self.lost)))
+            self.plan = make_plan(merged, self.config)
             self.folder.write_plan(self.plan)
         self._prepare()
-        if len(self.sites) < self.config.federation.min_sites:
-            reasons = "; ".join(f"{name}: {entry.reason}" for name, entry in sorted(self.lost.items()))
-            raise RunError(
-                f"{len(self.sites)} of {len(names)} sites can take part, federation.min_sites is "
-                f"{self.config.federation.min_sites} ({reasons})",
-            )
+        self._need(len(self.sites))
 
     def train(self) -> list[RoundRecord]:
         """Run the rounds that are not committed yet; return every round's record.
@@ -245,6 +242,15 @@ class Federation:
         order = list(self.config.data.sites)
         self.sites.sort(key=lambda site: order.index(site.name))
         self.folder.write_flow(flow)
+
+    def _need(self, able: int) -> None:
+        """Stop when fewer than `min_sites` are able to take part."""
+        if able < self.config.federation.min_sites:
+            reasons = "; ".join(f"{name}: {entry.reason}" for name, entry in sorted(self.lost.items()))
+            raise RunError(
+                f"{able} of {len(self.config.data.sites)} sites can take part, federation.min_sites is "
+                f"{self.config.federation.min_sites} ({reasons})",
+            )
 
     def _lose(self, name: str, error: UpdateError) -> None:
         log.warning("%s cannot take part: %s", name, error)

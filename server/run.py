@@ -17,8 +17,9 @@ from flwr.serverapp import Grid
 from server.external_validation import ARM, validate_externally
 from server.journal import RoundRecord, RunFolder, best_record
 from server.reports.page import build_report
-from server.results import Provenance, ResultRow, internal_rows, read_results, write_results
+from server.results import Provenance, ResultRow, read_results, write_results
 from server.rounds import Federation, Progress
+from server.summaries import internal_rows
 from shared.cohort.site_folder import open_site_folder
 from shared.config import RunConfig
 from shared.errors import SiteError

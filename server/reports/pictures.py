@@ -62,7 +62,7 @@ def select_pictures(cases: pd.DataFrame) -> dict[str, str]:
     Parameters
     ----------
     cases
-        One model's rows of the per-case table (`server.results.select_cases`), at least one.
+        One model's rows of the per-case table (`server.predictions.select_cases`), at least one.
 
     """
     ordered = cases.sort_values(["dice", "case"], ascending=[False, True])["case"].tolist()

@@ -8,7 +8,8 @@ from typing import Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from server.results import PREDICTIONS, Results, read_predictions, read_results
+from server.predictions import PREDICTIONS, read_predictions
+from server.results import Results, read_results
 from shared.config import RunConfig, load_config
 from shared.errors import RunError
 from shared.metrics.counts import SegmentationSums

@@ -7,10 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from server.predictions import select_cases
 from server.reports import figures, wording
 from server.reports.pictures import VIEWS, read_pictures
 from server.reports.run_folder import RunFolder
-from server.results import ResultRow, log_scale, select_cases
+from server.results import ResultRow
+from server.summaries import log_scale
 from shared.errors import RunError
 from shared.metrics.agreement import bland_altman, icc
 

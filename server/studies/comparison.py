@@ -16,7 +16,8 @@ from torch import nn
 from client.app import app
 from client.site import open_site
 from server.journal import RunFolder
-from server.results import prediction_table, replace_file
+from server.predictions import prediction_table
+from server.results import replace_file
 from server.rounds import Federation
 from server.run import ensure_data
 from server.studies.arms import arm_names, train_arm

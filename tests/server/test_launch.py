@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from server import launch
-from server.launch import federation_options, run_flower, stage_app
+from server import staging
+from server.launch import run_flower
 from server.processes import MARK, end_processes, processes_of
+from server.staging import federation_options, stage_app
 from shared.errors import RunError
 from shared.progress import Progress, read_progress, write_progress
 
@@ -128,7 +129,7 @@ def test_the_app_is_staged_whole_under_a_name_flower_takes(tmp_path):
     checkout.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs", "tests"):
         (checkout / name).symlink_to(ROOT / name)
-    app = stage_app(checkout, tmp_path / launch.STAGE)
+    app = stage_app(checkout, tmp_path / staging.STAGE)
     staged = {str(path.relative_to(app)) for path in app.rglob("*.py")}
     assert staged == {
         str(path.relative_to(ROOT)) for room in ("server", "client", "shared") for path in (ROOT / room).rglob("*.py")
@@ -168,7 +169,7 @@ def play(tmp_path, monkeypatch):
     (root / "pyproject.toml").write_text("")
     (root / "toy.toml").write_text('name = "toy"\n[data]\nroot = "x"\nsites = ["a", "b"]\n[compute]\ndevice = "cpu"\n')
     monkeypatch.setenv("FEDBREAST_ROOT", str(root))
-    monkeypatch.setattr(launch, "BINARIES", binaries)
+    monkeypatch.setattr(staging, "BINARIES", binaries)
 
     def run(part, **options):
         monkeypatch.setenv("PLAY", part)
@@ -239,10 +240,10 @@ def test_a_signal_ends_a_run_and_all_it_started(play, number):
 def test_when_a_launcher_is_killed_outright_another_process_tidies_up(play, monkeypatch):
     monkeypatch.setenv("PLAY", "stuck")
     code = (
-        "import pathlib, sys; from server import launch; launch.BINARIES = pathlib.Path(sys.argv[2])\n"
+        "import pathlib, sys; from server import launch, staging; staging.BINARIES = pathlib.Path(sys.argv[2])\n"
         "launch.run_flower(pathlib.Path(sys.argv[1]), run_name='one', watch=lambda _: print('up', flush=True))"
     )
-    command = [sys.executable, "-c", code, str(play.root / "toy.toml"), str(launch.BINARIES)]
+    command = [sys.executable, "-c", code, str(play.root / "toy.toml"), str(staging.BINARIES)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as launcher:
         assert launcher.stdout.readline() == b"up\n"
         assert not nothing_left(play.root)

@@ -10,19 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from server.results import (
-    Provenance,
-    ResultRow,
-    external_rows,
-    internal_rows,
-    log_scale,
-    prediction_table,
-    read_predictions,
-    read_results,
-    replace_file,
-    write_predictions,
-    write_results,
-)
+from server.predictions import prediction_table, read_predictions, write_predictions
+from server.results import Provenance, ResultRow, read_results, replace_file, write_results
+from server.summaries import external_rows, internal_rows, log_scale
 from shared.config import EvaluationConfig
 from shared.errors import RunError
 from shared.metrics.agreement import bland_altman, icc

@@ -10,17 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from server.predictions import prediction_table, select_cases, write_predictions
 from server.reports.page import build_report
 from server.reports.pictures import select_pictures, store_picture
-from server.results import (
-    Provenance,
-    external_rows,
-    internal_rows,
-    prediction_table,
-    select_cases,
-    write_predictions,
-    write_results,
-)
+from server.results import Provenance, write_results
+from server.summaries import external_rows, internal_rows
 from shared.config import load_config
 from shared.metrics.counts import SegmentationSums
 from shared.metrics.overlap import case_metrics

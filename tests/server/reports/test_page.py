@@ -6,9 +6,11 @@ import re
 
 import pytest
 
+from server.predictions import read_predictions, write_predictions
 from server.reports.page import build_report
 from server.reports.wording import fixed
-from server.results import external_rows, read_predictions, read_results, write_predictions, write_results
+from server.results import read_results, write_results
+from server.summaries import external_rows
 from shared.config import load_config
 from shared.errors import ConfigError, RunError
 
