@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from server import staging
+from server import launch, staging
 from server.launch import run_flower
 from server.processes import MARK, end_processes, processes_of
 from server.staging import federation_options, stage_app
@@ -69,7 +69,7 @@ if command == "run":
     if play == "refused":
         print(json.dumps({"success": False, "error-message": "no such app"}))
         sys.exit(1)
-    moments = {"good": "done", "reason": "failed", "stuck": "train"}.get(play)
+    moments = {"good": "done", "reason": "failed", "hung": "failed", "stuck": "train"}.get(play)
     if moments:
         (root / "runs" / "one").mkdir(parents=True, exist_ok=True)
         progress = {"phase": moments, "done": 1, "total": 2, "text": "site b is gone", "at": time.time() + 1}
@@ -79,7 +79,7 @@ elif command == "list":
     asked = len(list(root.glob("asked-*")))
     (root / f"asked-{asked}").touch()  # a run that nobody ends must not hang the tests
     stuck = "running" if asked < 3 else "finished:failed"
-    status = {"good": "finished:completed", "stuck": stuck}.get(play, "finished:failed")
+    status = {"good": "finished:completed", "stuck": stuck, "hung": stuck}.get(play, "finished:failed")
     print(json.dumps({"runs": [{"status": status, "status-details": "no heartbeat"}]}))
 else:
     print("what the app logged")
@@ -156,6 +156,22 @@ def test_flower_understands_the_simulation_settings(sites, gpus, per_client):
     assert settings.init_args_num_gpus == gpus
 
 
+def test_commands_of_an_environment_with_a_blank_in_its_path_run_by_one_without(tmp_path, monkeypatch):
+    environment, home = tmp_path / "my checkout (2)" / ".venv", tmp_path / "home"
+    (environment / "bin").mkdir(parents=True)
+    home.mkdir()
+    (environment / "bin" / "python").symlink_to(sys.executable)
+    # As pip writes a command whose interpreter has a blank in its path.
+    start = f"#!/bin/sh\n'''exec' \"{environment}/bin/python\" \"$0\" \"$@\"\n' '''\n"
+    (environment / "bin" / "flwr-simulation").write_text(start + "import sys\nprint(sys.executable, *sys.argv[1:])\n")
+    monkeypatch.setattr(staging, "BINARIES", environment / "bin")
+    commands = staging.launch_environment(home)["PATH"].split(os.pathsep)[0]
+    done = subprocess.run([f"{commands}/flwr-simulation", "a b", "c"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{home}/env/bin/python a b c"
+    monkeypatch.setattr(staging, "BINARIES", tmp_path / "plain" / "bin")
+    assert staging.plain_commands(home) == tmp_path / "plain" / "bin"
+
+
 @pytest.fixture
 def play(tmp_path, monkeypatch):
     """A checkout and a Flower that plays a part; returns a function that runs it."""
@@ -221,6 +237,14 @@ def test_a_run_that_fails_says_why_and_leaves_nothing(play, part, reason):
     assert nothing_left(play.root)
     if part in {"reason", "crash"}:
         assert "what the app logged" in (play.root / "runs" / "one" / "flower.log").read_text()
+
+
+def test_a_run_that_failed_is_not_waited_for_when_flower_hangs(play, monkeypatch):
+    monkeypatch.setattr(launch, "_DYING_S", -5.0)
+    with pytest.raises(RunError, match=r"site b is gone; more in .*flower.log"):
+        play("hung")
+    assert not list(play.root.glob("asked-3"))  # before Flower said that it had ended
+    assert nothing_left(play.root)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
