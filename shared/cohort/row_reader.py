@@ -63,7 +63,11 @@ class RowReader:
             return look_up(cell, words)
         except KeyError:
             near = difflib.get_close_matches(cell.casefold(), list(words), n=1)
-            remedy = hint or (f"did you mean '{near[0]}'?" if near else "leave it blank when it is not known")
+            first: dict[Value, str] = {}
+            for word, value in words.items():
+                first.setdefault(value, word)
+            known = f"write {', '.join(first.values())}, or leave it blank when it is not known"
+            remedy = hint or (f"did you mean '{near[0]}'?" if near else known)
             shown = f"'{cell}'" if len(cell) <= _SHOWN and cell.isprintable() else "this value"
             raise self.fault(column, f"{shown} is not understood; {remedy}") from None
 

@@ -60,6 +60,8 @@ def test_scenario_31_an_unknown_word_is_refused_with_row_and_column(site):
     error = fault(site, "patient_id,side,er", "P1,left,pos", "P2,left,positve")
     assert (error.row, error.column) == (3, "er")
     assert "'positve' is not understood; did you mean 'positive'?" in str(error)
+    error = fault(site, "patient_id,side,split", "P1,left,holdout")
+    assert "write train, validation, test, or leave it blank when it is not known" in str(error)
 
 
 def test_an_unknown_word_that_may_be_text_from_a_record_is_not_shown(site):
