@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from client.site import Site
+from shared.config import RunConfig
 from shared.errors import UpdateError
 from shared.inference import evaluate
 from shared.messages import Instruction, Reply, State, count_splits, flatten, manifest_of, unflatten
@@ -34,15 +35,18 @@ def prepare(site: Site, instruction: Instruction) -> Reply:
         included=count_splits({split: len(cases) for split, cases in prepared.items()}),
         excluded=site.exclusion_counts(),
         over_policy=site.over_policy(),
+        labelled=site.labelled(prepared["train"]),
+        classes=site.classes([case for cases in prepared.values() for case in cases]),
         seconds=time.perf_counter() - started,
     )
 
 
 def train(site: Site, instruction: Instruction) -> Reply:
-    """Train the global model for one round on the site's training cases; answer with weights, cases and loss."""
-    config = site.config
-    cases = site.prepared(_plan(instruction))["train"]
-    model = task_named(config.task).build_model(config)
+    """Train a task's global model for one round on the site's training cases; answer with weights, cases and loss."""
+    config, plan = _view(site, instruction), _plan(instruction)
+    task = task_named(config.task)
+    cases = task.open(site.prepared(plan)["train"], plan, config)
+    model = task.build_model(config)
     start = _load(model.state_dict(), instruction)
     model.load_state_dict(start)
     proximal = config.federation.strategy == "fedprox"
@@ -58,7 +62,7 @@ def train(site: Site, instruction: Instruction) -> Reply:
         _empty(site, instruction),
         weights=flatten(model.state_dict()),
         manifest=instruction.manifest,
-        cases=len(cases),
+        cases=len({case.key for case in cases}),
         loss=summary.loss,
         seconds=summary.seconds,
     )
@@ -67,12 +71,15 @@ def train(site: Site, instruction: Instruction) -> Reply:
 def judge(site: Site, instruction: Instruction) -> Reply:
     """Evaluate the global model on one split; answer with sums."""
     started = time.perf_counter()
-    config = site.config
+    config, plan = _view(site, instruction), _plan(instruction)
+    task = task_named(config.task)
     split = instruction.split
     if split not in {"validation", "test"}:
         raise UpdateError(f"split '{split}' is not one a server may ask to be evaluated")
-    cases = site.prepared(_plan(instruction))["validation" if split == "validation" else "test"]
-    model = task_named(config.task).build_model(config)
+    prepared = site.prepared(plan)["validation" if split == "validation" else "test"]
+    # Balancing is for the loss: each case is judged once.
+    cases = list({case.key: case for case in task.open(prepared, plan, config)}.values())
+    model = task.build_model(config)
     model.load_state_dict(_load(model.state_dict(), instruction))
     sums = evaluate(model, cases, config)
     return replace(_empty(site, instruction), sums=sums, cases=len(cases), seconds=time.perf_counter() - started)
@@ -80,6 +87,14 @@ def judge(site: Site, instruction: Instruction) -> Reply:
 
 def _empty(site: Site, instruction: Instruction) -> Reply:
     return Reply(site=site.name, run=instruction.run, round=instruction.round)
+
+
+def _view(site: Site, instruction: Instruction) -> RunConfig:
+    """The site's configuration as the instruction's task sees it."""
+    for name in site.config.tasks:
+        if name == instruction.task:
+            return site.config.for_task(name)
+    raise UpdateError("the server asks for a task that the run does not have")
 
 
 def _plan(instruction: Instruction) -> Plan:

@@ -6,15 +6,18 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from shared.cohort.labels import SUBTYPES, CaseLabels
+from shared.cohort.manifest import TABLE_NAME
 from shared.cohort.preflight import Case, Cohort, Exclusion, open_cohort
 from shared.cohort.splits import assign_splits
 from shared.config import RunConfig
 from shared.errors import ConfigError, RunError
+from shared.messages import FEW, label_key
 from shared.preprocessing.cache import CachedCase, CaseCache
 from shared.preprocessing.fingerprint import SiteFingerprint
 from shared.preprocessing.pipeline import Placement
@@ -22,6 +25,7 @@ from shared.preprocessing.plan import Plan
 from shared.preprocessing.prepare import fingerprint_cases, prepare_cases
 from shared.progress import site_progress_path, write_progress
 from shared.project import cache_root, project_root
+from shared.tasks import task_named
 from shared.types import SPLITS, Split
 
 Prepared = dict[Split, list[CachedCase]]
@@ -120,12 +124,28 @@ class Site:
         """Whether more rows were left out than the site's own policy allows."""
         return self.cohort.over_policy(self.excluded)
 
+    def labelled(self, cases: Sequence[CachedCase]) -> dict[str, int]:
+        """Count cases by task of the run, and by label where a task answers several."""
+        labels = [case.labels for case in cases]
+        return {
+            label_key(name, label): count
+            for name in self.config.tasks
+            for label, count in task_named(name).counts(labels, self.config.for_task(name)).items()
+        }
+
+    def classes(self, cases: Sequence[CachedCase]) -> dict[str, int]:
+        """Count cases by class of each label; below the policy's least it is `FEW`: it could point at a person."""
+        found = Counter(name for case in cases for name in class_names(case.labels))
+        least = self.cohort.folder.policy.least_count
+        return {name: count if count >= least else FEW for name, count in found.items()}
+
     def _cases(self, split: Split) -> list[Case]:
         return [case for case in self.cohort.cases if self.splits[case.row.patient_id] == split]
 
     def _index(self, plan: Plan) -> Path:
         """Name of the list of prepared cases: it depends on all that decides which cases are where."""
-        parts = [str(self.folder.resolve()), self.name, plan.hash(), self.config.splits.model_dump_json()]
+        table = hashlib.sha256((self.folder / TABLE_NAME).read_bytes()).hexdigest()
+        parts = [str(self.folder.resolve()), self.name, plan.hash(), self.config.splits.model_dump_json(), table]
         return cache_root() / "sites" / f"{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:32]}.json"
 
     def _report(self, phase: str) -> Callable[[int, int], None]:
@@ -176,6 +196,8 @@ def _write_index(path: Path, prepared: Prepared) -> None:
                 "folder": str(case.folder),
                 "place": case.meta.to_dict(),
                 "seconds": case.seconds,
+                "region_folder": str(case.region_folder),
+                "labels": asdict(case.labels),
             }
             for case in cases
         ]
@@ -194,11 +216,13 @@ def _read_index(path: Path) -> Prepared | None:
         prepared: Prepared = {
             split: [
                 CachedCase(
-                    entry["key"],
-                    entry["side"],
-                    Path(entry["folder"]),
-                    Placement.from_dict(entry["place"]),
-                    entry["seconds"],
+                    key=entry["key"],
+                    side=entry["side"],
+                    folder=Path(entry["folder"]),
+                    meta=Placement.from_dict(entry["place"]),
+                    seconds=entry["seconds"],
+                    region_folder=Path(entry["region_folder"]),
+                    labels=CaseLabels(**entry["labels"]),
                 )
                 for entry in entries[split]
             ]
@@ -208,3 +232,14 @@ def _read_index(path: Path) -> Prepared | None:
         return None
     there = all(case.folder.is_dir() for cases in prepared.values() for case in cases)
     return prepared if there else None
+
+
+def class_names(labels: CaseLabels) -> list[str]:
+    """The classes that a case belongs to, one a label, as `messages.CLASS_NAMES` has them."""
+
+    def status(value: bool | None) -> str:
+        return "missing" if value is None else "positive" if value else "negative"
+
+    subtype = labels.subtype if labels.subtype in SUBTYPES else "missing"
+    binary = [f"{name}/{status(getattr(labels, name))}" for name in ("er", "pr", "her2", "malignant")]
+    return [f"subtype/{subtype}", *binary, f"ki67_percent/{'missing' if labels.ki67_percent is None else 'known'}"]

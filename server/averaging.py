@@ -5,6 +5,9 @@ FedAvg (McMahan 2017, algorithm 1): the mean of the sites' weights, weighted by 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +21,13 @@ BLOCK = 1 << 15
 LARGEST_COUNT = 1 << 29
 """A float32 has 24 significant bits: its product with a count below 2^29 is exact in float64's 53."""
 _SPLITTER = float((1 << 27) + 1)
+
+
+class Sized(Protocol):
+    """What has a number of elements: a tensor."""
+
+    def numel(self) -> int:
+        """Elements."""
 
 
 class RunningAverage:
@@ -84,6 +94,62 @@ class RunningAverage:
             part = slice(start, start + BLOCK)
             result[part] = _divide(self._sum[part], self._lost[part], float(self.cases))
         return result
+
+
+class OwnedAverage:
+    """A weighted mean in which parts of the flat array belong to labels, and count only the sites that have them.
+
+    Parameters
+    ----------
+    start
+        The global model, float32 `(n,)`: a part that no site has the label of keeps its values.
+    owned
+        Indices of each label's part; what no label owns is every site's.
+
+    """
+
+    def __init__(self, start: FloatArray, owned: Mapping[str, npt.NDArray[np.int64]]) -> None:
+        self._start = start
+        shared = np.ones(len(start), np.bool_)
+        for places in owned.values():
+            shared[places] = False
+        self._parts = {"": np.flatnonzero(shared)} | dict(owned)
+        self._averages = {label: RunningAverage(len(places)) for label, places in self._parts.items()}
+
+    def add(self, weights: FloatArray, cases: Mapping[str, int]) -> None:
+        """Add one checked update of a site with so many cases a label ("": those the task uses)."""
+        for label, places in self._parts.items():
+            if cases.get(label, 0) > 0 and len(places):
+                self._averages[label].add(weights if len(places) == len(weights) else weights[places], cases[label])
+
+    def mean(self) -> FloatArray:
+        """The weighted mean, float32 `(n,)`.
+
+        Raises
+        ------
+        UpdateError
+            Nothing was added.
+
+        """
+        if not any(average.cases for average in self._averages.values()):
+            raise UpdateError("no update was added")
+        result = self._start.copy()
+        for label, places in self._parts.items():
+            if self._averages[label].cases:
+                result[places] = self._averages[label].mean()
+        return result
+
+
+def owned_places(state: Mapping[str, Sized], owner: Callable[[str], str]) -> dict[str, npt.NDArray[np.int64]]:
+    """Indices in the flat array of the tensors that each label owns; see `messages.flatten` for the order."""
+    found: dict[str, list[npt.NDArray[np.int64]]] = {}
+    start = 0
+    for name, value in sorted(state.items()):
+        stop = start + value.numel()
+        if owner(name):
+            found.setdefault(owner(name), []).append(np.arange(start, stop))
+        start = stop
+    return {label: np.concatenate(places) for label, places in found.items()}
 
 
 def _divide(high: DoubleArray, low: DoubleArray, divisor: float) -> FloatArray:

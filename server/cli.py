@@ -100,6 +100,7 @@ def phantom(
     out: Annotated[Path, typer.Argument(help="Folder to write; one site folder a centre.")],
     cases_per_site: Annotated[int, typer.Option(min=2, help="Patients a training centre.")] = 36,
     cases_external: Annotated[int, typer.Option(min=2, help="Patients at the external centre.")] = 120,
+    cases_benign: Annotated[int, typer.Option(min=0, help="Further patients a centre with a benign lesion.")] = 0,
     shift: Annotated[float, typer.Option(min=0.0, max=2.0, help="0: one protocol; 1: full differences.")] = 0.6,
     separation: Annotated[float, typer.Option(min=0.01, max=2.0, help="Distance of the subtypes' means.")] = 0.75,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -108,7 +109,12 @@ def phantom(
     from shared.phantom.generate import PhantomSettings, generate_federation
 
     settings = PhantomSettings(
-        cases_per_site=cases_per_site, cases_external=cases_external, shift=shift, separation=separation, seed=seed
+        cases_per_site=cases_per_site,
+        cases_external=cases_external,
+        cases_benign=cases_benign,
+        shift=shift,
+        separation=separation,
+        seed=seed,
     )
     with display.bars() as bars:
         task = bars.add_task("making phantoms", total=None, text="patients")

@@ -27,35 +27,44 @@ PHASES = {
     "external": "external centre",
     "report": "writing report",
 }
-SUMMARY = ("dice", "nsd", "hd95", "sensitivity", "ppv", "lesion_f1", "volume_icc_a1", "failure_share", "no_overlap")
+SUMMARY = (
+    *("dice", "nsd", "hd95", "sensitivity", "ppv", "lesion_f1", "volume_icc_a1", "failure_share", "no_overlap"),
+    *("auc_macro", "auc_luminal_a", "auc_luminal_b", "auc_her2_enriched", "auc_triple_negative"),
+    *("auc_er", "auc_pr", "auc_her2", "auc_malignant", "mae_ki67", "mae_ki67_of_mean"),
+)
+ARMS = ("federated", "federated:end-to-end")
 
 console = Console()
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def show_results(results: Results) -> None:
-    """Print the external figures of the best model."""
-    best = results.provenance.model_hashes["best"]
-    rows = {
-        row.metric: row
-        for row in results.rows
-        if row.role == "external" and row.arm == "federated" and row.model_hash == best
-    }
-    if not rows:
+    """Print the external figures of each task's best model."""
+    shown = False
+    for task, trained in results.provenance.tasks.items():
+        rows = [
+            row
+            for row in results.rows
+            if (row.task, row.role, row.model_hash) == (task, "external", trained.best) and row.arm in ARMS
+        ]
+        rows = [row for row in rows if row.metric in SUMMARY and (row.arm == ARMS[0] or row.metric == "auc_macro")]
+        if not rows:
+            continue
+        shown = True
+        data = "PHANTOM DATA, " if results.provenance.phantom else ""
+        title = f"{data}{task} at {rows[0].centre}, which did not train; model of round {trained.best_round}"
+        table = Table(title=title)
+        table.add_column("metric")
+        for column in ("value", "interval", "n"):
+            table.add_column(column, justify="right")
+        for row in sorted(rows, key=lambda item: (SUMMARY.index(item.metric), ARMS.index(item.arm))):
+            unit = "" if row.unit == "1" else f" {row.unit}"
+            bounds = "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.3g} to {row.ci_high:.3g}"
+            name = row.metric if row.arm == ARMS[0] else f"{row.metric}, {row.arm.partition(':')[2]}"
+            table.add_row(name, "-" if row.value is None else f"{row.value:.3g}{unit}", bounds, str(row.n))
+        console.print(table)
+    if not shown:
         console.print("no external centre: see results.csv for the training sites' figures")
-        return
-    centre = next(iter(rows.values())).centre
-    data = "PHANTOM DATA, " if results.provenance.phantom else ""
-    table = Table(title=f"{data}{centre}, which did not train; model of round {results.provenance.best_round}")
-    table.add_column("metric")
-    for column in ("value", "interval", "n"):
-        table.add_column(column, justify="right")
-    for metric in (item for item in SUMMARY if item in rows):
-        row = rows[metric]
-        unit = "" if row.unit == "1" else f" {row.unit}"
-        bounds = "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.3g} to {row.ci_high:.3g}"
-        table.add_row(metric, "-" if row.value is None else f"{row.value:.3g}{unit}", bounds, str(row.n))
-    console.print(table)
 
 
 def show_cohort(cohort: Cohort, excluded: Sequence[Exclusion]) -> None:

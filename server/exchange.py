@@ -94,7 +94,7 @@ def ask(
             # One at a time: its weights leave memory before the next answer's enter.
             for _, message in _pull(grid, [identifier]):
                 arrived = True
-                answer = _read(message, config)
+                answer = _read(message, config, instruction.task)
                 del message
                 yield pending.pop(identifier), answer
         if not arrived:
@@ -120,9 +120,9 @@ def _pull(grid: Grid, identifiers: list[str]) -> Iterator[tuple[str, Message]]:
             log.warning("a second answer to one question is dropped")
 
 
-def _read(message: Message, config: RunConfig) -> Answer:
+def _read(message: Message, config: RunConfig, task: str = "") -> Answer:
     try:
-        return read_reply(message, config.preprocessing.post_phases)
+        return read_reply(message, config.preprocessing.post_phases, task or config.task)
     except UpdateError as error:
         return error
 

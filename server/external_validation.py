@@ -6,24 +6,30 @@ may go on with the same models, and with no others.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
+from server.classified import classification_rows
+from server.external_classification import classify_centre
 from server.journal import RunFolder
 from server.predictions import prediction_table, write_predictions
 from server.reports.pictures import select_pictures, store_picture
 from server.results import ResultRow
 from server.summaries import external_rows
-from shared.cohort.preflight import Case, open_cohort
+from shared.cohort.preflight import Case, Cohort, Exclusion, open_cohort
 from shared.config import RunConfig
+from shared.config_sections import SEGMENTATIONS, TaskName
 from shared.errors import RunError, SiteError
 from shared.inference import evaluate_case
 from shared.preprocessing.cache import CachedCase, CaseCache
@@ -31,14 +37,32 @@ from shared.preprocessing.plan import Plan
 from shared.preprocessing.prepare import prepare_cases
 from shared.project import cache_root
 from shared.tasks import task_named
+from shared.types import BoolArray
 
 log = logging.getLogger(__name__)
 
 ARM = "federated"
 OPENED = "external-opened.json"
 
-Models = Mapping[str, Mapping[str, torch.Tensor]]
-"""State dicts by model hash."""
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A task's models to be judged.
+
+    Attributes
+    ----------
+    models
+        State dicts by hash.
+    best
+        Hash of the model chosen on the training sites' validation cases.
+    thresholds
+        Classification: operating point of each label by model hash, frozen on those validation cases.
+
+    """
+
+    models: Mapping[str, Mapping[str, torch.Tensor]]
+    best: str
+    thresholds: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
 
 def open_once(folder: RunFolder, centre: str, hashes: list[str]) -> None:
@@ -68,11 +92,10 @@ def validate_externally(
     site: Path,
     config: RunConfig,
     plan: Plan,
-    models: Models,
-    best: str,
+    trained: Mapping[TaskName, Trained],
     on_case: Callable[[int, int], None],
 ) -> list[ResultRow]:
-    """Judge models on the external centre: predictions, pictures of the best model's cases, rows with intervals.
+    """Judge every task's models on the external centre: predictions, pictures, rows with intervals.
 
     Parameters
     ----------
@@ -82,10 +105,9 @@ def validate_externally(
         The external centre's site folder; read-only.
     config, plan
         The run's configuration and the federation's plan: the external centre changes neither.
-    models
-        State dicts by hash.
-    best
-        Hash of the model chosen on the training sites' validation cases.
+    trained
+        Models by task, in the order of training. Classifiers read each case twice: in the reference outline, and in
+        the one that the chosen segmentation model predicted, where there is one.
     on_case
         Called with (done, total) over preparing and judging.
 
@@ -96,9 +118,9 @@ def validate_externally(
 
     """
     centre = str(config.data.external)
-    open_once(folder, centre, list(models))
+    open_once(folder, centre, [model for item in trained.values() for model in item.models])
     cohort = open_cohort(site)
-    total = len(cohort.cases) * (1 + len(models))
+    total = len(cohort.cases) * (1 + sum(len(item.models) for item in trained.values()))
     prepared, excluded = prepare_cases(
         cohort.cases,
         plan,
@@ -106,6 +128,98 @@ def validate_externally(
         workers=config.compute.server_workers,
         on_progress=lambda done, _: on_case(done, total),
     )
+    _write_flow(folder, centre, cohort, excluded, prepared)
+    done = itertools.count(len(cohort.cases) + 1)
+    rows: list[ResultRow] = []
+    outlines: dict[str, BoolArray] = {}
+    for name, item in trained.items():
+        view = config.for_task(name)
+        cases = [case for case in prepared if task_named(name).uses(case.labels, view)]
+        step = partial(_count, done, total, on_case)
+        if name in SEGMENTATIONS:
+            found = _segment(folder, cohort, cases, view, item, outlines, step)
+            for model_hash in item.models:
+                rows += external_rows(
+                    found, config.evaluation, task=name, arm=ARM, seed=config.seed, centre=centre, model_hash=model_hash
+                )
+        else:
+            found = classify_centre(cases, outlines, view, plan, item.models, item.best, centre, step)
+            rows += _classified(found, item, view, site)
+        write_predictions(folder.path, name, found)
+    return rows
+
+
+def _count(done: Iterator[int], total: int, on_case: Callable[[int, int], None]) -> None:
+    on_case(min(next(done), total), total)
+
+
+def _segment(
+    folder: RunFolder,
+    cohort: Cohort,
+    cases: list[CachedCase],
+    view: RunConfig,
+    item: Trained,
+    outlines: dict[str, BoolArray],
+    step: Callable[[], None],
+) -> pd.DataFrame:
+    """Table of every model; the chosen one's outlines are kept for the classifiers, and pictures of its cases."""
+    tables = []
+    for model_hash, state in item.models.items():
+        model = task_named(view.task).build_model(view)
+        model.load_state_dict(dict(state))
+        judged = []
+        for case in cases:
+            metrics, outline = evaluate_case(model, case, view)
+            judged.append((case.key, metrics))
+            if model_hash == item.best:
+                outlines[case.key] = outline
+            step()
+        tables.append(prediction_table(judged, centre=str(view.data.external), arm=ARM, model_hash=model_hash))
+        if model_hash == item.best:
+            by_key = {case.key: case for case in cohort.cases}
+            _store_pictures(folder, by_key, cases, tables[-1], outlines)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _classified(table: pd.DataFrame, item: Trained, view: RunConfig, site: Path) -> list[ResultRow]:
+    """Rows of every model with its own frozen thresholds; beside the chosen one what the phantom's oracle reaches."""
+    rows: list[ResultRow] = []
+    for model_hash in item.models:
+        own = table[table["model_hash"] == model_hash]
+        rows += classification_rows(
+            own,
+            view.evaluation,
+            task=view.task,
+            seed=view.seed,
+            role="external",
+            thresholds=item.thresholds.get(model_hash, {}),
+            oracle=_oracle(view, site) if model_hash == item.best else None,
+        )
+    return rows
+
+
+def _oracle(view: RunConfig, site: Path) -> dict[str, float] | None:
+    """The best AUC that any model could reach on this centre's phantoms; None for real data."""
+    settings = view.data.phantom
+    if settings is None:
+        return None
+    from shared.phantom.biology import oracle_auc
+    from shared.phantom.centres import find_centre, population_at
+
+    return oracle_auc(population_at(find_centre(site.name), settings.shift), settings.separation)
+
+
+def _write_flow(
+    folder: RunFolder, centre: str, cohort: Cohort, excluded: list[Exclusion], prepared: list[CachedCase]
+) -> None:
+    """Count the centre's cases in `cases.json`.
+
+    Raises
+    ------
+    SiteError
+        None is usable.
+
+    """
     reasons = Counter(item.reason for item in (*cohort.exclusions, *excluded))
     flow = folder.flow()
     flow[centre] = {"role": "external", "included": {"external": len(prepared)}, "excluded": dict(reasons)}
@@ -117,48 +231,14 @@ def validate_externally(
         raise SiteError(
             f"the external centre '{centre}' has no usable case ({dict(reasons)}): run `fedbreast check` on it"
         )
-    tables, done = [], len(cohort.cases)
-    for model_hash, state in models.items():
-        model = task_named(config.task).build_model(config)
-        model.load_state_dict(dict(state))
-        judged = []
-        for case in prepared:
-            judged.append((case.key, evaluate_case(model, case, config)[0]))
-            done += 1
-            on_case(done, total)
-        tables.append(prediction_table(judged, centre=centre, arm=ARM, model_hash=model_hash))
-        if model_hash == best:
-            _store_pictures(
-                folder,
-                model,
-                dict(zip((item.key for item in cohort.cases), cohort.cases, strict=True)),
-                prepared,
-                tables[-1],
-                config,
-            )
-    table = pd.concat(tables, ignore_index=True)
-    write_predictions(folder.path, table)
-    rows: list[ResultRow] = []
-    for model_hash in models:
-        rows += external_rows(
-            table,
-            config.evaluation,
-            task=config.task,
-            arm=ARM,
-            seed=config.seed,
-            centre=centre,
-            model_hash=model_hash,
-        )
-    return rows
 
 
 def _store_pictures(
     folder: RunFolder,
-    model: torch.nn.Module,
     cases: Mapping[str, Case],
     prepared: list[CachedCase],
     table: pd.DataFrame,
-    config: RunConfig,
+    outlines: Mapping[str, BoolArray],
 ) -> None:
     """Store the best, median and worst case on the study's own grid."""
     by_key = {case.key: case for case in prepared}
@@ -171,6 +251,6 @@ def _store_pictures(
             key,
             image=image,
             reference=by_key[key].native_mask,
-            prediction=evaluate_case(model, by_key[key], config)[1],
+            prediction=outlines[key],
             spacing=study.grid.spacing,
         )

@@ -1,12 +1,13 @@
-"""The run folder: a commit a round, and the ledger of who took part with how many cases.
+"""The run folder: a commit a round of each task, and the ledger of who took part with how many cases.
 
-`models/round-NNN.safetensors` is written first and `journal/round-NNN.json` after it, each atomically: the journal's
-file is the commit. What a kill leaves half done is done again, to the same bytes.
+`models/TASK/round-NNN.safetensors` is written first and `journal/TASK/round-NNN.json` after it, each atomically: the
+journal's file is the commit. What a kill leaves half done is done again, to the same bytes.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -25,7 +26,7 @@ from safetensors.torch import save as save_tensors
 
 from shared.config import RunConfig, load_config
 from shared.errors import ConfigError, RunError
-from shared.metrics.counts import SegmentationSums
+from shared.messages import Sums, sums_of
 from shared.preprocessing.plan import Plan
 from shared.reproducibility import state_hash
 from shared.types import FloatArray
@@ -35,7 +36,7 @@ Status = Literal["accepted", "absent", "refused", "failed"]
 
 @dataclass(slots=True)
 class SiteEntry:
-    """A site's line in a round's ledger; `validation` are `SegmentationSums.to_dict` of the round's new model."""
+    """A site's line in a round's ledger; `validation` are the task's sums of the round's new model, `to_dict`."""
 
     status: Status
     reason: str = ""
@@ -47,21 +48,18 @@ class SiteEntry:
 
 @dataclass(slots=True)
 class RoundRecord:
-    """One committed round."""
+    """One committed round of a task."""
 
+    task: str
     round: int
     model_hash: str
     seconds: float
     sites: dict[str, SiteEntry] = field(default_factory=dict)
 
-    def validation(self) -> SegmentationSums:
+    def validation(self) -> Sums:
         """All sites' validation cases together."""
-        sums = [SegmentationSums.from_dict(item.validation) for item in self.sites.values() if item.validation]
-        return sum(sums, SegmentationSums())
-
-    def validation_dice(self) -> float | None:
-        """Mean Dice over all sites' validation cases; what chooses the best round."""
-        return self.validation().dice.mean
+        kind = sums_of(self.task)
+        return sum((kind.from_dict(item.validation) for item in self.sites.values() if item.validation), kind())
 
     def complete(self) -> bool:
         """Whether every site's update is in the average."""
@@ -162,7 +160,7 @@ class RunFolder:
         moments: Mapping[str, FloatArray],
     ) -> None:
         """Commit a round: model, the server optimiser's moments where there are any, and last the record."""
-        stem = f"round-{record.round:03d}"
+        stem = _stem(record)
         self.write(
             f"models/{stem}.safetensors", save_tensors({key: value.contiguous() for key, value in state.items()})
         )
@@ -170,10 +168,10 @@ class RunFolder:
             self.write(f"journal/{stem}.moments", save_arrays({key: np.asarray(item) for key, item in moments.items()}))
         self.write(f"journal/{stem}.json", json.dumps(asdict(record), indent=1).encode())
 
-    def records(self) -> list[RoundRecord]:
-        """Every committed round, in order, from round 0 (the start)."""
+    def records(self, task: str) -> list[RoundRecord]:
+        """Every committed round of a task, in order, from round 0 (the start)."""
         found = []
-        for path in sorted((self.path / "journal").glob("round-*.json")):
+        for path in sorted((self.path / "journal" / task).glob("round-*.json")):
             raw = json.loads(path.read_text(encoding="utf-8"))
             raw["sites"] = {name: SiteEntry(**entry) for name, entry in raw["sites"].items()}
             found.append(RoundRecord(**raw))
@@ -188,15 +186,18 @@ class RunFolder:
             Its bytes are not those that were committed.
 
         """
-        path = self.path / "models" / f"round-{record.round:03d}.safetensors"
+        path = self.path / "models" / f"{_stem(record)}.safetensors"
         state: dict[str, torch.Tensor] = load_tensors(path.read_bytes())
         if state_hash(state) != record.model_hash:
-            raise RunError(f"models/{path.name} is not the model the journal committed: restore the folder from a copy")
+            raise RunError(
+                f"models/{record.task}/{path.name} is not the model the journal committed: restore the folder from a "
+                "copy"
+            )
         return state
 
     def moments(self, record: RoundRecord) -> dict[str, FloatArray]:
         """The server optimiser's moments after a round; empty where it has none."""
-        path = self.path / "journal" / f"round-{record.round:03d}.moments"
+        path = self.path / "journal" / f"{_stem(record)}.moments"
         return dict(load_arrays(path.read_bytes())) if path.is_file() else {}
 
     def write_plan(self, plan: Plan) -> None:
@@ -218,10 +219,15 @@ class RunFolder:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
-def best_record(records: list[RoundRecord]) -> RoundRecord:
-    """The round whose model has the highest validation Dice at the training sites; the first of equals.
+def _stem(record: RoundRecord) -> str:
+    return f"{record.task}/round-{record.round:03d}"
 
-    Rounds in which fewer validation cases answered than in others are left out: other cases, another mean.
+
+def best_record(records: list[RoundRecord]) -> RoundRecord:
+    """The round whose model has the best validation score at the training sites; the first of equals.
+
+    The score is the task's sums' own: mean Dice, or minus the mean log-loss. Rounds in which fewer validation cases
+    answered than in others are left out: other cases, another mean.
 
     Raises
     ------
@@ -232,6 +238,11 @@ def best_record(records: list[RoundRecord]) -> RoundRecord:
     trained = [item for item in records if item.round > 0]
     if not trained:
         raise RunError("no round was committed")
-    most = max(item.validation().n for item in trained)
-    comparable = [item for item in trained if item.validation().n == most]
-    return max(comparable, key=lambda item: (item.validation().dice.mean or 0.0, -item.round))
+    sums = {item.round: item.validation() for item in trained}
+    most = max(item.n for item in sums.values())
+    comparable = [item for item in trained if sums[item.round].n == most]
+    return max(comparable, key=lambda item: (_or_worst(sums[item.round].score), -item.round))
+
+
+def _or_worst(score: float | None) -> float:
+    return -math.inf if score is None else score

@@ -1,9 +1,12 @@
-"""The per-case table of the external centre: pseudonymous, one row a case and model, the source of every summary."""
+"""The per-case tables of the external centre, one a task: pseudonymous, the source of every summary.
+
+A segmentation has one row a case and model, a classification one row a case, model, arm and label.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +15,7 @@ from server.results import replace_file
 from shared.errors import RunError
 from shared.metrics.overlap import CaseMetrics
 
-PREDICTIONS = Path("predictions") / "external.parquet"
+FOLDER = Path("predictions")
 
 
 def prediction_table(
@@ -40,15 +43,51 @@ def prediction_table(
     return table.astype(dict.fromkeys(optional, "float64")).sort_values("case", ignore_index=True)
 
 
-def write_predictions(run_dir: Path, table: pd.DataFrame) -> None:
-    """Write `predictions/external.parquet` atomically."""
+def score_table(
+    scored: Iterable[tuple[str, Mapping[str, float], Mapping[str, float]]], *, centre: str, arm: str, model_hash: str
+) -> pd.DataFrame:
+    """Long table of classified cases, one row a case and label that the case has.
+
+    Parameters
+    ----------
+    scored
+        Case key, truth by label, score by label.
+    centre, arm, model_hash
+        As `prediction_table`.
+
+    """
+    rows = [
+        {
+            "case": key,
+            "patient": key.rsplit("-", 2)[0],
+            "centre": centre,
+            "arm": arm,
+            "model_hash": model_hash,
+            "label": label,
+            "truth": float(truth),
+            "score": float(scores[label]),
+        }
+        for key, truths, scores in scored
+        for label, truth in truths.items()
+    ]
+    columns = ["case", "patient", "centre", "arm", "model_hash", "label", "truth", "score"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["case", "label"], ignore_index=True)
+
+
+def predictions_path(task: str) -> Path:
+    """File of a task's table, below the run's folder."""
+    return FOLDER / f"{task}.parquet"
+
+
+def write_predictions(run_dir: Path, task: str, table: pd.DataFrame) -> None:
+    """Write a task's table atomically."""
     content = io.BytesIO()
     table.to_parquet(content, index=False)
-    replace_file(run_dir / PREDICTIONS, content.getvalue())
+    replace_file(run_dir / predictions_path(task), content.getvalue())
 
 
-def read_predictions(run_dir: Path) -> pd.DataFrame:
-    """Read `predictions/external.parquet`.
+def read_predictions(run_dir: Path, task: str) -> pd.DataFrame:
+    """Read a task's table.
 
     Raises
     ------
@@ -57,9 +96,11 @@ def read_predictions(run_dir: Path) -> pd.DataFrame:
 
     """
     try:
-        return pd.read_parquet(run_dir / PREDICTIONS)
+        return pd.read_parquet(run_dir / predictions_path(task))
     except (OSError, ValueError) as error:
-        raise RunError(f"{run_dir.name}/{PREDICTIONS} cannot be read: was the external centre judged?") from error
+        raise RunError(
+            f"{run_dir.name}/{predictions_path(task)} cannot be read: was the external centre judged?"
+        ) from error
 
 
 def select_cases(predictions: pd.DataFrame, *, arm: str, centre: str, model_hash: str) -> pd.DataFrame:

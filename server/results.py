@@ -38,6 +38,17 @@ class ResultRow(BaseModel):
     model_hash: str
 
 
+class TrainedTask(BaseModel):
+    """The two models of a task that are judged: the round chosen on the sites' validation cases, and the last."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    best: str
+    final: str
+    best_round: int
+    rounds: int
+
+
 class Provenance(BaseModel):
     """What made the results.
 
@@ -47,8 +58,8 @@ class Provenance(BaseModel):
         End of the run, UTC.
     git
         Commit of the code, with `-dirty` where it was changed; empty when unknown.
-    model_hashes
-        `best` (chosen on the training sites' validation cases) and `final` (last round).
+    tasks
+        Hashes and rounds of the models of each task, in the order of training.
     seconds, peak_memory_mb
         Wall time of the run and the server's largest resident memory, 10^6 bytes.
     phantom
@@ -63,8 +74,7 @@ class Provenance(BaseModel):
     git: str
     versions: dict[str, str]
     seeds: dict[str, int]
-    model_hashes: dict[str, str]
-    best_round: int
+    tasks: dict[str, TrainedTask]
     seconds: float
     peak_memory_mb: float
     phantom: bool

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 from flwr.serverapp import Grid
 
-from server.averaging import RunningAverage
+from server.averaging import OwnedAverage, owned_places
 from server.exchange import Answer, ask, find_sites
 from server.gate import Expected, check_answer, check_update
 from server.journal import RoundRecord, RunFolder, SiteEntry
 from server.strategies import strategy_for
 from shared.config import RunConfig
+from shared.config_sections import TaskName
 from shared.errors import RunError, UpdateError
 from shared.messages import (
     EVALUATE,
@@ -24,7 +25,9 @@ from shared.messages import (
     Instruction,
     Reply,
     State,
+    Sums,
     flatten,
+    label_key,
     manifest_of,
     unflatten,
 )
@@ -34,7 +37,7 @@ from shared.preprocessing.plan import Plan
 from shared.progress import read_progress, site_progress_path
 from shared.project import cache_root
 from shared.reproducibility import state_hash
-from shared.tasks import task_named
+from shared.tasks import Task, task_named
 from shared.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -45,10 +48,15 @@ Progress = Callable[[str, int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A site in the federation and how many cases it has in each split."""
+    """A site in the federation, its cases in each split, and its training cases of each task and label."""
 
     name: str
     included: Mapping[str, int]
+    labelled: Mapping[str, int]
+
+    def counts(self, task: Task) -> dict[str, int]:
+        """Training cases by label that owns parameters; under "" those the task uses."""
+        return {label: self.labelled.get(label_key(task.name, label), 0) for label in ("", *task.owners.values())}
 
 
 class Federation:
@@ -101,69 +109,72 @@ class Federation:
         self._prepare()
         self._need(len(self.sites))
 
-    def train(self) -> list[RoundRecord]:
-        """Run the rounds that are not committed yet; return every round's record.
+    def train(self, name: TaskName) -> list[RoundRecord]:
+        """Run a task's rounds that are not committed yet; return every round's record.
 
         Raises
         ------
         RunError
-            A round had fewer than `min_sites` good answers; what was committed stays.
+            Fewer than `min_sites` have the task's labels, or gave a good answer in a round; what was committed stays.
 
         """
-        records = self.folder.records()
-        model = task_named(self.config.task).build_model(self.config)
-        strategy = strategy_for(self.config.federation)
+        view, task = self.config.for_task(name), task_named(name)
+        able = [site.name for site in self.sites if site.counts(task)[""] > 0]
+        self._need(len(able), f" in {name}, for which they need its labels")
+        records = self.folder.records(name)
+        model = task.build_model(view)
+        strategy = strategy_for(view.federation)
+        like = model.state_dict()
         if not records:
-            start = RoundRecord(0, state_hash(model.state_dict()), 0.0)
-            self.folder.commit(start, model.state_dict(), {})
+            start = RoundRecord(name, 0, state_hash(like), 0.0)
+            self.folder.commit(start, like, {})
             records = [start]
         state = self.folder.model(records[-1])
-        like = model.state_dict()
         moments: Mapping[str, FloatArray] = self.folder.moments(records[-1])
-        total = self.config.federation.rounds
+        total = view.federation.rounds
         for number in range(records[-1].round + 1, total + 1):
             started = time.perf_counter()
-            self.on_progress("train", number - 1, total, f"round {number}: training")
+            self.on_progress("train", number - 1, total, f"{name}, round {number}: training")
             current = flatten(state)
-            average, ledger = self._collect(number, current, manifest_of(like))
+            average, ledger = self._collect(task, number, current, like)
             weights, moments = strategy.step(current, average, number, moments)
             state = unflatten(weights, like)
-            self.on_progress("train", number - 1, total, f"round {number}: validating")
-            for name, sums in self.evaluate(state, number, "validation").items():
-                ledger[name].validation = sums.to_dict()
-            record = RoundRecord(number, state_hash(state), time.perf_counter() - started, ledger)
+            self.on_progress("train", number - 1, total, f"{name}, round {number}: validating")
+            for site, sums in self.evaluate(name, state, number, "validation").items():
+                ledger[site].validation = sums.to_dict()
+            record = RoundRecord(name, number, state_hash(state), time.perf_counter() - started, ledger)
             self.folder.commit(record, state, moments)
             records.append(record)
-            dice = record.validation_dice()
-            shown = f"validation Dice {dice:.3f}" if dice is not None else "no validation cases"
-            log.info("round %d of %d: %s, model %s", number, total, shown, record.model_hash[:12])
-            self.on_progress("train", number, total, shown)
+            shown = _shown(record)
+            log.info("%s, round %d of %d: %s, model %s", name, number, total, shown, record.model_hash[:12])
+            self.on_progress("train", number, total, f"{name}, {shown}")
         return records
 
-    def evaluate(self, state: State, number: int, split: str) -> dict[str, SegmentationSums]:
-        """Have the sites evaluate a model on their own cases; sites without any, or failing, are left out."""
+    def evaluate(self, name: TaskName, state: State, number: int, split: str) -> dict[str, Sums]:
+        """Have the sites evaluate a task's model on their own cases; sites without any, or failing, are left out."""
         weights, manifest = flatten(state), manifest_of(state)
         asked = [site.name for site in self.sites if site.included[split] > 0]
-        found: dict[str, SegmentationSums] = {}
-        instruction = replace(self._instruction(number), split=split, weights=weights, manifest=manifest)
-        for name, answer in self._ask(asked, EVALUATE, instruction):
+        found: dict[str, Sums] = {}
+        instruction = replace(self._instruction(number, name), split=split, weights=weights, manifest=manifest)
+        for site, answer in self._ask(asked, EVALUATE, instruction):
             try:
                 reply = _raise_if_bad(answer)
-                check_answer(reply, Expected(name, self._run, number))
+                check_answer(reply, Expected(site, self._run, number))
                 if reply.sums is None:
                     raise UpdateError("the answer holds no sums")
             except UpdateError as error:
-                log.warning("%s is missing from the %s figures of round %d: %s", name, split, number, error)
+                log.warning("%s is missing from the %s figures of round %d: %s", site, split, number, error)
                 continue
-            found[name] = reply.sums
-        return {name: found[name] for name in asked if name in found}
+            if reply.sums.n:
+                found[site] = reply.sums
+        return {site: found[site] for site in asked if site in found}
 
     @property
     def _run(self) -> str:
         return self.folder.path.name
 
-    def _instruction(self, number: int = 0) -> Instruction:
-        return Instruction(self._run, number, self.plan, config=self.config)
+    def _instruction(self, number: int = 0, task: str = "") -> Instruction:
+        return Instruction(self._run, number, self.plan, config=self.config, task=task)
 
     def _ask(
         self, names: Sequence[str], kind: str, instruction: Instruction, phase: str = ""
@@ -172,32 +183,38 @@ class Federation:
         nodes = {name: self.nodes[name] for name in names}
         return ask(self.grid, nodes, instruction, kind, self.config, lambda: self._watch_sites(phase))
 
-    def _collect(self, number: int, weights: FloatArray, manifest: str) -> tuple[FloatArray, dict[str, SiteEntry]]:
+    def _collect(
+        self, task: Task, number: int, weights: FloatArray, like: State
+    ) -> tuple[FloatArray, dict[str, SiteEntry]]:
         """One round's answers through the gate into the running average; returns it and the ledger."""
-        counts = {site.name: site.included["train"] for site in self.sites}
-        ledger = dict(self.lost) | {name: SiteEntry("absent", "no answer before the deadline") for name in counts}
-        average = RunningAverage(len(weights))
-        instruction = replace(self._instruction(number), split="train", weights=weights, manifest=manifest)
-        for name, answer in self._ask(list(counts), TRAIN, instruction):
+        counts = {site.name: site.counts(task) for site in self.sites}
+        asked = [site for site, found in counts.items() if found[""] > 0]
+        ledger = dict(self.lost)
+        ledger |= {site: SiteEntry("absent", "has no label of this task") for site in counts}
+        ledger |= {site: SiteEntry("absent", "no answer before the deadline") for site in asked}
+        average = OwnedAverage(weights, owned_places(like, task.owner))
+        manifest = manifest_of(like)
+        instruction = replace(self._instruction(number, task.name), split="train", weights=weights, manifest=manifest)
+        for site, answer in self._ask(asked, TRAIN, instruction):
             try:
                 reply = _raise_if_bad(answer)
-                check_update(reply, Expected(name, self._run, number, manifest, counts[name], len(weights)))
+                check_update(reply, Expected(site, self._run, number, manifest, counts[site][""], len(weights)))
             except UpdateError as error:
                 failed = isinstance(answer, Reply) and bool(answer.error)
-                ledger[name] = SiteEntry("failed" if failed else "refused", str(error))
-                log.warning("round %d, %s: %s", number, name, error)
+                ledger[site] = SiteEntry("failed" if failed else "refused", str(error))
+                log.warning("round %d, %s: %s", number, site, error)
                 continue
             assert reply.weights is not None  # noqa: S101 - the gate saw it
-            average.add(reply.weights, reply.cases)
-            ledger[name] = SiteEntry("accepted", "", reply.cases, reply.seconds, reply.loss)
+            average.add(reply.weights, counts[site])
+            ledger[site] = SiteEntry("accepted", "", reply.cases, reply.seconds, reply.loss)
         good = sum(entry.status == "accepted" for entry in ledger.values())
         if good < self.config.federation.min_sites:
-            reasons = "; ".join(f"{name}: {entry.reason}" for name, entry in ledger.items() if entry.reason)
+            reasons = "; ".join(f"{site}: {entry.reason}" for site, entry in ledger.items() if entry.reason)
             raise RunError(
-                f"round {number} has {good} good answers, federation.min_sites is "
+                f"round {number} of {task.name} has {good} good answers, federation.min_sites is "
                 f"{self.config.federation.min_sites} ({reasons}); the last committed round is kept: mend and resume",
             )
-        return average.mean(), {name: ledger[name] for name in self.config.data.sites}
+        return average.mean(), {site: ledger[site] for site in self.config.data.sites}
 
     def _fingerprint(self) -> SiteFingerprint:
         """Merge the sites' fingerprints; a site whose answer is bad is lost."""
@@ -234,8 +251,13 @@ class Federation:
                 self._lose(name, error)
                 continue
             del self.lost[name]
-            self.sites.append(Registered(name, included))
-            flow[name] = {"role": "training", "included": included, "excluded": dict(reply.excluded or {})}
+            self.sites.append(Registered(name, included, dict(reply.labelled or {})))
+            flow[name] = {
+                "role": "training",
+                "included": included,
+                "excluded": dict(reply.excluded or {}),
+                "classes": dict(reply.classes or {}),
+            }
             if reply.over_policy:
                 log.warning("%s: more cases are left out than the site's policy allows", name)
                 flow[name]["over_policy"] = True
@@ -243,12 +265,12 @@ class Federation:
         self.sites.sort(key=lambda site: order.index(site.name))
         self.folder.write_flow(flow)
 
-    def _need(self, able: int) -> None:
+    def _need(self, able: int, where: str = "") -> None:
         """Stop when fewer than `min_sites` are able to take part."""
         if able < self.config.federation.min_sites:
             reasons = "; ".join(f"{name}: {entry.reason}" for name, entry in sorted(self.lost.items()))
             raise RunError(
-                f"{able} of {len(self.config.data.sites)} sites can take part, federation.min_sites is "
+                f"{able} of {len(self.config.data.sites)} sites can take part{where}, federation.min_sites is "
                 f"{self.config.federation.min_sites} ({reasons})",
             )
 
@@ -263,6 +285,14 @@ class Federation:
         if phase and seen:
             done, total = sum(moment.done for moment in seen), sum(moment.total for moment in seen)
             self.on_progress(phase, done, total, f"{len(self.nodes)} sites")
+
+
+def _shown(record: RoundRecord) -> str:
+    """A round's validation in a few words."""
+    sums = record.validation()
+    if isinstance(sums, SegmentationSums):
+        return f"validation Dice {sums.dice.mean:.3f}" if sums.dice.mean is not None else "no validation cases"
+    return f"validation log-loss {-sums.score:.3f}" if sums.score is not None else "no validation cases"
 
 
 def _raise_if_bad(answer: Answer) -> Reply:

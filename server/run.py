@@ -14,15 +14,18 @@ from pathlib import Path
 import torch
 from flwr.serverapp import Grid
 
-from server.external_validation import ARM, validate_externally
+from server.external_validation import ARM, Trained, validate_externally
 from server.journal import RoundRecord, RunFolder, best_record
 from server.reports.page import build_report
-from server.results import Provenance, ResultRow, read_results, write_results
+from server.results import Provenance, ResultRow, Role, TrainedTask, read_results, write_results
 from server.rounds import Federation, Progress
 from server.summaries import internal_rows
 from shared.cohort.site_folder import open_site_folder
 from shared.config import RunConfig
+from shared.config_sections import TaskName
 from shared.errors import SiteError
+from shared.messages import Sums, sums_of
+from shared.metrics.classification import LABELS, ClassificationSums
 from shared.project import project_root
 
 log = logging.getLogger(__name__)
@@ -70,11 +73,20 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
     started = time.perf_counter()
     federation = Federation(grid, config, folder, on_progress)
     federation.register()
-    records = federation.train()
     assert federation.plan is not None  # noqa: S101 - register made it
-    best, final = best_record(records), records[-1]
-    models = {item.model_hash: folder.model(item) for item in (best, final)}
-    rows = _internal(federation, config, {item.model_hash: item for item in (best, final)}, models)
+    rows: list[ResultRow] = []
+    trained: dict[TaskName, Trained] = {}
+    tasks: dict[str, TrainedTask] = {}
+    for name in config.tasks:
+        records = federation.train(name)
+        best, final = best_record(records), records[-1]
+        chosen = {item.model_hash: item for item in (best, final)}
+        models = {model_hash: folder.model(item) for model_hash, item in chosen.items()}
+        rows += _internal(federation, config.for_task(name), chosen, models)
+        trained[name] = Trained(models, best.model_hash, {key: _thresholds(item) for key, item in chosen.items()})
+        tasks[name] = TrainedTask(
+            best=best.model_hash, final=final.model_hash, best_round=best.round, rounds=len(records) - 1
+        )
     seconds = {"federation": time.perf_counter() - started}
     if config.data.external is not None:
         rows += validate_externally(
@@ -82,15 +94,14 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
             project_root() / config.data.root / config.data.external,
             config,
             federation.plan,
-            models,
-            best.model_hash,
+            trained,
             lambda done, total: on_progress("external", done, total, str(config.data.external)),
         )
     seconds["total"] = time.perf_counter() - started
     folder.write(
         "seconds.json", (str({key: round(value, 1) for key, value in seconds.items()}).replace("'", '"')).encode()
     )
-    write_results(folder.path, rows, _provenance(config, folder, best, final, seconds["total"]))
+    write_results(folder.path, rows, _provenance(config, folder, tasks, seconds["total"]))
     on_progress("report", 0, 1, "")
     build_report(folder.path)
     on_progress("report", 1, 1, "")
@@ -99,46 +110,46 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
 
 def _internal(
     federation: Federation,
-    config: RunConfig,
+    view: RunConfig,
     records: Mapping[str, RoundRecord],
     models: Mapping[str, Mapping[str, torch.Tensor]],
 ) -> list[ResultRow]:
     """Figures of the training sites: validation of each chosen round as journalled, test as asked for now."""
     rows: list[ResultRow] = []
+    kind = sums_of(view.task)
     for model_hash, record in records.items():
-        from shared.metrics.counts import SegmentationSums
-
         validation = {
-            name: SegmentationSums.from_dict(entry.validation)
-            for name, entry in record.sites.items()
-            if entry.validation
+            name: kind.from_dict(entry.validation) for name, entry in record.sites.items() if entry.validation
         }
-        test = federation.evaluate(models[model_hash], record.round, "test")
-        for role, sums in (("validation", validation), ("test", test)):
-            if sums:
-                rows += internal_rows(
-                    sums,
-                    config.evaluation,
-                    task=config.task,
-                    arm=ARM,
-                    seed=config.seed,
-                    role=role,  # type: ignore[arg-type]  # both are roles
-                    model_hash=model_hash,
-                )
+        test = federation.evaluate(view.task, models[model_hash], record.round, "test")
+        roles: tuple[tuple[Role, Mapping[str, Sums]], ...] = (("validation", validation), ("test", test))
+        for role, sums in roles:
+            rows += internal_rows(
+                sums,
+                view.evaluation,
+                task=view.task,
+                arm=ARM,
+                seed=view.seed,
+                role=role,
+                model_hash=model_hash,
+            )
     return rows
 
 
-def _provenance(
-    config: RunConfig, folder: RunFolder, best: RoundRecord, final: RoundRecord, seconds: float
-) -> Provenance:
+def _thresholds(record: RoundRecord) -> dict[str, float | None]:
+    """Operating point of each label on the sites' validation cases; nothing for a segmentation."""
+    sums = record.validation()
+    return {label: sums.threshold(label) for label in LABELS} if isinstance(sums, ClassificationSums) else {}
+
+
+def _provenance(config: RunConfig, folder: RunFolder, tasks: dict[str, TrainedTask], seconds: float) -> Provenance:
     return Provenance(
         name=folder.path.name,
         created=datetime.now(UTC),
         git=_git_commit(),
         versions={name: metadata.version(name) for name in REPORTED},
         seeds={"training": config.seed} | ({"phantom": config.data.phantom.seed} if config.data.phantom else {}),
-        model_hashes={"best": best.model_hash, "final": final.model_hash},
-        best_round=best.round,
+        tasks=tasks,
         seconds=seconds,
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
         phantom=_is_phantom(config),

@@ -1,11 +1,13 @@
 """From cases to rows with intervals: the external centre from its per-case table, training sites from their sums.
 
-Every summary of the external centre comes from `predictions/external.parquet` alone, so that it can be computed again
-to the same digits.
+Every summary of the external centre comes from the task's table in `predictions/` alone, so that it can be computed
+again to the same digits.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,8 +15,10 @@ import pandas as pd
 
 from server.predictions import select_cases
 from server.results import ResultRow, Role
-from shared.config import EvaluationConfig
+from shared.config_sections import EvaluationConfig
+from shared.messages import Sums
 from shared.metrics.agreement import LIMITS, as_ratio, icc_a1, spread_grows
+from shared.metrics.classification import LABELS, SUBTYPES, ClassificationSums
 from shared.metrics.counts import Moments, SegmentationSums, pooled_f1
 from shared.metrics.intervals import Estimate, Statistic, bootstrap_patients, weighted_mean, wilson
 from shared.reproducibility import derive_seed
@@ -103,7 +107,7 @@ def log_scale(table: pd.DataFrame) -> bool:
 
 
 def internal_rows(
-    sums_by_site: Mapping[str, SegmentationSums],
+    sums_by_site: Mapping[str, Sums],
     config: EvaluationConfig,
     *,
     task: str,
@@ -114,29 +118,53 @@ def internal_rows(
 ) -> list[ResultRow]:
     """Summarise training sites from the sums they sent, a site each and all together (`centre` is then `all`).
 
-    Intervals are Student's t of a mean over cases, cut where the figure's range ends; what pools counts has none.
+    Intervals are Student's t of a mean over cases, cut where the figure's range ends; what pools counts, and an AUC
+    from histograms, has none.
     """
-    everything = sum(sums_by_site.values(), SegmentationSums())
-    named = dict(sums_by_site) | ({"all": everything} if len(sums_by_site) > 1 else {})
+    named = dict(sums_by_site)
+    if len(named) > 1:
+        named["all"] = functools.reduce(operator.add, sums_by_site.values())
     rows = []
     for centre, sums in named.items():
         common = {"task": task, "arm": arm, "seed": seed, "centre": centre, "role": role, "model_hash": model_hash}
-        moments = {metric: (getattr(sums, column), unit) for metric, (column, unit) in CASE_MEANS.items()}
-        moments["volume_bias"] = (sums.volume_difference_ml, "ml")
+        figures = _classified(sums) if isinstance(sums, ClassificationSums) else _segmented(sums)
         rows += [
             ResultRow(metric=metric, unit=unit, n=part.n, **_bounds(part, metric, unit, config.confidence), **common)
-            for metric, (part, unit) in moments.items()
-        ]
-        pooled = (("lesion_f1", "1", sums.lesion_f1), ("failures", "cases", float(sums.failures)))
-        rows += [
-            ResultRow(metric=metric, unit=unit, value=value, ci_low=None, ci_high=None, n=sums.n, **common)
-            for metric, unit, value in pooled
+            if isinstance(part, Moments)
+            else ResultRow(metric=metric, unit=unit, value=part, ci_low=None, ci_high=None, n=n, **common)
+            for metric, unit, part, n in figures
         ]
     return rows
 
 
+Figure = tuple[str, str, Moments | float | None, int]
+"""Metric, unit, value and the number of cases it rests on."""
+
+
+def _segmented(sums: SegmentationSums) -> list[Figure]:
+    moments = [(metric, unit, getattr(sums, column), sums.n) for metric, (column, unit) in CASE_MEANS.items()]
+    return [
+        *moments,
+        ("volume_bias", "ml", sums.volume_difference_ml, sums.n),
+        ("lesion_f1", "1", sums.lesion_f1, sums.n),
+        ("failures", "cases", float(sums.failures), sums.n),
+    ]
+
+
+def _classified(sums: ClassificationSums) -> list[Figure]:
+    known = [label for label in LABELS if sums.label(label).loss.n]
+    figures: list[Figure] = [(f"auc_{label}", "1", sums.auc(label), sums.label(label).loss.n) for label in known]
+    if set(known) & set(SUBTYPES):
+        figures.append(("auc_macro", "1", sums.macro_auc(), sums.n))
+    figures += [(f"log_loss_{label}", "nat", sums.label(label).loss, sums.label(label).loss.n) for label in known]
+    if sums.ki67_absolute.n:
+        figures.append(("mae_ki67", "%", sums.ki67_absolute, sums.ki67_absolute.n))
+        figures.append(("bias_ki67", "%", sums.ki67_error, sums.ki67_error.n))
+    return figures
+
+
 def _bounds(part: Moments, metric: str, unit: str, confidence: float) -> dict[str, float | None]:
     low, high = part.interval(confidence) or (None, None)
-    if metric != "volume_bias" and low is not None and high is not None:
+    if metric not in {"volume_bias", "bias_ki67"} and low is not None and high is not None:
         low, high = max(0.0, low), (min(1.0, high) if unit == "1" else high)
     return {"value": part.mean, "ci_low": low, "ci_high": high}

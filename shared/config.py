@@ -8,183 +8,38 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from shared.config_sections import (
+    ClassifierConfig,
+    ComputeConfig,
+    DataConfig,
+    EvaluationConfig,
+    FederationConfig,
+    InferenceConfig,
+    ModelConfig,
+    MultitaskConfig,
+    PreprocessingConfig,
+    RadiomicsConfig,
+    Section,
+    SplitConfig,
+    SubtypeConfig,
+    SubtypeRule,
+    TaskName,
+    TrainingConfig,
+)
 from shared.errors import ConfigError
-
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
-
-
-class Section(BaseModel):
-    """A strict, immutable table of the configuration."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PhantomConfig(Section):
-    """The embedded phantom; present only when the run's data are phantoms."""
-
-    cases_per_site: int = Field(default=36, ge=2, description="Patients a training centre.")
-    cases_external: int = Field(default=36, ge=2, description="Patients at the external centre.")
-    shift: float = Field(
-        default=0.6, ge=0.0, le=2.0, description="0: one consensus protocol; 1: the centres' full differences."
-    )
-    separation: float = Field(default=0.75, gt=0.0, le=2.0, description="How far apart the subtypes' latent means lie.")
-    seed: int = Field(default=0, ge=0, description="Seed of the data, apart from the training's.")
-
-
-class DataConfig(Section):
-    """Which sites there are and where a simulation finds their folders."""
-
-    root: str = Field(description="Folder with one folder a site; relative to the project's root. Simulation only.")
-    sites: tuple[SiteName, ...] = Field(min_length=1, description="Training sites, in the order of their partitions.")
-    external: SiteName | None = Field(default=None, description="The locked centre: never trains, is opened once.")
-    phantom: PhantomConfig | None = Field(default=None, description="Generate the data when the folder is absent.")
-
-    @model_validator(mode="after")
-    def _external_never_trains(self) -> DataConfig:
-        if self.external in self.sites:
-            raise ValueError(
-                f"external centre '{self.external}' is also listed in sites: a centre that trains cannot judge. "
-                "Take it out of one of the two",
-            )
-        if len(set(self.sites)) != len(self.sites):
-            raise ValueError("sites names one site twice: each hospital must appear once")
-        return self
-
-
-class SplitConfig(Section):
-    """Shares of a site's patients kept from training."""
-
-    validation: Fraction = Field(default=0.17, description="Chooses the best round; share of the site's patients.")
-    test: Fraction = Field(default=0.17, description="Judges internally; share of the site's patients.")
-
-
-class PreprocessingConfig(Section):
-    """What becomes of a study before a network reads it."""
-
-    spacing_mm: tuple[float, float, float] | None = Field(
-        default=None,
-        description="(z, y, x) mm; none: the merged fingerprint's median.",
-    )
-    crop_voxels: tuple[int, int, int] | None = Field(
-        default=None,
-        description="(z, y, x) of the breast box in whole-breast mode; none: from the merged fingerprint.",
-    )
-    max_voxels: int = Field(
-        default=300_000, ge=4096, description="Upper bound of the whole-breast box; spacing is widened to fit."
-    )
-    post_phases: int = Field(
-        default=3, ge=1, le=8, description="Post-contrast phases used: first, last, evenly between."
-    )
-    n4: bool = Field(default=True, description="N4 bias field correction.")
-    n4_shrink: int = Field(default=4, ge=1, le=16, description="Shrink factor for the bias field's estimate.")
-    n4_iterations: tuple[int, ...] = Field(default=(20, 20, 20, 20), description="Iterations a fitting level.")
-    workers: int = Field(default=1, ge=1, description="Studies preprocessed at once at a site.")
-
-
-class ModelConfig(Section):
-    """The 3D ResU-Net."""
-
-    channels: tuple[int, ...] = Field(default=(16, 24, 32, 48), min_length=2, description="Feature maps a level.")
-    stem_stride: Literal[1, 2] = Field(
-        default=2, description="2 halves the resolution at once: fast whole-breast mode."
-    )
-    norm: Literal["group", "instance", "batch"] = Field(
-        default="group", description="Group norm has nothing to aggregate."
-    )
-    deep_supervision: int = Field(default=3, ge=1, le=5, description="Decoder levels that carry a loss.")
-    dropout: Fraction = 0.0
-
-
-class AugmentationConfig(Section):
-    """Random changes of a training sample; probabilities a sample."""
-
-    flip: Fraction = Field(default=0.5, description="Probability of a flip, each axis.")
-    affine: Fraction = Field(default=0.3, description="Probability of rotation and scaling.")
-    rotation_deg: float = Field(default=15.0, ge=0.0, le=90.0)
-    scale: float = Field(default=0.15, ge=0.0, lt=1.0, description="Scaling is drawn within 1 ± this.")
-    intensity: Fraction = Field(default=0.5, description="Probability of changes of gain.")
-    timing: Fraction = Field(default=0.7, description="Probability of other acquisition times after injection.")
-    noise: Fraction = Field(default=0.3, description="Probability of added noise.")
-    bias_field: Fraction = Field(default=0.3, description="Probability of a smooth multiplicative field.")
-    blur: Fraction = Field(default=0.2, description="Probability of blurring (a coarser acquisition).")
-
-
-class TrainingConfig(Section):
-    """The training loop, the same for every arm."""
-
-    mode: Literal["whole_breast", "patch"] = "whole_breast"
-    patch_voxels: tuple[int, int, int] = Field(default=(48, 96, 96), description="(z, y, x), patch mode.")
-    foreground_share: float = Field(default=0.67, ge=0.0, le=1.0, description="Share of patches centred on the lesion.")
-    batch_size: int = Field(
-        default=2, ge=2, description="Never 1: 3D convolutions at batch 1 are up to 3.5 times slower on CPU."
-    )
-    steps_per_round: int = Field(default=20, ge=1)
-    learning_rate: float = Field(default=4e-3, gt=0.0)
-    weight_decay: float = Field(default=1e-2, ge=0.0)
-    warmup_steps: int = Field(default=0, ge=0, description="Linear warm-up at the start of the first round, steps.")
-    gradient_clip: float = Field(default=12.0, gt=0.0, description="Largest norm of the gradient.")
-    augmentation: AugmentationConfig = AugmentationConfig()
-    mixed_precision: Literal["auto", "off"] = Field(default="auto", description="auto: only where the hardware has it.")
-
-
-class InferenceConfig(Section):
-    """How a trained model reads a case."""
-
-    overlap: float = Field(default=0.5, ge=0.0, lt=1.0, description="Overlap of neighbouring patches, patch mode.")
-    batch_size: int = Field(default=2, ge=1)
-    threshold: float = Field(default=0.5, gt=0.0, lt=1.0, description="Probability above which a voxel is lesion.")
-    min_lesion_ml: float = Field(default=0.03, ge=0.0, description="Smaller connected predictions are dropped, ml.")
-    relative_certainty: Fraction = Field(
-        default=0.9, description="Pieces with a mean probability below this times the most certain one's are dropped."
-    )
-    flip_averaging: bool = Field(default=False, description="Average over left-right flips (twice the time).")
-
-
-class FederationConfig(Section):
-    """The rounds and who must take part."""
-
-    rounds: int = Field(default=10, ge=1)
-    strategy: Literal["fedavg", "fedprox", "fedadam"] = "fedavg"
-    proximal_mu: float = Field(default=0.01, ge=0.0, description="FedProx's mu; used when strategy is fedprox.")
-    server_learning_rate: float = Field(default=0.01, gt=0.0, description="FedAdam's eta.")
-    server_beta_1: Fraction = 0.9
-    server_beta_2: Fraction = 0.99
-    server_tau: float = Field(default=1e-3, gt=0.0, description="FedAdam's degree of adaptability.")
-    min_sites: int = Field(default=1, ge=1, description="Fewer good replies than this end the run with an error.")
-    round_timeout_s: float = Field(
-        default=3600.0, gt=0.0, description="A site that has not answered by then is absent this round."
-    )
-
-
-class ComputeConfig(Section):
-    """Cores; clients x threads <= cores."""
-
-    threads: int = Field(default=1, ge=1, description="torch threads a client: part of what makes bytes reproducible.")
-    server_workers: int = Field(default=1, ge=1, description="Studies of the external centre prepared at once.")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-
-class EvaluationConfig(Section):
-    """How results are stated."""
-
-    bootstrap: int = Field(default=2000, ge=100, description="Resamples of patients for intervals.")
-    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
-    nsd_tolerance_mm: float = Field(default=2.0, gt=0.0, description="Tolerance of the normalised surface Dice.")
-    lesion_overlap: float = Field(
-        default=0.1, gt=0.0, le=1.0, description="IoU from which a predicted lesion counts as found."
-    )
 
 
 class RunConfig(Section):
     """Everything a run needs; `resolved` is written beside its results."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
-    task: Literal["lesion-segmentation"] = "lesion-segmentation"
+    tasks: tuple[TaskName, ...] = Field(
+        default=("lesion-segmentation",), min_length=1, description="Trained in this order, over the same sites."
+    )
     seed: int = Field(default=0, ge=0)
     data: DataConfig
     splits: SplitConfig = SplitConfig()
@@ -192,9 +47,46 @@ class RunConfig(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     inference: InferenceConfig = InferenceConfig()
+    subtype_rule: SubtypeRule = Field(
+        default="st-gallen-2023", description="From receptors to subtypes; as-given: the table's own column."
+    )
+    subtype_ensemble: SubtypeConfig = SubtypeConfig()
+    subtype_radiomics: RadiomicsConfig = RadiomicsConfig()
+    receptor_status: ClassifierConfig = ClassifierConfig()
+    receptor_ki67_multitask: MultitaskConfig = MultitaskConfig()
+    lesion_malignancy: ClassifierConfig = ClassifierConfig()
     federation: FederationConfig = FederationConfig()
     compute: ComputeConfig = ComputeConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def task(self) -> TaskName:
+        """The task at hand: the only one of a configuration that `for_task` made."""
+        return self.tasks[0]
+
+    def for_task(self, name: TaskName) -> RunConfig:
+        """The same run as one task sees it: its own rounds and training loop in `federation` and `training`."""
+        own = self.classifier(name)
+        if own is None:
+            return self.model_copy(update={"tasks": (name,)})
+        return self.model_copy(
+            update={
+                "tasks": (name,),
+                "training": TrainingConfig.model_validate(own.training.model_dump()),
+                "federation": self.federation.model_copy(update={"rounds": own.rounds}),
+            }
+        )
+
+    def classifier(self, name: TaskName) -> ClassifierConfig | None:
+        """A classifier's own section; None for a segmentation."""
+        found: ClassifierConfig | None = getattr(self, name.replace("-", "_"), None)
+        return found
+
+    @model_validator(mode="after")
+    def _each_task_once(self) -> RunConfig:
+        if len(set(self.tasks)) != len(self.tasks):
+            raise ValueError("tasks names one task twice")
+        return self
 
     @model_validator(mode="after")
     def _enough_sites(self) -> RunConfig:

@@ -1,4 +1,4 @@
-"""How a trained model reads a case: the breast box in one pass or in patches, then back on the study's own grid."""
+"""How a trained model reads a case: the breast box in one pass or in patches, a lesion patch in mirrored copies."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from shared.config import RunConfig
+from shared.metrics.classification import ClassificationSums
 from shared.metrics.counts import SegmentationSums
 from shared.metrics.overlap import CaseMetrics, case_metrics
 from shared.preprocessing.pipeline import to_native
+from shared.tasks import Scores, task_named
 from shared.training import pick_device
 from shared.types import BoolArray, FloatArray
 
 if TYPE_CHECKING:
     from shared.preprocessing.cache import CachedCase
+
+
+Sums = SegmentationSums | ClassificationSums
 
 
 def predict(model: nn.Module, image: npt.NDArray[np.floating[Any]], config: RunConfig) -> FloatArray:
@@ -110,9 +115,39 @@ def evaluate_case(model: nn.Module, case: CachedCase, config: RunConfig) -> tupl
     return metrics, predicted
 
 
-def evaluate(model: nn.Module, cases: Sequence[CachedCase], config: RunConfig) -> SegmentationSums:
-    """Mergeable sums over a site's cases: all that leaves a site."""
-    total = SegmentationSums()
+def classify(model: nn.Module, patch: FloatArray, config: RunConfig) -> Scores:
+    """Scores of one lesion patch `(channel + 1, z, y, x)`, averaged over its mirrored copies.
+
+    Which of the mirror's eight images are read is the configuration's; anatomy differs from its mirror image, lesions
+    do not.
+    """
+    task, settings = task_named(config.task), config.classifier(config.task)
+    copies = 1 if settings is None else settings.mirrored_copies
+    device = pick_device(config)
+    torch.set_num_threads(config.compute.threads)
+    model.to(device).eval()
+    images = [np.flip(patch, axes) for axes in _MIRRORS[:copies]]
+    batch = torch.from_numpy(np.stack([task.read(image, config) for image in images])).to(device)
+    with torch.inference_mode():
+        found = task.scores(model(batch))
+    return {
+        reader: {label: float(np.mean([item[reader][label] for item in found])) for label in labels}
+        for reader, labels in found[0].items()
+    }
+
+
+def evaluate(model: nn.Module, cases: Sequence[Any], config: RunConfig) -> Sums:
+    """Mergeable sums over a site's cases as the task opened them: all that leaves a site."""
+    task = task_named(config.task)
+    if task.kind == "segmentation":
+        return sum((SegmentationSums.of(evaluate_case(model, case, config)[0]) for case in cases), SegmentationSums())
+    total = ClassificationSums()
     for case in cases:
-        total = total + SegmentationSums.of(evaluate_case(model, case, config)[0])
+        scores = classify(model, case.patch, config)[""]
+        truths = task.truths(case.labels, config)
+        total = total + ClassificationSums.of((label, truth, scores[label]) for label, truth in truths.items())
     return total
+
+
+_MIRRORS: tuple[tuple[int, ...], ...] = ((), (3,), (1,), (2,), (1, 3), (2, 3), (1, 2), (1, 2, 3))
+"""Axes of a patch `(channel, z, y, x)` that are turned round."""

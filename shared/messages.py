@@ -11,14 +11,17 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
+from shared.cohort.labels import SUBTYPES
 from shared.config import RunConfig, parse_config
+from shared.config_sections import SEGMENTATIONS, TaskName
 from shared.errors import EXCLUSION_REASONS, FedBreastError, UpdateError
+from shared.metrics.classification import KI67, LABELS, ClassificationSums
 from shared.metrics.counts import SegmentationSums
 from shared.preprocessing.fingerprint import SiteFingerprint
 from shared.preprocessing.plan import Plan
@@ -31,6 +34,24 @@ FINGERPRINT = "query.fingerprint"
 PREPARE = "query.prepare"
 TRAIN = "train"
 EVALUATE = "evaluate"
+
+Sums = SegmentationSums | ClassificationSums
+CLASS_NAMES = tuple(
+    f"{label}/{value}"
+    for label, values in (
+        ("subtype", (*SUBTYPES, "missing")),
+        *((name, ("positive", "negative", "missing")) for name in ("er", "pr", "her2", "malignant")),
+        ("ki67_percent", ("known", "missing")),
+    )
+    for value in values
+)
+"""Names under which a site counts its cases by class."""
+LABELLED_NAMES = tuple(
+    f"{task}{label}" for task in get_args(TaskName) for label in ("", *(f"/{name}" for name in (*LABELS, KI67)))
+)
+"""Names under which a site counts training cases: a task, or one of its labels (`label_key`)."""
+FEW = -1
+"""In place of a count of cases that the site's policy does not tell."""
 
 _WEIGHTS, _HEADER, _NUMBERS, _FLAT = "weights", "header", "numbers", "flat"
 _A_PATH = re.compile(r"(?:^|[\s'\"(=:])(?:[A-Za-z]:)?[/\\]\S")
@@ -59,6 +80,8 @@ class Instruction:
         Name of the site that is meant: a simulated node may hold several.
     config
         The run's configuration. It travels, so that a resumed run is the same run at both ends.
+    task
+        What is trained or evaluated.
 
     """
 
@@ -70,14 +93,16 @@ class Instruction:
     manifest: str = ""
     site: str = ""
     config: RunConfig | None = None
+    task: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a site answers; fields that a kind of message does not use keep their defaults.
 
-    `sites` answers a registration: the indices in `data.sites` of the sites whose data the node holds. `over_policy`
-    says that more cases were left out than the site's own policy allows.
+    `labelled` counts the training cases of each task (`task` or `task/label`), `classes` the cases of each label's
+    classes over all splits. `sites` answers a registration: the indices in `data.sites` of the sites whose data the
+    node holds. `over_policy` says that more cases were left out than the site's own policy allows.
     """
 
     site: str
@@ -89,7 +114,9 @@ class Reply:
     loss: float = 0.0
     seconds: float = 0.0
     fingerprint: SiteFingerprint | None = None
-    sums: SegmentationSums | None = None
+    sums: Sums | None = None
+    labelled: Mapping[str, int] | None = None
+    classes: Mapping[str, int] | None = None
     included: Mapping[str, int] | None = None
     excluded: Mapping[str, int] | None = None
     over_policy: bool = False
@@ -157,6 +184,7 @@ def write_instruction(instruction: Instruction) -> RecordDict:
             "plan": instruction.plan.model_dump_json() if instruction.plan else "",
             "site": instruction.site,
             "config": instruction.config.model_dump_json() if instruction.config else "",
+            "task": instruction.task,
         },
     )
     records = RecordDict({_HEADER: header})
@@ -185,6 +213,7 @@ def read_instruction(message: Message) -> Instruction:
         manifest=str(header["manifest"]),
         site=str(header["site"]),
         config=parse_config(json.loads(config), "the run's configuration") if config else None,
+        task=str(header["task"]),
     )
 
 
@@ -205,6 +234,8 @@ def write_reply(reply: Reply) -> RecordDict:
         numbers |= {f"fingerprint.{name}": values for name, values in reply.fingerprint.to_dict().items()}
     if reply.sums is not None:
         numbers |= {f"sums.{name}": value for name, value in reply.sums.to_dict().items()}
+    numbers |= {f"labelled.{name}": count for name, count in (reply.labelled or {}).items()}
+    numbers |= {f"classes.{name}": count for name, count in (reply.classes or {}).items()}
     numbers |= {f"included.{name}": count for name, count in (reply.included or {}).items()}
     numbers |= {f"excluded.{name}": count for name, count in (reply.excluded or {}).items()}
     records = RecordDict({_HEADER: header, _NUMBERS: MetricRecord(numbers)})
@@ -213,8 +244,8 @@ def write_reply(reply: Reply) -> RecordDict:
     return records
 
 
-def read_reply(message: Message, post_phases: int) -> Reply:
-    """Unpack and check the form of an answer, on the server; its meaning is `server.gate`'s concern.
+def read_reply(message: Message, post_phases: int, task: str) -> Reply:
+    """Unpack and check the form of an answer about a task, on the server; its meaning is `server.gate`'s concern.
 
     Raises
     ------
@@ -240,7 +271,9 @@ def read_reply(message: Message, post_phases: int) -> Reply:
             seconds=float(numbers["seconds"]),  # type: ignore[arg-type]  # the same
             weights=_unpack(message.content) if _WEIGHTS in message.content else None,
             fingerprint=SiteFingerprint.from_dict(histogram, post_phases) if histogram else None,
-            sums=SegmentationSums.from_dict(sums) if sums else None,
+            sums=sums_of(task).from_dict(sums) if sums else None,
+            labelled=_counts(numbers, "labelled.", LABELLED_NAMES),
+            classes=_counts(numbers, "classes.", CLASS_NAMES),
             included=_counts(numbers, "included.", SPLITS),
             excluded=_counts(numbers, "excluded.", EXCLUSION_REASONS),
             over_policy=bool(_whole(numbers["over_policy"])),
@@ -265,6 +298,16 @@ def safe_error(error: Exception) -> str:
 def count_splits(splits: Mapping[str, int]) -> dict[str, int]:
     """Counts for every split, also the empty ones, so that messages always have the same form."""
     return {name: splits.get(name, 0) for name in SPLITS}
+
+
+def sums_of(task: str) -> type[Sums]:
+    """The sums that a task's evaluation sends."""
+    return SegmentationSums if task in SEGMENTATIONS else ClassificationSums
+
+
+def label_key(task: str, label: str) -> str:
+    """Name of a count of training cases: of a task, or of those that have one of its labels."""
+    return f"{task}/{label}" if label else task
 
 
 def _pack(flat: FloatArray) -> ArrayRecord:

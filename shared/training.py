@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +20,6 @@ from shared.config import RunConfig
 from shared.errors import RunError
 from shared.reproducibility import derive_seed, make_deterministic
 from shared.tasks import Task, task_named
-
-if TYPE_CHECKING:
-    from shared.preprocessing.cache import CachedCase
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class TrainSummary:
 
 def train_round(
     model: nn.Module,
-    cases: Sequence[CachedCase],
+    cases: Sequence[Any],
     config: RunConfig,
     *,
     round_number: int,
@@ -50,7 +47,7 @@ def train_round(
     model
         The global model of this round.
     cases
-        The site's training cases, in a fixed order.
+        The site's training cases as the task opened them, in a fixed order.
     config
         The run's configuration; steps, learning rate and batch size are its.
     round_number
@@ -59,6 +56,10 @@ def train_round(
         Name of the site or arm, part of the seed.
     anchor
         FedProx: the global weights that the proximal term pulls to (Li 2020, equation 2).
+
+    Notes
+    -----
+    Parameters of labels that no case has stay as they are: weight decay must not move a head that saw no truth.
 
     Raises
     ------
@@ -77,8 +78,9 @@ def train_round(
     draws = np.random.default_rng(seed)
 
     model.to(device).train()
-    decayed = [item for item in model.parameters() if item.ndim > 1]
-    plain = [item for item in model.parameters() if item.ndim <= 1]
+    kept = _unlabelled(model, cases, config, task)
+    trained = [item for name, item in model.named_parameters() if name not in kept]
+    decayed, plain = [item for item in trained if item.ndim > 1], [item for item in trained if item.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
     scaled = settings.mixed_precision == "auto" and device.type == "cuda"
@@ -87,21 +89,22 @@ def train_round(
     for step in range(settings.steps_per_round):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, (round_number - 1) * settings.steps_per_round + step)
-        image, mask = (item.to(device) for item in next(batches))
+        image, target = (item.to(device) for item in next(batches))
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=scaled):
             outputs = model(image)
         # The loss stays in float32: sums over a volume overflow half precision.
-        loss = task.loss([item.float() for item in outputs], mask)
+        loss = task.loss([item.float() for item in outputs], target)
         total = loss
         if anchor is not None:
             total = loss + 0.5 * config.federation.proximal_mu * _squared_distance(model, anchor)
         optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
+        nn.utils.clip_grad_norm_(trained, settings.gradient_clip)
         optimiser.step()
         losses.append(float(loss.detach()))
         if not math.isfinite(losses[-1]):
             raise RunError(f"the loss is not a number at step {step + 1} of round {round_number}: lower learning_rate")
+    model.load_state_dict(kept, strict=False)
     return TrainSummary(float(np.mean(losses)), len(losses), time.perf_counter() - started)
 
 
@@ -123,49 +126,38 @@ def pick_device(config: RunConfig) -> torch.device:
     return torch.device(wanted)
 
 
+def _unlabelled(model: nn.Module, cases: Sequence[Any], config: RunConfig, task: Task) -> dict[str, Tensor]:
+    """Parameters and buffers, as they are, that answer for labels which none of the cases has."""
+    if not task.owners:
+        return {}
+    present = {label for case in cases for label in task.truths(case.labels, config)}
+    return {
+        name: value.detach().clone()
+        for name, value in model.state_dict().items()
+        if task.owner(name) and task.owner(name) not in present
+    }
+
+
 def _squared_distance(model: nn.Module, anchor: Mapping[str, Tensor]) -> Tensor:
     parts = [(value - anchor[name].to(value.device)).square().sum() for name, value in model.named_parameters()]
     return torch.stack(parts).sum()
 
 
 def _batches(
-    cases: Sequence[CachedCase],
+    cases: Sequence[Any],
     config: RunConfig,
     task: Task,
     draws: np.random.Generator,
     generator: Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless augmented batches, image `(n, channel, z, y, x)` and mask `(n, 1, z, y, x)`; each case once an epoch."""
+    """Endless augmented batches, image `(n, channel, z, y, x)` and target `(n, ...)`; each case once an epoch."""
     size = config.training.batch_size
     queue: list[int] = []
     while True:
         while len(queue) < size:
             queue.extend(int(index) for index in draws.permutation(len(cases)))
         chosen, queue = queue[:size], queue[size:]
-        samples = [_sample(cases[index], config, draws) for index in chosen]
+        samples = [task.sample(cases[index], config, draws) for index in chosen]
         image = torch.from_numpy(np.stack([item[0] for item in samples]))
-        mask = torch.from_numpy(np.stack([item[1] for item in samples]))
-        yield task.augment(image, mask, config.training.augmentation, generator)
-
-
-def _sample(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The whole breast, or a patch of it; float32 image and mask. Only the patch is read from the memory map."""
-    if config.training.mode == "whole_breast":
-        return np.asarray(case.image, np.float32), np.asarray(case.mask, np.float32)[None]
-    window = patch_window(case, config, draws)
-    return np.asarray(case.image[(slice(None), *window)], np.float32), np.asarray(case.mask[window], np.float32)[None]
-
-
-def patch_window(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> tuple[slice, slice, slice]:
-    """Choose a patch: around a lesion voxel for `foreground_share` of the draws, else anywhere in the breast box."""
-    size = config.training.patch_voxels
-    limits = [max(0, side - edge) for side, edge in zip(case.mask.shape, size, strict=True)]
-    if len(case.foreground) and draws.random() < config.training.foreground_share:
-        centre = case.foreground[draws.integers(len(case.foreground))]
-        jitter = [int(draws.integers(-edge // 4, edge // 4 + 1)) for edge in size]
-        start = [int(c) - edge // 2 + move for c, edge, move in zip(centre, size, jitter, strict=True)]
-    else:
-        start = [int(draws.integers(limit + 1)) for limit in limits]
-    corner = [min(max(0, first), limit) for first, limit in zip(start, limits, strict=True)]
-    z, y, x = (slice(first, first + edge) for first, edge in zip(corner, size, strict=True))
-    return z, y, x
+        target = torch.from_numpy(np.stack([item[1] for item in samples]))
+        yield task.augment(image, target, config.training.augmentation, generator)

@@ -12,8 +12,10 @@ from typing import Any
 import jinja2
 
 from server.reports import sections, wording
+from server.reports.classifiers import classifier_section
 from server.reports.run_folder import RunFolder, read_run_folder
 from server.results import replace_file
+from shared.config_sections import SEGMENTATIONS
 from shared.project import project_root
 
 # Part of the content, anchor on the page, words of the link; in the order of the page.
@@ -41,8 +43,8 @@ def build_report(run_dir: Path) -> Path:
         `config.toml` is not a configuration.
 
     """
-    run = read_run_folder(run_dir)
-    explained = wording.meanings(run.config.evaluation)
+    runs = read_run_folder(run_dir)
+    explained = wording.meanings(runs[0].config.evaluation)
     # Flower ships an app without its HTML: a server started by it finds the template in the checkout.
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([Path(__file__).parent, project_root() / "server" / "reports"]),
@@ -59,50 +61,69 @@ def build_report(run_dir: Path) -> Path:
         "fixed": wording.fixed,
         "meaning": lambda row: explained.get(row.metric, ""),
     }
-    text = environment.get_template("page.html").render(_content(run))
+    text = environment.get_template("page.html").render(_content(runs))
     replace_file(run_dir / "report.html", text.encode())
     return run_dir / "report.html"
 
 
-def _content(run: RunFolder) -> dict[str, Any]:
-    """Everything the template names."""
+def _content(runs: list[RunFolder]) -> dict[str, Any]:
+    """Everything the template names; outlines come first where a task makes them."""
+    run = next((item for item in runs if item.task in SEGMENTATIONS), runs[0])
     config, made = run.config, run.results.provenance
-    external = sections.external(run)
+    outlines = run.task in SEGMENTATIONS
+    external = sections.external(run) if outlines else None
     parts = {
         "external": external,
         "pictures": sections.pictures(run) if external else [],
-        "comparison": sections.comparison(run),
+        "comparison": sections.comparison(run) if outlines else None,
         "flow": sections.flow(run),
-        "curves": sections.curves(run),
-        "internal": sections.internal(run),
-        "ledger": sections.ledger(run),
+        "curves": [drawn for item in runs for drawn in sections.curves(item)],
+        "internal": sections.internal(run) if outlines else [],
+        "ledger": [sections.ledger(item) for item in runs],
     }
+    classifiers = [
+        classifier_section(
+            item.task,
+            item.results.rows,
+            item.predictions,
+            item.chosen.best,
+            item.config.evaluation,
+            phantom=made.phantom,
+            centre=item.config.data.external,
+        )
+        for item in runs
+        if item.task not in SEGMENTATIONS
+    ]
     contents = [(anchor, text) for key, anchor, text in _ANCHORS if parts[key]]
+    place = next((index for index, (anchor, _) in enumerate(contents) if anchor == "cases"), 0)
+    contents[place:place] = [(part["anchor"], part["title"]) for part in classifiers]
     return parts | {
+        "classifiers": classifiers,
         "name": made.name,
-        "task": config.task,
-        "title": _title(run),
-        "sentence": _sentence(run),
-        "remarks": _remarks(run, external),
+        "task": ", then ".join(item.task for item in runs),
+        "title": _title(runs),
+        "sentence": " ".join([*([_sentence(run)] if outlines else []), *(part["sentence"] for part in classifiers)]),
+        "remarks": _remarks(runs, external),
         "created": f"{made.created:%Y-%m-%d %H:%M} UTC",
         "phantom": made.phantom,
-        "best_round": made.best_round,
+        "best_round": run.chosen.best_round,
         "confidence": f"{config.evaluation.confidence:.0%}",
         "resamples": f"{config.evaluation.bootstrap:,}",
         "contents": [*contents, ("provenance", "Provenance"), ("limits", "What this is not")],
-        "provenance": _provenance(run),
+        "provenance": _provenance(runs),
         "limits": _limits(run),
         "config_text": run.config_text,
     }
 
 
-def _title(run: RunFolder) -> str:
+def _title(runs: list[RunFolder]) -> str:
+    run = runs[0]
     number = len(run.config.data.sites)
     words = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
     count = words[number] if number < len(words) else str(number)
     noun = ("phantom site" if run.results.provenance.phantom else "hospital") + ("" if number == 1 else "s")
     judge = "one that never trained judged it" if run.config.data.external else "no other has judged it"
-    return f"{count} {noun} trained {run.config.task.replace('-', ' ')}; {judge}"
+    return f"{count} {noun} trained {' and '.join(item.task.replace('-', ' ') for item in runs)}; {judge}"
 
 
 def _sentence(run: RunFolder) -> str:
@@ -125,7 +146,7 @@ def _rounds(number: int) -> str:
     return f"{number} round{'' if number == 1 else 's'}"
 
 
-def _remarks(run: RunFolder, external: dict[str, Any] | None) -> list[str]:
+def _remarks(runs: list[RunFolder], external: dict[str, Any] | None) -> list[str]:
     """What a reader must know beside the sentence: too few patients, and sites that missed a round."""
     lines = []
     if external and external["patients"] < _FEWEST_PATIENTS:
@@ -133,31 +154,42 @@ def _remarks(run: RunFolder, external: dict[str, Any] | None) -> list[str]:
             f"Fewer than {_FEWEST_PATIENTS} patients judged: the intervals are too narrow to be trusted, and nothing "
             "should be ranked by these figures."
         )
-    missed: dict[str, list[int]] = {}
-    for item in run.rounds:
-        for name in run.config.data.sites:
-            site = item.sites.get(name)
-            if site is None or site.status != "accepted":
-                missed.setdefault(name, []).append(item.round)
-    return lines + [
-        f"{name} did not enter the average in round{'s' if len(rounds) > 1 else ''} {', '.join(map(str, rounds))}: "
-        "see who took part."
-        for name, rounds in missed.items()
-    ]
+    for run in runs:
+        where = f" of {run.task}" if len(runs) > 1 else ""
+        missed: dict[str, list[int]] = {}
+        for item in run.rounds:
+            for name in run.config.data.sites:
+                site = item.sites.get(name)
+                if site is None or site.status != "accepted":
+                    missed.setdefault(name, []).append(item.round)
+        lines += [
+            f"{name} did not enter the average in round{'s' if len(rounds) > 1 else ''} "
+            f"{', '.join(map(str, rounds))}{where}: see who took part."
+            for name, rounds in missed.items()
+        ]
+    return lines
 
 
-def _provenance(run: RunFolder) -> list[tuple[str, str]]:
-    made = run.results.provenance
+def _provenance(runs: list[RunFolder]) -> list[tuple[str, str]]:
+    made = runs[0].results.provenance
     minutes, seconds = divmod(round(made.seconds), 60)
-    hashes = [(f"model, {name}", value) for name, value in made.model_hashes.items()]
+    several = len(runs) > 1
+    models = []
+    for run in runs:
+        where = f"{run.task}, " if several else ""
+        chosen = run.chosen
+        models += [
+            (f"{where}model, best", chosen.best),
+            (f"{where}model, final", chosen.final),
+            (f"{where}chosen round", f"{chosen.best_round} of {chosen.rounds}, by the sites' validation cases"),
+        ]
     return [
         ("run", made.name),
         ("finished", made.created.isoformat()),
-        ("task", run.config.task),
+        ("tasks", ", ".join(run.task for run in runs)),
         ("data", "phantoms (generated)" if made.phantom else "site folders"),
         ("code", made.git or "unknown commit"),
-        *hashes,
-        ("chosen round", f"{made.best_round} of {len(run.rounds)}, by mean validation Dice of the training sites"),
+        *models,
         ("seeds", ", ".join(f"{name} {value}" for name, value in made.seeds.items())),
         ("duration", f"{minutes} min {seconds} s"),
         ("server's peak memory", f"{made.peak_memory_mb:,.0f} MB"),

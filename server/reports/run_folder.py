@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from server.predictions import PREDICTIONS, read_predictions
-from server.results import Results, read_results
+from server.predictions import read_predictions
+from server.results import Results, TrainedTask, read_results
 from shared.config import RunConfig, load_config
+from shared.config_sections import TaskName
 from shared.errors import RunError
-from shared.metrics.counts import SegmentationSums
+from shared.messages import Sums, sums_of
 
 
 class SiteRound(BaseModel):
@@ -27,33 +28,32 @@ class SiteRound(BaseModel):
     loss: float | None = None
     validation: dict[str, float] | None = None
 
-    @field_validator("validation")
-    @classmethod
-    def _are_sums(cls, value: dict[str, float] | None) -> dict[str, float] | None:
-        if value is not None:
-            SegmentationSums.from_dict(value)
-        return value
-
-    @property
-    def sums(self) -> SegmentationSums | None:
-        """The round's new global model on the site's validation cases."""
-        return None if self.validation is None else SegmentationSums.from_dict(self.validation)
-
 
 class Round(BaseModel):
-    """One committed round, `journal/round-NNN.json`."""
+    """One committed round, `journal/TASK/round-NNN.json`."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
 
+    task: str
     round: int
     model_hash: str
     seconds: float
     sites: dict[str, SiteRound] = Field(default_factory=dict)
 
-    def validation(self) -> SegmentationSums:
+    @model_validator(mode="after")
+    def _has_sums(self) -> Round:
+        self.validation()
+        return self
+
+    def sums(self, site: str) -> Sums | None:
+        """The round's new global model on a site's validation cases."""
+        found = self.sites[site].validation
+        return None if found is None else sums_of(self.task).from_dict(found)
+
+    def validation(self) -> Sums:
         """All sites' validation cases together: what chooses the best round."""
-        known = [site.sums for site in self.sites.values() if site.sums is not None]
-        return sum(known, SegmentationSums())
+        known = [sums for site in self.sites if (sums := self.sums(site)) is not None]
+        return sum(known, sums_of(self.task)())
 
 
 class SiteFlow(BaseModel):
@@ -65,13 +65,18 @@ class SiteFlow(BaseModel):
     included: dict[str, int]
     excluded: dict[str, int] = Field(default_factory=dict)
     over_policy: bool = False  # more left out than the site's own policy allows
+    classes: dict[str, int] = Field(default_factory=dict)  # by `messages.CLASS_NAMES`; `messages.FEW` hides a count
 
 
 class RunFolder(BaseModel):
-    """Everything a page is made of.
+    """Everything a page says of one task of a run.
 
     Attributes
     ----------
+    config
+        The configuration as the task sees it.
+    results
+        The run's provenance, and the task's rows.
     config_text
         `config.toml` as it stands in the folder.
     rounds
@@ -93,9 +98,19 @@ class RunFolder(BaseModel):
     flow: dict[str, SiteFlow]
     predictions: pd.DataFrame | None
 
+    @property
+    def task(self) -> TaskName:
+        """The task at hand."""
+        return self.config.task
 
-def read_run_folder(run_dir: Path) -> RunFolder:
-    """Read a finished run's folder.
+    @property
+    def chosen(self) -> TrainedTask:
+        """The task's models that were judged."""
+        return self.results.provenance.tasks[self.task]
+
+
+def read_run_folder(run_dir: Path) -> list[RunFolder]:
+    """Read a finished run's folder, a task each, in the order of training.
 
     Raises
     ------
@@ -107,27 +122,31 @@ def read_run_folder(run_dir: Path) -> RunFolder:
     """
     results = read_results(run_dir)
     config = load_config(run_dir / "config.toml")
-    if config.data.external is not None and not (run_dir / PREDICTIONS).is_file():
-        raise RunError(f"{run_dir.name}/{PREDICTIONS} is missing: the external centre was not judged")
     order = [*config.data.sites, *([config.data.external] if config.data.external else [])]
     flow = read_flow(run_dir)
-    rounds = sorted((_read_round(file) for file in (run_dir / "journal").glob("round-*.json")), key=lambda r: r.round)
-    return RunFolder(
-        path=run_dir,
-        config=config,
-        config_text=(run_dir / "config.toml").read_text(encoding="utf-8"),
-        results=results,
-        rounds=tuple(item for item in rounds if item.round > 0),
-        flow={name: flow[name] for name in [*order, *sorted(set(flow) - set(order))] if name in flow},
-        predictions=read_predictions(run_dir) if config.data.external is not None else None,
-    )
+    found = []
+    for name in config.tasks:
+        journal = (run_dir / "journal" / name).glob("round-*.json")
+        rounds = sorted((_read_round(file) for file in journal), key=lambda item: item.round)
+        found.append(
+            RunFolder(
+                path=run_dir,
+                config=config.for_task(name),
+                config_text=(run_dir / "config.toml").read_text(encoding="utf-8"),
+                results=results.model_copy(update={"rows": tuple(row for row in results.rows if row.task == name)}),
+                rounds=tuple(item for item in rounds if item.round > 0),
+                flow={site: flow[site] for site in [*order, *sorted(set(flow) - set(order))] if site in flow},
+                predictions=read_predictions(run_dir, name) if config.data.external is not None else None,
+            )
+        )
+    return found
 
 
 def _read_round(file: Path) -> Round:
     try:
         return Round.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
-        raise RunError(f"journal/{file.name} cannot be read ({error})") from error
+        raise RunError(f"journal/{file.parent.name}/{file.name} cannot be read ({error})") from error
 
 
 def read_flow(run_dir: Path) -> dict[str, SiteFlow]:

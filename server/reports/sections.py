@@ -13,6 +13,7 @@ from server.reports.pictures import VIEWS, read_pictures
 from server.reports.run_folder import RunFolder
 from server.results import ResultRow
 from server.summaries import log_scale
+from shared.config_sections import SEGMENTATIONS
 from shared.errors import RunError
 from shared.metrics.agreement import bland_altman, icc
 
@@ -25,7 +26,7 @@ _SPLITS = ("train", "validation", "test", "external")
 
 def headline(run: RunFolder, centre: str | None) -> dict[str, ResultRow]:
     """The chosen model's external figures by metric."""
-    best = run.results.provenance.model_hashes["best"]
+    best = run.chosen.best
     return {
         row.metric: row
         for row in run.results.rows
@@ -41,7 +42,7 @@ def external(run: RunFolder) -> dict[str, Any] | None:
     rows = headline(run, centre)
     if "dice" not in rows:
         raise RunError(f"{run.path.name}/results.json has no external figures of the chosen model at '{centre}'")
-    best = run.results.provenance.model_hashes["best"]
+    best = run.chosen.best
     cases = select_cases(run.predictions, arm=HEADLINE_ARM, centre=centre, model_hash=best)
     ordered = cases.sort_values(["dice", "case"])
     failures = int(cases["failed"].sum())
@@ -98,7 +99,7 @@ def pictures(run: RunFolder) -> list[dict[str, Any]]:
     """The stored cases, drawn; empty when none were stored."""
     if run.predictions is None:
         return []
-    best = run.results.provenance.model_hashes["best"]
+    best = run.chosen.best
     chosen = run.predictions[(run.predictions["arm"] == HEADLINE_ARM) & (run.predictions["model_hash"] == best)]
     dice = chosen.set_index("case")["dice"]
     captions = {"projection": "maximum intensity projection"}
@@ -125,7 +126,7 @@ def pictures(run: RunFolder) -> list[dict[str, Any]]:
 
 def comparison(run: RunFolder) -> dict[str, Any] | None:
     """Other models on the external centre: arms of a study, or the last round beside the chosen one."""
-    hashes, lines = run.results.provenance.model_hashes, {}
+    chosen, lines = run.chosen, {}
     groups: dict[tuple[str, int, str], dict[str, ResultRow]] = {}
     for row in run.results.rows:
         if row.role == "external" and row.centre == run.config.data.external:
@@ -133,8 +134,8 @@ def comparison(run: RunFolder) -> dict[str, Any] | None:
     several = len({seed for _, seed, _ in groups}) > 1
     for (arm, seed, model), rows in groups.items():
         name = arm.replace(":", ": ")
-        if arm == HEADLINE_ARM and hashes["best"] != hashes["final"]:
-            name += {hashes["best"]: ", chosen round", hashes["final"]: ", last round"}.get(model, "")
+        if arm == HEADLINE_ARM and chosen.best != chosen.final:
+            name += {chosen.best: ", chosen round", chosen.final: ", last round"}.get(model, "")
         lines[f"{name}, seed {seed}" if several else name] = rows
     if len(lines) < 2:  # noqa: PLR2004 - one model has nothing to be compared with
         return None
@@ -183,41 +184,48 @@ def flow(run: RunFolder) -> dict[str, Any]:
 
 
 def curves(run: RunFolder) -> list[dict[str, Any]]:
-    """Training loss and validation Dice over the rounds, a line a site."""
+    """Training loss and validation score over the rounds, a line a site."""
     names = sorted({name for item in run.rounds for name in item.sites})
-    best = run.results.provenance.best_round
-    loss, dice = [], []
+    best = run.chosen.best_round
+    loss, score = [], []
     for name in names:
-        seen = [(item.round, item.sites[name]) for item in run.rounds if name in item.sites]
-        losses = [(number, site.loss) for number, site in seen if site.loss is not None]
-        means = [
-            (number, site.sums.dice.mean)
-            for number, site in seen
-            if site.sums is not None and site.sums.dice.mean is not None
+        losses = [
+            (item.round, found.loss)
+            for item in run.rounds
+            if (found := item.sites.get(name)) is not None and found.loss is not None
         ]
-        cases = max((site.sums.n for _, site in seen if site.sums is not None), default=0)
+        sums = [(item.round, kept) for item in run.rounds if name in item.sites and (kept := item.sums(name))]
+        scores = [(number, kept.score) for number, kept in sums if kept.score is not None]
+        cases = max((kept.n for _, kept in sums), default=0)
         loss += [figures.Curve(name, *zip(*losses, strict=True))] if losses else []
-        dice += [figures.Curve(f"{name} (n = {cases})", *zip(*means, strict=True))] if means else []
-    merged = [(item.round, item.validation().dice.mean) for item in run.rounds]
+        score += [figures.Curve(f"{name} (n = {cases})", *zip(*scores, strict=True))] if scores else []
+    merged = [(item.round, item.validation().score) for item in run.rounds]
     known = [(number, mean) for number, mean in merged if mean is not None]
     mean = figures.Curve("all cases", *zip(*known, strict=True)) if known else None
+    outlines = run.task in SEGMENTATIONS
     drawn = []
     if loss:
-        text = "Mean training loss (Dice + cross-entropy) of each site's round"
-        svg = figures.learning_curves(loss, label="training loss", name="loss", description=text, best_round=best)
-        drawn.append({"svg": svg, "caption": f"{text}."})
-    if dice:
-        text = "Dice of each round's averaged model on the sites' validation cases"
+        what = "Dice + cross-entropy" if outlines else "sum over the network's outputs"
+        text = f"Mean training loss ({what}) of each site's round"
         svg = figures.learning_curves(
-            dice, label="validation Dice", name="validation", description=text, best_round=best, mean=mean
+            loss, label="training loss", name=f"{run.task}-loss", description=text, best_round=best
         )
-        drawn.append({"svg": svg, "caption": f"{text}; the mean over all cases (black) chose the round."})
+        drawn.append({"svg": svg, "caption": f"{text}."})
+    if score:
+        label = "validation Dice" if outlines else "minus log-loss, validation"
+        text = (
+            f"{'Dice' if outlines else 'Minus log-loss'} of each round's averaged model on the sites' validation cases"
+        )
+        svg = figures.learning_curves(
+            score, label=label, name=f"{run.task}-validation", description=text, best_round=best, mean=mean
+        )
+        drawn.append({"svg": svg, "caption": f"{text}; all cases together (black) chose the round."})
     return drawn
 
 
 def internal(run: RunFolder) -> list[dict[str, Any]]:
     """Tables of the training sites: test cases first, then the validation cases that chose the round."""
-    best = run.results.provenance.model_hashes["best"]
+    best = run.chosen.best
     captions = {
         "test": "Test cases of the training sites, never used to train or to choose: chosen round's model.",
         "validation": "Validation cases, which chose the round: optimistic.",
@@ -263,10 +271,10 @@ def ledger(run: RunFolder) -> dict[str, Any]:
         lines.append(
             {
                 "round": item.round,
-                "best": item.round == run.results.provenance.best_round,
+                "best": item.round == run.chosen.best_round,
                 "cells": cells,
                 "seconds": item.seconds,
                 "hash": item.model_hash[:12],
             }
         )
-    return {"sites": sites, "lines": lines}
+    return {"task": run.task, "sites": sites, "lines": lines}

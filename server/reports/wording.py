@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from server.results import ResultRow
-from shared.config import EvaluationConfig
+from shared.config_sections import EvaluationConfig
 
 _NAMES = {
     "dice": "Dice",

@@ -114,7 +114,7 @@ def _run_cell(config_path: str, seed: int, arm: str, out: Path, on_progress: Pro
         sites = {name: open_site(_folder(config, name), name, config).prepare(plan) for name in config.data.sites}
         if arm == "federated":
             model = task_named(config.task).build_model(config)
-            model.load_state_dict(folder.model(federation.train()[-1]))
+            model.load_state_dict(folder.model(federation.train(config.task)[-1]))
         else:
             model = train_arm(arm, config, {name: site["train"] for name, site in sites.items()}, lambda _: None)
     finally:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 SubtypeRule = Literal["st-gallen-2023", "hr-her2"]
+SUBTYPES = ("luminal_a", "luminal_b", "her2_enriched", "triple_negative")
 KI67_CUT_PERCENT = 20.0
 
 _SCORES: dict[str, int] = {"0": 0, "1+": 1, "2+": 2, "3+": 3}
@@ -98,3 +99,15 @@ def contradicts(subtype: str, receptors: Receptors) -> bool:
     if subtype == "luminal_a":
         return bool(her2)
     return subtype == "luminal_b" and her2 is False and low and bool(receptors.er) and bool(receptors.pr)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseLabels:
+    """What a network may learn of a case; None is missing. Labels never leave the site but as counts and sums."""
+
+    er: bool | None = None
+    pr: bool | None = None
+    her2: bool | None = None
+    ki67_percent: float | None = None
+    subtype: str | None = None
+    malignant: bool | None = None

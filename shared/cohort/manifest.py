@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.cohort.labels import Receptors, contradicts
+from shared.cohort.labels import CaseLabels, Receptors, contradicts
 from shared.cohort.row_reader import RowReader, read_her2_column, read_ki67_column
 from shared.cohort.table import Table, read_table
 from shared.cohort.vocabulary import DENSITY, MALIGNANT, MODALITY, RECEPTOR, SIDE, SPLIT, SUBTYPE
@@ -66,6 +66,11 @@ class CaseRow(BaseModel):
     def receptors(self) -> Receptors:
         """The row's receptors, for `labels.subtype_of`."""
         return Receptors(self.er, self.pr, self.her2, self.ki67_percent)
+
+    @property
+    def labels(self) -> CaseLabels:
+        """What a network may learn of the row."""
+        return CaseLabels(self.er, self.pr, self.her2, self.ki67_percent, self.subtype, self.malignant)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """A site folder: `site.toml`, `cases.csv`, images in any nesting; it is only ever read.
 
 `site.toml` has `[site] name`, optional `pseudonym_key` (hexadecimal, 16 bytes or more) and `kind` (`hospital` or
-`phantom`), and `[policy] max_excluded_share`. Without a key in it, one is made outside the folder, see `_own_key`.
+`phantom`), and `[policy] max_excluded_share`, `least_count`. Without a key in it, one is made outside the folder, see
+`_own_key`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shared.cohort.manifest import TABLE_NAME, CaseRow
-from shared.config import SiteName
+from shared.config_sections import SiteName
 from shared.errors import SiteError
 
 SITE_FILE = "site.toml"
@@ -35,6 +36,9 @@ class Policy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_excluded_share: float = Field(default=1.0, ge=0.0, le=1.0, description="Above it, a run ends with exit 3.")
+    least_count: int = Field(
+        default=5, ge=1, description="Fewer cases of a class are told as 'few', never as a number."
+    )
 
 
 class _Site(BaseModel):

@@ -116,6 +116,11 @@ class SegmentationSums:
         total = 2 * self.lesions_tp + self.lesions_fp + self.lesions_fn
         return 2 * self.lesions_tp / total if total else None
 
+    @property
+    def score(self) -> float | None:
+        """What chooses the round, larger is better: the mean Dice."""
+        return self.dice.mean
+
     def to_dict(self) -> dict[str, float]:
         """Flat numbers, fit for a message: `dice.n`, `dice.total`, `dice.squares`, ..., counts as whole floats."""
         flat: dict[str, float] = {}

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from shared.phantom.anatomy import Anatomy, build_anatomy
+from shared.phantom.benign import BenignLabels, BenignLatents, build_benign, draw_benign_labels, draw_benign_latents
 from shared.phantom.biology import Labels, Latents, draw_labels, draw_latents
 from shared.phantom.breasts import draw_breasts
-from shared.phantom.centres import CENTRES, Centre, Protocol, find_centre, population_at, protocol_at
+from shared.phantom.centres import CENTRES, Centre, Population, Protocol, find_centre, population_at, protocol_at
 from shared.phantom.fields import spline_field
 from shared.phantom.lesions import add_distractors, add_oedema, build_lesion, make_room
 from shared.phantom.mr_signal import acquire
@@ -19,6 +20,7 @@ from shared.types import Acquisition, BoolArray, DceStudy, FloatArray, Grid, Sid
 _FIELD_MM = {"z": 115.0, "y": 115.0, "x": 128.0}  # of one breast
 _GREY_MAX = 4095.0
 _GLAND_VISIBLE = 0.5  # share of gland from which a voxel is in the mask
+_FEEDER_MM = 0.9  # radius of the vessel that runs to a cancer
 _LEFT = 0.52  # cancers are slightly commoner on the left
 
 
@@ -28,6 +30,10 @@ class PhantomSettings:
 
     Attributes
     ----------
+    cases_per_site, cases_external
+        Patients with cancer at a training centre and at the external one.
+    cases_benign
+        Further patients at every centre, also the external one, whose index lesion is benign. They come last.
     shift
         0: every centre scans by one consensus protocol; 1: the centres' full differences.
     separation
@@ -37,9 +43,18 @@ class PhantomSettings:
 
     cases_per_site: int = 24
     cases_external: int = 24
+    cases_benign: int = 0
     shift: float = 0.6
     separation: float = 0.75
     seed: int = 0
+
+    def cancers_at(self, key: str) -> int:
+        """Patients with cancer at a centre; the benign ones' indices follow."""
+        return self.cases_external if key == "D" else self.cases_per_site
+
+    def is_benign(self, key: str, index: int) -> bool:
+        """Whether the index lesion of patient `index` is benign: the index alone decides."""
+        return self.cases_benign > 0 and index >= self.cancers_at(key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +74,8 @@ class PhantomExam:
     breast: BoolArray
     fibroglandular: BoolArray
     side: Side
-    labels: Labels
-    latents: Latents
+    labels: Labels | BenignLabels
+    latents: Latents | BenignLatents
     protocol: Protocol
     slope: float
 
@@ -87,7 +102,8 @@ def patient_streams(settings: PhantomSettings, centre: Centre, index: int) -> li
 
     One a stage, so that no stage's number of draws disturbs the next, and patients can be made in any order.
     """
-    root = np.random.SeedSequence((settings.seed, ord(centre.key), index))
+    benign = (1,) if settings.is_benign(centre.key, index) else ()
+    root = np.random.SeedSequence((settings.seed, ord(centre.key), index, *benign))
     return [np.random.default_rng(child) for child in root.spawn(5)]
 
 
@@ -119,6 +135,16 @@ def background_uptake(rng: np.random.Generator, anatomy: Anatomy, level: float) 
     return np.asarray(np.clip(level * (0.85 + patchy + rim), 0.05, 3.0), dtype=np.float32)
 
 
+def _draw_disease(
+    rng: np.random.Generator, population: Population, settings: PhantomSettings, *, benign: bool
+) -> tuple[Labels, Latents] | tuple[BenignLabels, BenignLatents]:
+    if benign:
+        known = draw_benign_labels(rng, population)
+        return known, draw_benign_latents(rng, known.kind, population.ln_diameter)
+    labels = draw_labels(rng, population)
+    return labels, draw_latents(rng, labels.subtype, settings.separation, population.ln_diameter)
+
+
 def make_exam(centre: str, index: int, settings: PhantomSettings) -> PhantomExam:
     """Make patient `index` of a centre (`"A"` or `"centre-a"`) in memory.
 
@@ -131,8 +157,7 @@ def make_exam(centre: str, index: int, settings: PhantomSettings) -> PhantomExam
     place = find_centre(centre)
     protocol, population = protocol_at(place, settings.shift), population_at(place, settings.shift)
     biology, body, tumour, vascular, scanner = patient_streams(settings, place, index)
-    labels = draw_labels(biology, population)
-    latents = draw_latents(biology, labels.subtype, settings.separation, population.ln_diameter)
+    labels, latents = _draw_disease(biology, population, settings, benign=settings.is_benign(place.key, index))
     side: Side = "left" if biology.random() < _LEFT else "right"
     background_level = population.background * float(np.exp(biology.normal(-0.08, 0.40)))
 
@@ -143,15 +168,18 @@ def make_exam(centre: str, index: int, settings: PhantomSettings) -> PhantomExam
     anatomy = build_anatomy(body, grid, seen)
     gland = anatomy.fractions["gland"].copy()
 
-    lesion = build_lesion(tumour, anatomy, index_breast, latents)
+    if isinstance(latents, BenignLatents):
+        lesion, feeder = build_benign(tumour, anatomy, index_breast, latents), latents.feeder_mm
+    else:
+        lesion, feeder = build_lesion(tumour, anatomy, index_breast, latents), _FEEDER_MM
     mask = lesion.mask(grid)
     vessels = np.zeros(grid.shape, np.float32)
     for breast in seen:
         points, radius = grow_tree(vascular, breast)
         vessels = np.maximum(vessels, draw_vessels(grid, points, radius))
-        if breast is index_breast:
+        if breast is index_breast and feeder:
             vessels = np.maximum(
-                vessels, draw_vessels(grid, *feeding_vessel(vascular, points, np.array(lesion.centre), 0.9))
+                vessels, draw_vessels(grid, *feeding_vessel(vascular, points, np.array(lesion.centre), feeder))
             )
     inside = sum(anatomy.fractions.values(), start=np.float32(0.0))
     vessels *= inside
@@ -160,8 +188,11 @@ def make_exam(centre: str, index: int, settings: PhantomSettings) -> PhantomExam
     anatomy.fractions["blood"] += vessels
     for breast in seen:
         add_distractors(tumour, anatomy, breast, mask)
-    add_oedema(anatomy, lesion, latents)
-    make_room(anatomy, lesion.box, lesion.share)
+    if isinstance(latents, Latents):
+        add_oedema(anatomy, lesion, latents)
+    make_room(anatomy, lesion.box, lesion.body)
+    for name, share in lesion.fluids.items():
+        anatomy.fractions.setdefault(name, np.zeros(grid.shape, np.float32))[lesion.box] += share
 
     background = background_uptake(scanner, anatomy, background_level)
     images = acquire(scanner, anatomy, lesion, background, protocol=protocol, motion_mm=population.motion_mm)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,10 @@ _VISIBLE = 0.5  # a voxel belongs to the mask when half of it is lesion
 
 @dataclass(frozen=True, slots=True)
 class Lesion:
-    """Enhancing body within `box`: share of each voxel, Ktrans and kep (per minute) and plasma volume maps."""
+    """Body within `box`: share of each voxel that enhances, Ktrans and kep (per minute) and plasma volume maps.
+
+    `fluids` are shares of the same voxels filled with tissues that take up nothing, by their name.
+    """
 
     box: Box
     share: FloatArray
@@ -31,15 +34,21 @@ class Lesion:
     kep: FloatArray
     plasma: FloatArray
     centre: tuple[float, float, float]
+    fluids: dict[str, FloatArray] = field(default_factory=dict)
+
+    @property
+    def body(self) -> FloatArray:
+        """Share of each voxel within `box` that is lesion, enhancing or not."""
+        return sum(self.fluids.values(), start=self.share)
 
     def mask(self, grid: Grid) -> BoolArray:
         """Voxels at least half filled, `(z, y, x)`: spicules thinner than a voxel are no part of it."""
         full = np.zeros(grid.shape, np.bool_)
-        full[self.box] = self.share >= _VISIBLE
+        full[self.box] = self.body >= _VISIBLE
         return full
 
 
-def _around(grid: Grid, centre: npt.NDArray[np.float64], reach: float) -> tuple[Box, npt.NDArray[np.float64]]:
+def around(grid: Grid, centre: npt.NDArray[np.float64], reach: float) -> tuple[Box, npt.NDArray[np.float64]]:
     """Box of voxels within `reach` mm of a point, and their offsets from it `(z, y, x, 3)` as `(x, y, z)`, mm."""
     lines, slices = [], []
     for axis in range(3):
@@ -53,7 +62,7 @@ def _around(grid: Grid, centre: npt.NDArray[np.float64], reach: float) -> tuple[
     return (slices[0], slices[1], slices[2]), np.stack([x, y, z], axis=-1)
 
 
-def _star_depth(
+def star_depth(
     rng: np.random.Generator,
     offset: npt.NDArray[np.float64],
     radius: float,
@@ -125,11 +134,11 @@ def build_lesion(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, lat
     pitch = float(np.mean(grid.spacing))
     radius = latents.diameter_mm / 2.0
     centre = place(rng, anatomy, breast, 0.8 * radius)
-    box, offset = _around(grid, centre, radius * 2.1 + 6.0)
+    box, offset = around(grid, centre, radius * 2.1 + 6.0)
     if latents.non_mass:
         depth, relative = _non_mass_depth(rng, offset, 1.15 * radius)
     else:
-        depth, relative = _star_depth(
+        depth, relative = star_depth(
             rng,
             offset,
             radius,
@@ -142,7 +151,7 @@ def build_lesion(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, lat
     for _ in range(latents.satellites):
         direction = rng.standard_normal(3)
         away = direction / np.linalg.norm(direction) * radius * rng.uniform(1.25, 1.7)
-        small, _ = _star_depth(
+        small, _ = star_depth(
             rng, offset - away, rng.uniform(3.2, 5.0), axis_ratio=1.2, irregularity=0.10, spiculation=0.0
         )
         share = np.maximum(share, edge_share(np.minimum(small, room - 1.0), pitch))
@@ -171,7 +180,7 @@ def make_room(anatomy: Anatomy, box: Box, share: FloatArray) -> None:
 def add_oedema(anatomy: Anatomy, lesion: Lesion, latents: Latents) -> None:
     """Replace some fat around the lesion by water, in place: peritumoural oedema, which enhances little."""
     radius = latents.diameter_mm / 2.0
-    box, offset = _around(anatomy.grid, np.array(lesion.centre), 2.2 * radius)
+    box, offset = around(anatomy.grid, np.array(lesion.centre), 2.2 * radius)
     distance = np.linalg.norm(offset, axis=-1) / radius
     amount = 0.6 * latents.oedema * np.clip(1.9 - distance, 0.0, 1.0)
     moved = (anatomy.fractions["fat"][box] * amount).astype(np.float32)
@@ -195,11 +204,11 @@ def add_distractors(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, 
             centre = breast.place(direction / np.linalg.norm(direction), np.array([rng.uniform(0.72, 0.84)]))[0]
         else:
             centre = place(rng, anatomy, breast, radius)
-        box, offset = _around(grid, centre, radius * 1.6)
+        box, offset = around(grid, centre, radius * 1.6)
         if min(part.stop - part.start for part in box) == 0 or keep_off[box].any():
             continue
         ratio, lumps = {"fibroadenoma": (1.5, 0.06), "cyst": (1.1, 0.02), "node": (1.6, 0.04)}[name]
-        depth, relative = _star_depth(rng, offset, radius, axis_ratio=ratio, irregularity=lumps, spiculation=0.0)
+        depth, relative = star_depth(rng, offset, radius, axis_ratio=ratio, irregularity=lumps, spiculation=0.0)
         share = edge_share(np.minimum(depth, anatomy.surface[box] - 3.0), pitch)
         make_room(anatomy, box, share)
         hilum = np.clip(1.0 - relative / 0.45, 0.0, 1.0) if name == "node" else np.zeros_like(share)

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 
+from shared.phantom.benign import BenignLabels
 from shared.phantom.exam import PhantomExam
 
 mpl.use("Agg")
@@ -78,8 +79,9 @@ def _draw_row(row: npt.NDArray[np.object_], exam: PhantomExam) -> None:
         axis.set_yticks([])
     row[4].contour(exam.lesion[level], levels=[0.5], colors=["#ffcc00"], linewidths=0.8)
     labels = exam.labels
+    finding = f"benign {labels.kind}" if isinstance(labels, BenignLabels) else labels.subtype
     row[0].set_ylabel(
-        f"{exam.patient_id}\n{labels.subtype}\ndensity {labels.density}, {exam.latents.diameter_mm:.0f} mm",
+        f"{exam.patient_id}\n{finding}\ndensity {labels.density}, {exam.latents.diameter_mm:.0f} mm",
         color="white",
         fontsize=6,
     )

@@ -43,6 +43,7 @@ TISSUES = {
     "blood": Tissue((1480.0, 1900.0), 0.9),
     "fibroadenoma": Tissue((1300.0, 1480.0), 0.9, ktrans=0.128, kep=0.16, plasma=0.015),
     "cyst": Tissue((2900.0, 3200.0), 1.0),
+    "protein": Tissue((700.0, 850.0), 1.0),  # fluid of a complicated cyst: protein or old blood shortens T1
     "node": Tissue((1200.0, 1400.0), 0.9, ktrans=0.250, kep=0.92, plasma=0.04),
     "lesion": Tissue((1380.0, 1560.0), 0.9),
 }

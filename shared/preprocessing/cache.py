@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from shared.cohort.labels import CaseLabels
+from shared.errors import StudyError
 from shared.preprocessing.pipeline import Placement, prepare_region
 from shared.preprocessing.plan import Extraction, Plan
 from shared.preprocessing.region import BreastRegion, extract_region
@@ -51,6 +53,10 @@ class CachedCase:
         Where it lies in its study; for `pipeline.to_native`.
     seconds
         What reading, extracting and resampling took when it was made.
+    region_folder
+        Where the extracted breast lies.
+    labels
+        What the table says of it.
 
     """
 
@@ -59,6 +65,22 @@ class CachedCase:
     folder: Path
     meta: Placement
     seconds: float
+    region_folder: Path
+    labels: CaseLabels
+
+    def region(self) -> BreastRegion:
+        """The breast as it was extracted, before the plan's grid.
+
+        Raises
+        ------
+        StudyError
+            `preprocessing_failed`: the cache no longer holds it.
+
+        """
+        facts = read_entry(self.region_folder)
+        if facts is None:
+            raise StudyError("preprocessing_failed", "the cache lost the extracted breast: prepare the site again")
+        return _load_region(self.region_folder, facts, self.side)
 
     @cached_property
     def image(self) -> npt.NDArray[np.float16]:
@@ -140,11 +162,19 @@ class CaseCache:
                 # Through JSON like any later reader, so that a first and a second run go the same way.
                 facts = read_entry(folder)
         assert facts is not None  # noqa: S101 - written under the lock just now
-        return CachedCase(case.key, case.row.side, folder, Placement.from_dict(facts["place"]), facts["seconds"])
+        return CachedCase(
+            key=case.key,
+            side=case.row.side,
+            folder=folder,
+            meta=Placement.from_dict(facts["place"]),
+            seconds=facts["seconds"],
+            region_folder=self._region_folder(content, plan.extraction),
+            labels=case.row.labels,
+        )
 
     def _region(self, case: Case, extraction: Extraction, content: str) -> tuple[BreastRegion, float]:
         """The extracted breast and the seconds that it took when it was made."""
-        folder = self.root / "regions" / _name(content, extraction.hash())
+        folder = self._region_folder(content, extraction)
         with self._locked(folder):
             facts = read_entry(folder)
             if facts is not None:
@@ -162,6 +192,9 @@ class CaseCache:
             write_entry(folder, arrays, {"grid": grid, "start": region.start, "seconds": seconds})
             log.info("case %s extracted in %.2f s, of which reading %.2f s", case.key, seconds, read)
             return region, seconds
+
+    def _region_folder(self, content: str, extraction: Extraction) -> Path:
+        return self.root / "regions" / _name(content, extraction.hash())
 
     @contextmanager
     def _locked(self, folder: Path) -> Iterator[None]:

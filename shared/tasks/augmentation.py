@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from shared.config import AugmentationConfig
+from shared.config_sections import AugmentationConfig
 
 _TIMING = (0.8, 1.4)  # of a phase's time: protocols' first post-contrast phase lies between 60 and 120 s
 _ARRIVAL = 1 / 6  # of the first phase's time: some 15 of 90 s pass before the agent reaches the breast
@@ -35,7 +35,7 @@ def augment(image: Tensor, mask: Tensor, config: AugmentationConfig, generator: 
     images, masks = [], []
     for one, truth in zip(image, mask, strict=True):
         changed, target = _geometry(one, truth, config, generator)
-        images.append(_intensity(changed, config, generator))
+        images.append(change_intensity(changed, config, generator))
         masks.append(target)
     return torch.stack(images), torch.stack(masks)
 
@@ -76,7 +76,8 @@ def _random_affine(config: AugmentationConfig, shape: tuple[int, ...], generator
     return torch.tensor(rows)
 
 
-def _intensity(image: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
+def change_intensity(image: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
+    """Change one image `(channel, z, y, x)`: acquisition times, gain, shading, resolution, noise."""
     if _chance(config.timing, generator):
         image = other_times(image, _uniform(*_TIMING, generator))
     if _chance(config.intensity, generator):

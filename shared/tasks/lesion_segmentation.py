@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.config import RunConfig
 from shared.models.res_unet import ResUNet
+from shared.preprocessing.cache import CachedCase
 from shared.reproducibility import derive_seed
+from shared.tasks import Task
+from shared.tasks.augmentation import augment
+from shared.types import FloatArray
 
 
 def build_model(config: RunConfig) -> nn.Module:
@@ -45,3 +50,37 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     probability = torch.sigmoid(logits.float())
     overlap = (probability * target).sum()
     return 1 - (2 * overlap + 1) / (probability.sum() + target.sum() + 1)
+
+
+def sample(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """The whole breast, or a patch of it; float32 image and mask. Only the patch is read from the memory map."""
+    if config.training.mode == "whole_breast":
+        return np.asarray(case.image, np.float32), np.asarray(case.mask, np.float32)[None]
+    window = patch_window(case, config, draws)
+    return np.asarray(case.image[(slice(None), *window)], np.float32), np.asarray(case.mask[window], np.float32)[None]
+
+
+def patch_window(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> tuple[slice, slice, slice]:
+    """Choose a patch: around a lesion voxel for `foreground_share` of the draws, else anywhere in the breast box."""
+    size = config.training.patch_voxels
+    limits = [max(0, side - edge) for side, edge in zip(case.mask.shape, size, strict=True)]
+    if len(case.foreground) and draws.random() < config.training.foreground_share:
+        centre = case.foreground[draws.integers(len(case.foreground))]
+        jitter = [int(draws.integers(-edge // 4, edge // 4 + 1)) for edge in size]
+        start = [int(c) - edge // 2 + move for c, edge, move in zip(centre, size, jitter, strict=True)]
+    else:
+        start = [int(draws.integers(limit + 1)) for limit in limits]
+    corner = [min(max(0, first), limit) for first, limit in zip(start, limits, strict=True)]
+    z, y, x = (slice(first, first + edge) for first, edge in zip(corner, size, strict=True))
+    return z, y, x
+
+
+TASK = Task(
+    name="lesion-segmentation",
+    kind="segmentation",
+    build_model=build_model,
+    open=lambda cases, _plan, _config: [case for case in cases if case.labels.malignant is not False],
+    sample=sample,
+    augment=augment,
+    loss=loss,
+)

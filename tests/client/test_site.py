@@ -13,6 +13,7 @@ from shared.config import parse_config
 from shared.errors import ConfigError, UpdateError
 from shared.messages import Instruction
 
+TASK = "lesion-segmentation"
 CONFIG = parse_config({"name": "t", "data": {"root": "data", "sites": ["north", "south"]}}, "t")
 
 
@@ -42,19 +43,27 @@ def test_a_node_without_data_is_explained():
 
 def test_a_server_may_not_ask_for_the_training_cases_to_be_judged():
     with pytest.raises(UpdateError, match="not one a server may ask"):
-        local_round.judge(SimpleNamespace(config=CONFIG), Instruction("r", 1, split="train"))
+        local_round.judge(
+            SimpleNamespace(config=CONFIG), Instruction("r", 1, SimpleNamespace(), split="train", task=TASK)
+        )
 
 
 def test_an_instruction_without_a_plan_is_refused():
     with pytest.raises(UpdateError, match="no preprocessing plan"):
-        local_round.train(Site(Path("north"), "north", CONFIG), Instruction("r", 1))
+        local_round.train(Site(Path("north"), "north", CONFIG), Instruction("r", 1, task=TASK))
 
 
 def test_another_model_than_the_sites_own_code_builds_is_refused():
     site = SimpleNamespace(config=CONFIG, prepared=lambda _: {"train": [], "validation": [], "test": []})
     plan = SimpleNamespace()
     with pytest.raises(UpdateError, match="other names, shapes or types"):
-        local_round.train(site, Instruction("r", 1, plan, manifest="another"))
+        local_round.train(site, Instruction("r", 1, plan, manifest="another", task=TASK))
+
+
+def test_a_task_that_the_run_does_not_have_is_refused():
+    site = SimpleNamespace(config=CONFIG)
+    with pytest.raises(UpdateError, match="does not have"):
+        local_round.train(site, Instruction("r", 1, SimpleNamespace(), task="receptor-status"))
 
 
 def test_a_split_that_the_table_names_holds_and_the_others_are_drawn_as_without_it():

@@ -24,6 +24,7 @@ from shared.reproducibility import state_hash
 from shared.tasks import task_named
 from shared.training import train_round
 
+TASK = "lesion-segmentation"
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
 
 
@@ -44,7 +45,7 @@ def federate(root, name="one", client=app, order=lambda ids: ids, resume=False, 
     federation = Federation(grid, config, folder, silent)
     try:
         federation.register()
-        return federation, federation.train()
+        return federation, federation.train(config.task)
     finally:
         folder.release()
 
@@ -155,10 +156,12 @@ def test_scenario_8_below_min_sites_the_run_ends_and_keeps_its_last_round(projec
                 weights_with(np.nan)(reply.content)
         return reply
 
-    with pytest.raises(RunError, match=r"round 2 has 2 good answers.*centre-a: weights are not finite.*resume"):
+    with pytest.raises(
+        RunError, match=r"round 2 of lesion-segmentation has 2 good answers.*centre-a: weights are not finite.*resume"
+    ):
         federate(root, client=client)
     folder, _ = RunFolder.resume(root / "runs" / "one")
-    assert [item.round for item in folder.records()] == [0, 1]
+    assert [item.round for item in folder.records(TASK)] == [0, 1]
     folder.release()
 
 
@@ -264,10 +267,11 @@ def test_a_whole_run_ends_in_results_a_report_and_a_locked_centre(project, phant
 
     results = read_results(folder.path)
     assert list(results.rows) == rows
-    hashes_used = set(results.provenance.model_hashes.values())
+    chosen = results.provenance.tasks[TASK]
+    hashes_used = {chosen.best, chosen.final}
     assert {row.role for row in rows} == {"validation", "test", "external"}
     assert {row.centre for row in rows if row.role == "external"} == {"centre-d"}
-    predictions = pd.read_parquet(folder.path / "predictions" / "external.parquet")
+    predictions = pd.read_parquet(folder.path / "predictions" / f"{TASK}.parquet")
     assert set(predictions["model_hash"]) == hashes_used
     assert len(predictions) == 3 * len(hashes_used)
     dice = next(row for row in rows if row.role == "external" and row.metric == "dice")

@@ -4,11 +4,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from server.averaging import BLOCK, RunningAverage
+from server.averaging import BLOCK, OwnedAverage, RunningAverage, owned_places
 from shared.errors import UpdateError
 
 COUNTS = st.integers(1, 10**6)
@@ -101,3 +102,51 @@ def test_another_length_is_refused_also_one_that_would_broadcast():
 def test_an_empty_average_is_refused():
     with pytest.raises(UpdateError, match="no update"):
         RunningAverage(3).mean()
+
+
+def owned(label):
+    return {"heads.ki67.weight": "ki67", "heads.er.weight": "er"}.get(label, "")
+
+
+STATE = {"body": torch.zeros(3), "heads.er.weight": torch.zeros(2), "heads.ki67.weight": torch.zeros(2)}
+START = np.array([9, 9, 9, 5, 5, 7, 7], np.float32)  # in name order
+
+
+def test_a_head_is_averaged_over_the_sites_that_have_its_label_and_by_their_labelled_cases():
+    average = OwnedAverage(START, owned_places(STATE, owned))
+    average.add(np.array([1, 1, 1, 1, 1, 100, 100], np.float32), {"": 10, "er": 10, "ki67": 0})
+    average.add(np.array([4, 4, 4, 4, 4, 2, 2], np.float32), {"": 20, "er": 5, "ki67": 20})
+    # Body (10 x 1 + 20 x 4) / 30; ER (10 x 1 + 5 x 4) / 15; Ki-67 from the second site alone.
+    assert average.mean().tolist() == [3, 3, 3, 2, 2, 2, 2]
+
+
+def test_a_head_that_no_site_has_the_label_of_keeps_the_global_values():
+    average = OwnedAverage(START, owned_places(STATE, owned))
+    average.add(np.full(7, 1, np.float32), {"": 3, "er": 3})
+    assert average.mean().tolist() == [1, 1, 1, 1, 1, 7, 7]
+
+
+@given(shift=st.floats(-1e3, 1e3, width=32), cases=st.integers(1, 50))
+def test_what_a_site_without_a_label_sends_for_its_head_changes_nothing(shift, cases):
+    def merged(value):
+        average = OwnedAverage(START, owned_places(STATE, owned))
+        average.add(np.arange(7, dtype=np.float32), {"": 8, "er": 8, "ki67": 8})
+        average.add(np.array([1, 2, 3, 4, 5, value, value], np.float32), {"": cases, "er": cases, "ki67": 0})
+        return average.mean()
+
+    assert np.array_equal(merged(0.0), merged(shift))
+
+
+def test_without_owners_it_is_the_plain_average():
+    draws = np.random.default_rng(0)
+    plain, parts = RunningAverage(40), OwnedAverage(np.zeros(40, np.float32), {})
+    for cases in (3, 17, 5):
+        weights = draws.normal(size=40).astype(np.float32)
+        plain.add(weights, cases)
+        parts.add(weights, {"": cases})
+    assert np.array_equal(plain.mean(), parts.mean())
+
+
+def test_an_average_of_nothing_is_refused():
+    with pytest.raises(UpdateError, match="no update"):
+        OwnedAverage(START, {}).mean()

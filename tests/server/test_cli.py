@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from server import cli, display
-from server.results import Provenance, ResultRow, write_results
+from server.results import Provenance, ResultRow, TrainedTask, write_results
 from shared.cohort.preflight import Case
 from shared.errors import StudyError
 from shared.phantom.generate import VERSION, PhantomSettings, make_patient, write_site
@@ -160,7 +160,8 @@ def launched(call, tmp_path, monkeypatch):
         ]
         provenance = Provenance(
             name=run_name, created=datetime.now(UTC), git="", versions={}, seeds={}, seconds=1.0, peak_memory_mb=1.0,
-            model_hashes={"best": "best", "final": "final"}, best_round=4, phantom=True,
+            tasks={"lesion-segmentation": TrainedTask(best="best", final="final", best_round=4, rounds=4)},
+            phantom=True,
         )  # fmt: skip
         write_results(folder, rows, provenance)
         flow = {"role": "training", "included": {"train": 2}, "over_policy": calls[-1][3].get("seed") == 333}

@@ -13,19 +13,20 @@ from shared.metrics.counts import Moments, SegmentationSums
 from shared.reproducibility import state_hash
 
 CONFIG = parse_config({"name": "tiny", "data": {"root": "d", "sites": ["a"], "external": "x"}}, "t")
+TASK = "lesion-segmentation"
 STATE = {"w": torch.arange(4.0), "b": torch.ones(2, 2)}
 
 
 def record(number, dice=None, status="accepted"):
     sums = SegmentationSums(n=1, dice=Moments.of(dice)).to_dict() if dice is not None else None
-    return RoundRecord(number, state_hash(STATE), 1.0, {"a": SiteEntry(status, "", 5, 1.0, 0.3, sums)})
+    return RoundRecord(TASK, number, state_hash(STATE), 1.0, {"a": SiteEntry(status, "", 5, 1.0, 0.3, sums)})
 
 
 def test_a_commit_reads_back_as_it_was(tmp_path):
     folder = RunFolder.create(tmp_path / "one", CONFIG)
     moments = {"m": np.arange(3, dtype=np.float32), "v": np.ones(3, np.float32)}
     folder.commit(record(1, 0.5), STATE, moments)
-    (found,) = folder.records()
+    (found,) = folder.records(TASK)
     assert found == record(1, 0.5)
     assert all(torch.equal(folder.model(found)[name], value) for name, value in STATE.items())
     assert all(np.array_equal(folder.moments(found)[name], value) for name, value in moments.items())
@@ -35,16 +36,16 @@ def test_a_commit_reads_back_as_it_was(tmp_path):
 def test_a_model_without_its_journal_entry_is_no_commit(tmp_path):
     folder = RunFolder.create(tmp_path / "one", CONFIG)
     folder.commit(record(1), STATE, {})
-    (tmp_path / "one" / "models" / "round-002.safetensors").write_bytes(b"half a file")
-    (tmp_path / "one" / "journal" / ".round-002.json.123").write_text('{"round": 2')
-    assert [item.round for item in folder.records()] == [1]
+    (tmp_path / "one" / "models" / TASK / "round-002.safetensors").write_bytes(b"half a file")
+    (tmp_path / "one" / "journal" / TASK / ".round-002.json.123").write_text('{"round": 2')
+    assert [item.round for item in folder.records(TASK)] == [1]
 
 
 def test_a_model_that_was_changed_after_its_commit_is_refused(tmp_path):
     folder = RunFolder.create(tmp_path / "one", CONFIG)
     folder.commit(record(1), {**STATE, "w": torch.zeros(4)}, {})
     with pytest.raises(RunError, match="not the model the journal committed"):
-        folder.model(folder.records()[0])
+        folder.model(folder.records(TASK)[0])
 
 
 def test_resuming_brings_back_the_configuration(tmp_path):
@@ -74,7 +75,7 @@ def test_scenario_16_a_folder_in_use_is_refused(tmp_path):
 
 
 def test_the_best_round_is_the_highest_validation_dice_and_the_first_of_equals():
-    records = [RoundRecord(0, "h", 0.0), record(1, 0.5), record(2, 0.7), record(3, 0.7)]
+    records = [RoundRecord(TASK, 0, "h", 0.0), record(1, 0.5), record(2, 0.7), record(3, 0.7)]
     assert best_record(records).round == 2
     with pytest.raises(RunError, match="no round"):
         best_record(records[:1])
@@ -83,7 +84,7 @@ def test_the_best_round_is_the_highest_validation_dice_and_the_first_of_equals()
 def test_a_round_that_fewer_cases_judged_is_not_the_best():
     def judged(number, dice, cases):
         sums = SegmentationSums(n=cases, dice=Moments(cases, dice * cases, dice**2 * cases)).to_dict()
-        return RoundRecord(number, "h", 1.0, {"a": SiteEntry("accepted", validation=sums)})
+        return RoundRecord(TASK, number, "h", 1.0, {"a": SiteEntry("accepted", validation=sums)})
 
     assert best_record([judged(1, 0.5, 12), judged(2, 0.9, 4), judged(3, 0.6, 12)]).round == 3
 
@@ -93,7 +94,7 @@ def test_the_validation_dice_pools_cases_not_sites():
         "a": SiteEntry("accepted", validation=SegmentationSums(n=3, dice=Moments(3, 2.4, 1.92)).to_dict()),
         "b": SiteEntry("accepted", validation=SegmentationSums(n=1, dice=Moments(1, 0.4, 0.16)).to_dict()),
     }
-    assert RoundRecord(1, "h", 0.0, sites).validation_dice() == pytest.approx(2.8 / 4)
+    assert RoundRecord(TASK, 1, "h", 0.0, sites).validation().score == pytest.approx(2.8 / 4)
 
 
 def test_a_round_with_an_absent_site_is_not_complete():
@@ -104,6 +105,6 @@ def test_a_round_with_an_absent_site_is_not_complete():
 def test_the_journal_is_json_others_can_read(tmp_path):
     folder = RunFolder.create(tmp_path / "one", CONFIG)
     folder.commit(record(1, 0.5), STATE, {})
-    raw = json.loads((tmp_path / "one" / "journal" / "round-001.json").read_text())
+    raw = json.loads((tmp_path / "one" / "journal" / TASK / "round-001.json").read_text())
     assert raw["sites"]["a"]["status"] == "accepted"
     assert raw["sites"]["a"]["cases"] == 5

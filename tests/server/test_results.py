@@ -13,7 +13,7 @@ import pytest
 from server.predictions import prediction_table, read_predictions, write_predictions
 from server.results import Provenance, ResultRow, read_results, replace_file, write_results
 from server.summaries import external_rows, internal_rows, log_scale
-from shared.config import EvaluationConfig
+from shared.config_sections import EvaluationConfig
 from shared.errors import RunError
 from shared.metrics.agreement import bland_altman, icc
 from shared.metrics.counts import SegmentationSums
@@ -57,7 +57,9 @@ def by_metric(rows):
 def provenance(**changes):
     values = {
         "name": "quick-0", "created": "2026-01-02T03:04:05+00:00", "git": "0123abc", "versions": {"torch": "2.13.0"},
-        "seeds": {"training": 1}, "model_hashes": {"best": "abc", "final": "abc"}, "best_round": 2, "seconds": 1.5,
+        "seeds": {"training": 1},
+        "tasks": {"lesion-segmentation": {"best": "abc", "final": "abc", "best_round": 2, "rounds": 2}},
+        "seconds": 1.5,
         "peak_memory_mb": 100.0, "phantom": True,
     }  # fmt: skip
     return Provenance(**(values | changes))
@@ -132,15 +134,15 @@ def test_a_case_without_any_interval_has_a_value_and_no_bounds():
 
 def test_numbers_are_identical_when_regenerated_from_the_stored_predictions(tmp_path):
     first = external_rows(table(), SETTINGS, **WHO)  # scenario 73
-    write_predictions(tmp_path, table())
-    pd.testing.assert_frame_equal(read_predictions(tmp_path), table())
-    assert external_rows(read_predictions(tmp_path), SETTINGS, **WHO) == first
+    write_predictions(tmp_path, "lesion-segmentation", table())
+    pd.testing.assert_frame_equal(read_predictions(tmp_path, "lesion-segmentation"), table())
+    assert external_rows(read_predictions(tmp_path, "lesion-segmentation"), SETTINGS, **WHO) == first
 
 
 def test_only_failures_still_make_a_table_and_no_nan(tmp_path):
     lost = {key: metrics(0.0, 0.0, 2.0) for key in CASES}
-    write_predictions(tmp_path, table(lost))
-    rows = by_metric(external_rows(read_predictions(tmp_path), SETTINGS, **WHO))
+    write_predictions(tmp_path, "lesion-segmentation", table(lost))
+    rows = by_metric(external_rows(read_predictions(tmp_path, "lesion-segmentation"), SETTINGS, **WHO))
     assert (rows["dice"].value, rows["hd95"].value, rows["hd95"].n, rows["failures"].value) == (0.0, None, 0, 5.0)
     assert all(row.value is None or math.isfinite(row.value) for row in rows.values())
 
@@ -186,9 +188,9 @@ def test_files_that_cannot_be_read_name_themselves(tmp_path):
     with pytest.raises(RunError, match=r"results\.json cannot be read"):
         read_results(tmp_path)
     (tmp_path / "predictions").mkdir()
-    (tmp_path / "predictions" / "external.parquet").write_bytes(b"not parquet")
-    with pytest.raises(RunError, match=r"external\.parquet cannot be read"):
-        read_predictions(tmp_path)
+    (tmp_path / "predictions" / "lesion-segmentation.parquet").write_bytes(b"not parquet")
+    with pytest.raises(RunError, match=r"lesion-segmentation\.parquet cannot be read"):
+        read_predictions(tmp_path, "lesion-segmentation")
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRec
 from shared.config import parse_config
 from shared.errors import ConfigError, SiteError, UpdateError
 from shared.messages import (
+    FEW,
     Instruction,
     Reply,
     flatten,
@@ -60,10 +61,11 @@ def test_the_manifest_sees_names_shapes_and_types():
 
 
 def test_an_instruction_survives_the_message():
-    sent = Instruction("run", 3, None, "test", np.arange(5, dtype=np.float32), "m")
+    sent = Instruction("run", 3, None, "test", np.arange(5, dtype=np.float32), "m", task="subtype-ensemble")
     got = read_instruction(message(write_instruction(sent)))
     assert np.array_equal(got.weights, sent.weights)
     assert (got.run, got.round, got.split, got.manifest, got.plan) == ("run", 3, "test", "m", None)
+    assert got.task == "subtype-ensemble"
 
 
 def test_an_answer_survives_the_message():
@@ -71,12 +73,14 @@ def test_an_answer_survives_the_message():
     sent = Reply(
         site="a", run="r", round=2, manifest="m", weights=np.arange(3, dtype=np.float32), cases=5, loss=0.25,
         seconds=1.5, sums=sums, included={"train": 5}, excluded={"empty_mask": 1},
+        labelled={"receptor-status/er": 4}, classes={"er/positive": 4, "er/negative": FEW},
     )  # fmt: skip
-    got = read_reply(message(write_reply(sent)), post_phases=3)
+    got = read_reply(message(write_reply(sent)), post_phases=3, task="lesion-segmentation")
     assert got.sums == sums
     assert np.array_equal(got.weights, sent.weights)
     assert (got.site, got.round, got.cases, got.loss) == ("a", 2, 5, 0.25)
     assert (got.included, got.excluded) == ({"train": 5}, {"empty_mask": 1})
+    assert (got.labelled, got.classes) == (sent.labelled, sent.classes)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +98,7 @@ def test_scenario_40_weights_of_another_form_are_refused(arrays):
     records = write_reply(Reply(site="a", run="r", round=1))
     records["weights"] = ArrayRecord({name: Array(value) for name, value in arrays.items()})
     with pytest.raises(UpdateError, match="weights must be one"):
-        read_reply(message(records), post_phases=3)
+        read_reply(message(records), post_phases=3, task="lesion-segmentation")
 
 
 def test_scenario_47_a_pickle_is_never_deserialised():
@@ -110,7 +114,7 @@ def test_scenario_47_a_pickle_is_never_deserialised():
     array = Array(dtype="float32", shape=(1,), stype="numpy.ndarray", data=buffer.getvalue())
     records["weights"] = ArrayRecord({"flat": array})
     with pytest.raises(UpdateError, match="agreed form"):
-        read_reply(message(records), post_phases=3)
+        read_reply(message(records), post_phases=3, task="lesion-segmentation")
 
 
 @pytest.mark.parametrize("change", ["missing", "text", "fraction", "bool"])
@@ -125,13 +129,13 @@ def test_scenario_41_counts_that_are_no_counts_are_refused(change):
     else:
         records["numbers"] = MetricRecord({**numbers, "cases": 4.5 if change == "fraction" else [1, 2]})
     with pytest.raises(UpdateError, match="agreed form"):
-        read_reply(message(records), post_phases=3)
+        read_reply(message(records), post_phases=3, task="lesion-segmentation")
 
 
 def test_the_reason_of_a_crashed_site_is_not_passed_on():
     failed = Message(Error(code=1, reason="ValueError: JANE DOE"), reply_to=message(RecordDict()))
     with pytest.raises(UpdateError) as caught:
-        read_reply(failed, post_phases=3)
+        read_reply(failed, post_phases=3, task="lesion-segmentation")
     assert "DOE" not in str(caught.value)
 
 
@@ -161,10 +165,10 @@ def test_weights_are_packed_once_for_all_sites():
     assert all(np.array_equal(item.weights, sent.weights) for item in got.values())
 
 
-@pytest.mark.parametrize("word", ["excluded.JANE DOE", "included.JANE DOE"])
+@pytest.mark.parametrize("word", ["excluded.JANE DOE", "included.JANE DOE", "labelled.JANE DOE", "classes.JANE DOE"])
 def test_a_word_of_a_site_that_is_in_no_closed_list_is_refused(word):
     records = write_reply(Reply(site="a", run="r", round=1))
     records["numbers"] = MetricRecord({**records["numbers"], word: 1})
     with pytest.raises(UpdateError, match="agreed form") as caught:
-        read_reply(message(records), post_phases=3)
+        read_reply(message(records), post_phases=3, task="lesion-segmentation")
     assert "JANE" not in str(caught.value)

@@ -12,7 +12,8 @@ from shared.errors import RunError
 from shared.inference import keep_lesions, predict
 from shared.reproducibility import state_hash
 from shared.tasks import task_named
-from shared.training import learning_rate, patch_window, train_round
+from shared.tasks.lesion_segmentation import patch_window
+from shared.training import learning_rate, train_round
 
 
 def config(**sections):

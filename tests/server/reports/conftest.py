@@ -13,12 +13,13 @@ import pytest
 from server.predictions import prediction_table, select_cases, write_predictions
 from server.reports.page import build_report
 from server.reports.pictures import select_pictures, store_picture
-from server.results import Provenance, write_results
+from server.results import Provenance, TrainedTask, write_results
 from server.summaries import external_rows, internal_rows
 from shared.config import load_config
 from shared.metrics.counts import SegmentationSums
 from shared.metrics.overlap import case_metrics
 
+TASK = "lesion-segmentation"
 SITES = ("centre-a", "centre-b", "centre-c")
 BEST, FINAL = "b" * 64, "f" * 64
 CONFIG = """
@@ -62,7 +63,7 @@ def sums(rng, n, skill):
 def make_run(root, arms=()):
     """Write the folder and return its path."""
     run = root / "quick-0"
-    (run / "journal").mkdir(parents=True)
+    (run / "journal" / TASK).mkdir(parents=True)
     (run / "config.toml").write_text(CONFIG)
     settings = load_config(run / "config.toml")
     rng = np.random.default_rng(0)
@@ -80,8 +81,8 @@ def make_run(root, arms=()):
         }
         if number == 3:
             sites["centre-b"] |= {"status": "absent", "reason": "no answer within 900 s", "cases": 0, "loss": None}
-        record = {"round": number, "model_hash": f"{number:064x}", "seconds": 9.5, "sites": sites}
-        (run / "journal" / f"round-{number:03d}.json").write_text(json.dumps(record))
+        record = {"task": TASK, "round": number, "model_hash": f"{number:064x}", "seconds": 9.5, "sites": sites}
+        (run / "journal" / TASK / f"round-{number:03d}.json").write_text(json.dumps(record))
     training = {
         "role": "training",
         "included": {"train": 16, "validation": 3, "test": 4},
@@ -100,7 +101,7 @@ def make_run(root, arms=()):
         *(prediction_table(weaker, centre="centre-d", arm=arm, model_hash=arm) for arm in arms),
     ]
     predictions = pd.concat(tables, ignore_index=True)
-    write_predictions(run, predictions)
+    write_predictions(run, TASK, predictions)
     common = {"task": settings.task, "seed": settings.seed}
     rows = external_rows(
         predictions, settings.evaluation, arm="federated", centre="centre-d", model_hash=BEST, **common
@@ -116,8 +117,7 @@ def make_run(root, arms=()):
         git="0123abc",
         versions={"flwr": "1.41.0", "torch": "2.13.0"},
         seeds={"training": 3, "phantom": 0},
-        model_hashes={"best": BEST, "final": FINAL},
-        best_round=5,
+        tasks={TASK: TrainedTask(best=BEST, final=FINAL, best_round=5, rounds=6)},
         seconds=123.4,
         peak_memory_mb=2100.0,
         phantom=True,

@@ -14,6 +14,8 @@ from server.summaries import external_rows
 from shared.config import load_config
 from shared.errors import ConfigError, RunError
 
+TASK = "lesion-segmentation"
+
 
 def text_of(page):
     body = re.sub(r"<style.*?</style>|<svg.*?</svg>", "", page, flags=re.DOTALL)
@@ -92,7 +94,7 @@ def test_hostile_text_from_config_and_data_is_escaped(make_folder):
     hostile = "<script>alert('x')</script><img src=x onerror=alert(1)>"
     run = make_folder()
     (run / "config.toml").write_text(f"# {hostile}\n" + (run / "config.toml").read_text())
-    journal = run / "journal" / "round-003.json"
+    journal = run / "journal" / TASK / "round-003.json"
     record = json.loads(journal.read_text())
     record["sites"]["centre-b"]["reason"] = hostile
     journal.write_text(json.dumps(record))
@@ -128,7 +130,7 @@ def test_without_an_external_centre_the_page_says_so(make_folder):
     run = make_folder()
     config = (run / "config.toml").read_text().replace('external = "centre-d"\n', "")
     (run / "config.toml").write_text(config)
-    (run / "predictions" / "external.parquet").unlink()
+    (run / "predictions" / "lesion-segmentation.parquet").unlink()
     page = text_of(build_report(run).read_text())
     assert "No external centre judged it" in page
     assert "Worst cases" not in page
@@ -137,18 +139,18 @@ def test_without_an_external_centre_the_page_says_so(make_folder):
 
 def test_a_single_external_case_still_makes_a_page(make_folder):
     run = make_folder()
-    write_predictions(run, read_predictions(run).head(1))
+    write_predictions(run, TASK, read_predictions(run, TASK).head(1))
     old = read_results(run)
     who = {key: getattr(old.rows[0], key) for key in ("task", "arm", "seed", "centre", "model_hash")}
     settings = load_config(run / "config.toml").evaluation
-    write_results(run, external_rows(read_predictions(run), settings, **who), old.provenance)
+    write_results(run, external_rows(read_predictions(run, TASK), settings, **who), old.provenance)
     page = text_of(build_report(run).read_text())
     assert "1 case of 1 patient at a centre" in page
     assert "Fewer than 10 patients judged" in page
     assert "Volume ICC(A,1) \N{EN DASH} \N{EN DASH} 1" in page.split("Meaning")[1]
 
 
-@pytest.mark.parametrize("name", ["results.json", "cases.json", "predictions/external.parquet"])
+@pytest.mark.parametrize("name", ["results.json", "cases.json", "predictions/lesion-segmentation.parquet"])
 def test_a_missing_file_is_named(make_folder, name):
     run = make_folder()
     (run / name).unlink()
@@ -159,8 +161,14 @@ def test_a_missing_file_is_named(make_folder, name):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("journal/round-002.json", "{"),
-        ("journal/round-002.json", '{"round": 2, "model_hash": "a", "seconds": 1, "sites": {"x": {"status": "fine"}}}'),
+        ("journal/lesion-segmentation/round-002.json", "{"),
+        (
+            "journal/lesion-segmentation/round-002.json",
+            (
+                '{"task": "lesion-segmentation", "round": 2, "model_hash": "a", "seconds": 1, '
+                '"sites": {"x": {"status": "fine"}}}'
+            ),
+        ),
         ("cases.json", '{"centre-a": {"role": "judge", "included": {}}}'),
     ],
 )
@@ -174,7 +182,7 @@ def test_a_damaged_file_is_named_and_no_page_is_written(make_folder, name, conte
 
 def test_a_journal_with_impossible_sums_is_refused(make_folder):
     run = make_folder()
-    file = run / "journal" / "round-001.json"
+    file = run / "journal" / TASK / "round-001.json"
     record = json.loads(file.read_text())
     record["sites"]["centre-a"]["validation"]["n"] = -3
     file.write_text(json.dumps(record))

@@ -1,0 +1,250 @@
+"""The sections of a run's configuration: strict, each field described with its unit."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+TaskName = Literal[
+    "lesion-segmentation",
+    "subtype-ensemble",
+    "subtype-radiomics",
+    "receptor-status",
+    "receptor-ki67-multitask",
+    "lesion-malignancy",
+]
+SEGMENTATIONS: tuple[TaskName, ...] = ("lesion-segmentation",)
+SubtypeRule = Literal["st-gallen-2023", "as-given"]
+SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+
+
+class Section(BaseModel):
+    """A strict, immutable table of the configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PhantomConfig(Section):
+    """The embedded phantom; present only when the run's data are phantoms."""
+
+    cases_per_site: int = Field(default=36, ge=2, description="Patients a training centre.")
+    cases_external: int = Field(default=36, ge=2, description="Patients at the external centre.")
+    cases_benign: int = Field(
+        default=0, ge=0, description="Further patients at every centre whose index lesion is benign."
+    )
+    shift: float = Field(
+        default=0.6, ge=0.0, le=2.0, description="0: one consensus protocol; 1: the centres' full differences."
+    )
+    separation: float = Field(default=0.75, gt=0.0, le=2.0, description="How far apart the subtypes' latent means lie.")
+    seed: int = Field(default=0, ge=0, description="Seed of the data, apart from the training's.")
+
+
+class DataConfig(Section):
+    """Which sites there are and where a simulation finds their folders."""
+
+    root: str = Field(description="Folder with one folder a site; relative to the project's root. Simulation only.")
+    sites: tuple[SiteName, ...] = Field(min_length=1, description="Training sites, in the order of their partitions.")
+    external: SiteName | None = Field(default=None, description="The locked centre: never trains, is opened once.")
+    phantom: PhantomConfig | None = Field(default=None, description="Generate the data when the folder is absent.")
+
+    @model_validator(mode="after")
+    def _external_never_trains(self) -> DataConfig:
+        if self.external in self.sites:
+            raise ValueError(
+                f"external centre '{self.external}' is also listed in sites: a centre that trains cannot judge. "
+                "Take it out of one of the two",
+            )
+        if len(set(self.sites)) != len(self.sites):
+            raise ValueError("sites names one site twice: each hospital must appear once")
+        return self
+
+
+class SplitConfig(Section):
+    """Shares of a site's patients kept from training."""
+
+    validation: Fraction = Field(default=0.17, description="Chooses the best round; share of the site's patients.")
+    test: Fraction = Field(default=0.17, description="Judges internally; share of the site's patients.")
+
+
+class PreprocessingConfig(Section):
+    """What becomes of a study before a network reads it."""
+
+    spacing_mm: tuple[float, float, float] | None = Field(
+        default=None,
+        description="(z, y, x) mm; none: the merged fingerprint's median.",
+    )
+    crop_voxels: tuple[int, int, int] | None = Field(
+        default=None,
+        description="(z, y, x) of the breast box in whole-breast mode; none: from the merged fingerprint.",
+    )
+    max_voxels: int = Field(
+        default=300_000, ge=4096, description="Upper bound of the whole-breast box; spacing is widened to fit."
+    )
+    post_phases: int = Field(
+        default=3, ge=1, le=8, description="Post-contrast phases used: first, last, evenly between."
+    )
+    n4: bool = Field(default=True, description="N4 bias field correction.")
+    n4_shrink: int = Field(default=4, ge=1, le=16, description="Shrink factor for the bias field's estimate.")
+    n4_iterations: tuple[int, ...] = Field(default=(20, 20, 20, 20), description="Iterations a fitting level.")
+    workers: int = Field(default=1, ge=1, description="Studies preprocessed at once at a site.")
+
+
+class ModelConfig(Section):
+    """The 3D ResU-Net."""
+
+    channels: tuple[int, ...] = Field(default=(16, 24, 32, 48), min_length=2, description="Feature maps a level.")
+    stem_stride: Literal[1, 2] = Field(
+        default=2, description="2 halves the resolution at once: fast whole-breast mode."
+    )
+    norm: Literal["group", "instance", "batch"] = Field(
+        default="group", description="Group norm has nothing to aggregate."
+    )
+    deep_supervision: int = Field(default=3, ge=1, le=5, description="Decoder levels that carry a loss.")
+    dropout: Fraction = 0.0
+
+
+class AugmentationConfig(Section):
+    """Random changes of a training sample; probabilities a sample."""
+
+    flip: Fraction = Field(default=0.5, description="Probability of a flip, each axis.")
+    affine: Fraction = Field(default=0.3, description="Probability of rotation and scaling.")
+    rotation_deg: float = Field(default=15.0, ge=0.0, le=180.0)
+    scale: float = Field(default=0.15, ge=0.0, lt=1.0, description="Scaling is drawn within 1 ± this.")
+    intensity: Fraction = Field(default=0.5, description="Probability of changes of gain.")
+    timing: Fraction = Field(default=0.7, description="Probability of other acquisition times after injection.")
+    noise: Fraction = Field(default=0.3, description="Probability of added noise.")
+    bias_field: Fraction = Field(default=0.3, description="Probability of a smooth multiplicative field.")
+    blur: Fraction = Field(default=0.2, description="Probability of blurring (a coarser acquisition).")
+
+
+class LoopConfig(Section):
+    """The training loop, the same for every task and arm."""
+
+    batch_size: int = Field(
+        default=2, ge=2, description="Never 1: 3D convolutions at batch 1 are up to 3.5 times slower on CPU."
+    )
+    steps_per_round: int = Field(default=20, ge=1)
+    learning_rate: float = Field(default=4e-3, gt=0.0)
+    weight_decay: float = Field(default=1e-2, ge=0.0)
+    warmup_steps: int = Field(default=0, ge=0, description="Linear warm-up at the start of the first round, steps.")
+    gradient_clip: float = Field(default=12.0, gt=0.0, description="Largest norm of the gradient.")
+    augmentation: AugmentationConfig = AugmentationConfig()
+    mixed_precision: Literal["auto", "off"] = Field(default="auto", description="auto: only where the hardware has it.")
+
+
+class TrainingConfig(LoopConfig):
+    """The loop of the segmentation networks, and what of a breast they see at once."""
+
+    mode: Literal["whole_breast", "patch"] = "whole_breast"
+    patch_voxels: tuple[int, int, int] = Field(default=(48, 96, 96), description="(z, y, x), patch mode.")
+    foreground_share: float = Field(default=0.67, ge=0.0, le=1.0, description="Share of patches centred on the lesion.")
+
+
+class PatchConfig(Section):
+    """The box around the lesion that a classifier reads."""
+
+    voxels: tuple[int, int, int] = Field(default=(36, 36, 36), description="(z, y, x) of the box.")
+    spacing_mm: float | None = Field(
+        default=None, gt=0.0, description="Edge of a voxel; none: the box is as large as `over_lesion` says."
+    )
+    over_lesion: float = Field(
+        default=1.5, ge=1.0, le=5.0, description="Shortest side of the box over the lesion's longest; without spacing."
+    )
+
+
+class ClassifierConfig(Section):
+    """One classifier: what it reads, its size, and its own rounds and training loop."""
+
+    size: Literal["published", "small"] = Field(default="small", description="small: for a few CPU cores.")
+    rounds: int = Field(default=10, ge=1)
+    patch: PatchConfig = PatchConfig()
+    balance: Literal["none", "weights", "oversampling"] = Field(
+        default="weights", description="What a site does about rare classes: nothing, weigh their loss, draw them more."
+    )
+    training: LoopConfig = LoopConfig(batch_size=16, learning_rate=2e-3, weight_decay=0.05, gradient_clip=5.0)
+    mirrored_copies: int = Field(
+        default=4, ge=1, le=8, description="Mirrored copies of a patch whose scores are averaged."
+    )
+
+
+class SubtypeConfig(ClassifierConfig):
+    """The subtype ensemble: three 2D ResNets on the planes through the lesion and one 3D ResNet."""
+
+    plane_depth: Literal[10, 18, 34, 50] = Field(default=18, description="Layers of a 2D ResNet.")
+    plane_width: int = Field(default=64, ge=4, description="Feature maps of its first level; 64 is the published one.")
+    volume_depth: Literal[10, 18, 34, 50] = Field(default=18, description="Layers of the 3D ResNet.")
+    volume_width: int = Field(default=64, ge=4)
+    dropout: Fraction = 0.0
+    label_smoothing: Fraction = Field(
+        default=0.0, description="Share of a label given to all subtypes alike (Szegedy 2016): fewer certain errors."
+    )
+    measured: bool = Field(default=True, description="Add a linear term in the lesion's measured size, shape, uptake.")
+    pretrained: str = Field(
+        default="hub",
+        description="2D weights: a file, `hub` for torch's own cache, `none` for a random start.",
+    )
+
+
+class RadiomicsConfig(ClassifierConfig):
+    """The rival of the networks: a linear model on radiomic features."""
+
+    rounds: int = Field(default=30, ge=1)
+    patch: PatchConfig = PatchConfig(spacing_mm=2.0)
+    mirrored_copies: int = Field(default=1, ge=1, le=1, description="A mirrored lesion has the same features.")
+    training: LoopConfig = LoopConfig(batch_size=24, steps_per_round=10, learning_rate=0.01, weight_decay=0.3)
+
+
+class MultitaskConfig(ClassifierConfig):
+    """The spatial multi-task network: ER, PR, HER2 and Ki-67 from one phase."""
+
+    uncertainty_weights: bool = Field(default=False, description="Weigh the four losses by learnt uncertainty.")
+
+
+class InferenceConfig(Section):
+    """How a trained model reads a case."""
+
+    overlap: float = Field(default=0.5, ge=0.0, lt=1.0, description="Overlap of neighbouring patches, patch mode.")
+    batch_size: int = Field(default=2, ge=1)
+    threshold: float = Field(default=0.5, gt=0.0, lt=1.0, description="Probability above which a voxel is lesion.")
+    min_lesion_ml: float = Field(default=0.03, ge=0.0, description="Smaller connected predictions are dropped, ml.")
+    relative_certainty: Fraction = Field(
+        default=0.9, description="Pieces with a mean probability below this times the most certain one's are dropped."
+    )
+    flip_averaging: bool = Field(default=False, description="Average over left-right flips (twice the time).")
+
+
+class FederationConfig(Section):
+    """The rounds and who must take part."""
+
+    rounds: int = Field(default=10, ge=1)
+    strategy: Literal["fedavg", "fedprox", "fedadam"] = "fedavg"
+    proximal_mu: float = Field(default=0.01, ge=0.0, description="FedProx's mu; used when strategy is fedprox.")
+    server_learning_rate: float = Field(default=0.01, gt=0.0, description="FedAdam's eta.")
+    server_beta_1: Fraction = 0.9
+    server_beta_2: Fraction = 0.99
+    server_tau: float = Field(default=1e-3, gt=0.0, description="FedAdam's degree of adaptability.")
+    min_sites: int = Field(default=1, ge=1, description="Fewer good replies than this end the run with an error.")
+    round_timeout_s: float = Field(
+        default=3600.0, gt=0.0, description="A site that has not answered by then is absent this round."
+    )
+
+
+class ComputeConfig(Section):
+    """Cores; clients x threads <= cores."""
+
+    threads: int = Field(default=1, ge=1, description="torch threads a client: part of what makes bytes reproducible.")
+    server_workers: int = Field(default=1, ge=1, description="Studies of the external centre prepared at once.")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class EvaluationConfig(Section):
+    """How results are stated."""
+
+    bootstrap: int = Field(default=2000, ge=100, description="Resamples of patients for intervals.")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    nsd_tolerance_mm: float = Field(default=2.0, gt=0.0, description="Tolerance of the normalised surface Dice.")
+    lesion_overlap: float = Field(
+        default=0.1, gt=0.0, le=1.0, description="IoU from which a predicted lesion counts as found."
+    )

@@ -1,0 +1,165 @@
+"""Pretrained 2D ResNets: ImageNet's weights from a file the user has; nothing is ever downloaded.
+
+For the 2D branches of the ensemble (Wang et al., Radiology: Imaging Cancer 2025;7(3)). The files are torchvision's
+(He 2016); MONAI's 2D `ResNet` names its tensors as torchvision does, so that names need no translation, only proof.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from shared.errors import ConfigError
+
+OFFICIAL = {18: "resnet18-f37072fd.pth", 34: "resnet34-b627a593.pth", 50: "resnet50-0676ba61.pth"}
+"""Torchvision's ImageNet weights (IMAGENET1K_V1) below `https://download.pytorch.org/models/`."""
+
+FINAL = "fc."
+"""The final layer: ImageNet's thousand classes in the file, ours in the network."""
+
+COUNTER = "num_batches_tracked"
+"""Batch norm's count of steps, absent from older files; with a fixed momentum nothing reads it."""
+
+
+def adapt_first_filters(weight: Tensor, channels_in: int) -> Tensor:
+    """Give the first convolution of a pretrained network another number of input channels.
+
+    The filters are averaged over the colours (Luo et al., Front Oncol 2025;15:1638212, for one channel) and repeated,
+    then scaled by colours / channels, so that an input of one constant in all channels has the response it had. With as
+    many channels as colours the filters stay as they are.
+
+    Parameters
+    ----------
+    weight
+        Filters `(out, colours, y, x)`, colours usually 3.
+    channels_in
+        Channels of the new input, at least 1.
+
+    Returns
+    -------
+    Tensor
+        Filters `(out, channels_in, y, x)`.
+
+    """
+    colours = weight.shape[1]
+    if channels_in == colours:
+        return weight
+    mean = weight.mean(dim=1, keepdim=True) * (colours / channels_in)
+    return mean.repeat(1, channels_in, *[1] * (weight.ndim - 2))
+
+
+def load_pretrained_resnet2d(model: nn.Module, depth: int, source: str) -> None:
+    """Start a 2D ResNet from pretrained weights, in place; its final layer `fc` is left as it is.
+
+    Everything is checked before the first tensor is written: a refused file leaves the network untouched.
+
+    Parameters
+    ----------
+    model
+        MONAI's `ResNet(spatial_dims=2)` with batch norm, shortcuts of type "B" and any number of input channels. For
+        the resolution the weights were learnt at, build it with `conv1_t_stride=2`. A bias before the shortcuts' batch
+        norm (`bias_downsample=True`), which torchvision has not, becomes zero.
+    depth
+        18, 34 or 50.
+    source
+        Path of a `.pth`, `.pt` or `.safetensors` file with torchvision's names, or `"hub"`: the one
+        `resnet{depth}-*.pth` in torch hub's cache. Torch files are read as tensors only; no code in them runs.
+
+    Raises
+    ------
+    ConfigError
+        The depth is unknown, the file is missing, ambiguous, unreadable or holds more than tensors, or its tensors are
+        not those of this network.
+
+    """
+    if depth not in OFFICIAL:
+        raise ConfigError(
+            f"there is no pretrained ResNet of depth {depth}: choose one of {', '.join(map(str, OFFICIAL))}"
+        )
+    file = _find(depth, source)
+    given = {name: tensor for name, tensor in _read(file).items() if not name.startswith(FINAL)}
+    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(FINAL)}
+    first = "conv1.weight"
+    if first in given and first in own and given[first].ndim == own[first].ndim:
+        given[first] = adapt_first_filters(given[first], own[first].shape[1])
+    for name, tensor in own.items():
+        if name.endswith((COUNTER, "downsample.0.bias")):
+            given.setdefault(name, torch.zeros_like(tensor))
+    _check(own, given, file.name, depth)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(given[name])
+
+
+def _find(depth: int, source: str) -> Path:
+    remedy = (
+        f"take {OFFICIAL[depth]} from https://download.pytorch.org/models/ (nothing is downloaded here), or set "
+        f'pretrained = "none" for a random start'
+    )
+    if source != "hub":
+        file = Path(source)
+        if not file.is_file():
+            raise ConfigError(f"there is no file of pretrained weights {file.name}: {remedy}")
+        return file
+    pattern = f"resnet{depth}-*.pth"
+    files = sorted((Path(torch.hub.get_dir()) / "checkpoints").glob(pattern))
+    if not files:
+        raise ConfigError(f"torch hub's cache (its folder checkpoints) holds no {pattern}: {remedy}")
+    if len(files) > 1:
+        # Which one it is decides the run's bytes: not a choice to make by sorting.
+        names = ", ".join(file.name for file in files)
+        raise ConfigError(f"torch hub's cache holds several {pattern} ({names}): set pretrained to the path of one")
+    return files[0]
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """Tensors of a file by name, on the CPU."""
+    if file.suffix == ".safetensors":
+        try:
+            loaded: object = load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise ConfigError(f"{file.name} is damaged or no safetensors file: copy it again") from error
+    elif file.suffix in {".pth", ".pt"}:
+        try:
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ConfigError(
+                f"{file.name} holds more than tensors, or is damaged, and is refused: such a file can run code when it "
+                "is read; save the state dict alone, best as .safetensors"
+            ) from error
+        except (RuntimeError, EOFError, OSError, ValueError) as error:
+            raise ConfigError(f"{file.name} is damaged or no torch file: copy it again") from error
+    else:
+        raise ConfigError(f"pretrained weights are read from .pth, .pt or .safetensors, not from {file.name}")
+    if not isinstance(loaded, Mapping) or not all(isinstance(item, Tensor) for item in loaded.values()):
+        raise ConfigError(
+            f"{file.name} is no state dict (a flat table of names and tensors): save the state dict alone"
+        )
+    return dict(loaded)
+
+
+def _check(own: Mapping[str, Tensor], given: Mapping[str, Tensor], file: str, depth: int) -> None:
+    """Raise unless both have the same names and shapes."""
+    missing, extra = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+    if missing or extra:
+        parts = [
+            f"{len(names)} tensors {where} only (as {names[0]})"
+            for names, where in ((missing, "in the network"), (extra, "in the file"))
+            if names
+        ]
+        raise ConfigError(
+            f"{file} does not fit: {', '.join(parts)}; the file must be torchvision's ResNet-{depth} and the network "
+            f"one of that depth with batch norm and shortcuts of type B"
+        )
+    for name, tensor in own.items():
+        if tensor.shape != given[name].shape:
+            raise ConfigError(
+                f"{file} does not fit: {name} is {tuple(given[name].shape)} in the file and {tuple(tensor.shape)} in "
+                f"the network; the file must be torchvision's ResNet-{depth}"
+            )

@@ -1,0 +1,82 @@
+"""`receptor-ki67-multitask`: ER, PR, HER2 and Ki-67 by one spatial network (Zeng et al., arXiv 2601.07001)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from shared.config import RunConfig
+from shared.models.spatial_multitask import MARKERS, SpatialMultitask
+from shared.reproducibility import derive_seed
+from shared.tasks import Scores, Task, patches, receptors
+from shared.tasks.masked_losses import multitask_loss
+
+_HEADS = len(MARKERS)
+
+
+class WithUncertainty(nn.Module):
+    """The network with its log-variances as further outputs, so that the loss needs to see nothing but outputs."""
+
+    def __init__(self, network: SpatialMultitask) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Four outputs `(n, 1)`, then the four log-variances."""
+        return [*self.network(x), *(self.network.log_variance[name] for name in MARKERS)]
+
+
+def build_model(config: RunConfig) -> nn.Module:
+    """The network; its log-variances are outputs where the configuration weighs losses by uncertainty."""
+    settings = config.receptor_ki67_multitask
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "receptor-ki67-multitask"))
+        network = SpatialMultitask(
+            1 + config.preprocessing.post_phases, spacing_mm=settings.patch.spacing_mm or 2.0, norm="group"
+        )
+    return WithUncertainty(network) if settings.uncertainty_weights else network
+
+
+def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
+    """Sum of the four losses over the cases that have the label, weighed alike or by uncertainty.
+
+    Parameters
+    ----------
+    outputs
+        ER, PR, HER2, Ki-67 `(n, 1)`, then log-variances where there are any.
+    target
+        `(n, 5)`: three receptors, Ki-67 in units of 10 points, NaN where missing; the case's weight, not used.
+
+    """
+    spread = dict(zip(MARKERS, outputs[_HEADS:], strict=True)) if len(outputs) > _HEADS else None
+    return multitask_loss(outputs[:_HEADS], target[:, :_HEADS], spread)
+
+
+def scores(outputs: list[Tensor]) -> list[Scores]:
+    """Probabilities, and Ki-67 in percent."""
+    return receptors.scores(outputs[:_HEADS])
+
+
+def _owners() -> dict[str, str]:
+    """Heads and log-variances by their marker, with and without the wrapper."""
+    named = {name: receptors.KI67 if name == "ki67" else name for name in MARKERS}
+    return {
+        f"{start}{kind}.{name}": label
+        for name, label in named.items()
+        for kind in ("heads", "log_variance")
+        for start in ("", "network.")
+    }
+
+
+TASK = Task(
+    name="receptor-ki67-multitask",
+    kind="classification",
+    build_model=build_model,
+    open=lambda cases, plan, config: patches.open_patches(cases, plan, config, receptors.target_with_ki67),
+    sample=patches.sample,
+    augment=patches.augment,
+    loss=loss,
+    truths=receptors.truths_with_ki67,
+    scores=scores,
+    owners=_owners(),
+)

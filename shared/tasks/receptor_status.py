@@ -1,0 +1,51 @@
+"""`receptor-status`: ER, PR and HER2 by one 3D network each (Shiri et al., Mol Imaging Biol 2025)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from shared.config import RunConfig
+from shared.models.receptor_resnet import ReceptorResNets
+from shared.reproducibility import derive_seed
+from shared.tasks import Task, patches, receptors
+from shared.tasks.masked_losses import masked_binary
+
+
+def build_model(config: RunConfig) -> nn.Module:
+    """Three networks of the configuration's size."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "receptor-status"))
+        return ReceptorResNets(1 + config.preprocessing.post_phases, size=config.receptor_status.size)
+
+
+def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
+    """Sum of the three binary cross-entropies over the cases that have the label.
+
+    Parameters
+    ----------
+    outputs
+        Logits `(n, 1)` of ER, PR and HER2.
+    target
+        `(n, 4)`: ER, PR, HER2 as 0, 1 or NaN, and the case's weight, which balances ER and HER2 together and so is not
+        used here: each network has its own classes.
+
+    """
+    total = torch.zeros((), device=target.device)
+    for logits, truth in zip(outputs, target[:, :3].unbind(1), strict=True):
+        total = total + masked_binary(logits, truth)
+    return total
+
+
+TASK = Task(
+    name="receptor-status",
+    kind="classification",
+    build_model=build_model,
+    open=lambda cases, plan, config: patches.open_patches(cases, plan, config, receptors.target),
+    sample=patches.sample,
+    augment=patches.augment,
+    loss=loss,
+    truths=receptors.truths,
+    scores=receptors.scores,
+    owners={f"{name}.": name for name in receptors.RECEPTORS},
+)

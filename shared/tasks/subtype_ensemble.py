@@ -1,0 +1,84 @@
+"""`subtype-ensemble`: molecular subtype from DCE-MRI by four ResNets (Wang et al., Radiol Imaging Cancer 2025;7(3))."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shared.cohort.labels import SUBTYPES, CaseLabels, Receptors, subtype_of
+from shared.config import RunConfig
+from shared.models.ensemble_resnet import BRANCHES, EnsembleResNet
+from shared.reproducibility import derive_seed
+from shared.tasks import Scores, Task, patches
+
+
+def subtype(labels: CaseLabels, config: RunConfig) -> str | None:
+    """Subtype by the run's rule; None where the labels do not settle it."""
+    if config.subtype_rule == "as-given":
+        return labels.subtype
+    return subtype_of(Receptors(labels.er, labels.pr, labels.her2, labels.ki67_percent), "st-gallen-2023")
+
+
+def target(labels: CaseLabels, config: RunConfig) -> tuple[tuple[float, ...], str]:
+    """Probabilities that the network is to give, smoothed as configured; nothing where the subtype is missing."""
+    found = subtype(labels, config)
+    if found not in SUBTYPES:
+        return (), ""
+    spread = config.subtype_ensemble.label_smoothing
+    return tuple((1 - spread) * (name == found) + spread / len(SUBTYPES) for name in SUBTYPES), found
+
+
+def truths(labels: CaseLabels, config: RunConfig) -> Mapping[str, float]:
+    """1 for the case's subtype, 0 for the other three."""
+    found = subtype(labels, config)
+    return {name: float(name == found) for name in SUBTYPES} if found in SUBTYPES else {}
+
+
+def build_model(config: RunConfig) -> nn.Module:
+    """The ensemble of the configuration."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "subtype-ensemble"))
+        return EnsembleResNet(1 + config.preprocessing.post_phases, config.subtype_ensemble)
+
+
+def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
+    """Sum of the branches' weighted cross-entropies: each branch learns as if it were alone.
+
+    Parameters
+    ----------
+    outputs
+        Logits `(n, 4)`, one tensor a branch.
+    target
+        `(n, 5)`: probability of each subtype, weight of the case.
+
+    """
+    classes, weight = target[:, :-1], target[:, -1]
+    return torch.stack(
+        [(F.cross_entropy(logits, classes, reduction="none") * weight).mean() for logits in outputs]
+    ).sum()
+
+
+def scores(outputs: list[Tensor]) -> list[Scores]:
+    """Probabilities: the branches' mean, and each branch's own."""
+    single = torch.stack([logits.float().softmax(dim=1) for logits in outputs])
+    by_reader = {"": single.mean(dim=0)} | dict(zip(BRANCHES, single, strict=True))
+    return [
+        {name: dict(zip(SUBTYPES, table[row].tolist(), strict=True)) for name, table in by_reader.items()}
+        for row in range(single.shape[1])
+    ]
+
+
+TASK = Task(
+    name="subtype-ensemble",
+    kind="classification",
+    build_model=build_model,
+    open=lambda cases, plan, config: patches.open_patches(cases, plan, config, target),
+    sample=patches.sample,
+    augment=patches.augment,
+    loss=loss,
+    truths=truths,
+    scores=scores,
+)
