@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 
 from server.classified import classification_rows
+from server.explained import explain_centre
 from server.external_classification import classify_centre
 from server.journal import RunFolder
 from server.predictions import prediction_table, write_predictions
@@ -145,6 +146,9 @@ def validate_externally(
         else:
             found = classify_centre(cases, outlines, view, plan, item.models, item.best, centre, step)
             rows += _classified(found, item, view, site)
+            if name == "subtype-ensemble" and view.evaluation.explained_per_subtype:
+                own = found[(found["model_hash"] == item.best) & (found["arm"] == ARM)]
+                explain_centre(folder.path, cases, view, plan, item.models[item.best], own)
         write_predictions(folder.path, name, found)
     return rows
 

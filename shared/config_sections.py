@@ -244,6 +244,9 @@ class EvaluationConfig(Section):
 
     bootstrap: int = Field(default=2000, ge=100, description="Resamples of patients for intervals.")
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    explained_per_subtype: int = Field(
+        default=8, ge=0, description="External cases of each subtype whose saliency is taken; 0: none."
+    )
     nsd_tolerance_mm: float = Field(default=2.0, gt=0.0, description="Tolerance of the normalised surface Dice.")
     lesion_overlap: float = Field(
         default=0.1, gt=0.0, le=1.0, description="IoU from which a predicted lesion counts as found."

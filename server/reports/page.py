@@ -13,6 +13,7 @@ import jinja2
 
 from server.reports import sections, wording
 from server.reports.classifiers import classifier_section
+from server.reports.explanations import explanations
 from server.reports.run_folder import RunFolder, read_run_folder
 from server.results import replace_file
 from shared.config_sections import SEGMENTATIONS
@@ -81,6 +82,7 @@ def _content(runs: list[RunFolder]) -> dict[str, Any]:
         "internal": sections.internal(run) if outlines else [],
         "ledger": [sections.ledger(item) for item in runs],
     }
+    explained = next((item for item in runs if item.task == "subtype-ensemble"), None)
     classifiers = [
         classifier_section(
             item.task,
@@ -99,6 +101,7 @@ def _content(runs: list[RunFolder]) -> dict[str, Any]:
     contents[place:place] = [(part["anchor"], part["title"]) for part in classifiers]
     return parts | {
         "classifiers": classifiers,
+        "explanations": explanations(explained) if explained else None,
         "name": made.name,
         "task": ", then ".join(item.task for item in runs),
         "title": _title(runs),

@@ -15,21 +15,17 @@ from torch import Tensor, nn
 
 from shared.config_sections import SubtypeConfig
 from shared.models.lesion_measures import lesion_measures, measure_count
+from shared.models.measured_heads import MEASURED_GAIN
 from shared.models.pretrained import load_pretrained_resnet2d
 from shared.models.radiomics import RadiomicsLinear
 
 PLANES = ("axial", "coronal", "sagittal")
 BRANCHES = (*PLANES, "volume")
 CLASSES = 4
-_SLICES = (
-    -1 / 4,
-    -1 / 8,
-    0.0,
-    1 / 8,
-    1 / 4,
-)  # of the box's side from its middle: parallel planes, their features averaged
+_SLICES = (-1 / 12, 0.0, 1 / 12)  # of the box's side from its middle: neighbours in depth, as channels
 _LAYERS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 _LEAST_UPTAKE = 0.2
+_TINY = 1e-6  # under a root: a map without spread must not have an infinite slope
 _LATE_GAIN = 2.0  # late changes are a fifth of the first uptake; this brings them near 1
 
 
@@ -42,7 +38,7 @@ class EnsembleResNet(nn.Module):
         Image channels of the patch: pre-contrast, first uptake, later changes.
     config
         Depths, widths and where pretrained 2D weights come from. With `size="published"` stems have stride 2 and batch
-        norm, as the pretrained weights need; small networks keep the resolution at first and use group norm.
+        norm, as the pretrained weights need; small planes keep the resolution at first.
 
     Raises
     ------
@@ -60,7 +56,8 @@ class EnsembleResNet(nn.Module):
             depth, width = (
                 (config.plane_depth, config.plane_width) if flat else (config.volume_depth, config.volume_width)
             )
-            network = build_resnet(2 if flat else 3, depth, width, seen, size=config.size)
+            images = len(_SLICES) if flat else 1
+            network = build_resnet(2 if flat else 3, depth, width, images * seen, size=config.size)
             if flat and config.pretrained != "none":
                 load_pretrained_resnet2d(network, depth, config.pretrained)
             self.branches[name] = Branch(network, channels_in, dropout=config.dropout, measured=config.measured)
@@ -82,8 +79,8 @@ class EnsembleResNet(nn.Module):
             middle, side = (image.shape[2 + axis] - 1) / 2, image.shape[2 + axis]
             # `round` goes to even numbers: three planes would lie unevenly.
             parts = [image.select(2 + axis, math.floor(middle + share * side + 0.5)) for share in _SLICES]
-            logits.append(self.branches[name](parts, measures))
-        return [*logits, self.branches["volume"]([image], measures)]
+            logits.append(self.branches[name](torch.cat(parts, dim=1), measures))
+        return [*logits, self.branches["volume"](image, measures)]
 
 
 class Branch(nn.Module):
@@ -109,29 +106,35 @@ class Branch(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        width = int(network.fc.in_features)
-        network.fc = nn.Identity()
+        # Of the last feature maps the mean, and of planes also the spread: texture is a spread (docs/experiments.md).
+        self.maps = int(network.fc.in_features)
+        self.spread = isinstance(network.conv1, nn.Conv2d)
+        network.avgpool = network.fc = nn.Identity()
+        width = self.maps * (2 if self.spread else 1)
         # Deep features of a few patients differ in scale by seed; the linear layer should not have to wait for that.
         self.scaled = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, classes)
         self.measured = RadiomicsLinear(measure_count(channels_in), classes) if measured else None
 
-    def forward(self, images: list[Tensor], measures: Tensor) -> Tensor:
-        """Logits `(n, classes)`, the mean over several images of the same lesions."""
-        stacked = self.network(torch.cat(images))
-        features = stacked.reshape(len(images), -1, stacked.shape[1]).mean(dim=0)
+    def forward(self, image: Tensor, measures: Tensor) -> Tensor:
+        """Image `(n, channel, ...)` and measures `(n, measure)` to logits `(n, classes)`."""
+        maps = self.network(image).reshape(len(image), self.maps, -1)
+        features = maps.mean(dim=2)
+        if self.spread:
+            features = torch.cat([features, (maps.var(dim=2, unbiased=False) + _TINY).sqrt()], dim=1)
         logits: Tensor = self.head(self.dropout(self.scaled(features)))
         if self.measured is not None:
-            logits = logits + self.measured(measures)[0]
+            logits = logits + MEASURED_GAIN * self.measured(measures)[0]
         return logits
 
 
 def build_resnet(dimensions: int, depth: int, width: int, channels_in: int, *, size: str) -> ResNet:
-    """A ResNet of He 2016 with `width` feature maps in its first stage, in 2 or 3 dimensions.
+    """A ResNet of He 2016 with `width` feature maps in its first stage, in 2 or 3 dimensions, with batch norm.
 
-    `size` "published": 7-voxel stem of stride 2, pooling, batch norm. "small": 3-voxel stem, no pooling, group norm; a
-    3D one has a stem of stride 2 all the same, as resolution costs most there.
+    Batch norm also where nothing pretrained asks for it: with group norm the few steps of a small run hardly trained
+    the convolutions (docs/experiments.md). `size` "published": 7-voxel stem of stride 2, pooling. "small": 3-voxel
+    stem, no pooling; a 3D one has a stem of stride 2 all the same, as resolution costs most there.
     """
     small = size == "small"
     return ResNet(
@@ -146,7 +149,6 @@ def build_resnet(dimensions: int, depth: int, width: int, channels_in: int, *, s
         shortcut_type="B",
         bias_downsample=False,
         num_classes=CLASSES,
-        norm=("group", {"num_groups": 4}) if small else "batch",
     )
 
 

@@ -10,7 +10,7 @@ Norm = Literal["group", "instance", "batch"]
 
 
 def norm3d(kind: Norm, channels: int) -> nn.Module:
-    """Return a normalisation layer for `(n, channels, z, y, x)`.
+    """Return a normalisation layer for `(n, channels, z, y, x)`; group norm also for planes `(n, channels, y, x)`.
 
     Group norm (Wu and He 2018) is the default: it keeps no running statistics, so there is nothing to aggregate between
     sites whose scanners differ, and it is defined for the per-sample gradients of differential privacy.
@@ -21,3 +21,12 @@ def norm3d(kind: Norm, channels: int) -> nn.Module:
     if kind == "instance":
         return nn.InstanceNorm3d(channels, affine=True)
     return nn.BatchNorm3d(channels)
+
+
+def to_group_norm(module: nn.Module) -> None:
+    """Replace every batch norm, in place: MONAI offers no choice in its SE blocks and ignores it in ResNet's blocks."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d | nn.BatchNorm3d):
+            setattr(module, name, norm3d("group", child.num_features))
+        else:
+            to_group_norm(child)

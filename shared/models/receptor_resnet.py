@@ -14,7 +14,7 @@ from monai.networks.blocks import Convolution, SEResNetBottleneck, SEResNeXtBott
 from monai.networks.nets import ResNet, SEResNet50, SEResNext101, resnet34
 from torch import Tensor, nn
 
-from shared.models.norms import norm3d
+from shared.models.norms import to_group_norm
 
 Size = Literal["published", "small"]
 
@@ -72,7 +72,7 @@ class ReceptorResNets(nn.Module):
             )
             self.her2 = SmallSENet(seen, SEResNeXtBottleneck, planes=(16, 32, 64, 128), groups=8)
             for network in (self.er, self.pr, self.her2):
-                _to_group_norm(network)
+                to_group_norm(network)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the logits of ER, PR and HER2, `(n, 1)` each.
@@ -147,12 +147,3 @@ STEM_CHANNELS = 16
 
 SE_REDUCTION = 4
 """Ratio of the squeeze: Hu 2018's 16 would leave two rectifiers in a narrow stage, which may both start dead."""
-
-
-def _to_group_norm(module: nn.Module) -> None:
-    """Replace every batch norm: MONAI offers no choice in its SE blocks and ignores it in ResNet's shortcuts."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm3d):
-            setattr(module, name, norm3d("group", child.num_features))
-        else:
-            _to_group_norm(child)

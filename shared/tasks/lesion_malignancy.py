@@ -38,7 +38,7 @@ class MalignancyResNet(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Patches `(n, channels_in + 1, z, y, x)` to one tensor of logits `(n, 1)`."""
-        return [self.branch([relative_channels(x)], lesion_measures(x))]
+        return [self.branch(relative_channels(x), lesion_measures(x))]
 
 
 def target(labels: CaseLabels, config: RunConfig) -> tuple[tuple[float, ...], str]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.config import RunConfig
+from shared.models.measured_heads import MeasuredHeads
 from shared.models.spatial_multitask import MARKERS, SpatialMultitask
 from shared.reproducibility import derive_seed
 from shared.tasks import Scores, Task, patches, receptors
@@ -27,14 +28,14 @@ class WithUncertainty(nn.Module):
 
 
 def build_model(config: RunConfig) -> nn.Module:
-    """The network; its log-variances are outputs where the configuration weighs losses by uncertainty."""
+    """The network and its linear terms; log-variances are outputs where losses are weighed by uncertainty."""
     settings = config.receptor_ki67_multitask
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "receptor-ki67-multitask"))
-        network = SpatialMultitask(
-            1 + config.preprocessing.post_phases, spacing_mm=settings.patch.spacing_mm or 2.0, norm="group"
-        )
-    return WithUncertainty(network) if settings.uncertainty_weights else network
+        channels = 1 + config.preprocessing.post_phases
+        network = SpatialMultitask(channels, spacing_mm=settings.patch.spacing_mm or 2.0, norm="group")
+        whole = WithUncertainty(network) if settings.uncertainty_weights else network
+        return MeasuredHeads(whole, channels, MARKERS)
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
@@ -58,14 +59,14 @@ def scores(outputs: list[Tensor]) -> list[Scores]:
 
 
 def _owners() -> dict[str, str]:
-    """Heads and log-variances by their marker, with and without the wrapper."""
-    named = {name: receptors.KI67 if name == "ki67" else name for name in MARKERS}
-    return {
-        f"{start}{kind}.{name}": label
-        for name, label in named.items()
-        for kind in ("heads", "log_variance")
-        for start in ("", "network.")
-    }
+    """Linear terms, heads and log-variances by their marker; the network's own with and without its wrapper."""
+    found = {}
+    for name in MARKERS:
+        label = receptors.KI67 if name == "ki67" else name
+        found[f"measured.{name}."] = label
+        for start in ("network.", "network.network."):
+            found[f"{start}heads.{name}."] = found[f"{start}log_variance.{name}"] = label
+    return found
 
 
 TASK = Task(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.config import RunConfig
+from shared.models.measured_heads import MeasuredHeads
 from shared.models.receptor_resnet import ReceptorResNets
 from shared.reproducibility import derive_seed
 from shared.tasks import Task, patches, receptors
@@ -13,10 +14,12 @@ from shared.tasks.masked_losses import masked_binary
 
 
 def build_model(config: RunConfig) -> nn.Module:
-    """Three networks of the configuration's size."""
+    """Three networks of the configuration's size, each with a linear term in the lesion's measures."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "receptor-status"))
-        return ReceptorResNets(1 + config.preprocessing.post_phases, size=config.receptor_status.size)
+        channels = 1 + config.preprocessing.post_phases
+        networks = ReceptorResNets(channels, size=config.receptor_status.size)
+        return MeasuredHeads(networks, channels, receptors.RECEPTORS)
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
@@ -47,5 +50,5 @@ TASK = Task(
     loss=loss,
     truths=receptors.truths,
     scores=receptors.scores,
-    owners={f"{name}.": name for name in receptors.RECEPTORS},
+    owners={f"{part}.{name}.": name for name in receptors.RECEPTORS for part in ("network", "measured")},
 )
