@@ -83,6 +83,7 @@ def _content(runs: list[RunFolder]) -> dict[str, Any]:
         "ledger": [sections.ledger(item) for item in runs],
     }
     explained = next((item for item in runs if item.task == "subtype-ensemble"), None)
+    explained_part = explanations(explained) if explained else None
     classifiers = [
         classifier_section(
             item.task,
@@ -98,10 +99,12 @@ def _content(runs: list[RunFolder]) -> dict[str, Any]:
     ]
     contents = [(anchor, text) for key, anchor, text in _ANCHORS if parts[key]]
     place = next((index for index, (anchor, _) in enumerate(contents) if anchor == "cases"), 0)
-    contents[place:place] = [(part["anchor"], part["title"]) for part in classifiers]
+    looks = [("explanations", "Where it looks")] if explained_part else []
+    contents[place:place] = [*((part["anchor"], part["title"]) for part in classifiers), *looks]
     return parts | {
         "classifiers": classifiers,
-        "explanations": explanations(explained) if explained else None,
+        "explanations": explained_part,
+        "classes": sections.classes(run) if classifiers else None,
         "name": made.name,
         "task": ", then ".join(item.task for item in runs),
         "title": _title(runs),

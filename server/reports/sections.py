@@ -15,6 +15,7 @@ from server.results import ResultRow
 from server.summaries import log_scale
 from shared.config_sections import SEGMENTATIONS
 from shared.errors import RunError
+from shared.messages import CLASS_NAMES, FEW
 from shared.metrics.agreement import bland_altman, icc
 
 HEADLINE_ARM = "federated"
@@ -183,6 +184,22 @@ def flow(run: RunFolder) -> dict[str, Any]:
     return {"splits": used, "lines": [*lines, total]}
 
 
+def classes(run: RunFolder) -> dict[str, Any] | None:
+    """Cases of each training site by class of each label; `None` where no site told any."""
+    sites = {name: site.classes for name, site in run.flow.items() if site.classes}
+    if not sites:
+        return None
+    lines = [
+        {
+            "label": name.replace("_", " ").replace("/", ": "),
+            "counts": ["few" if found.get(name, 0) == FEW else str(found.get(name, 0)) for found in sites.values()],
+        }
+        for name in CLASS_NAMES
+        if any(found.get(name, 0) for found in sites.values())
+    ]
+    return {"sites": list(sites), "lines": lines}
+
+
 def curves(run: RunFolder) -> list[dict[str, Any]]:
     """Training loss and validation score over the rounds, a line a site."""
     names = sorted({name for item in run.rounds for name in item.sites})
@@ -210,7 +227,7 @@ def curves(run: RunFolder) -> list[dict[str, Any]]:
         svg = figures.learning_curves(
             loss, label="training loss", name=f"{run.task}-loss", description=text, best_round=best
         )
-        drawn.append({"svg": svg, "caption": f"{text}."})
+        drawn.append({"svg": svg, "caption": f"{run.task}: {text[0].lower()}{text[1:]}."})
     if score:
         label = "validation Dice" if outlines else "minus log-loss, validation"
         text = (
@@ -219,7 +236,7 @@ def curves(run: RunFolder) -> list[dict[str, Any]]:
         svg = figures.learning_curves(
             score, label=label, name=f"{run.task}-validation", description=text, best_round=best, mean=mean
         )
-        drawn.append({"svg": svg, "caption": f"{text}; all cases together (black) chose the round."})
+        drawn.append({"svg": svg, "caption": f"{run.task}: {text}; all cases together (black) chose the round."})
     return drawn
 
 

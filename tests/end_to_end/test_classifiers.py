@@ -102,6 +102,10 @@ def test_one_run_trains_the_chain_and_reads_the_external_centre_end_to_end(proje
     assert any(row.metric == "auc_macro" and row.arm == "oracle" for row in rows) == (config.data.phantom is not None)
     page = (folder.path / "report.html").read_text()
     assert "subtype-ensemble" in page
+    assert 'id="explanations"' in page
+    # Five cases a site: every count below five is hidden.
+    assert '<td>malignant: positive</td><td class="num">5</td>' in page
+    assert '<td class="num">few</td>' in page
     assert json.loads((folder.path / "external-opened.json").read_text())["centre"] == "centre-d"
     # The chain's first part is what it is alone.
     root = project()
