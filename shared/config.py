@@ -124,7 +124,10 @@ def parse_config(raw: dict[str, Any], source: str) -> RunConfig:
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        lines = [_explain(item) for item in error.errors()]
+        found = error.errors()
+        # A refused item leaves its list too short: the item's own error says it all.
+        inner = [item["loc"] for item in found]
+        lines = [_explain(item) for item in found if not (item["loc"] and item["loc"] in [loc[:-1] for loc in inner])]
         raise ConfigError(f"{source}: " + "; ".join(lines)) from error
 
 

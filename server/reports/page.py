@@ -108,7 +108,9 @@ def _content(runs: list[RunFolder]) -> dict[str, Any]:
         "name": made.name,
         "task": ", then ".join(item.task for item in runs),
         "title": _title(runs),
-        "sentence": " ".join([*([_sentence(run)] if outlines else []), *(part["sentence"] for part in classifiers)]),
+        "sentence": " ".join(
+            [*([_sentence(run)] if outlines else []), *(_named(part, classifiers) for part in classifiers)]
+        ),
         "remarks": _remarks(runs, external),
         "created": f"{made.created:%Y-%m-%d %H:%M} UTC",
         "phantom": made.phantom,
@@ -146,6 +148,11 @@ def _sentence(run: RunFolder) -> str:
         f"{start}, outlined lesions in {subject} of a centre that never trained with a mean Dice of "
         f"{wording.value(dice)} ({run.config.evaluation.confidence:.0%} interval {wording.interval(dice)})."
     )
+
+
+def _named(part: dict[str, Any], parts: list[dict[str, Any]]) -> str:
+    """A classifier's sentence, under its name where there are several."""
+    return f"{part['title']}: {part['sentence']}" if len(parts) > 1 else str(part["sentence"])
 
 
 def _rounds(number: int) -> str:

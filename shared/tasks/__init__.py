@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from shared.config_sections import TaskName
 from shared.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from shared.cohort.labels import CaseLabels
     from shared.config import RunConfig
-    from shared.config_sections import AugmentationConfig, TaskName
+    from shared.config_sections import AugmentationConfig
     from shared.preprocessing.cache import CachedCase
     from shared.preprocessing.plan import Plan
     from shared.types import FloatArray
@@ -81,30 +83,16 @@ class Task:
 
 
 def task_named(name: str) -> Task:
-    """Return a task by the name configurations use; the configuration has refused unknown names before."""
+    """Return a task by the name configurations use: the file of that name, with underscores, holds it.
+
+    Raises
+    ------
+    ConfigError
+        There is no such task.
+
+    """
+    if name not in get_args(TaskName):
+        raise ConfigError(f"there is no task '{name}'")
     # Each where it is asked for: MONAI, which the classifiers need, takes seconds to import.
-    if name == "lesion-segmentation":
-        from shared.tasks import lesion_segmentation
-
-        return lesion_segmentation.TASK
-    if name == "subtype-ensemble":
-        from shared.tasks import subtype_ensemble
-
-        return subtype_ensemble.TASK
-    if name == "receptor-status":
-        from shared.tasks import receptor_status
-
-        return receptor_status.TASK
-    if name == "receptor-ki67-multitask":
-        from shared.tasks import receptor_ki67_multitask
-
-        return receptor_ki67_multitask.TASK
-    if name == "subtype-radiomics":
-        from shared.tasks import subtype_radiomics
-
-        return subtype_radiomics.TASK
-    if name == "lesion-malignancy":
-        from shared.tasks import lesion_malignancy
-
-        return lesion_malignancy.TASK
-    raise ConfigError(f"there is no task '{name}'")
+    task: Task = import_module(f"shared.tasks.{name.replace('-', '_')}").TASK
+    return task

@@ -95,3 +95,9 @@ def test_the_resolved_configuration_reads_back_as_itself(tmp_path):
     config = load_config(CONFIGS / "quick.toml")
     text = tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
     assert parse_config(tomllib.loads(text), "resolved") == config
+
+
+def test_an_unknown_task_is_one_error_with_the_tasks_there_are():
+    with pytest.raises(ConfigError, match="'subtype-ensemble'") as caught:
+        parse_config({"name": "t", "tasks": ["subtype"], "data": {"root": "d", "sites": ["a"]}}, "t")
+    assert "at least 1 item" not in str(caught.value)
