@@ -14,20 +14,9 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from shared.phantom.centres import DENSITIES, SUBTYPES, Population
+from shared.phantom.traits import LATENTS, Doubles, Traits
 
 KI67_CUT = 20.0
-LATENTS = (
-    "ln_diameter",
-    "eccentricity",
-    "irregularity",
-    "spiculation",
-    "rim",
-    "necrosis",
-    "oedema",
-    "ln_ktrans",
-    "ln_kep",
-    "heterogeneity",
-)
 # Means by subtype in within-class standard deviations at separation 1. TNBC: round, smooth, rim, necrosis, oedema;
 # HER2: large, avid, fast wash-out; luminal A: small, spiculated, slow; luminal B between.
 _MEANS = 1.2 * np.array(
@@ -46,27 +35,8 @@ _MEANS = 1.2 * np.array(
 )
 _SATELLITES = np.array([0.15, 0.40, 1.00, 0.25])  # Poisson means
 _NON_MASS = np.array([0.06, 0.10, 0.42, 0.05])  # shares
-_PAIRS = {
-    ("irregularity", "spiculation"): 0.45,
-    ("rim", "necrosis"): 0.50,
-    ("ln_ktrans", "ln_kep"): 0.45,
-    ("ln_diameter", "necrosis"): 0.30,
-    ("ln_diameter", "oedema"): 0.35,
-    ("necrosis", "oedema"): 0.35,
-}
-_COMMON_CORRELATION = 0.12
 # Shares: HER2+ and PR+ among luminal B, low Ki-67 among HER2+ luminal B, immunohistochemistry 2+ among all.
 _LUMINAL_B_HER2, _LUMINAL_B_PR, _SLOW_HER2, _EQUIVOCAL = 0.35, 0.75, 0.25, 0.2
-
-
-def _correlation() -> npt.NDArray[np.float64]:
-    """Correlation of the latents within a subtype: independent ones would raise the ceiling beyond what is real."""
-    matrix = np.full((len(LATENTS), len(LATENTS)), _COMMON_CORRELATION)
-    np.fill_diagonal(matrix, 1.0)
-    for (first, second), value in _PAIRS.items():
-        i, j = LATENTS.index(first), LATENTS.index(second)
-        matrix[i, j] = matrix[j, i] = value
-    return matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +76,14 @@ class Labels:
         return self.her2_ihc == 3 or bool(self.her2_fish)  # noqa: PLR2004 - the score's name
 
 
-def _shares_at(separation: float, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(np.clip(values.mean() + separation * (values - values.mean()), 0.01, None))
+def traits_at(separation: float) -> Traits:
+    """Traits of the subtypes when their means lie `separation` apart."""
 
+    def shares(values: Doubles) -> Doubles:
+        return np.asarray(np.clip(values.mean() + separation * (values - values.mean()), 0.01, None))
 
-def _standard_latents(subtype: int, separation: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     means = _MEANS - _MEANS.mean(axis=1, keepdims=True)
-    factor = np.linalg.cholesky(_correlation())
-    return np.asarray(separation * means[:, subtype] + factor @ rng.standard_normal(len(LATENTS)))
+    return Traits(separation * means.T, np.ones(len(LATENTS)), shares(_SATELLITES), shares(_NON_MASS))
 
 
 def draw_labels(rng: np.random.Generator, population: Population) -> Labels:
@@ -154,15 +124,20 @@ def draw_labels(rng: np.random.Generator, population: Population) -> Labels:
 
 def draw_latents(rng: np.random.Generator, subtype: str, separation: float, ln_diameter: float) -> Latents:
     """Latents of one patient; `ln_diameter` is the centre's own offset."""
-    index = SUBTYPES.index(subtype)
-    z = dict(zip(LATENTS, _standard_latents(index, separation, rng).tolist(), strict=True))
+    # Below 14 mm the coarse grids hold too few voxels of a cancer.
+    return express(rng, traits_at(separation), SUBTYPES.index(subtype), ln_diameter, smallest_mm=14.0)
+
+
+def express(rng: np.random.Generator, traits: Traits, index: int, ln_diameter: float, *, smallest_mm: float) -> Latents:
+    """Draw a lesion of class `index` and give its latents their units; `ln_diameter` is the centre's own offset."""
+    z = dict(zip(LATENTS, traits.draw(index, rng).tolist(), strict=True))
 
     def logistic(value: float) -> float:
         return float(1.0 / (1.0 + np.exp(-value)))
 
     return Latents(
-        # Medians 23 / 27 / 33 / 26 mm by subtype at separation 1; below 14 mm the coarse grids hold too few voxels.
-        diameter_mm=float(np.clip(26.5 * np.exp(0.27 * z["ln_diameter"] + ln_diameter), 14.0, 52.0)),
+        # Median diameters 23 / 27 / 33 / 26 mm by subtype at separation 1.
+        diameter_mm=float(np.clip(26.5 * np.exp(0.27 * z["ln_diameter"] + ln_diameter), smallest_mm, 52.0)),
         axis_ratio=float(np.clip(1.22 * np.exp(0.16 * z["eccentricity"]), 1.0, 1.9)),
         irregularity=float(np.clip(0.12 * np.exp(0.5 * z["irregularity"]), 0.02, 0.35)),
         spiculation=logistic(1.3 * z["spiculation"] - 0.4),
@@ -172,8 +147,8 @@ def draw_latents(rng: np.random.Generator, subtype: str, separation: float, ln_d
         ktrans=float(0.20 * np.exp(0.34 * z["ln_ktrans"])),
         kep=float(0.66 * np.exp(0.42 * z["ln_kep"])),
         heterogeneity=float(np.clip(0.20 * np.exp(0.4 * z["heterogeneity"]), 0.05, 0.5)),
-        satellites=int(min(4, rng.poisson(_shares_at(separation, _SATELLITES)[index]))),
-        non_mass=bool(rng.random() < _shares_at(separation, _NON_MASS)[index]),
+        satellites=int(min(4, rng.poisson(traits.satellites[index]))),
+        non_mass=bool(rng.random() < traits.non_mass[index]),
     )
 
 
@@ -194,15 +169,10 @@ def oracle_auc(population: Population, separation: float, n: int = 20_000, seed:
     rng = np.random.default_rng(seed)
     labels = [draw_labels(rng, population) for _ in range(n)]
     truth = np.array([SUBTYPES.index(label.subtype) for label in labels])
-    z = np.stack([_standard_latents(index, separation, rng) for index in truth])
-    rate, share = _shares_at(separation, _SATELLITES), _shares_at(separation, _NON_MASS)
-    satellites, non_mass = rng.poisson(rate[truth]), rng.random(n) < share[truth]
-    means = separation * (_MEANS - _MEANS.mean(axis=1, keepdims=True)).T  # (class, latent)
-    precision = np.linalg.inv(_correlation())
-    offset = z[:, None, :] - means[None]
-    logit = np.log(np.array(population.prevalence)) - 0.5 * np.einsum("nci,ij,ncj->nc", offset, precision, offset)
-    logit += satellites[:, None] * np.log(rate) - rate
-    logit += np.where(non_mass[:, None], np.log(share), np.log1p(-share))
+    traits = traits_at(separation)
+    z = np.stack([traits.draw(index, rng) for index in truth])
+    satellites, non_mass = rng.poisson(traits.satellites[truth]), rng.random(n) < traits.non_mass[truth]
+    logit = np.log(np.array(population.prevalence)) + traits.log_likelihood(z, satellites, non_mass)
     posterior = np.exp(logit - logit.max(axis=1, keepdims=True))
     posterior /= posterior.sum(axis=1, keepdims=True)
     result = {name: auc(posterior[:, index], truth == index) for index, name in enumerate(SUBTYPES)}

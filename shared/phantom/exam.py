@@ -169,9 +169,9 @@ def make_exam(centre: str, index: int, settings: PhantomSettings) -> PhantomExam
     gland = anatomy.fractions["gland"].copy()
 
     if isinstance(latents, BenignLatents):
-        lesion, feeder = build_benign(tumour, anatomy, index_breast, latents), latents.feeder_mm
+        lesion, growth, feeder = build_benign(tumour, anatomy, index_breast, latents), latents.body, latents.feeder_mm
     else:
-        lesion, feeder = build_lesion(tumour, anatomy, index_breast, latents), _FEEDER_MM
+        lesion, growth, feeder = build_lesion(tumour, anatomy, index_breast, latents), latents, _FEEDER_MM
     mask = lesion.mask(grid)
     vessels = np.zeros(grid.shape, np.float32)
     for breast in seen:
@@ -188,8 +188,7 @@ def make_exam(centre: str, index: int, settings: PhantomSettings) -> PhantomExam
     anatomy.fractions["blood"] += vessels
     for breast in seen:
         add_distractors(tumour, anatomy, breast, mask)
-    if isinstance(latents, Latents):
-        add_oedema(anatomy, lesion, latents)
+    add_oedema(anatomy, lesion, growth)
     make_room(anatomy, lesion.box, lesion.body)
     for name, share in lesion.fluids.items():
         anatomy.fractions.setdefault(name, np.zeros(grid.shape, np.float32))[lesion.box] += share

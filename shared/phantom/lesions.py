@@ -128,13 +128,18 @@ def place(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, radius: fl
     return np.array([x[chosen] + nx, y[chosen] + ny, z[chosen] + nz])
 
 
+def reach_mm(latents: Latents) -> float:
+    """How far from its centre a lesion is drawn, mm: spicules and satellites lie outside its radius."""
+    return latents.diameter_mm / 2.0 * 2.1 + 6.0
+
+
 def build_lesion(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, latents: Latents) -> Lesion:
     """The index cancer with its satellites, where it lies and how each part takes up contrast agent."""
     grid = anatomy.grid
     pitch = float(np.mean(grid.spacing))
     radius = latents.diameter_mm / 2.0
     centre = place(rng, anatomy, breast, 0.8 * radius)
-    box, offset = around(grid, centre, radius * 2.1 + 6.0)
+    box, offset = around(grid, centre, reach_mm(latents))
     if latents.non_mass:
         depth, relative = _non_mass_depth(rng, offset, 1.15 * radius)
     else:

@@ -16,13 +16,14 @@ from shared.phantom.exam import PhantomSettings
 
 MARKER = "phantom.json"
 VERSION = 1  # of the generator: a change that alters pictures must raise it
+BENIGN_VERSION = 2  # of what it makes of benign patients, where there are some
 _ABSENT = {"cases_benign": 0}  # settings that an older marker lacks, with what they were
 
 
 def write_marker(root: Path, settings: PhantomSettings, *, complete: bool) -> None:
     """Say what `root` is being made with, and whether it is whole."""
     named = {name: value for name, value in asdict(settings).items() if (name, value) not in _ABSENT.items()}
-    marker = {"version": VERSION, "settings": named, "complete": complete}
+    marker = {"version": _version(settings), "settings": named, "complete": complete}
     write_atomically(root / MARKER, json.dumps(marker, indent=1))
 
 
@@ -45,8 +46,8 @@ def is_complete(root: Path, settings: PhantomSettings) -> bool:
         ) from error
     old, new = _ABSENT | marker.get("settings", {}), asdict(settings)
     differing = [f"{name} {old.get(name)!r} there, {new[name]!r} wanted" for name in new if old.get(name) != new[name]]
-    if marker.get("version") != VERSION:
-        differing.append(f"generator version {marker.get('version')!r} there, {VERSION} here")
+    if marker.get("version") != _version(settings):
+        differing.append(f"generator version {marker.get('version')!r} there, {_version(settings)} here")
     if differing:
         raise ConfigError(
             f"the phantom's folder holds other data ({'; '.join(differing)}), and results would mix the two: "
@@ -57,9 +58,13 @@ def is_complete(root: Path, settings: PhantomSettings) -> bool:
     )
 
 
+def _version(settings: PhantomSettings) -> int | str:
+    return f"{VERSION}, benign {BENIGN_VERSION}" if settings.cases_benign else VERSION
+
+
 def patient_identity(settings: PhantomSettings, key: str, index: int) -> str:
     """Text that UIDs and the patient's record are bound to: all that decides the patient's pictures."""
-    benign = "|benign" if settings.is_benign(key, index) else ""
+    benign = f"|benign {BENIGN_VERSION}" if settings.is_benign(key, index) else ""
     return f"{VERSION}|{settings.seed}|{settings.shift}|{settings.separation}|{key}|{index}{benign}"
 
 

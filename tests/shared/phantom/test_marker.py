@@ -1,0 +1,46 @@
+"""What a phantom's folder was made with: markers and identities, with and without benign patients."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from shared.errors import ConfigError
+from shared.phantom import generate, marker
+from shared.phantom.centres import CENTRES
+from shared.phantom.exam import PhantomSettings
+
+MIXED = PhantomSettings(cases_per_site=1, cases_external=2, cases_benign=40, seed=5)
+
+
+@pytest.fixture
+def one_centre(monkeypatch):
+    for room in (generate, marker):
+        monkeypatch.setattr(room, "CENTRES", {"A": CENTRES["A"]})
+
+
+def test_a_marker_from_before_benign_patients_is_known_and_written_the_same(one_centre, tmp_path):
+    old = {"cases_per_site": 2, "cases_external": 2, "shift": 0.6, "separation": 0.75, "seed": 0}
+    text = json.dumps({"version": 1, "settings": old, "complete": True}, indent=1)
+    (tmp_path / "phantom.json").write_text(text)
+    (tmp_path / "centre-a").mkdir()
+    (tmp_path / "centre-a" / "cases.csv").write_text("patient_id\n")
+    plain = PhantomSettings(cases_per_site=2, cases_external=2)
+    assert marker.is_complete(tmp_path, plain)
+    marker.write_marker(tmp_path, plain, complete=True)
+    assert (tmp_path / "phantom.json").read_text() == text
+    with pytest.raises(ConfigError, match="cases_benign 0 there, 3 wanted"):
+        marker.is_complete(tmp_path, replace(plain, cases_benign=3))
+    mixed = replace(plain, cases_benign=3)
+    (tmp_path / "phantom.json").write_text(json.dumps({"version": 1, "settings": {**old, "cases_benign": 3}}))
+    with pytest.raises(ConfigError, match="generator version 1 there"):  # other benign lesions than now
+        marker.is_complete(tmp_path, mixed)
+    marker.write_marker(tmp_path, mixed, complete=True)
+    with pytest.raises(ConfigError, match="cases_benign 3 there, 0 wanted"):
+        marker.is_complete(tmp_path, plain)
+
+
+def test_identity_of_a_cancer_is_what_it_was_and_a_benign_patients_is_another():
+    assert marker.patient_identity(MIXED, "A", 0) == "1|5|0.6|0.75|A|0"
+    assert marker.patient_identity(replace(MIXED, cases_benign=0), "A", 1) == "1|5|0.6|0.75|A|1"
+    assert marker.patient_identity(MIXED, "A", 1) != "1|5|0.6|0.75|A|1"
