@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from server.results import replace_file
 from server.saliency import ENSEMBLE, saliency_maps, saliency_table
@@ -23,6 +24,7 @@ from shared.errors import RunError
 from shared.preprocessing.cache import CachedCase
 from shared.preprocessing.lesion_patch import cut_patch
 from shared.preprocessing.plan import Plan
+from shared.reproducibility import derive_seed
 from shared.tasks import task_named
 from shared.tasks.patches import section
 from shared.types import FloatArray
@@ -51,7 +53,8 @@ def explain_centre(
 ) -> None:
     """Explain the chosen subtype ensemble on the external centre's first cases of each subtype, and store it.
 
-    The same cases are also explained by the network before training: what it shows was not learnt.
+    The same cases are also explained by the network before training, its last layers given random weights in place of
+    their zeros: what it shows was not learnt.
 
     Parameters
     ----------
@@ -67,8 +70,7 @@ def explain_centre(
         The long table of that model's answers in the reference outline.
 
     """
-    task = task_named(view.task)
-    model = task.build_model(view)
+    model = untrained(view)
     few = view.evaluation.explained_per_subtype
     tables = [saliency_table(model, cases, view, plan, per_subtype=few)]
     model.load_state_dict(dict(state))
@@ -87,6 +89,17 @@ def explain_centre(
         patch = cut_patch(by_key[key].region(), by_key[key].native_mask, plan, section(view).patch)
         found = saliency_maps(model, patch, str(subtype))[ENSEMBLE]
         _store(run_dir, Explained(str(subtype), float(given[key, str(subtype)]), patch, found))
+
+
+def untrained(view: RunConfig) -> nn.Module:
+    """The network before training, as a network that starts from zero would be if it said anything."""
+    model = task_named(view.task).build_model(view)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(view.seed, "untrained"))
+        for name, layer in model.named_modules():
+            if isinstance(layer, nn.Linear) and name.endswith("head"):
+                layer.reset_parameters()
+    return model
 
 
 def read_table(run_dir: Path) -> dict[str, pd.DataFrame]:

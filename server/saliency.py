@@ -151,9 +151,9 @@ def saliency_summary(
     seed
         Fixes the draws.
     untrained
-        The table of the same cases by the network before training (`Task.build_model`), with the same noise; or those
-        of several starts one below the other, which are averaged. The interval is over patients: with one start only,
-        another would move the quick ensemble's figure by some 0.03.
+        The table of the same cases by the network before training (`explained.untrained`), with the same noise; or
+        those of several starts one below the other, which are averaged. The interval is over patients: with one start
+        only, another would move the quick ensemble's figure by some 0.03.
 
     Returns
     -------
@@ -167,7 +167,8 @@ def saliency_summary(
     tables = {DIFFERENCE: known}
     if untrained is not None:
         keys = ["case", "reader", "region"]
-        pairs = known.merge(untrained.groupby(keys, as_index=False)["value"].mean(), on=keys)
+        before = untrained.dropna(subset="value").groupby(keys, as_index=False)["value"].mean()
+        pairs = known.merge(before, on=keys)
         tables[LEARNT] = pairs.assign(value=pairs["value_x"] - pairs["value_y"]).sort_values("case")
     draw = derive_seed(seed, "saliency-bootstrap")
     rows = []

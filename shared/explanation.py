@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shared.models.lesion_measures import RIM_MM
 from shared.types import FloatArray
 
 LabelScore = Callable[[list[Tensor]], Tensor]
 """From a network's outputs for a batch to one figure a patch, `(n,)`: it picks the label, and the branch to explain."""
 
 REGIONS = ("core", "rim", "surroundings", "beyond")
+RIM_MM = 4.0
+"""Depth to which the rim reaches; deeper voxels are core."""
 _VOXELS_AT_ONCE = 400_000  # eight copies of the quick patch; one of a published one, whose activations fill gigabytes
 
 

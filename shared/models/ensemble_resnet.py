@@ -2,7 +2,8 @@
 
 Wang et al., Radiology: Imaging Cancer 2025;7(3): pretrained 2D ResNets on the orthogonal planes, a 3D ResNet from a
 random start. The networks are He 2016's as MONAI builds them. Ours beside theirs: the uptake channels are read relative
-to the lesion's own, and each branch adds a linear term in what is measured of the lesion (`lesion_measures`).
+to the lesion's own, and each branch adds a linear term in what is measured of the lesion (`lesion_measures`) in what it
+sees, its planes or the volume: four views err less alike than one view told four times (docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from monai.networks.nets import ResNet
 from torch import Tensor, nn
 
 from shared.config_sections import SubtypeConfig
-from shared.models.lesion_measures import lesion_measures, measure_count
+from shared.models.lesion_measures import lesion_measures, measure_count, plane_measures, voxel_edge
 from shared.models.measured_heads import MEASURED_GAIN
 from shared.models.pretrained import load_pretrained_resnet2d
 from shared.models.radiomics import RadiomicsLinear
@@ -49,7 +50,6 @@ class EnsembleResNet(nn.Module):
 
     def __init__(self, channels_in: int, config: SubtypeConfig) -> None:
         super().__init__()
-        seen = channels_in + 1
         self.branches = nn.ModuleDict()
         for name in BRANCHES:
             flat = name in PLANES
@@ -57,7 +57,7 @@ class EnsembleResNet(nn.Module):
                 (config.plane_depth, config.plane_width) if flat else (config.volume_depth, config.volume_width)
             )
             images = len(_SLICES) if flat else 1
-            network = build_resnet(2 if flat else 3, depth, width, images * seen, size=config.size)
+            network = build_resnet(2 if flat else 3, depth, width, images * channels_in, size=config.size)
             if flat and config.pretrained != "none":
                 load_pretrained_resnet2d(network, depth, config.pretrained)
             self.branches[name] = Branch(network, channels_in, dropout=config.dropout, measured=config.measured)
@@ -73,14 +73,15 @@ class EnsembleResNet(nn.Module):
 
         """
         image = relative_channels(x)
-        measures = lesion_measures(x)
+        edge = voxel_edge(x[:, -1].float())
         logits = []
         for axis, name in enumerate(PLANES):
             middle, side = (image.shape[2 + axis] - 1) / 2, image.shape[2 + axis]
             # `round` goes to even numbers: three planes would lie unevenly.
-            parts = [image.select(2 + axis, math.floor(middle + share * side + 0.5)) for share in _SLICES]
-            logits.append(self.branches[name](torch.cat(parts, dim=1), measures))
-        return [*logits, self.branches["volume"](image, measures)]
+            places = [math.floor(middle + share * side + 0.5) for share in _SLICES]
+            parts = [image.select(2 + axis, place) for place in places]
+            logits.append(self.branches[name](torch.cat(parts, dim=1), plane_measures(x, axis, places, edge)))
+        return [*logits, self.branches["volume"](image, lesion_measures(x, edge))]
 
 
 class Branch(nn.Module):
@@ -115,7 +116,11 @@ class Branch(nn.Module):
         self.scaled = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, classes)
-        self.measured = RadiomicsLinear(measure_count(channels_in), classes) if measured else None
+        # From zero: so few steps do not wash out what a random start would say (docs/experiments.md).
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        measures = measure_count(channels_in, 2 if self.spread else 3)
+        self.measured = RadiomicsLinear(measures, classes) if measured else None
 
     def forward(self, image: Tensor, measures: Tensor) -> Tensor:
         """Image `(n, channel, ...)` and measures `(n, measure)` to logits `(n, classes)`."""
@@ -153,14 +158,14 @@ def build_resnet(dimensions: int, depth: int, width: int, channels_in: int, *, s
 
 
 def relative_channels(x: Tensor) -> Tensor:
-    """Channels that no gain of the scanner changes, and the lesion: `(n, channels + 1, z, y, x)`.
+    """Channels that no gain of the scanner changes, and the lesion: `(n, channels, z, y, x)`.
 
-    The first uptake is divided by its mean in the lesion, later changes by the uptake where they are; pre-contrast
-    stays as the plan scaled it. The last channel is 1 inside the lesion.
+    The first uptake is divided by its mean in the lesion, later changes by the uptake where they are; pre-contrast is
+    left out, as fat is dark at one hospital and bright at the next. The last channel is 1 inside the lesion.
     """
     image, lesion = x[:, :-1], (x[:, -1:] > 0).to(x.dtype)
     uptake = image[:, 1:2]
     count = lesion.flatten(1).sum(dim=1).clamp(min=1)
     level = ((uptake * lesion).flatten(1).sum(dim=1) / count).clamp(min=_LEAST_UPTAKE)[:, None, None, None, None]
     late = (_LATE_GAIN * image[:, 2:] / torch.maximum(uptake, 0.3 * level)).clamp(-4.0, 4.0)
-    return torch.cat([image[:, :1], (uptake / level).clamp(-1.0, 3.0), late, lesion], dim=1)
+    return torch.cat([(uptake / level).clamp(-1.0, 3.0), late, lesion], dim=1)

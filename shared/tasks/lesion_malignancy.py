@@ -33,7 +33,7 @@ class MalignancyResNet(nn.Module):
 
     def __init__(self, channels_in: int, size: str) -> None:
         super().__init__()
-        network = build_resnet(3, _DEPTHS[size], _WIDTHS[size], channels_in + 1, size=size)
+        network = build_resnet(3, _DEPTHS[size], _WIDTHS[size], channels_in, size=size)
         self.branch = Branch(network, channels_in, classes=1, dropout=0.0, measured=True)
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -9,6 +9,7 @@ from shared import explanation
 from shared.config import SubtypeConfig
 from shared.explanation import REGIONS, log_odds, region_means, saliencies, saliency
 from shared.models.ensemble_resnet import EnsembleResNet
+from tests.shared.models.drawn_ensembles import with_heads
 
 
 def ball(size=24, step=1.0, radius=7.0):
@@ -183,19 +184,21 @@ def test_log_odds_of_a_certain_answer_still_have_a_gradient():
     assert logits.grad.tolist()[0] == pytest.approx([1.0, -0.5, -0.5], rel=1e-4)
 
 
-def test_a_planes_branch_is_explained_on_its_planes_and_the_volume_everywhere():
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_planes_branch_is_explained_on_its_planes_and_the_volume_everywhere(measured):
     config = SubtypeConfig(plane_depth=10, plane_width=4, volume_depth=10, volume_width=4, pretrained="none")
     torch.manual_seed(0)
-    model = EnsembleResNet(2, config.model_copy(update={"measured": False}))
+    model = with_heads(EnsembleResNet(2, config.model_copy(update={"measured": measured})))
+    if measured:
+        for branch in model.branches.values():  # at their start of zero, the linear terms have no gradient
+            nn.init.normal_(branch.measured.linear.weight)
     given = patch(2)
     scores = {str(index): log_odds(1, index) for index in range(4)}
     maps = saliencies(model, given, scores, samples=1)
     outside = given[-1] <= 0  # in the lesion all branches hang on its mean uptake
     for axis in range(3):
         shares = np.where(outside, maps[str(axis)], 0).sum(axis=tuple({0, 1, 2} - {axis}))
-        planes = np.flatnonzero(shares)
-        assert 12 in planes  # the middle
-        assert 1 <= len(planes) < 12
+        assert np.flatnonzero(shares).tolist() == [10, 12, 14]  # the middle, and a twelfth of the box from it
     assert (maps["3"][outside] > 0).mean() > 0.9
 
 

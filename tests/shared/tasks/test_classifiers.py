@@ -8,7 +8,9 @@ import torch
 
 from shared.cohort.labels import SUBTYPES, CaseLabels
 from shared.config import parse_config
+from shared.models.lesion_measures import lesion_measures, measure_count
 from shared.models.measured_heads import MEASURED_GAIN, MeasuredHeads
+from shared.models.radiomics import CLIP
 from shared.tasks import receptors, subtype_ensemble, subtype_radiomics, task_named
 from shared.tasks.patches import PatchCase
 from shared.training import train_round
@@ -154,6 +156,41 @@ def test_ki67_is_answered_in_percent_within_its_range():
     outputs = [torch.zeros(2, 1)] * 3 + [torch.tensor([[3.5], [-1.0]])]
     assert [item[""]["ki67_percent"] for item in receptors.scores(outputs)] == [35.0, 0.0]
     assert receptors.scores(outputs)[0][""]["er"] == 0.5
+
+
+@pytest.mark.parametrize("task", ["lesion-malignancy", "subtype-ensemble"])
+def test_gains_of_the_scanner_change_no_answer_of_what_reads_relative_channels(task):
+    torch.manual_seed(0)
+    model = task_named(task).build_model(CONFIG.for_task(task)).eval()
+    for name, item in model.named_parameters():
+        if "measured.linear" in name or ".head." in name:  # an ensemble's heads and all linear terms start at zero
+            torch.nn.init.normal_(item)
+    x = torch.from_numpy(np.stack([patch(0), patch(1)]))
+    louder = x.clone()
+    louder[:, 0] *= -7.0
+    with torch.no_grad():
+        before = model(x)
+        assert all(torch.equal(here, there) for here, there in zip(model(louder), before, strict=True))
+        louder[:, 1:-1] *= 1.7
+        for here, there in zip(model(louder), before, strict=True):
+            torch.testing.assert_close(here, there, rtol=1e-3, atol=1e-3)
+        louder[:, 2:-1] += 0.5
+        assert all((here - there).abs().max() > 0.01 for here, there in zip(model(louder), before, strict=True))
+
+
+def test_linear_terms_read_what_is_measured_in_the_volume():
+    class Silent(torch.nn.Module):
+        def forward(self, x):
+            return [torch.zeros(len(x), 1)]
+
+    model = MeasuredHeads(Silent(), 3, ("er",)).eval()
+    x = torch.from_numpy(np.stack([patch(0), patch(1)]))
+    measures = lesion_measures(x)
+    with torch.no_grad():
+        for column in range(measure_count(3)):
+            model.measured["er"].linear.weight.zero_()[0, column] = 1.0
+            expected = MEASURED_GAIN * measures[:, column].clamp(-CLIP, CLIP)  # mean 0 and variance 1 at the start
+            torch.testing.assert_close(model(x)[0][:, 0], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_linear_terms_are_added_to_the_labels_outputs_alone():
