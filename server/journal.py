@@ -7,7 +7,6 @@ journal's file is the commit. What a kill leaves half done is done again, to the
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -26,7 +25,7 @@ from safetensors.torch import save as save_tensors
 
 from shared.config import RunConfig, load_config
 from shared.errors import ConfigError, RunError
-from shared.messages import Sums, sums_of
+from shared.payload import Sums, sums_of
 from shared.preprocessing.plan import Plan
 from shared.reproducibility import state_hash
 from shared.types import FloatArray
@@ -221,28 +220,3 @@ class RunFolder:
 
 def _stem(record: RoundRecord) -> str:
     return f"{record.task}/round-{record.round:03d}"
-
-
-def best_record(records: list[RoundRecord]) -> RoundRecord:
-    """The round whose model has the best validation score at the training sites; the first of equals.
-
-    The score is the task's sums' own: mean Dice, or minus the mean log-loss. Rounds in which fewer validation cases
-    answered than in others are left out: other cases, another mean.
-
-    Raises
-    ------
-    RunError
-        No round was committed.
-
-    """
-    trained = [item for item in records if item.round > 0]
-    if not trained:
-        raise RunError("no round was committed")
-    sums = {item.round: item.validation() for item in trained}
-    most = max(item.n for item in sums.values())
-    comparable = [item for item in trained if sums[item.round].n == most]
-    return max(comparable, key=lambda item: (_or_worst(sums[item.round].score), -item.round))
-
-
-def _or_worst(score: float | None) -> float:
-    return -math.inf if score is None else score

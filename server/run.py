@@ -14,8 +14,10 @@ from pathlib import Path
 import torch
 from flwr.serverapp import Grid
 
-from server.external_validation import ARM, Trained, validate_externally
-from server.journal import RoundRecord, RunFolder, best_record
+from server.chosen import best_record
+from server.external_segmentation import ARM
+from server.external_validation import Trained, validate_externally
+from server.journal import RoundRecord, RunFolder
 from server.reports.page import build_report
 from server.results import Provenance, ResultRow, Role, TrainedTask, read_results, write_results
 from server.rounds import Federation, Progress
@@ -24,8 +26,8 @@ from shared.cohort.site_folder import open_site_folder
 from shared.config import RunConfig
 from shared.config_sections import TaskName
 from shared.errors import SiteError
-from shared.messages import Sums, sums_of
 from shared.metrics.classification import LABELS, ClassificationSums
+from shared.payload import Sums, sums_of
 from shared.project import project_root
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from itertools import accumulate
 from statistics import fmean
 
 from shared.metrics.counts import Moments
+from shared.metrics.roc import hanley_mcneil
 
 SUBTYPES = ("luminal_a", "luminal_b", "her2_enriched", "triple_negative")
 LABELS = (*SUBTYPES, "er", "pr", "her2", "malignant")
@@ -135,6 +136,20 @@ class ClassificationSums:
         known = [area for area in areas if area is not None]
         return fmean(known) if known and len(known) == len(areas) else None
 
+    def separation(self) -> tuple[float, float] | None:
+        """Mean AUC of the labels and its standard error (Hanley and McNeil 1982); `None` where no label has an AUC.
+
+        The error is the labels' mean one: their AUCs rest on the same cases, so it is no smaller than of one label.
+        """
+        areas = {name: area for name in LABELS if (area := self.auc(name)) is not None}
+        if not areas:
+            return None
+        errors = [
+            hanley_mcneil(area, sum(self.label(name).positives), sum(self.label(name).negatives))
+            for name, area in areas.items()
+        ]
+        return fmean(areas.values()), fmean(errors)
+
     def threshold(self, label: str) -> float | None:
         """Bin edge with the largest sensitivity + specificity - 1 (Youden 1950); `None` with a single class.
 
@@ -156,7 +171,7 @@ class ClassificationSums:
 
     @property
     def score(self) -> float | None:
-        """What chooses the round, larger is better: minus the mean over labels of each label's mean loss.
+        """How good the probabilities are, larger is better: minus the mean over labels of each label's mean loss.
 
         A label weighs the same however many cases have it. The loss is the negative log-likelihood; of Ki-67 it is a
         tenth of the mean absolute error in percentage points. `None` without any label.

@@ -90,6 +90,13 @@ def delong_test(
     return PairedTest(difference, difference - reach, difference + reach, z, float(2 * stats.norm.sf(abs(z))))
 
 
+def hanley_mcneil(area: float, positives: int, negatives: int) -> float:
+    """Standard error of an AUC from its size and the counts alone (Radiology 1982;143:29-36, equation 2)."""
+    both_up, both_down = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = area * (1 - area) + (positives - 1) * (both_up - area**2) + (negatives - 1) * (both_down - area**2)
+    return math.sqrt(max(spread, 0.0) / (positives * negatives))
+
+
 def weighted_auc(values: Numbers, weights: Numbers) -> Numbers:
     """AUC under each row of weights, for `bootstrap_patients`; NaN where a resample has a single class.
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from server.journal import RoundRecord, RunFolder, SiteEntry, best_record
+from server.journal import RoundRecord, RunFolder, SiteEntry
 from shared.config import parse_config
 from shared.errors import ConfigError, RunError
 from shared.metrics.counts import Moments, SegmentationSums
@@ -72,21 +72,6 @@ def test_scenario_16_a_folder_in_use_is_refused(tmp_path):
         RunFolder.resume(tmp_path / "one")
     first.release()
     RunFolder.resume(tmp_path / "one")[0].release()
-
-
-def test_the_best_round_is_the_highest_validation_dice_and_the_first_of_equals():
-    records = [RoundRecord(TASK, 0, "h", 0.0), record(1, 0.5), record(2, 0.7), record(3, 0.7)]
-    assert best_record(records).round == 2
-    with pytest.raises(RunError, match="no round"):
-        best_record(records[:1])
-
-
-def test_a_round_that_fewer_cases_judged_is_not_the_best():
-    def judged(number, dice, cases):
-        sums = SegmentationSums(n=cases, dice=Moments(cases, dice * cases, dice**2 * cases)).to_dict()
-        return RoundRecord(TASK, number, "h", 1.0, {"a": SiteEntry("accepted", validation=sums)})
-
-    assert best_record([judged(1, 0.5, 12), judged(2, 0.9, 4), judged(3, 0.6, 12)]).round == 3
 
 
 def test_the_validation_dice_pools_cases_not_sites():
