@@ -10,7 +10,8 @@ from client.site import Site
 from shared.config import RunConfig
 from shared.errors import UpdateError
 from shared.inference import evaluate
-from shared.messages import Instruction, Reply, State, count_splits, flatten, manifest_of, unflatten
+from shared.messages import Instruction, Reply
+from shared.payload import State, count_splits, flatten, manifest_of, unflatten
 from shared.preprocessing.plan import Plan
 from shared.tasks import task_named
 from shared.training import train_round

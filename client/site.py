@@ -17,7 +17,7 @@ from shared.cohort.preflight import Case, Cohort, Exclusion, open_cohort
 from shared.cohort.splits import assign_splits
 from shared.config import RunConfig
 from shared.errors import ConfigError, RunError
-from shared.messages import FEW, label_key
+from shared.payload import FEW, label_key
 from shared.preprocessing.cache import CachedCase, CaseCache
 from shared.preprocessing.fingerprint import SiteFingerprint
 from shared.preprocessing.pipeline import Placement
@@ -65,7 +65,7 @@ class Site:
             No case is usable.
 
         """
-        found = open_cohort(self.folder)
+        found = open_cohort(self.folder, needs_mask=self.config.reads_lesions)
         if not found.cases:
             raise RunError(f"site '{self.name}' has no usable case: run `fedbreast check` on its folder")
         return found
@@ -105,6 +105,7 @@ class Site:
             CaseCache(cache_root()),
             workers=self.config.preprocessing.workers,
             on_progress=self._report("prepare"),
+            tissues=self.config.reads_tissues,
         )
         self.excluded |= set(excluded)
         splits = {case.key: split for split, case in ordered}
@@ -145,7 +146,8 @@ class Site:
     def _index(self, plan: Plan) -> Path:
         """Name of the list of prepared cases: it depends on all that decides which cases are where."""
         table = hashlib.sha256((self.folder / TABLE_NAME).read_bytes()).hexdigest()
-        parts = [str(self.folder.resolve()), self.name, plan.hash(), self.config.splits.model_dump_json(), table]
+        reads = f"{self.config.reads_lesions} {self.config.reads_tissues}"
+        parts = [str(self.folder.resolve()), self.name, plan.hash(), self.config.splits.model_dump_json(), table, reads]
         return cache_root() / "sites" / f"{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:32]}.json"
 
     def _report(self, phase: str) -> Callable[[int, int], None]:
@@ -198,6 +200,7 @@ def _write_index(path: Path, prepared: Prepared) -> None:
                 "seconds": case.seconds,
                 "region_folder": str(case.region_folder),
                 "labels": asdict(case.labels),
+                "tissue_folder": str(case.tissue_folder) if case.tissue_folder else None,
             }
             for case in cases
         ]
@@ -223,6 +226,7 @@ def _read_index(path: Path) -> Prepared | None:
                     seconds=entry["seconds"],
                     region_folder=Path(entry["region_folder"]),
                     labels=CaseLabels(**entry["labels"]),
+                    tissue_folder=Path(entry["tissue_folder"]) if entry["tissue_folder"] else None,
                 )
                 for entry in entries[split]
             ]
@@ -230,7 +234,8 @@ def _read_index(path: Path) -> Prepared | None:
         }
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    there = all(case.folder.is_dir() for cases in prepared.values() for case in cases)
+    folders = [path for cases in prepared.values() for case in cases for path in (case.folder, case.tissue_folder)]
+    there = all(path.is_dir() for path in folders if path is not None)
     return prepared if there else None
 
 

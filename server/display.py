@@ -29,6 +29,8 @@ PHASES = {
 }
 SUMMARY = (
     *("dice", "nsd", "hd95", "sensitivity", "ppv", "lesion_f1", "volume_icc_a1", "failure_share", "no_overlap"),
+    *("dice_breast", "dice_fibroglandular", "hd95_breast", "hd95_fibroglandular"),
+    *("mae_density", "mae_density_of_mean", "bias_density", "icc_a1_density"),
     *("auc_macro", "auc_luminal_a", "auc_luminal_b", "auc_her2_enriched", "auc_triple_negative"),
     *("auc_er", "auc_pr", "auc_her2", "auc_malignant", "mae_ki67", "mae_ki67_of_mean"),
 )

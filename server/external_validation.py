@@ -16,23 +16,24 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
 from server.classified import classification_rows
 from server.explained import explain_centre
 from server.external_classification import classify_centre
+from server.external_segmentation import ARM, segment_centre
+from server.external_tissues import outline_centre
+from server.fused import fuse_centre
 from server.journal import RunFolder
-from server.predictions import prediction_table, write_predictions
-from server.reports.pictures import select_pictures, store_picture
+from server.predictions import write_predictions
 from server.results import ResultRow
 from server.summaries import external_rows
-from shared.cohort.preflight import Case, Cohort, Exclusion, open_cohort
+from server.tissue_summaries import tissue_rows
+from shared.cohort.preflight import Cohort, Exclusion, open_cohort
 from shared.config import RunConfig
-from shared.config_sections import SEGMENTATIONS, TaskName
+from shared.config_sections import TaskName
 from shared.errors import RunError, SiteError
-from shared.inference import evaluate_case
 from shared.preprocessing.cache import CachedCase, CaseCache
 from shared.preprocessing.plan import Plan
 from shared.preprocessing.prepare import prepare_cases
@@ -42,7 +43,6 @@ from shared.types import BoolArray
 
 log = logging.getLogger(__name__)
 
-ARM = "federated"
 OPENED = "external-opened.json"
 
 
@@ -108,7 +108,7 @@ def validate_externally(
         The run's configuration and the federation's plan: the external centre changes neither.
     trained
         Models by task, in the order of training. Classifiers read each case twice: in the reference outline, and in
-        the one that the chosen segmentation model predicted, where there is one.
+        the one that the chosen lesion segmentation predicted, where there is one.
     on_case
         Called with (done, total) over preparing and judging.
 
@@ -120,7 +120,7 @@ def validate_externally(
     """
     centre = str(config.data.external)
     open_once(folder, centre, [model for item in trained.values() for model in item.models])
-    cohort = open_cohort(site)
+    cohort = open_cohort(site, needs_mask=config.reads_lesions)
     total = len(cohort.cases) * (1 + sum(len(item.models) for item in trained.values()))
     prepared, excluded = prepare_cases(
         cohort.cases,
@@ -128,21 +128,23 @@ def validate_externally(
         CaseCache(cache_root()),
         workers=config.compute.server_workers,
         on_progress=lambda done, _: on_case(done, total),
+        tissues=config.reads_tissues,
     )
     _write_flow(folder, centre, cohort, excluded, prepared)
     done = itertools.count(len(cohort.cases) + 1)
     rows: list[ResultRow] = []
     outlines: dict[str, BoolArray] = {}
+    studies = {case.key: case for case in cohort.cases}
     for name, item in trained.items():
         view = config.for_task(name)
         cases = [case for case in prepared if task_named(name).uses(case.labels, view)]
         step = partial(_count, done, total, on_case)
-        if name in SEGMENTATIONS:
-            found = _segment(folder, cohort, cases, view, item, outlines, step)
-            for model_hash in item.models:
-                rows += external_rows(
-                    found, config.evaluation, task=name, arm=ARM, seed=config.seed, centre=centre, model_hash=model_hash
-                )
+        if name == "lesion-segmentation":
+            found = segment_centre(folder.path, studies, cases, view, item.models, item.best, outlines, step)
+            rows += _outlined(external_rows, found, view, item)
+        elif name == "breast-segmentation":
+            found = outline_centre(folder.path, studies, cases, view, item.models, item.best, step)
+            rows += _outlined(tissue_rows, found, view, item)
         else:
             found = classify_centre(cases, outlines, view, plan, item.models, item.best, centre, step)
             rows += _classified(found, item, view, site)
@@ -150,39 +152,21 @@ def validate_externally(
                 own = found[(found["model_hash"] == item.best) & (found["arm"] == ARM)]
                 explain_centre(folder.path, cases, view, plan, item.models[item.best], own)
         write_predictions(folder.path, name, found)
-    return rows
+    return rows + fuse_centre(folder.path, config, {name: item.best for name, item in trained.items()})
 
 
 def _count(done: Iterator[int], total: int, on_case: Callable[[int, int], None]) -> None:
     on_case(min(next(done), total), total)
 
 
-def _segment(
-    folder: RunFolder,
-    cohort: Cohort,
-    cases: list[CachedCase],
-    view: RunConfig,
-    item: Trained,
-    outlines: dict[str, BoolArray],
-    step: Callable[[], None],
-) -> pd.DataFrame:
-    """Table of every model; the chosen one's outlines are kept for the classifiers, and pictures of its cases."""
-    tables = []
-    for model_hash, state in item.models.items():
-        model = task_named(view.task).build_model(view)
-        model.load_state_dict(dict(state))
-        judged = []
-        for case in cases:
-            metrics, outline = evaluate_case(model, case, view)
-            judged.append((case.key, metrics))
-            if model_hash == item.best:
-                outlines[case.key] = outline
-            step()
-        tables.append(prediction_table(judged, centre=str(view.data.external), arm=ARM, model_hash=model_hash))
-        if model_hash == item.best:
-            by_key = {case.key: case for case in cohort.cases}
-            _store_pictures(folder, by_key, cases, tables[-1], outlines)
-    return pd.concat(tables, ignore_index=True)
+def _outlined(
+    summarise: Callable[..., list[ResultRow]], table: pd.DataFrame, view: RunConfig, item: Trained
+) -> list[ResultRow]:
+    """Rows of every model of a segmentation."""
+    who = {"task": view.task, "arm": ARM, "seed": view.seed, "centre": str(view.data.external)}
+    return [
+        row for model_hash in item.models for row in summarise(table, view.evaluation, model_hash=model_hash, **who)
+    ]
 
 
 def _classified(table: pd.DataFrame, item: Trained, view: RunConfig, site: Path) -> list[ResultRow]:
@@ -207,10 +191,12 @@ def _oracle(view: RunConfig, site: Path) -> dict[str, float] | None:
     settings = view.data.phantom
     if settings is None:
         return None
+    from shared.phantom.benign import malignancy_oracle
     from shared.phantom.biology import oracle_auc
     from shared.phantom.centres import find_centre, population_at
 
-    return oracle_auc(population_at(find_centre(site.name), settings.shift), settings.separation)
+    model = population_at(find_centre(site.name), settings.shift), settings.separation
+    return oracle_auc(*model) | ({"malignant": malignancy_oracle(*model)} if settings.cases_benign else {})
 
 
 def _write_flow(
@@ -234,27 +220,4 @@ def _write_flow(
     if not prepared:
         raise SiteError(
             f"the external centre '{centre}' has no usable case ({dict(reasons)}): run `fedbreast check` on it"
-        )
-
-
-def _store_pictures(
-    folder: RunFolder,
-    cases: Mapping[str, Case],
-    prepared: list[CachedCase],
-    table: pd.DataFrame,
-    outlines: Mapping[str, BoolArray],
-) -> None:
-    """Store the best, median and worst case on the study's own grid."""
-    by_key = {case.key: case for case in prepared}
-    for label, key in select_pictures(table).items():
-        study = cases[key].load_study()
-        image = np.stack([study.phases[0], study.phases[1] - study.phases[0]])
-        store_picture(
-            folder.path,
-            label,
-            key,
-            image=image,
-            reference=by_key[key].native_mask,
-            prediction=outlines[key],
-            spacing=study.grid.spacing,
         )

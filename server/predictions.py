@@ -14,6 +14,7 @@ import pandas as pd
 from server.results import replace_file
 from shared.errors import RunError
 from shared.metrics.overlap import CaseMetrics
+from shared.types import STRUCTURES
 
 FOLDER = Path("predictions")
 
@@ -41,6 +42,30 @@ def prediction_table(
     # An optional figure that is missing in every case would otherwise become a column of objects.
     optional = ["sensitivity", "ppv", "hd95_mm", "assd_mm", "centroid_distance_mm"]
     return table.astype(dict.fromkeys(optional, "float64")).sort_values("case", ignore_index=True)
+
+
+def tissue_table(
+    judged: Iterable[tuple[str, dict[str, float | None]]], *, centre: str, arm: str, model_hash: str
+) -> pd.DataFrame:
+    """Table of cases with outlined tissues, one row a case, sorted by case; empty without any.
+
+    Parameters
+    ----------
+    judged
+        Case key and figures: those of `metrics.tissues`, by structure, and both densities in percent.
+    centre, arm, model_hash
+        As `prediction_table`.
+
+    """
+    names = ("dice", "hd95_mm", "nsd", "volume_ml", "reference_volume_ml")
+    figures = [f"{name}_{structure}" for name in names for structure in STRUCTURES]
+    figures += ["density_percent", "reference_density_percent"]
+    rows = [
+        {"case": key, "patient": key.rsplit("-", 2)[0], "centre": centre, "arm": arm, "model_hash": model_hash} | case
+        for key, case in judged
+    ]
+    table = pd.DataFrame(rows, columns=["case", "patient", "centre", "arm", "model_hash", *figures])
+    return table.astype(dict.fromkeys(figures, "float64")).sort_values("case", ignore_index=True)
 
 
 def score_table(

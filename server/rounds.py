@@ -17,21 +17,9 @@ from server.strategies import strategy_for
 from shared.config import RunConfig
 from shared.config_sections import TaskName
 from shared.errors import RunError, UpdateError
-from shared.messages import (
-    EVALUATE,
-    FINGERPRINT,
-    PREPARE,
-    TRAIN,
-    Instruction,
-    Reply,
-    State,
-    Sums,
-    flatten,
-    label_key,
-    manifest_of,
-    unflatten,
-)
-from shared.metrics.counts import SegmentationSums
+from shared.messages import EVALUATE, FINGERPRINT, PREPARE, TRAIN, Instruction, Reply
+from shared.metrics.classification import ClassificationSums
+from shared.payload import State, Sums, flatten, label_key, manifest_of, unflatten
 from shared.preprocessing.fingerprint import SiteFingerprint, make_plan
 from shared.preprocessing.plan import Plan
 from shared.progress import read_progress, site_progress_path
@@ -290,9 +278,12 @@ class Federation:
 def _shown(record: RoundRecord) -> str:
     """A round's validation in a few words."""
     sums = record.validation()
-    if isinstance(sums, SegmentationSums):
-        return f"validation Dice {sums.dice.mean:.3f}" if sums.dice.mean is not None else "no validation cases"
-    return f"validation log-loss {-sums.score:.3f}" if sums.score is not None else "no validation cases"
+    if sums.score is None:
+        return "no validation cases"
+    if not isinstance(sums, ClassificationSums):
+        return f"validation Dice {sums.score:.3f}"
+    areas = sums.separation()
+    return f"validation log-loss {-sums.score:.3f}" + (f", mean AUC {areas[0]:.3f}" if areas else "")
 
 
 def _raise_if_bad(answer: Answer) -> Reply:

@@ -16,11 +16,12 @@ import pandas as pd
 from server.predictions import select_cases
 from server.results import ResultRow, Role
 from shared.config_sections import EvaluationConfig
-from shared.messages import Sums
 from shared.metrics.agreement import LIMITS, as_ratio, icc_a1, spread_grows
 from shared.metrics.classification import LABELS, SUBTYPES, ClassificationSums
 from shared.metrics.counts import Moments, SegmentationSums, pooled_f1
 from shared.metrics.intervals import Estimate, Statistic, bootstrap_patients, weighted_mean, wilson
+from shared.metrics.tissues import TissueSums
+from shared.payload import Sums
 from shared.reproducibility import derive_seed
 
 # Metric of a results row: the case's field and the unit ("1": a share, as in UCUM).
@@ -127,7 +128,7 @@ def internal_rows(
     rows = []
     for centre, sums in named.items():
         common = {"task": task, "arm": arm, "seed": seed, "centre": centre, "role": role, "model_hash": model_hash}
-        figures = _classified(sums) if isinstance(sums, ClassificationSums) else _segmented(sums)
+        figures = _figures(sums)
         rows += [
             ResultRow(metric=metric, unit=unit, n=part.n, **_bounds(part, metric, unit, config.confidence), **common)
             if isinstance(part, Moments)
@@ -139,6 +140,21 @@ def internal_rows(
 
 Figure = tuple[str, str, Moments | float | None, int]
 """Metric, unit, value and the number of cases it rests on."""
+
+
+def _figures(sums: Sums) -> list[Figure]:
+    if isinstance(sums, ClassificationSums):
+        return _classified(sums)
+    return _outlined(sums) if isinstance(sums, TissueSums) else _segmented(sums)
+
+
+def _outlined(sums: TissueSums) -> list[Figure]:
+    return [
+        ("dice_breast", "1", sums.dice_breast, sums.n),
+        ("dice_fibroglandular", "1", sums.dice_fibroglandular, sums.n),
+        ("mae_density", "%", sums.density_absolute, sums.n),
+        ("bias_density", "%", sums.density_error, sums.n),
+    ]
 
 
 def _segmented(sums: SegmentationSums) -> list[Figure]:
@@ -165,6 +181,6 @@ def _classified(sums: ClassificationSums) -> list[Figure]:
 
 def _bounds(part: Moments, metric: str, unit: str, confidence: float) -> dict[str, float | None]:
     low, high = part.interval(confidence) or (None, None)
-    if metric not in {"volume_bias", "bias_ki67"} and low is not None and high is not None:
+    if metric not in {"volume_bias", "bias_ki67", "bias_density"} and low is not None and high is not None:
         low, high = max(0.0, low), (min(1.0, high) if unit == "1" else high)
     return {"value": part.mean, "ci_low": low, "ci_high": high}

@@ -82,6 +82,16 @@ class RunConfig(Section):
         found: ClassifierConfig | None = getattr(self, name.replace("-", "_"), None)
         return found
 
+    @property
+    def reads_lesions(self) -> bool:
+        """Whether a task needs the lesion's outline: cases without it are then left out."""
+        return any(name != "breast-segmentation" for name in self.tasks)
+
+    @property
+    def reads_tissues(self) -> bool:
+        """Whether a task needs the masks of breast and fibroglandular tissue: cases without them are not its own."""
+        return "breast-segmentation" in self.tasks
+
     @model_validator(mode="after")
     def _each_task_once(self) -> RunConfig:
         if len(set(self.tasks)) != len(self.tasks):

@@ -9,13 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 TaskName = Literal[
     "lesion-segmentation",
+    "breast-segmentation",
     "subtype-ensemble",
     "subtype-radiomics",
     "receptor-status",
     "receptor-ki67-multitask",
     "lesion-malignancy",
 ]
-SEGMENTATIONS: tuple[TaskName, ...] = ("lesion-segmentation",)
+SEGMENTATIONS: tuple[TaskName, ...] = ("lesion-segmentation", "breast-segmentation")
+"""Tasks of the ResU-Net: they share `model`, `training`, `federation.rounds`; a classifier has its own section."""
 SubtypeRule = Literal["st-gallen-2023", "as-given"]
 SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
@@ -92,7 +94,7 @@ class PreprocessingConfig(Section):
 
 
 class ModelConfig(Section):
-    """The 3D ResU-Net."""
+    """The 3D ResU-Net of `lesion-segmentation` and of `breast-segmentation`, a network each."""
 
     channels: tuple[int, ...] = Field(default=(16, 24, 32, 48), min_length=2, description="Feature maps a level.")
     stem_stride: Literal[1, 2] = Field(
@@ -135,11 +137,13 @@ class LoopConfig(Section):
 
 
 class TrainingConfig(LoopConfig):
-    """The loop of the segmentation networks, and what of a breast they see at once."""
+    """The loop of the segmentation networks, the same for each, and what of a breast they see at once."""
 
     mode: Literal["whole_breast", "patch"] = "whole_breast"
     patch_voxels: tuple[int, int, int] = Field(default=(48, 96, 96), description="(z, y, x), patch mode.")
-    foreground_share: float = Field(default=0.67, ge=0.0, le=1.0, description="Share of patches centred on the lesion.")
+    foreground_share: float = Field(
+        default=0.67, ge=0.0, le=1.0, description="Share of patches centred on the lesion; of tissues none is."
+    )
 
 
 class PatchConfig(Section):
@@ -207,7 +211,7 @@ class InferenceConfig(Section):
 
     overlap: float = Field(default=0.5, ge=0.0, lt=1.0, description="Overlap of neighbouring patches, patch mode.")
     batch_size: int = Field(default=2, ge=1)
-    threshold: float = Field(default=0.5, gt=0.0, lt=1.0, description="Probability above which a voxel is lesion.")
+    threshold: float = Field(default=0.5, gt=0.0, lt=1.0, description="Probability from which a voxel is taken.")
     min_lesion_ml: float = Field(default=0.03, ge=0.0, description="Smaller connected predictions are dropped, ml.")
     relative_certainty: Fraction = Field(
         default=0.9, description="Pieces with a mean probability below this times the most certain one's are dropped."
@@ -218,7 +222,7 @@ class InferenceConfig(Section):
 class FederationConfig(Section):
     """The rounds and who must take part."""
 
-    rounds: int = Field(default=10, ge=1)
+    rounds: int = Field(default=10, ge=1, description="Of each segmentation task; a classifier's section has its own.")
     strategy: Literal["fedavg", "fedprox", "fedadam"] = "fedavg"
     proximal_mu: float = Field(default=0.01, ge=0.0, description="FedProx's mu; used when strategy is fedprox.")
     server_learning_rate: float = Field(default=0.01, gt=0.0, description="FedAdam's eta.")

@@ -15,7 +15,9 @@ from shared.config import RunConfig
 from shared.metrics.classification import ClassificationSums
 from shared.metrics.counts import SegmentationSums
 from shared.metrics.overlap import CaseMetrics, case_metrics
+from shared.metrics.tissues import TissueMetrics, TissueSums, tissue_metrics
 from shared.preprocessing.pipeline import to_native
+from shared.preprocessing.tissues import native_tissues
 from shared.tasks import Scores, task_named
 from shared.training import pick_device
 from shared.types import BoolArray, FloatArray
@@ -24,11 +26,11 @@ if TYPE_CHECKING:
     from shared.preprocessing.cache import CachedCase
 
 
-Sums = SegmentationSums | ClassificationSums
+Sums = SegmentationSums | TissueSums | ClassificationSums
 
 
 def predict(model: nn.Module, image: npt.NDArray[np.floating[Any]], config: RunConfig) -> FloatArray:
-    """Lesion probability of one prepared case.
+    """Lesion probability of one prepared case: the first structure of `predict_structures`.
 
     Parameters
     ----------
@@ -44,6 +46,12 @@ def predict(model: nn.Module, image: npt.NDArray[np.floating[Any]], config: RunC
     float32 `(z, y, x)` on the plan's grid.
 
     """
+    lesion: FloatArray = predict_structures(model, image, config)[0]
+    return lesion
+
+
+def predict_structures(model: nn.Module, image: npt.NDArray[np.floating[Any]], config: RunConfig) -> FloatArray:
+    """Probability of each of a network's structures, float32 `(structure, z, y, x)`; parameters as `predict`."""
     device = pick_device(config)
     torch.set_num_threads(config.compute.threads)
     model.to(device).eval()
@@ -59,10 +67,10 @@ def predict(model: nn.Module, image: npt.NDArray[np.floating[Any]], config: RunC
 
 def _whole(model: nn.Module, volume: Tensor, *, flip: bool) -> Tensor:
     if not flip:
-        return torch.sigmoid(model(volume)[0])[0, 0]
+        return torch.sigmoid(model(volume)[0])[0]
     # One batch of two: the mirrored copy costs little, as 3D convolutions at batch 1 are slow on CPU.
     both = torch.sigmoid(model(torch.cat([volume, volume.flip(4)]))[0])
-    return 0.5 * (both[0, 0] + both[1, 0].flip(2))
+    return 0.5 * (both[0] + both[1].flip(3))
 
 
 def _patches(model: nn.Module, volume: Tensor, config: RunConfig) -> Tensor:
@@ -77,7 +85,7 @@ def _patches(model: nn.Module, volume: Tensor, config: RunConfig) -> Tensor:
         overlap=config.inference.overlap,
         mode="gaussian",
     )
-    return torch.sigmoid(logits)[0, 0]
+    return torch.sigmoid(logits)[0]
 
 
 def keep_lesions(probability: FloatArray, spacing: tuple[float, float, float], config: RunConfig) -> BoolArray:
@@ -115,6 +123,26 @@ def evaluate_case(model: nn.Module, case: CachedCase, config: RunConfig) -> tupl
     return metrics, predicted
 
 
+def outline_tissues(model: nn.Module, case: CachedCase, config: RunConfig) -> BoolArray:
+    """Breast and fibroglandular tissue as predicted, bool `(structure, z, y, x)` on the study's own grid.
+
+    A breast is one piece, the largest; fibroglandular tissue lies within it.
+    """
+    found = predict_structures(model, case.image, config)
+    masks = np.stack([to_native(part, case.meta) >= config.inference.threshold for part in found])
+    pieces, count = ndimage.label(masks[0], np.ones((3, 3, 3)))
+    if count > 1:
+        masks[0] = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+    masks[1] &= masks[0]
+    return masks
+
+
+def evaluate_tissues(model: nn.Module, case: CachedCase, config: RunConfig) -> tuple[TissueMetrics, BoolArray]:
+    """Overlap and density of one case on the study's own grid, and the masks predicted there."""
+    predicted = outline_tissues(model, case, config)
+    return tissue_metrics(predicted, native_tissues(case), case.native_grid.spacing), predicted
+
+
 def classify(model: nn.Module, patch: FloatArray, config: RunConfig) -> Scores:
     """Scores of one lesion patch `(channel + 1, z, y, x)`, averaged over its mirrored copies.
 
@@ -141,6 +169,8 @@ def evaluate(model: nn.Module, cases: Sequence[Any], config: RunConfig) -> Sums:
     task = task_named(config.task)
     if task.kind == "segmentation":
         return sum((SegmentationSums.of(evaluate_case(model, case, config)[0]) for case in cases), SegmentationSums())
+    if task.kind == "tissues":
+        return sum((TissueSums.of(evaluate_tissues(model, case, config)[0]) for case in cases), TissueSums())
     total = ClassificationSums()
     for case in cases:
         scores = classify(model, case.patch, config)[""]

@@ -18,6 +18,8 @@ BoolArray = npt.NDArray[np.bool_]
 Side = Literal["left", "right"]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+STRUCTURES = ("breast", "fibroglandular")
+"""Tissues that are outlined, in the order of their channels."""
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 

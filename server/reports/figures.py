@@ -132,39 +132,6 @@ def volume_scatter(cases: pd.DataFrame, description: str) -> Markup:
         return _svg(figure, "volumes", description)
 
 
-def bland_altman_plot(cases: pd.DataFrame, rows: Mapping[str, ResultRow], *, log: bool, description: str) -> Markup:
-    """Difference (or ratio) of volumes against their mean; bias and limits with the intervals of `rows`."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes()
-        predicted, reference = cases["volume_ml"], cases["reference_volume_ml"]
-        if log:
-            positive = (predicted > 0) & (reference > 0)
-            predicted, reference = predicted[positive], reference[positive]
-            size, gap, prefix = (predicted * reference) ** 0.5, predicted / reference, "volume_ratio_"
-            labels = "geometric mean of the two volumes, ml (log scale", "predicted / reference volume"
-        else:
-            size, gap, prefix = (predicted + reference) / 2, predicted - reference, "volume_"
-            labels = "mean of the two volumes, ml (", "predicted minus reference, ml"
-        axes.axhline(1.0 if log else 0.0, color=MUTED, lw=0.8)
-        for metric, style, text in (("bias", "-", "bias"), ("limit_low", "--", "95% limits"), ("limit_high", "--", "")):
-            row = rows.get(prefix + metric)
-            if row is None or row.value is None:
-                continue
-            axes.axhline(row.value, color=ACCENT if text == "bias" else ALARM, ls=style, lw=1.3, label=text or None)
-            if row.ci_low is not None and row.ci_high is not None:
-                axes.axhspan(row.ci_low, row.ci_high, color=ACCENT if text == "bias" else ALARM, alpha=0.12, lw=0)
-        axes.scatter(size, gap, s=18, color=INK, zorder=3)
-        comma = ", " if log else ""
-        axes.set(xlabel=f"{labels[0]}{comma}n = {len(gap)})", ylabel=labels[1])
-        if log and len(gap):
-            _log_axis(axes, "x", size)
-            limits = [row for key, row in rows.items() if key.startswith(prefix)]
-            bounds = [bound for row in limits for bound in (row.value, row.ci_low, row.ci_high) if bound is not None]
-            _log_axis(axes, "y", [*gap, *bounds])
-        _legend(axes, columns=2)
-        return _svg(figure, "bland-altman", description)
-
-
 def forest(rows: Mapping[str, ResultRow], *, label: str, description: str) -> Markup:
     """One line a model: the figure and its interval."""
     with mpl.rc_context(_STYLE):
@@ -182,8 +149,11 @@ def forest(rows: Mapping[str, ResultRow], *, label: str, description: str) -> Ma
         return _svg(figure, "forest", description)
 
 
-def view_panel(view: View, kind: str, name: str, description: str) -> Markup:
-    """One plane of a case in mm: reference outline solid, predicted outline dashed, scale bar, anatomical letters."""
+def view_panel(view: View, kind: str, name: str, description: str, *, field_mm: float = FIELD_OF_VIEW_MM) -> Markup:
+    """One plane of a case in mm: reference outline solid, predicted outline dashed, scale bar, anatomical letters.
+
+    Nested structures have an outline each; the panel is `field_mm` wide.
+    """
     letters = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI", "projection": "RLAP"}[kind]
     with mpl.rc_context(_STYLE | {"axes.grid": False, "axes.linewidth": 0.0}):
         figure = Figure(figsize=(2.6, 2.6), facecolor="black")
@@ -199,14 +169,17 @@ def view_panel(view: View, kind: str, name: str, description: str) -> Markup:
             interpolation="none",
         )  # fmt: skip
         for mask, colour, style in ((view.reference, REFERENCE, "solid"), (view.prediction, PREDICTION, "dashed")):
-            if mask.any():
-                _outline(axes, mask if origin == "lower" else mask[::-1], view.spacing, colour, style)
-        half = FIELD_OF_VIEW_MM / 2
+            for level in range(1, int(mask.max(initial=0)) + 1):
+                inside = mask >= level
+                _outline(axes, inside if origin == "lower" else inside[::-1], view.spacing, colour, style)
+        half = field_mm / 2
         axes.set(xlim=(-half, half), ylim=(-half, half), xticks=[], yticks=[])
-        axes.plot([half - 24, half - 4], [5 - half, 5 - half], color="white", lw=2.0, solid_capstyle="butt")
-        axes.text(half - 14, 7 - half, "20 mm", color="white", ha="center", va="bottom", fontsize=10)
-        spots = ((3 - half, 0, "left", "center"), (half - 3, 0, "right", "center"),
-                 (0, half - 2, "center", "top"), (0, 2 - half, "center", "bottom"))  # fmt: skip
+        unit = field_mm / FIELD_OF_VIEW_MM  # of distances on the page, whatever the field
+        right, low = half - 4 * unit, 5 * unit - half
+        axes.plot([right - 20, right], [low, low], color="white", lw=2.0, solid_capstyle="butt")
+        axes.text(right - 10, low + 2 * unit, "20 mm", color="white", ha="center", va="bottom", fontsize=10)
+        spots = ((3 * unit - half, 0, "left", "center"), (half - 3 * unit, 0, "right", "center"),
+                 (0, half - 2 * unit, "center", "top"), (0, 2 * unit - half, "center", "bottom"))  # fmt: skip
         for letter, (x, y, across, along) in zip(letters, spots, strict=True):
             axes.text(x, y, letter, color="#c9d3dc", ha=across, va=along, fontsize=10)
         return _svg(figure, name, description)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +23,14 @@ from shared.errors import RunError
 from shared.types import BoolArray, FloatArray
 
 FIELD_OF_VIEW_MM = 90.0
-VIEWS = ("axial", "coronal", "sagittal", "projection")
+PLANES = ("axial", "coronal", "sagittal")
+VIEWS = (*PLANES, "projection")
+LESIONS, TISSUES = Path("pictures"), Path("pictures/breast-segmentation")
+"""Folders below the run's."""
 LABELS = ("best", "median", "worst")
+
+
+Mask = BoolArray | npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +40,19 @@ class View:
     Attributes
     ----------
     image
-        float32 `(row, column)`, post-contrast minus pre-contrast signal; rows run to posterior, or to superior where
-        the plane holds the z axis, columns to the patient's left, or to posterior in the sagittal plane.
+        float32 `(row, column)`, for lesions post-contrast minus pre-contrast signal; rows run to posterior, or to
+        superior where the plane holds the z axis, columns to the patient's left, or to posterior in the sagittal plane.
     reference, prediction
-        The masks in this plane; in the projection, their outlines seen along z.
+        The masks in this plane, or in how many of several nested structures each voxel lies; in the projection, their
+        outlines seen along z.
     spacing
         mm a row and a column.
 
     """
 
     image: FloatArray
-    reference: BoolArray
-    prediction: BoolArray
+    reference: Mask
+    prediction: Mask
     spacing: tuple[float, float]
 
 
@@ -56,16 +65,18 @@ class Picture:
     views: dict[str, View]
 
 
-def select_pictures(cases: pd.DataFrame) -> dict[str, str]:
+def select_pictures(cases: pd.DataFrame, by: str = "dice") -> dict[str, str]:
     """Best, median and worst case by Dice, label to case; ties go to the first name, so the choice is reproducible.
 
     Parameters
     ----------
     cases
         One model's rows of the per-case table (`server.predictions.select_cases`), at least one.
+    by
+        Column of the Dice.
 
     """
-    ordered = cases.sort_values(["dice", "case"], ascending=[False, True])["case"].tolist()
+    ordered = cases.sort_values([by, "case"], ascending=[False, True])["case"].tolist()
     return {"best": ordered[0], "median": ordered[(len(ordered) - 1) // 2], "worst": ordered[-1]}
 
 
@@ -79,10 +90,7 @@ def store_picture(
     prediction: BoolArray,
     spacing: tuple[float, float, float],
 ) -> Path:
-    """Store what a page shows of one case, `pictures/<label>.npz`, atomically.
-
-    The planes pass through the reference lesion where its outline is largest (through the prediction where there is no
-    reference); the box shows 90 mm around it, and the projection is the maximum through that box along z.
+    """Store what a page shows of one lesion, `pictures/<label>.npz`, atomically: 90 mm around it.
 
     Parameters
     ----------
@@ -101,23 +109,39 @@ def store_picture(
         `(z, y, x)`, mm.
 
     """
-    subtraction = np.asarray(image[1], np.float32)
-    lesion = reference if reference.any() else prediction
-    centre = _largest_section(lesion)
+    path = run_dir / LESIONS / f"{label}.npz"
+    volumes = {"image": np.asarray(image[1], np.float32), "reference": reference, "prediction": prediction}
+    store_planes(path, case, volumes, spacing=spacing, field_mm=FIELD_OF_VIEW_MM)
+    return path
+
+
+def store_planes(
+    path: Path,
+    case: str,
+    volumes: Mapping[str, npt.NDArray[Any]],
+    *,
+    spacing: tuple[float, float, float],
+    field_mm: float,
+) -> None:
+    """Store planes of a case's `image`, `reference` and `prediction`, `(z, y, x)` on one grid, atomically.
+
+    The planes pass through the reference where its outline is largest (through the prediction where there is no
+    reference); the box shows `field_mm` around it, and the projection is the maximum through that box along z.
+    """
+    reference, prediction = volumes["reference"] > 0, volumes["prediction"] > 0
+    centre = _largest_section(reference if reference.any() else prediction)
     box = tuple(
-        slice(max(0, middle - round(FIELD_OF_VIEW_MM / 2 / step)), middle + round(FIELD_OF_VIEW_MM / 2 / step) + 1)
+        slice(max(0, middle - round(field_mm / 2 / step)), middle + round(field_mm / 2 / step) + 1)
         for middle, step in zip(centre, spacing, strict=True)
     )
     z, y, x = (middle - part.start for middle, part in zip(centre, box, strict=True))
     arrays: dict[str, npt.NDArray[np.generic]] = {"spacing": np.asarray(spacing, np.float64), "case": np.array(case)}
-    for name, volume in (("image", subtraction[box]), ("reference", reference[box]), ("prediction", prediction[box])):
+    for name, volume in ((name, volume[box]) for name, volume in volumes.items()):
         arrays[f"{name}.axial"], arrays[f"{name}.coronal"] = volume[z], volume[:, y]
         arrays[f"{name}.sagittal"], arrays[f"{name}.projection"] = volume[:, :, x], volume.max(axis=0)
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
-    path = run_dir / "pictures" / f"{label}.npz"
     replace_file(path, content.getvalue())
-    return path
 
 
 def _largest_section(mask: BoolArray) -> tuple[int, int, int]:
@@ -135,7 +159,7 @@ def _largest_section(mask: BoolArray) -> tuple[int, int, int]:
     return z, int(y), int(x)
 
 
-def read_pictures(run_dir: Path) -> list[Picture]:
+def read_pictures(run_dir: Path, folder: Path = LESIONS) -> list[Picture]:
     """The stored pictures in the order best, median, worst; a missing one is left out.
 
     Raises
@@ -144,7 +168,7 @@ def read_pictures(run_dir: Path) -> list[Picture]:
         A file is not what `store_picture` writes. Nothing is unpickled.
 
     """
-    files = [(label, run_dir / "pictures" / f"{label}.npz") for label in LABELS]
+    files = [(label, run_dir / folder / f"{label}.npz") for label in LABELS]
     return [_read_picture(label, file) for label, file in files if file.is_file()]
 
 

@@ -13,7 +13,7 @@ from server.results import Results, TrainedTask, read_results
 from shared.config import RunConfig, load_config
 from shared.config_sections import TaskName
 from shared.errors import RunError
-from shared.messages import Sums, sums_of
+from shared.payload import Sums, sums_of
 
 
 class SiteRound(BaseModel):

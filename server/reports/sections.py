@@ -1,4 +1,4 @@
-"""What each section of the page shows: plain values for the template, drawn from a run folder and nothing else."""
+"""What the sections on lesion outlines show: plain values for the template, from a run folder and nothing else."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ import pandas as pd
 
 from server.predictions import select_cases
 from server.reports import figures, wording
+from server.reports.agreement_figures import bland_altman_plot
 from server.reports.pictures import VIEWS, read_pictures
 from server.reports.run_folder import RunFolder
 from server.results import ResultRow
 from server.summaries import log_scale
-from shared.config_sections import SEGMENTATIONS
 from shared.errors import RunError
-from shared.messages import CLASS_NAMES, FEW
 from shared.metrics.agreement import bland_altman, icc
 
 HEADLINE_ARM = "federated"
 _CARDS = ("dice", "hd95", "lesion_f1", "volume_icc_a1")
 _COMPARED = ("dice", "hd95", "lesion_f1")
 _INTERNAL = ("dice", "hd95", "sensitivity", "ppv")
-_SPLITS = ("train", "validation", "test", "external")
 
 
 def headline(run: RunFolder, centre: str | None) -> dict[str, ResultRow]:
@@ -69,7 +67,7 @@ def _external_figures(cases: pd.DataFrame, rows: dict[str, ResultRow], confidenc
     return [
         {"svg": figures.dice_strip(cases, rows["dice"], strip), "caption": f"{strip}."},
         {
-            "svg": figures.bland_altman_plot(cases, rows, log=log, description=agreement),
+            "svg": bland_altman_plot(cases, rows, log=log, description=agreement),
             "caption": f"{agreement}: bias and 95% limits, bands are their bootstrap intervals. "
             f"{scale} {_normal_theory(cases, log=log, confidence=confidence)}",
         },
@@ -155,91 +153,6 @@ def comparison(run: RunFolder) -> dict[str, Any] | None:
     return {"columns": columns, "lines": table, "svg": figures.forest(dice, label=label, description=description)}
 
 
-def flow(run: RunFolder) -> dict[str, Any]:
-    """Cases of each site: found, taken in by split, left out and why, and their totals."""
-    used = [name for name in _SPLITS if any(name in site.included for site in run.flow.values())]
-    lines: list[dict[str, Any]] = []
-    for name, site in run.flow.items():
-        reasons = sorted(site.excluded.items(), key=lambda item: (-item[1], item[0]))
-        lines.append(
-            {
-                "site": name,
-                "role": site.role,
-                "included": [site.included.get(split, 0) for split in used],
-                "left_out": sum(site.excluded.values()),
-                "found": sum(site.included.values()) + sum(site.excluded.values()),
-                "why": ", ".join(f"{reason.replace('_', ' ')} ({count})" for reason, count in reasons) or wording.DASH,
-                "total": False,
-            }
-        )
-    total = {
-        "site": "all",
-        "role": "",
-        "included": [sum(line["included"][index] for line in lines) for index in range(len(used))],
-        "left_out": sum(line["left_out"] for line in lines),
-        "found": sum(line["found"] for line in lines),
-        "why": "",
-        "total": True,
-    }
-    return {"splits": used, "lines": [*lines, total]}
-
-
-def classes(run: RunFolder) -> dict[str, Any] | None:
-    """Cases of each training site by class of each label; `None` where no site told any."""
-    sites = {name: site.classes for name, site in run.flow.items() if site.classes}
-    if not sites:
-        return None
-    lines = [
-        {
-            "label": name.replace("_", " ").replace("/", ": "),
-            "counts": ["few" if found.get(name, 0) == FEW else str(found.get(name, 0)) for found in sites.values()],
-        }
-        for name in CLASS_NAMES
-        if any(found.get(name, 0) for found in sites.values())
-    ]
-    return {"sites": list(sites), "lines": lines}
-
-
-def curves(run: RunFolder) -> list[dict[str, Any]]:
-    """Training loss and validation score over the rounds, a line a site."""
-    names = sorted({name for item in run.rounds for name in item.sites})
-    best = run.chosen.best_round
-    loss, score = [], []
-    for name in names:
-        losses = [
-            (item.round, found.loss)
-            for item in run.rounds
-            if (found := item.sites.get(name)) is not None and found.loss is not None
-        ]
-        sums = [(item.round, kept) for item in run.rounds if name in item.sites and (kept := item.sums(name))]
-        scores = [(number, kept.score) for number, kept in sums if kept.score is not None]
-        cases = max((kept.n for _, kept in sums), default=0)
-        loss += [figures.Curve(name, *zip(*losses, strict=True))] if losses else []
-        score += [figures.Curve(f"{name} (n = {cases})", *zip(*scores, strict=True))] if scores else []
-    merged = [(item.round, item.validation().score) for item in run.rounds]
-    known = [(number, mean) for number, mean in merged if mean is not None]
-    mean = figures.Curve("all cases", *zip(*known, strict=True)) if known else None
-    outlines = run.task in SEGMENTATIONS
-    drawn = []
-    if loss:
-        what = "Dice + cross-entropy" if outlines else "sum over the network's outputs"
-        text = f"Mean training loss ({what}) of each site's round"
-        svg = figures.learning_curves(
-            loss, label="training loss", name=f"{run.task}-loss", description=text, best_round=best
-        )
-        drawn.append({"svg": svg, "caption": f"{run.task}: {text[0].lower()}{text[1:]}."})
-    if score:
-        label = "validation Dice" if outlines else "minus log-loss, validation"
-        text = (
-            f"{'Dice' if outlines else 'Minus log-loss'} of each round's averaged model on the sites' validation cases"
-        )
-        svg = figures.learning_curves(
-            score, label=label, name=f"{run.task}-validation", description=text, best_round=best, mean=mean
-        )
-        drawn.append({"svg": svg, "caption": f"{run.task}: {text}; all cases together (black) chose the round."})
-    return drawn
-
-
 def internal(run: RunFolder) -> list[dict[str, Any]]:
     """Tables of the training sites: test cases first, then the validation cases that chose the round."""
     best = run.chosen.best
@@ -268,30 +181,3 @@ def internal(run: RunFolder) -> list[dict[str, Any]]:
         ]
         tables.append({"caption": caption, "columns": ["Dice", "HD95, mm", "Sensitivity", "PPV"], "lines": lines})
     return tables
-
-
-def ledger(run: RunFolder) -> dict[str, Any]:
-    """Round by site: the cases that entered the average, or why none did."""
-    sites = list(run.config.data.sites)
-    lines = []
-    for item in run.rounds:
-        cells = []
-        for name in sites:
-            site = item.sites.get(name)
-            if site is None:
-                cells.append({"good": False, "text": "absent"})
-            elif site.status == "accepted":
-                cells.append({"good": True, "text": str(site.cases)})
-            else:
-                reason = f": {site.reason}" if site.reason else ""
-                cells.append({"good": False, "text": f"{site.status}{reason}"})
-        lines.append(
-            {
-                "round": item.round,
-                "best": item.round == run.chosen.best_round,
-                "cells": cells,
-                "seconds": item.seconds,
-                "hash": item.model_hash[:12],
-            }
-        )
-    return {"task": run.task, "sites": sites, "lines": lines}

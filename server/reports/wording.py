@@ -23,12 +23,24 @@ _NAMES = {
     "volume_ratio_limit_low": "Lower limit, ratio",
     "volume_ratio_limit_high": "Upper limit, ratio",
     "centroid_distance": "Centroid distance",
+    "dice_breast": "Dice, breast",
+    "nsd_breast": "NSD, breast",
+    "hd95_breast": "HD95, breast",
+    "dice_fibroglandular": "Dice, fibroglandular tissue",
+    "nsd_fibroglandular": "NSD, fibroglandular tissue",
+    "hd95_fibroglandular": "HD95, fibroglandular tissue",
+    "mae_density": "Mean absolute error of density",
+    "mae_density_of_mean": "The same, of the mean alone",
+    "bias_density": "Bias of density",
+    "limit_low_density": "Lower limit of agreement",
+    "limit_high_density": "Upper limit of agreement",
+    "icc_a1_density": "ICC(A,1) of density",
     "failure_share": "Share of failures",
     "failures": "Failures",
     "no_overlap": "Without overlap",
 }
 DASH = "\N{EN DASH}"
-_DIGITS = {"mm": 1, "ml": 2, "cases": 0}
+_DIGITS = {"mm": 1, "ml": 2, "%": 1, "cases": 0}
 
 
 def label(row: ResultRow) -> str:
@@ -86,4 +98,10 @@ def meanings(config: EvaluationConfig) -> dict[str, str]:
         "failure_share": "Cases in which exactly one of outline and reference is empty.",
         "failures": "The same as a count.",
         "no_overlap": "Cases with a Dice of 0, failures included.",
+        "mae_density": "Mean size of the difference, percentage points.",
+        "mae_density_of_mean": "Error of always answering the mean density of these very cases: the floor to beat.",
+        "bias_density": "Mean of predicted minus reference density, percentage points.",
+        "limit_low_density": "95% limits of agreement of the difference (Bland and Altman).",
+        "limit_high_density": "95% limits of agreement of the difference (Bland and Altman).",
+        "icc_a1_density": "Absolute agreement of predicted and reference density.",
     }

@@ -24,7 +24,7 @@ from server.studies.arms import arm_names, train_arm
 from server.studies.in_process import InProcessGrid
 from shared.cohort.preflight import open_cohort
 from shared.config import RunConfig
-from shared.errors import RunError
+from shared.errors import ConfigError, RunError
 from shared.inference import evaluate_case
 from shared.metrics.intervals import bootstrap_patients, weighted_mean
 from shared.preprocessing.cache import CachedCase, CaseCache
@@ -58,8 +58,15 @@ def compare(config_path: str, seeds: Sequence[int], out: Path, on_progress: Prog
     One row an arm and place (`internal`: the training sites' test cases; `external`): Dice with interval, and the
     paired difference of the federated arm.
 
+    Raises
+    ------
+    ConfigError
+        The run's first task outlines no lesions: arms are compared by those alone.
+
     """
     first = load_run_config({"config": config_path})
+    if first.task != "lesion-segmentation":
+        raise ConfigError(f"arms are compared by lesion outlines, and the first of tasks is '{first.task}'")
     ensure_data(first, on_progress)
     cells = [(seed, arm) for seed in seeds for arm in arm_names(first)]
     for done, (seed, arm) in enumerate(cells):

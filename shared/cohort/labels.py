@@ -103,7 +103,10 @@ def contradicts(subtype: str, receptors: Receptors) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CaseLabels:
-    """What a network may learn of a case; None is missing. Labels never leave the site but as counts and sums."""
+    """What a network may learn of a case; None is missing. Labels never leave the site but as counts and sums.
+
+    `tissues` says that reference masks of breast and fibroglandular tissue are prepared.
+    """
 
     er: bool | None = None
     pr: bool | None = None
@@ -111,3 +114,4 @@ class CaseLabels:
     ki67_percent: float | None = None
     subtype: str | None = None
     malignant: bool | None = None
+    tissues: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from scipy import stats
 
@@ -50,6 +51,10 @@ class Moments:
         return mean - half, mean + half
 
 
+NOTHING = Moments()
+"""Moments of no case."""
+
+
 @dataclass(frozen=True, slots=True)
 class SegmentationSums:
     """Mergeable sums over segmented cases; `SegmentationSums()` is zero, `+` merges sites.
@@ -69,14 +74,14 @@ class SegmentationSums:
 
     n: int = 0
     failures: int = 0
-    dice: Moments = Moments()
-    nsd: Moments = Moments()
-    sensitivity: Moments = Moments()
-    ppv: Moments = Moments()
-    hd95_mm: Moments = Moments()
-    assd_mm: Moments = Moments()
-    centroid_distance_mm: Moments = Moments()
-    volume_difference_ml: Moments = Moments()
+    dice: Moments = NOTHING
+    nsd: Moments = NOTHING
+    sensitivity: Moments = NOTHING
+    ppv: Moments = NOTHING
+    hd95_mm: Moments = NOTHING
+    assd_mm: Moments = NOTHING
+    centroid_distance_mm: Moments = NOTHING
+    volume_difference_ml: Moments = NOTHING
     voxels_tp: int = 0
     voxels_fp: int = 0
     voxels_fn: int = 0
@@ -123,14 +128,7 @@ class SegmentationSums:
 
     def to_dict(self) -> dict[str, float]:
         """Flat numbers, fit for a message: `dice.n`, `dice.total`, `dice.squares`, ..., counts as whole floats."""
-        flat: dict[str, float] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, Moments):
-                flat |= {f"{item.name}.{part.name}": float(getattr(value, part.name)) for part in fields(value)}
-            else:
-                flat[item.name] = float(value)
-        return flat
+        return flat_sums(self)
 
     @classmethod
     def from_dict(cls, flat: Mapping[str, float]) -> SegmentationSums:
@@ -142,20 +140,44 @@ class SegmentationSums:
             A name is missing or unknown, a value is not finite, or a count is negative or not whole.
 
         """
-        expected = SegmentationSums().to_dict()
-        if set(flat) != set(expected):
-            raise ValueError(f"not segmentation sums: unexpected or missing {sorted(set(flat) ^ set(expected))}")
-        if not all(math.isfinite(value) for value in flat.values()):
-            raise ValueError("segmentation sums hold a value that is not finite")
-        values: dict[str, int | Moments] = {}
-        for item in fields(cls):
-            name = item.name
-            if name in flat:
-                values[name] = _count(name, flat[name])
-            else:
-                number = _count(f"{name}.n", flat[f"{name}.n"])
-                values[name] = Moments(number, float(flat[f"{name}.total"]), float(flat[f"{name}.squares"]))
-        return cls(**values)  # type: ignore[arg-type]  # each field's own kind, by the loop above
+        return cls(**read_sums(cls(), flat, "segmentation sums"))
+
+
+def flat_sums(sums: Any) -> dict[str, float]:
+    """Counts and moments of a dataclass as flat numbers: a moment's parts behind a point, counts as whole floats."""
+    flat: dict[str, float] = {}
+    for item in fields(sums):
+        value = getattr(sums, item.name)
+        if isinstance(value, Moments):
+            flat |= {f"{item.name}.{part.name}": float(getattr(value, part.name)) for part in fields(value)}
+        else:
+            flat[item.name] = float(value)
+    return flat
+
+
+def read_sums(zero: Any, flat: Mapping[str, float], what: str) -> dict[str, Any]:
+    """Fields of a dataclass from what `flat_sums` made; `zero` is an empty one, `what` its name in errors.
+
+    Raises
+    ------
+    ValueError
+        A name is missing or unknown, a value is not finite, or a count is negative or not whole.
+
+    """
+    expected = flat_sums(zero)
+    if set(flat) != set(expected):
+        raise ValueError(f"not {what}: unexpected or missing {sorted(set(flat) ^ set(expected))}")
+    if not all(math.isfinite(value) for value in flat.values()):
+        raise ValueError(f"{what} hold a value that is not finite")
+    values: dict[str, int | Moments] = {}
+    for item in fields(zero):
+        name = item.name
+        if name in flat:
+            values[name] = _count(what, name, flat[name])
+        else:
+            number = _count(what, f"{name}.n", flat[f"{name}.n"])
+            values[name] = Moments(number, float(flat[f"{name}.total"]), float(flat[f"{name}.squares"]))
+    return values
 
 
 def pooled_f1(values: Numbers, weights: Numbers) -> Numbers:
@@ -165,7 +187,7 @@ def pooled_f1(values: Numbers, weights: Numbers) -> Numbers:
     return result
 
 
-def _count(name: str, value: float) -> int:
+def _count(what: str, name: str, value: float) -> int:
     if value < 0 or value != int(value):
-        raise ValueError(f"segmentation sums: '{name}' is a count and cannot be {value}")
+        raise ValueError(f"{what}: '{name}' is a count and cannot be {value}")
     return int(value)

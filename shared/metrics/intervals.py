@@ -55,6 +55,13 @@ def weighted_mean(values: Numbers, weights: Numbers) -> Numbers:
     return result
 
 
+def mean_deviation(values: Numbers, weights: Numbers) -> Numbers:
+    """Mean absolute deviation of column 0 from each resample's own mean: the error of always answering it."""
+    gaps = np.abs(values[:, 0] - weighted_mean(values, weights)[:, None])
+    result: Numbers = (gaps * weights).sum(axis=1) / weights.sum(axis=1)
+    return result
+
+
 def bootstrap_patients(
     values: npt.ArrayLike,
     patients: Sequence[str],

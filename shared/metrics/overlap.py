@@ -109,7 +109,7 @@ def case_metrics(
     voxel_ml = float(np.prod(spacing)) / 1000.0
     tp = int(np.count_nonzero(prediction & reference))
     predicted, true = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
-    surface_dice, robust, average, apart = _distances(prediction, reference, spacing, nsd_tolerance_mm)
+    surface_dice, robust, average, apart = surface_figures(prediction, reference, spacing, nsd_tolerance_mm)
     found, extra, missed = lesion_counts(prediction, reference, lesion_overlap)
     return CaseMetrics(
         dice=dice(prediction, reference),
@@ -130,10 +130,10 @@ def case_metrics(
     )
 
 
-def _distances(
+def surface_figures(
     prediction: BoolArray, reference: BoolArray, spacing: Spacing, tolerance_mm: float
 ) -> tuple[float, float | None, float | None, float | None]:
-    """NSD, HD95, ASSD and centroid distance under the empty-mask policy."""
+    """NSD, HD95, ASSD and centroid distance (mm) under the empty-mask policy of `case_metrics`."""
     some, any_true = bool(prediction.any()), bool(reference.any())
     if not some and not any_true:
         return 1.0, 0.0, 0.0, 0.0

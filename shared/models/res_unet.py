@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from shared.config_sections import ModelConfig
 from shared.models.norms import Norm, norm3d
 
+LESION_LOGIT = -4.0
+"""A lesion fills about 2% of a breast's box."""
+
 
 class ResidualBlock(nn.Module):
     """Two 3x3x3 convolutions and a shortcut; `stride` acts in the first convolution and the shortcut."""
@@ -50,7 +53,7 @@ class UpBlock(nn.Module):
 
 
 class ResUNet(nn.Module):
-    """Lesion logits from a DCE-MRI breast volume.
+    """Logits of one or several structures, the lesion unless told otherwise, from a DCE-MRI breast volume.
 
     Parameters
     ----------
@@ -58,6 +61,9 @@ class ResUNet(nn.Module):
         Channels of the input.
     config
         Feature maps a level, norm, stem stride and number of supervised levels.
+    prior_logits
+        Where each output starts, one a structure: the logit of its usual share of the box, so that the first steps are
+        not spent on the background.
 
     Notes
     -----
@@ -67,9 +73,11 @@ class ResUNet(nn.Module):
 
     """
 
-    def __init__(self, channels_in: int, config: ModelConfig) -> None:
+    def __init__(
+        self, channels_in: int, config: ModelConfig, prior_logits: tuple[float, ...] = (LESION_LOGIT,)
+    ) -> None:
         super().__init__()
-        widths, norm = config.channels, config.norm
+        widths, norm, outputs = config.channels, config.norm, len(prior_logits)
         self.multiple = config.stem_stride * 2 ** (len(widths) - 1)
         """Every side of the input must be a multiple of this."""
         self.encoder = nn.ModuleList()
@@ -82,23 +90,22 @@ class ResUNet(nn.Module):
             UpBlock(deep, shallow, norm=norm) for deep, shallow in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         supervised = min(config.deep_supervision, len(widths) - 1)
-        self.heads = nn.ModuleList(nn.Conv3d(width, 1, 1) for width in widths[:supervised])
+        self.heads = nn.ModuleList(nn.Conv3d(width, outputs, 1) for width in widths[:supervised])
         self.refine: nn.Module | None = None
         if config.stem_stride > 1:
             self.squeeze = nn.Conv3d(widths[0], REFINE_CHANNELS, 1)
             self.refine = nn.Sequential(
                 nn.Conv3d(REFINE_CHANNELS + channels_in, REFINE_CHANNELS, 3, padding=1),
                 nn.LeakyReLU(0.01),
-                nn.Conv3d(REFINE_CHANNELS, 1, 1),
+                nn.Conv3d(REFINE_CHANNELS, outputs, 1),
             )
         self.apply(_initialise)
         for head in self.heads:
-            # A lesion fills about 2% of a breast: starting there, the first steps are not spent on the background.
             nn.init.normal_(head.weight, std=0.01)  # type: ignore[arg-type]  # ModuleList forgets its members' type
-            nn.init.constant_(head.bias, PRIOR_LOGIT)  # type: ignore[arg-type]  # the same
+            head.bias.data.copy_(torch.tensor(prior_logits))  # type: ignore[operator]  # the same
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Logits `(n, 1, z, y, x)` at full resolution first, then the supervised levels, each half the one before.
+        """Logits `(n, structure, z, y, x)` at full resolution first, then each supervised level at half the one before.
 
         Raises
         ------
@@ -124,8 +131,6 @@ class ResUNet(nn.Module):
         fine: Tensor = coarse + self.refine(torch.cat([_upsample(self.squeeze(decoded[-1])), x], dim=1))
         return [fine, *logits]
 
-
-PRIOR_LOGIT = -4.0
 
 REFINE_CHANNELS = 8
 """Feature maps at full resolution behind a strided stem: more costs more than the whole coarse network."""

@@ -26,7 +26,7 @@ from shared.errors import StudyError
 from shared.preprocessing.pipeline import Placement, prepare_region
 from shared.preprocessing.plan import Extraction, Plan
 from shared.preprocessing.region import BreastRegion, extract_region
-from shared.preprocessing.store import open_array, read_entry, write_entry
+from shared.preprocessing.store import open_array, pack_mask, read_entry, unpack_mask, write_entry
 from shared.types import BoolArray, Grid, Side
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class CachedCase:
         Where the extracted breast lies.
     labels
         What the table says of it.
+    tissue_folder
+        Where its tissue masks lie (`tissues.keep_tissues`), for runs that train on them.
 
     """
 
@@ -67,6 +69,7 @@ class CachedCase:
     seconds: float
     region_folder: Path
     labels: CaseLabels
+    tissue_folder: Path | None = None
 
     def region(self) -> BreastRegion:
         """The breast as it was extracted, before the plan's grid.
@@ -105,7 +108,7 @@ class CachedCase:
     @property
     def native_mask(self) -> BoolArray:
         """The reference as drawn, bool `(z, y, x)` on the study's own grid; read anew each time."""
-        return _unpack(open_array(self.folder, "native_mask"), self.meta.native.shape)
+        return unpack_mask(open_array(self.folder, "native_mask"), self.meta.native.shape)
 
 
 class CaseCache:
@@ -150,11 +153,12 @@ class CaseCache:
                 started = time.perf_counter()
                 prepared = prepare_region(region, plan)
                 lesion = np.zeros(prepared.image.shape[1:], np.bool_) if prepared.mask is None else prepared.mask
+                drawn = np.zeros(region.grid.shape, np.bool_) if region.lesion is None else region.lesion
                 arrays: dict[str, npt.NDArray[Any]] = {
                     "image": prepared.image,
                     "mask": lesion.astype(np.uint8),
                     "foreground": np.argwhere(lesion).astype(np.int32),
-                    "native_mask": _pack(region.lesion, region.grid),
+                    "native_mask": pack_mask(drawn),
                 }
                 seconds = spent + time.perf_counter() - started
                 write_entry(folder, arrays, {"place": prepared.meta.to_dict(), "seconds": seconds})
@@ -185,9 +189,9 @@ class CaseCache:
             read = time.perf_counter() - started
             region = extract_region(study, lesion, case.row.side, extraction)
             seconds = time.perf_counter() - started
-            arrays: dict[str, npt.NDArray[Any]] = {"phases": region.phases, "breast": np.packbits(region.breast)}
+            arrays: dict[str, npt.NDArray[Any]] = {"phases": region.phases, "breast": pack_mask(region.breast)}
             if region.lesion is not None:
-                arrays["lesion"] = np.packbits(region.lesion)
+                arrays["lesion"] = pack_mask(region.lesion)
             grid = {name: getattr(region.grid, name) for name in ("shape", "spacing", "origin", "direction")}
             write_entry(folder, arrays, {"grid": grid, "start": region.start, "seconds": seconds})
             log.info("case %s extracted in %.2f s, of which reading %.2f s", case.key, seconds, read)
@@ -233,17 +237,9 @@ def _load_region(folder: Path, facts: dict[str, Any], side: Side) -> BreastRegio
     lesion = folder / "lesion.npy"
     return BreastRegion(
         phases=phases,
-        breast=_unpack(open_array(folder, "breast"), phases.shape[1:]),
-        lesion=_unpack(open_array(folder, "lesion"), grid.shape) if lesion.is_file() else None,
+        breast=unpack_mask(open_array(folder, "breast"), phases.shape[1:]),
+        lesion=unpack_mask(open_array(folder, "lesion"), grid.shape) if lesion.is_file() else None,
         grid=grid,
         start=(z, y, x),
         side=side,
     )
-
-
-def _pack(mask: BoolArray | None, grid: Grid) -> npt.NDArray[np.uint8]:
-    return np.packbits(np.zeros(grid.shape, np.bool_) if mask is None else mask)
-
-
-def _unpack(bits: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> BoolArray:
-    return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(np.bool_)

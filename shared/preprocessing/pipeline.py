@@ -51,6 +51,12 @@ class Placement:
     mirrored: bool
 
     @property
+    def window(self) -> tuple[slice, slice, slice]:
+        """The breast box as slices `(z, y, x)` of the native grid."""
+        z, y, x = (slice(first, first + size) for first, size in zip(self.box_start, self.box_size, strict=True))
+        return z, y, x
+
+    @property
     def plan_axes(self) -> Axes:
         """The prepared array's voxel centres, mm from the native grid's first voxel."""
         z, y, x = (Axis(*axis) for axis in zip(self.start_mm, self.spacing_mm, self.shape, strict=True))
@@ -149,8 +155,7 @@ def to_native(probability: FloatArray, meta: Placement) -> FloatArray:
     """Bring a prediction `(z, y, x)` on the plan's grid onto the study's own, linearly; 0 outside the breast box."""
     upright = probability[..., ::-1] if meta.mirrored else probability
     native: FloatArray = np.zeros(meta.native.shape, np.float32)
-    z, y, x = (slice(first, first + size) for first, size in zip(meta.box_start, meta.box_size, strict=True))
-    native[z, y, x] = resample(upright[None], meta.plan_axes, meta.box_axes)[0]
+    native[meta.window] = resample(upright[None], meta.plan_axes, meta.box_axes)[0]
     return native
 
 

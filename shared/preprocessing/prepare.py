@@ -16,6 +16,7 @@ from shared.errors import StudyError
 from shared.preprocessing.cache import CachedCase, CaseCache
 from shared.preprocessing.fingerprint import SiteFingerprint, fingerprint_region
 from shared.preprocessing.plan import Extraction, Plan
+from shared.preprocessing.tissues import with_tissues
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ def prepare_cases(
     *,
     workers: int = 1,
     on_progress: Progress | None = None,
+    tissues: bool = False,
 ) -> tuple[list[CachedCase], list[Exclusion]]:
     """Prepare cases, in their order.
 
@@ -46,13 +48,15 @@ def prepare_cases(
         Processes; with more than one the calling script needs a `__main__` guard.
     on_progress
         Told after each case.
+    tissues
+        Also prepare the cases' masks of breast and fibroglandular tissue; those without any are prepared all the same.
 
     Returns
     -------
     The prepared cases, and an exclusion for each that could not be prepared.
 
     """
-    return _part(_each(cases, partial(_prepare, cache=cache, plan=plan), workers, on_progress))
+    return _part(_each(cases, partial(_prepare, cache=cache, plan=plan, tissues=tissues), workers, on_progress))
 
 
 def fingerprint_cases(
@@ -71,8 +75,9 @@ def fingerprint_cases(
     return sum(found, start=SiteFingerprint.empty(extraction.post_phases)), excluded
 
 
-def _prepare(case: Case, cache: CaseCache, plan: Plan) -> CachedCase:
-    return cache.get_or_make(case, plan)
+def _prepare(case: Case, cache: CaseCache, plan: Plan, *, tissues: bool) -> CachedCase:
+    prepared = cache.get_or_make(case, plan)
+    return with_tissues(cache.root, case, prepared) if tissues else prepared
 
 
 def _fingerprint(case: Case, cache: CaseCache, extraction: Extraction) -> SiteFingerprint:

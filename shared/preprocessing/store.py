@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shared.types import BoolArray
+
 FACTS = "meta.json"
 _CHUNK = 1 << 22
 
@@ -57,6 +59,16 @@ def open_array(folder: Path, name: str) -> npt.NDArray[Any]:
     """One array of an entry as a read-only memory map."""
     array: npt.NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
     return array
+
+
+def pack_mask(mask: BoolArray) -> npt.NDArray[np.uint8]:
+    """A mask's bits, eight a byte."""
+    return np.packbits(mask)
+
+
+def unpack_mask(bits: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> BoolArray:
+    """Undo `pack_mask`."""
+    return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(np.bool_)
 
 
 def _checksum(path: Path) -> int:

@@ -33,7 +33,8 @@ class Task:
     Attributes
     ----------
     name, kind
-        A segmentation answers with a mask, a classification with scores of labels.
+        A segmentation answers with the lesion's mask, `tissues` with those of breast and fibroglandular tissue, a
+        classification with scores of labels.
     build_model
         The network, its start drawn from the configuration's seed alone.
     open
@@ -50,13 +51,15 @@ class Task:
         Classification: from the network's outputs to each case's scores.
     read
         Classification: from a lesion patch to the network's input.
+    takes
+        Segmentation: whether a case has what the task is trained and judged by.
     owners
         Prefix of parameter names to the label they answer for: sites without that label never move them.
 
     """
 
     name: TaskName
-    kind: Literal["segmentation", "classification"]
+    kind: Literal["segmentation", "tissues", "classification"]
     build_model: Callable[[RunConfig], nn.Module]
     open: Callable[[Sequence[CachedCase], Plan, RunConfig], Sequence[Any]]
     sample: Callable[[Any, RunConfig, np.random.Generator], tuple[FloatArray, FloatArray]]
@@ -65,6 +68,7 @@ class Task:
     truths: Callable[[CaseLabels, RunConfig], Mapping[str, float]] = lambda _labels, _config: {}
     scores: Callable[[list[Tensor]], list[Scores]] = lambda _outputs: []
     read: Callable[[FloatArray, RunConfig], FloatArray] = lambda patch, _config: patch
+    takes: Callable[[CaseLabels], bool] = lambda _labels: True
     owners: Mapping[str, str] = field(default_factory=dict)
 
     def owner(self, parameter: str) -> str:
@@ -72,8 +76,8 @@ class Task:
         return next((label for prefix, label in self.owners.items() if parameter.startswith(prefix)), "")
 
     def uses(self, labels: CaseLabels, config: RunConfig) -> bool:
-        """Whether a case takes part: a segmentation is of cancers (or of what nobody called benign)."""
-        return labels.malignant is not False if self.kind == "segmentation" else bool(self.truths(labels, config))
+        """Whether a case takes part: it has the reference, or one of the labels."""
+        return bool(self.truths(labels, config)) if self.kind == "classification" else self.takes(labels)
 
     def counts(self, labels: Sequence[CaseLabels], config: RunConfig) -> dict[str, int]:
         """Cases the task can use (under ""), and those of them with each label that owns parameters."""

@@ -27,7 +27,7 @@ def augment(image: Tensor, mask: Tensor, config: AugmentationConfig, generator: 
     image
         float32 `(n, channel, z, y, x)`; channel 0 is pre-contrast, the others are enhancement.
     mask
-        float32 `(n, 1, z, y, x)` of 0 and 1.
+        float32 `(n, structure, z, y, x)` of 0 and 1.
     config, generator
         Probabilities and the source of every draw.
 
@@ -58,7 +58,7 @@ def _geometry(image: Tensor, mask: Tensor, config: AugmentationConfig, generator
     theta = _random_affine(config, tuple(image.shape[1:]), generator).unsqueeze(0)
     grid = F.affine_grid(theta, list(both.shape), align_corners=False)
     moved = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
-    return moved[:-1], (moved[-1:] >= 0.5).to(mask.dtype)  # noqa: PLR2004 - the half-way surface
+    return moved[: len(image)], (moved[len(image) :] >= 0.5).to(mask.dtype)  # noqa: PLR2004 - the half-way surface
 
 
 def _random_affine(config: AugmentationConfig, shape: tuple[int, ...], generator: Generator) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shared.cohort.labels import CaseLabels
 from shared.config import RunConfig
 from shared.models.res_unet import ResUNet
 from shared.preprocessing.cache import CachedCase
@@ -75,12 +76,18 @@ def patch_window(case: CachedCase, config: RunConfig, draws: np.random.Generator
     return z, y, x
 
 
+def takes(labels: CaseLabels) -> bool:
+    """Cancers, and what nobody called benign."""
+    return labels.malignant is not False
+
+
 TASK = Task(
     name="lesion-segmentation",
     kind="segmentation",
     build_model=build_model,
-    open=lambda cases, _plan, _config: [case for case in cases if case.labels.malignant is not False],
+    open=lambda cases, _plan, _config: [case for case in cases if takes(case.labels)],
     sample=sample,
     augment=augment,
     loss=loss,
+    takes=takes,
 )

@@ -1,6 +1,8 @@
 """A toy federation: four phantom centres, small networks, everything in one process."""
 
+import csv
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,29 @@ def project(tmp_path, phantom_root, toy_cache, monkeypatch):
         return tmp_path
 
     return write
+
+
+@pytest.fixture
+def relabelled(tmp_path, phantom_root):
+    """Copies of the sites whose tables a test may rewrite; images are linked."""
+
+    def rewrite(site, change):
+        root = tmp_path / "sites"
+        if not root.exists():
+            root.mkdir()
+            for folder in phantom_root.iterdir():
+                if folder.is_dir():
+                    shutil.copytree(
+                        folder, root / folder.name, copy_function=lambda a, b: (shutil.copy(a, b), b)[1], symlinks=True
+                    )
+        table = root / site / "cases.csv"
+        with table.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        rows = [row | change for row in rows]
+        with table.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        return root
+
+    return rewrite

@@ -17,7 +17,7 @@ from server.rounds import Federation
 from server.run import run
 from server.studies.in_process import InProcessGrid
 from shared.errors import RunError
-from shared.messages import flatten
+from shared.payload import flatten
 from shared.preprocessing.cache import CaseCache
 from shared.project import load_run_config
 from shared.reproducibility import state_hash

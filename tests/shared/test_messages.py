@@ -8,20 +8,18 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRec
 from shared.config import parse_config
 from shared.errors import ConfigError, SiteError, UpdateError
 from shared.messages import (
-    FEW,
     Instruction,
     Reply,
-    flatten,
-    manifest_of,
     read_instruction,
     read_reply,
     safe_error,
-    unflatten,
     write_instruction,
     write_instructions,
     write_reply,
 )
 from shared.metrics.counts import Moments, SegmentationSums
+from shared.metrics.tissues import TissueSums
+from shared.payload import FEW, flatten, manifest_of, unflatten
 
 STATE = {"conv.weight": torch.randn(3, 2, 1, generator=torch.Generator().manual_seed(0)), "count": torch.tensor(7)}
 
@@ -81,6 +79,17 @@ def test_an_answer_survives_the_message():
     assert (got.site, got.round, got.cases, got.loss) == ("a", 2, 5, 0.25)
     assert (got.included, got.excluded) == ({"train": 5}, {"empty_mask": 1})
     assert (got.labelled, got.classes) == (sent.labelled, sent.classes)
+
+
+def test_tissue_sums_survive_the_message_and_are_no_other_tasks():
+    error = Moments(1, -2.5, 6.25)
+    sums = TissueSums(2, Moments(2, 1.5, 1.2), Moments(2, 1.0, 0.6), error, Moments(1, 2.5, 6.25))
+    sent = Reply(site="a", run="r", round=1, sums=sums, labelled={"breast-segmentation": 3})
+    got = read_reply(message(write_reply(sent)), post_phases=3, task="breast-segmentation")
+    assert (got.sums, got.labelled) == (sums, sent.labelled)
+    for task in ("lesion-segmentation", "subtype-ensemble"):
+        with pytest.raises(UpdateError, match="not the agreed form"):
+            read_reply(message(write_reply(sent)), post_phases=3, task=task)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+"""`breast-segmentation`: the breast against chest wall and air, and its fibroglandular tissue (Xue and Wang 2021).
+
+One residual U-Net with an output a structure, on the same prepared box as `lesion-segmentation`. Breast density is the
+fibroglandular volume over the breast's, as the predicted masks have it (`shared.metrics.tissues`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from shared.cohort.labels import CaseLabels
+from shared.config import RunConfig
+from shared.config_sections import AugmentationConfig
+from shared.models.res_unet import ResUNet
+from shared.preprocessing.cache import CachedCase
+from shared.preprocessing.tissues import open_tissues
+from shared.reproducibility import derive_seed
+from shared.tasks import Task, augmentation, lesion_segmentation
+from shared.types import STRUCTURES, FloatArray
+
+PRIOR_LOGITS = (-0.5, -2.5)
+"""A breast fills some four tenths of its box, fibroglandular tissue some tenth."""
+
+_TONES = (0.1, 1.3)  # lowest and highest level of a tissue, over the brightest one's
+_SAMPLED = 16384  # voxels from which a percentile is known well enough
+
+
+def build_model(config: RunConfig) -> nn.Module:
+    """The ResU-Net of the configuration with an output a structure, its start drawn from the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "breast-segmentation"))
+        return ResUNet(1 + config.preprocessing.post_phases, config.model, PRIOR_LOGITS)
+
+
+def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
+    """Mean over the structures of `lesion_segmentation.loss`: a Dice each, lest the breast outweigh its gland.
+
+    Parameters
+    ----------
+    outputs
+        Logits `(n, structure, z, y, x)`, the first at the target's resolution, the others coarser.
+    target
+        float `(n, structure, z, y, x)` of 0 and 1.
+
+    """
+    parts = [
+        lesion_segmentation.loss([item[:, [number]] for item in outputs], target[:, [number]])
+        for number in range(len(STRUCTURES))
+    ]
+    return torch.stack(parts).mean()
+
+
+def sample(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """The whole breast, or a patch anywhere in its box: tissue is everywhere; float32 image and masks."""
+    masks = open_tissues(case)
+    if config.training.mode == "whole_breast":
+        return np.asarray(case.image, np.float32), np.asarray(masks, np.float32)
+    size = config.training.patch_voxels
+    start = [int(draws.integers(max(0, side - edge) + 1)) for side, edge in zip(masks.shape[1:], size, strict=True)]
+    window = (slice(None), *(slice(first, first + edge) for first, edge in zip(start, size, strict=True)))
+    return np.asarray(case.image[window], np.float32), np.asarray(masks[window], np.float32)
+
+
+def augment(image: Tensor, masks: Tensor, config: AugmentationConfig, generator: Generator) -> tuple[Tensor, Tensor]:
+    """As `augmentation.augment`; before it, in `intensity` of the samples, another tone of the pre-contrast signal.
+
+    Scanners suppress fat well, badly or not at all: before contrast it is darker than gland at one hospital and
+    brighter at the next. Parameters as `augmentation.augment`.
+    """
+    toned = [
+        torch.cat([other_tone(one[:1], generator), one[1:]])
+        if bool(torch.rand((), generator=generator) < config.intensity)
+        else one
+        for one in image
+    ]
+    return augmentation.augment(torch.stack(toned), masks, config, generator)
+
+
+def other_tone(pre: Tensor, generator: Generator) -> Tensor:
+    """Map pre-contrast signal by a random curve: straight pieces from air, which stays dark, to three drawn levels.
+
+    The curve need not rise, so that fat and gland may change places. Its knots divide the range up to the image's 99th
+    percentile into three; what is brighter has the last level.
+    """
+    top = torch.quantile(pre.flatten()[:: max(1, pre.numel() // _SAMPLED)], 0.99).clamp(min=1e-3)
+    levels = torch.cat([torch.zeros(1), torch.rand(3, generator=generator) * (_TONES[1] - _TONES[0]) + _TONES[0]])
+    place = (pre / top * 3).clamp(0.0, 3.0)
+    knot = place.long().clamp(max=2)
+    return torch.lerp(levels[knot], levels[knot + 1], place - knot) * top
+
+
+def takes(labels: CaseLabels) -> bool:
+    """Cases with both reference masks, whatever their lesion."""
+    return labels.tissues
+
+
+TASK = Task(
+    name="breast-segmentation",
+    kind="tissues",
+    build_model=build_model,
+    open=lambda cases, _plan, _config: [case for case in cases if takes(case.labels)],
+    sample=sample,
+    augment=augment,
+    loss=loss,
+    takes=takes,
+)
