@@ -1,4 +1,4 @@
-"""From a classifier's per-case table to figures with intervals, and to tests of one arm against another.
+"""From a classifier's per-case table to figures with intervals.
 
 The table is long, one row a case, arm and label: `case, patient, centre, arm, model_hash, label, truth, score`. Every
 figure comes from it alone, so that it can be computed again to the same digits. Patients are drawn, never cases.
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from server.results import ResultRow, Role
 from shared.config_sections import EvaluationConfig
@@ -20,17 +19,14 @@ from shared.errors import RunError
 from shared.metrics.agreement import LIMITS
 from shared.metrics.calibration import calibration
 from shared.metrics.classification import KI67, LABELS, SUBTYPES
-from shared.metrics.intervals import Estimate, Numbers, Statistic, bootstrap_patients, weighted_mean
+from shared.metrics.intervals import Estimate, Numbers, Statistic, bootstrap_patients, mean_deviation, weighted_mean
 from shared.metrics.operating_point import count
-from shared.metrics.roc import delong, delong_test, weighted_auc
+from shared.metrics.roc import delong, weighted_auc
 from shared.reproducibility import derive_seed
 
 COLUMNS = ("case", "patient", "centre", "arm", "model_hash", "label", "truth", "score")
-COMPARISON = ("arm", "label", "n", "difference", "low", "high", "p", "p_holm")
 
 Figure = tuple[str, str, Estimate]  # metric, unit, value with interval
-
-_ROUNDING = 1e-12
 
 
 def classification_rows(
@@ -72,13 +68,13 @@ def classification_rows(
         The table is not such a table; the message says in what.
 
     """
-    _check(table)
+    check_scores(table)
     rows = []
     # Sorted, so that the order of the table cannot reach the last digit of a sum.
     for key, cases in table.sort_values("case").groupby(["arm", "centre", "model_hash"], sort=True):
         arm, centre, model_hash = (str(part) for part in key)
         answered = set(table.loc[table["arm"] == arm, "label"])
-        draw = _Draw(config, derive_seed(seed, "bootstrap", centre))
+        draw = Draw(config, derive_seed(seed, "bootstrap", centre))
         rows += [
             _row(figure, task=task, arm=arm, seed=seed, centre=centre, role=role, model_hash=model_hash)
             for figure in _figures(cases, answered, thresholds, draw)
@@ -95,58 +91,15 @@ def classification_rows(
     return rows
 
 
-def compare_arms(table: pd.DataFrame, reference_arm: str, config: EvaluationConfig, *, seed: int = 0) -> pd.DataFrame:
-    """Compare the AUC of each other arm with the reference arm's, on the cases that both answered.
-
-    Where every patient has one case: DeLong's paired test. Otherwise the paired bootstrap of patients within centres,
-    and p from its interval's width (Altman and Bland 2011, BMJ 343:d2304). The row `macro` has the paired bootstrap of
-    the mean over the four subtypes and no p: it sums up tests that stand above it. Holm's family is every p of the
-    result, so ask for those arms that the question is about.
-
-    Returns
-    -------
-    One row an arm and label, `arm, label, n, difference, low, high, p, p_holm`. The difference is the arm's AUC minus
-    the reference's; NaN where a figure does not exist. Ki-67 has no AUC and no row.
-
-    Raises
-    ------
-    RunError
-        The table is not such a table, lacks the reference arm, or has a case's answer twice in one arm.
-
-    """
-    _check(table)
-    if reference_arm not in set(table["arm"]):
-        raise RunError(f"no predictions of arm '{reference_arm}' to compare with")
-    if table.duplicated(["arm", "case", "label"]).any():
-        raise RunError("an arm holds several models' answers for one case: choose one model an arm")
-    draw = _Draw(config, derive_seed(seed, "comparison"))
-    keys = ["centre", "patient", "case", "label", "truth"]
-    reference = table.loc[table["arm"] == reference_arm, [*keys, "score"]]
-    rows = []
-    for arm in sorted(set(table["arm"]) - {reference_arm}):
-        other = table.loc[table["arm"] == arm, [*keys, "score"]]
-        pairs = other.merge(reference, on=keys, suffixes=("", "_reference")).sort_values("case", ignore_index=True)
-        for label in LABELS:
-            cases = pairs[pairs["label"] == label]
-            if len(cases):
-                rows.append((arm, label, len(cases), *_difference(cases, draw)))
-        subtypes = pairs[pairs["label"].isin(SUBTYPES)]
-        if len(subtypes):
-            found = draw(*_wide(subtypes, ["score", "score_reference"]), _macro_difference)
-            rows.append((arm, "macro", found.n, found.value, found.low, found.high, None))
-    kinds = {"n": "int64"} | dict.fromkeys(("difference", "low", "high", "p"), "float64")
-    result = pd.DataFrame(rows, columns=list(COMPARISON[:-1])).astype(kinds)
-    return result.assign(p_holm=_holm(result["p"].to_numpy(np.float64)))
-
-
 @dataclass(frozen=True, slots=True)
-class _Draw:
+class Draw:
     """The bootstrap of one group of rows; the same patients give the same resamples, whatever the arm or label."""
 
     config: EvaluationConfig
     seed: int
 
     def __call__(self, cases: pd.DataFrame, values: Numbers, statistic: Statistic) -> Estimate:
+        """Interval of a statistic of `values`, a row a case; patients are drawn within centres."""
         return bootstrap_patients(
             values,
             cases["patient"].tolist(),
@@ -159,23 +112,23 @@ class _Draw:
 
 
 def _figures(
-    cases: pd.DataFrame, answered: set[str], thresholds: Mapping[str, float | None], draw: _Draw
+    cases: pd.DataFrame, answered: set[str], thresholds: Mapping[str, float | None], draw: Draw
 ) -> Iterator[Figure]:
     for label in LABELS:
         if label in answered:
             yield from _binary(label, cases[cases["label"] == label], thresholds.get(label), draw)
     if answered & set(SUBTYPES):
-        yield "auc_macro", "1", draw(*_wide(cases[cases["label"].isin(SUBTYPES)], ["score"]), _macro)
+        yield "auc_macro", "1", draw(*by_subtype(cases[cases["label"].isin(SUBTYPES)], ["score"]), macro_area)
     if KI67 in answered:
         chosen = cases[cases["label"] == KI67]
         values = chosen[["score", "truth"]].to_numpy(np.float64)
         yield "mae_ki67", "%", draw(chosen, np.abs(values[:, 0] - values[:, 1]), weighted_mean)
-        yield "mae_ki67_of_mean", "%", draw(chosen, values[:, 1], _mean_deviation)
+        yield "mae_ki67_of_mean", "%", draw(chosen, values[:, 1], mean_deviation)
         for name, part in LIMITS.items():
             yield f"{name}_ki67", "%", draw(chosen, values, part)
 
 
-def _binary(label: str, cases: pd.DataFrame, threshold: float | None, draw: _Draw) -> Iterator[Figure]:
+def _binary(label: str, cases: pd.DataFrame, threshold: float | None, draw: Draw) -> Iterator[Figure]:
     values, confidence = cases[["truth", "score"]].to_numpy(np.float64), draw.config.confidence
     truth, score = values.T
     n, patients = len(cases), cases["patient"].nunique()
@@ -200,7 +153,7 @@ def _row(figure: Figure, **who: Any) -> ResultRow:
     )
 
 
-def _wide(cases: pd.DataFrame, scores: list[str]) -> tuple[pd.DataFrame, Numbers]:
+def by_subtype(cases: pd.DataFrame, scores: list[str]) -> tuple[pd.DataFrame, Numbers]:
     """Cases, and `(case, subtype x (truth, *scores))`; the truth of a subtype that a case lacks is -1."""
     columns = ("truth", *scores)
     parts = cases.pivot_table([*columns], ["centre", "patient", "case"], "label", aggfunc="first")
@@ -208,7 +161,7 @@ def _wide(cases: pd.DataFrame, scores: list[str]) -> tuple[pd.DataFrame, Numbers
     return parts.index.to_frame(index=False), parts.reindex(columns=order).fillna(-1.0).to_numpy(np.float64)
 
 
-def _macro(values: Numbers, weights: Numbers, score: int = 1, columns: int = 2) -> Numbers:
+def macro_area(values: Numbers, weights: Numbers, score: int = 1, columns: int = 2) -> Numbers:
     """Mean AUC of the four subtypes, read from column `score` of each subtype's `columns`."""
     areas = []
     for part in np.split(values, values.shape[1] // columns, axis=1):
@@ -218,49 +171,15 @@ def _macro(values: Numbers, weights: Numbers, score: int = 1, columns: int = 2) 
     return result
 
 
-def _macro_difference(values: Numbers, weights: Numbers) -> Numbers:
-    return _macro(values, weights, 1, 3) - _macro(values, weights, 2, 3)
+def check_scores(table: pd.DataFrame) -> None:
+    """Refuse what is not such a table.
 
+    Raises
+    ------
+    RunError
+        The message says in what; it names no case.
 
-def _auc_difference(values: Numbers, weights: Numbers) -> Numbers:
-    return weighted_auc(values[:, [0, 1]], weights) - weighted_auc(values[:, [0, 2]], weights)
-
-
-def _mean_deviation(values: Numbers, weights: Numbers) -> Numbers:
-    """Mean absolute deviation from the resample's own mean."""
-    gaps = np.abs(values[:, 0] - weighted_mean(values, weights)[:, None])
-    result: Numbers = (weights * gaps).sum(axis=1) / weights.sum(axis=1)
-    return result
-
-
-def _difference(cases: pd.DataFrame, draw: _Draw) -> tuple[float | None, float | None, float | None, float | None]:
-    """Difference of two AUCs, its bounds and p."""
-    values, confidence = cases[["truth", "score", "score_reference"]].to_numpy(np.float64), draw.config.confidence
-    truth, score, reference = values.T
-    test = delong_test(truth, score, reference, confidence) if cases["patient"].is_unique else None
-    if test:
-        return test.difference, test.low, test.high, test.p
-    found = draw(cases, values, _auc_difference)
-    if cases["patient"].is_unique or found.value is None or found.low is None or found.high is None:
-        # One case of a class: a difference without a spread.
-        return found.value, None, None, None
-    error = (found.high - found.low) / (2 * stats.norm.ppf(0.5 + confidence / 2))
-    if error > _ROUNDING:
-        return found.value, found.low, found.high, float(2 * stats.norm.sf(abs(found.value) / error))
-    return found.value, found.low, found.high, 1.0 if abs(found.value) < _ROUNDING else None
-
-
-def _holm(p: Numbers) -> Numbers:
-    """Holm's adjusted p (Holm 1979, Scand J Stat 6:65); tests that do not exist do not count."""
-    from statsmodels.stats.multitest import multipletests
-
-    adjusted, exists = np.full_like(p, np.nan), np.isfinite(p)
-    if exists.any():
-        adjusted[exists] = multipletests(p[exists], method="holm")[1]
-    return adjusted
-
-
-def _check(table: pd.DataFrame) -> None:
+    """
     if missing := set(COLUMNS) - set(table.columns):
         raise RunError(f"the per-case table lacks {', '.join(sorted(missing))}")
     if unknown := set(table["label"]) - {*LABELS, KI67}:

@@ -1,7 +1,7 @@
 """The page: from a finished run folder to one self-contained HTML file.
 
-Every number shown is read from `results.json`; figures, worst cases and pictures from the stored per-case table and
-arrays. Made again from the same folder, the page has the same bytes.
+Every number shown is read from `results.json`; figures, tests between arms, worst cases and pictures from the stored
+per-case tables and arrays. Made again from the same folder, the page has the same bytes.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 import jinja2
 
-from server.reports import sections, wording
-from server.reports.classifiers import classifier_section
+from server.reports import course, sections, wording
 from server.reports.explanations import explanations
+from server.reports.rivals import classifier_sections
 from server.reports.run_folder import RunFolder, read_run_folder
+from server.reports.tissues import tissue_section
 from server.results import replace_file
-from shared.config_sections import SEGMENTATIONS
 from shared.project import project_root
 
 # Part of the content, anchor on the page, words of the link; in the order of the page.
@@ -68,48 +68,45 @@ def build_report(run_dir: Path) -> Path:
 
 
 def _content(runs: list[RunFolder]) -> dict[str, Any]:
-    """Everything the template names; outlines come first where a task makes them."""
-    run = next((item for item in runs if item.task in SEGMENTATIONS), runs[0])
+    """Everything the template names; lesions come first where a task outlines them."""
+    by_task = {item.task: item for item in runs}
+    run = by_task.get("lesion-segmentation", runs[0])
     config, made = run.config, run.results.provenance
-    outlines = run.task in SEGMENTATIONS
+    outlines = run.task == "lesion-segmentation"
     external = sections.external(run) if outlines else None
     parts = {
         "external": external,
         "pictures": sections.pictures(run) if external else [],
         "comparison": sections.comparison(run) if outlines else None,
-        "flow": sections.flow(run),
-        "curves": [drawn for item in runs for drawn in sections.curves(item)],
+        "flow": course.flow(run),
+        "curves": [drawn for item in runs for drawn in course.curves(item)],
         "internal": sections.internal(run) if outlines else [],
-        "ledger": [sections.ledger(item) for item in runs],
+        "ledger": [course.ledger(item) for item in runs],
     }
-    explained = next((item for item in runs if item.task == "subtype-ensemble"), None)
+    tissues = tissue_section(by_task["breast-segmentation"]) if "breast-segmentation" in by_task else None
+    explained = by_task.get("subtype-ensemble")
     explained_part = explanations(explained) if explained else None
-    classifiers = [
-        classifier_section(
-            item.task,
-            item.results.rows,
-            item.predictions,
-            item.chosen.best,
-            item.config.evaluation,
-            phantom=made.phantom,
-            centre=item.config.data.external,
-        )
-        for item in runs
-        if item.task not in SEGMENTATIONS
-    ]
+    classifiers = classifier_sections(runs)
+    told = [part for part in classifiers if not part["elsewhere"]]
     contents = [(anchor, text) for key, anchor, text in _ANCHORS if parts[key]]
     place = next((index for index, (anchor, _) in enumerate(contents) if anchor == "cases"), 0)
     looks = [("explanations", "Where it looks")] if explained_part else []
-    contents[place:place] = [*((part["anchor"], part["title"]) for part in classifiers), *looks]
+    measured = [("tissues", "Breast and density")] if tissues else []
+    contents[place:place] = [*measured, *((part["anchor"], part["title"]) for part in classifiers), *looks]
     return parts | {
+        "tissues": tissues,
         "classifiers": classifiers,
         "explanations": explained_part,
-        "classes": sections.classes(run) if classifiers else None,
+        "classes": course.classes(run) if classifiers else None,
         "name": made.name,
         "task": ", then ".join(item.task for item in runs),
         "title": _title(runs),
         "sentence": " ".join(
-            [*([_sentence(run)] if outlines else []), *(_named(part, classifiers) for part in classifiers)]
+            [
+                *([_sentence(run)] if outlines else []),
+                *([tissues["sentence"]] if tissues else []),
+                *(_named(part, told) for part in told),
+            ]
         ),
         "remarks": _remarks(runs, external),
         "created": f"{made.created:%Y-%m-%d %H:%M} UTC",

@@ -1,8 +1,6 @@
 """Classifiers in the federation on real DICOM: the chain, sites without labels, one class, the same bytes."""
 
-import csv
 import json
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -15,7 +13,7 @@ from server.rounds import Federation
 from server.run import run
 from server.studies.in_process import InProcessGrid
 from shared.errors import RunError
-from shared.messages import FEW
+from shared.payload import FEW
 from shared.project import load_run_config
 
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
@@ -47,32 +45,6 @@ def federate(root, *tasks, name="one", order=lambda ids: ids):
         return federation, [federation.train(task) for task in tasks or config.tasks]
     finally:
         folder.release()
-
-
-@pytest.fixture
-def relabelled(tmp_path, phantom_root):
-    """Copies of the sites whose tables a test may rewrite; images are linked."""
-
-    def rewrite(site, change):
-        root = tmp_path / "sites"
-        if not root.exists():
-            root.mkdir()
-            for folder in phantom_root.iterdir():
-                if folder.is_dir():
-                    shutil.copytree(
-                        folder, root / folder.name, copy_function=lambda a, b: (shutil.copy(a, b), b)[1], symlinks=True
-                    )
-        table = root / site / "cases.csv"
-        with table.open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        rows = [row | change for row in rows]
-        with table.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        return root
-
-    return rewrite
 
 
 def test_one_run_trains_the_chain_and_reads_the_external_centre_end_to_end(project):

@@ -1,92 +1,24 @@
 """Figures from the long table against R's pROC, hand counts and direct calls of the metrics."""
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from server import classified
-from server.classified import COMPARISON, classification_rows, compare_arms
-from shared.config_sections import EvaluationConfig
+from server.classified import classification_rows
 from shared.errors import RunError
 from shared.metrics.agreement import bland_altman
-from shared.metrics.classification import KI67, LABELS, SUBTYPES
-from shared.metrics.intervals import bootstrap_patients, weighted_mean, wilson
-from shared.metrics.roc import PairedTest, macro, one_vs_rest, weighted_auc
-from shared.reproducibility import derive_seed
-
-GOLDEN = json.loads((Path(__file__).resolve().parents[1] / "golden" / "statistics.json").read_text())["delong"]
-SETTINGS = EvaluationConfig(bootstrap=500)
-WHO = {"task": "receptors", "seed": 3, "role": "external"}
-DRAW = {"n": 500, "seed": derive_seed(3, "bootstrap", "centre-d")}
+from shared.metrics.classification import KI67, SUBTYPES
+from shared.metrics.intervals import bootstrap_patients, mean_deviation, weighted_mean, wilson
+from shared.metrics.roc import macro, one_vs_rest, weighted_auc
+from tests.server.invented_scores import DRAW, GOLDEN, SETTINGS, WHO, by_metric, figure, long, pair, subtypes, summarise
 
 
-def long(truth, score, *, label="er", arm="federated", patients=None, centre="centre-d", model_hash="abc"):
-    cases = [f"{centre}-{index:03d}" for index in range(len(truth))]
-    return pd.DataFrame({
-        "case": cases, "patient": patients or cases, "centre": centre, "arm": arm, "model_hash": model_hash,
-        "label": label, "truth": np.asarray(truth, float), "score": np.asarray(score, float),
-    })  # fmt: skip
-
-
-def subtypes(n=80, *, seed=0, arm="federated", pull=1.0, classes=SUBTYPES, **changes):
-    """Cases of random subtypes with softmax scores; the truth depends on `n` alone, the scores on the rest."""
-    truth = np.random.default_rng(n).choice(classes, n)
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(0, 1, (n, 4)) + pull * (truth[:, None] == np.array(SUBTYPES))
-    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    parts = [long(truth == name, scores[:, i], label=name, arm=arm, **changes) for i, name in enumerate(SUBTYPES)]
-    return truth, scores, pd.concat(parts, ignore_index=True)
-
-
-def summarise(table, thresholds=None, **changes):
-    rows = classification_rows(table, SETTINGS, thresholds=thresholds or {}, **(WHO | changes))
-    found = {(row.arm, row.centre, row.model_hash, row.metric): row for row in rows}
-    assert len(found) == len(rows)
-    assert all(row.value is None or math.isfinite(row.value) for row in rows)
-    return found
-
-
-def by_metric(table, thresholds=None, **changes):
-    return {key[3]: row for key, row in summarise(table, thresholds, **changes).items()}
-
-
-def figure(row):
-    return row.value, row.ci_low, row.ci_high
-
-
-def pair(label="er"):
-    """The golden vectors: arm `federated` answers `a`, arm `radiomics` `b`."""
-    arms = {"federated": "a", "radiomics": "b"}
-    return pd.concat([long(GOLDEN["truth"], GOLDEN[name], arm=arm, label=label) for arm, name in arms.items()])
-
-
-def test_areas_and_their_test_are_those_of_proc():
+def test_areas_are_those_of_proc():
     rows = summarise(pair())
     assert figure(rows["federated", "centre-d", "abc", "auc_er_delong"]) == pytest.approx(GOLDEN["auc_a"], abs=1e-6)
     assert figure(rows["radiomics", "centre-d", "abc", "auc_er_delong"]) == pytest.approx(GOLDEN["auc_b"], abs=1e-6)
-    found = compare_arms(pair(), "radiomics", SETTINGS)
-    assert tuple(found.columns) == COMPARISON
-    z, p = GOLDEN["test"]
-    error = (0.84375 - 0.7291667) / z
-    expected = [0.84375 - 0.7291667, 0.84375 - 0.7291667 - 1.959964 * error, 0.84375 - 0.7291667 + 1.959964 * error]
-    assert found[["difference", "low", "high"]].iloc[0].tolist() == pytest.approx(expected, abs=1e-5)
-    assert found[["arm", "label", "n"]].iloc[0].tolist() == ["federated", "er", 20]
-    assert found[["p", "p_holm"]].iloc[0].tolist() == pytest.approx([p, p], abs=1e-6)
-
-
-def test_p_values_are_adjusted_as_in_r(monkeypatch):
-    given = [0.001, 0.008, 0.039, 0.041, 0.042, 0.06, 0.074, 0.205]
-    left = iter(given)
-    monkeypatch.setattr(classified, "delong_test", lambda *_: PairedTest(0.1, 0.0, 0.2, 2.0, next(left)))
-    found = compare_arms(pd.concat([pair(label) for label in LABELS]), "radiomics", SETTINGS)
-    tests = found[found["label"] != "macro"]
-    assert tests["p"].tolist() == given
-    assert tests["p_holm"].tolist() == pytest.approx([0.008, 0.056] + [0.234] * 6)
-    assert found.loc[found["label"] == "macro", ["p", "p_holm"]].isna().all(axis=None)
 
 
 def test_the_area_has_the_interval_of_the_patient_bootstrap():
@@ -174,13 +106,8 @@ def test_a_single_class_has_no_area_and_says_of_how_many_cases():
 
 
 def test_a_single_positive_has_an_area_and_no_interval():
-    truth = [1] + [0] * 11
-    table = pd.concat([long(truth, np.linspace(0.9, 0, 12)), long(truth, np.linspace(0, 0.9, 12), arm="radiomics")])
-    row = by_metric(table[table["arm"] == "federated"])["auc_er"]
+    row = by_metric(long([1] + [0] * 11, np.linspace(0.9, 0, 12)))["auc_er"]
     assert figure(row) == (1.0, None, None)
-    found = compare_arms(table, "radiomics", SETTINGS).iloc[0]
-    assert (found["difference"], found["n"]) == (1.0, 12)
-    assert found[["low", "high", "p", "p_holm"]].isna().all()
 
 
 def test_a_centre_without_a_label_says_so_and_an_arm_that_never_answers_is_silent():
@@ -228,7 +155,7 @@ def test_ki67_by_hand_with_the_floor_and_the_limits_of_agreement():
 
 
 def test_the_floor_of_a_resample_is_around_its_own_mean():
-    found = classified._mean_deviation(np.array([[5.0], [10.0], [45.0]]), np.array([[1.0, 1, 1], [2, 0, 1], [0, 3, 0]]))
+    found = mean_deviation(np.array([[5.0], [10.0], [45.0]]), np.array([[1.0, 1, 1], [2, 0, 1], [0, 3, 0]]))
     np.testing.assert_allclose(found, [(15 + 10 + 25) / 3, 160 / 9, 0.0])
 
 
@@ -254,106 +181,6 @@ def test_the_order_of_the_table_has_no_say():
     assert {(row.arm, row.model_hash) for row in first} == {
         ("federated", "abc"), ("radiomics", "abc"), ("radiomics", ""),
     }  # fmt: skip
-    single = table[~((table["arm"] == "radiomics") & (table["model_hash"] == "abc"))]
-    shuffled = single.sample(frac=1.0, random_state=2)
-    pd.testing.assert_frame_equal(
-        compare_arms(single, "federated", SETTINGS), compare_arms(shuffled, "federated", SETTINGS), check_exact=True
-    )
-
-
-def test_arms_are_compared_on_the_cases_that_both_answered():
-    truth, good = [0, 0, 0, 1, 1, 1, 0, 1], [0.1, 0.2, 0.6, 0.5, 0.7, 0.9, 0.99, 0.01]
-    table = pd.concat([long(truth, good), long(truth[:6], [0.3, 0.1, 0.5, 0.4, 0.2, 0.9], arm="radiomics")])
-    found = compare_arms(table, "radiomics", SETTINGS).iloc[0]
-    assert found["n"] == 6
-    assert found["difference"] == pytest.approx(8 / 9 - 6 / 9)
-    assert compare_arms(table, "federated", SETTINGS)["difference"].iloc[0] == pytest.approx(-2 / 9)
-
-
-def test_the_mean_areas_difference_is_paired():
-    _, _, reference = subtypes(seed=0)
-    noise = np.random.default_rng(5).uniform(0.98, 1.0, len(reference))
-    similar = reference.assign(arm="federated:axial", score=reference["score"] * noise)
-    other = subtypes(seed=7, arm="radiomics", pull=0.3)[2]
-    table = pd.concat([reference, similar, other])
-    found = compare_arms(table, "federated", SETTINGS).set_index(["arm", "label"])
-    near, far = found.loc[("federated:axial", "macro")], found.loc[("radiomics", "macro")]
-    areas = {key[0]: row for key, row in summarise(table).items() if key[3] == "auc_macro"}
-    assert near["difference"] == pytest.approx(areas["federated:axial"].value - areas["federated"].value)
-    assert far["difference"] == pytest.approx(areas["radiomics"].value - areas["federated"].value)
-    # The same patients in both: arms that agree differ by less than either spreads.
-    assert near["high"] - near["low"] < 0.2 * (areas["federated"].ci_high - areas["federated"].ci_low)
-    assert far["low"] < far["difference"] < far["high"] < 0
-    back = compare_arms(table[table["arm"] != "federated:axial"], "radiomics", SETTINGS).set_index("label")
-    np.testing.assert_allclose(back.loc["macro", ["low", "high"]].to_numpy(float), [-far["high"], -far["low"]])
-    family = found["p"].dropna()
-    assert len(family) == 8
-    assert (found.loc[family.index, "p_holm"] >= family).all()
-
-
-def test_a_comparison_over_two_centres_keeps_each_centres_number_of_patients():
-    reference, other = (
-        pd.concat(
-            [subtypes(n, seed=seed, arm=arm, centre=centre)[2] for n, centre in ((12, "centre-e"), (50, "centre-f"))]
-        )
-        for seed, arm in ((0, "federated"), (1, "radiomics"))
-    )
-    found = compare_arms(pd.concat([reference, other]), "federated", SETTINGS, seed=4).set_index("label").loc["macro"]
-    wide = [
-        part.pivot_table(values=["truth", "score"], index="case", columns="label", aggfunc="first")
-        for part in (reference, other)
-    ]
-
-    def difference(values, weights):
-        parts = [[weighted_auc(values[:, [4 + i, offset + i]], weights) for i in range(4)] for offset in (8, 0)]
-        return np.mean(parts[0], axis=0) - np.mean(parts[1], axis=0)
-
-    values = np.column_stack([wide[0]["score"], wide[0]["truth"], wide[1]["score"]])
-    centres = ["centre-e"] * 12 + ["centre-f"] * 50
-    seed = derive_seed(4, "comparison")
-    expected = bootstrap_patients(values, wide[0].index.tolist(), difference, n=500, seed=seed, strata=centres)
-    assert found[["difference", "low", "high"]].tolist() == pytest.approx(
-        [expected.value, expected.low, expected.high], abs=1e-12
-    )
-    assert found["n"] == 62
-
-
-def test_with_two_cases_a_patient_p_is_that_of_the_patients():
-    truth, a, b = (np.asarray(GOLDEN[name], float) for name in ("truth", "a", "b"))
-    once = compare_arms(pair(), "radiomics", SETTINGS).iloc[0]
-    patients = [f"p{index // 2:02d}" for index in range(40)]
-    twice = pd.concat([
-        long(np.repeat(truth, 2), np.repeat(a, 2), patients=patients),
-        long(np.repeat(truth, 2), np.repeat(b, 2), patients=patients, arm="radiomics"),
-    ])  # fmt: skip
-    found = compare_arms(twice, "radiomics", SETTINGS).iloc[0]
-    assert found["difference"] == pytest.approx(once["difference"])
-    assert found["p"] == pytest.approx(once["p"], abs=0.06)  # DeLong on the 40 cases would say 0.12
-    assert found["high"] - found["low"] == pytest.approx(once["high"] - once["low"], rel=0.2)
-
-
-def test_an_arm_that_orders_the_cases_alike_does_not_differ():
-    table = pair().query("arm == 'federated'")
-    found = compare_arms(pd.concat([table, table.assign(arm="fusion", score=table["score"] ** 2)]), "fusion", SETTINGS)
-    assert found[["difference", "p", "p_holm"]].to_numpy(float).tolist() == [[0.0, 1.0, 1.0]]
-    doubled = table.assign(case=table["case"] + "-R")
-    both = pd.concat([table, doubled])
-    twins = pd.concat([both, both.assign(arm="fusion")])
-    assert compare_arms(twins, "fusion", SETTINGS)[["difference", "p"]].to_numpy(float).tolist() == [[0.0, 1.0]]
-
-
-def test_ki67_alone_and_a_lone_arm_give_an_empty_comparison():
-    found = compare_arms(long([10.0, 20.0], [10.0, 30.0], label=KI67), "federated", SETTINGS)
-    assert found.empty
-    assert tuple(found.columns) == COMPARISON
-
-
-def test_a_comparison_that_cannot_be_meant_is_refused():
-    with pytest.raises(RunError, match="arm 'pooled'"):
-        compare_arms(pair(), "pooled", SETTINGS)
-    two = pd.concat([pair(), pair().assign(model_hash="def")])
-    with pytest.raises(RunError, match="one model an arm"):
-        compare_arms(two, "radiomics", SETTINGS)
 
 
 @pytest.mark.parametrize(

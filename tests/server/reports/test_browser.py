@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from server.reports.page import build_report
+from tests.server.reports.invented_tissues import add_tissues
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS = (390, 1280)
@@ -33,7 +34,7 @@ window.onload = () => {{ document.title = JSON.stringify([...document.querySelec
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page's layout is not looked at")
 def test_the_page_fits_a_telephone_and_a_desktop_and_asks_for_nothing(make_folder, tmp_path):
-    page = html.escape(build_report(make_folder("arms")).read_text(), quote=True)
+    page = html.escape(build_report(add_tissues(make_folder("arms"))).read_text(), quote=True)
     frames = "".join(f'<iframe style="border:0;width:{width}px" srcdoc="{page}"></iframe>' for width in WIDTHS)
     probe = tmp_path / "probe.html"
     probe.write_text(PROBE.format(frames=frames))

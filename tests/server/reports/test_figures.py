@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from server.reports import figures
+from server.reports.agreement_figures import DENSITY, bland_altman_plot
 from server.results import ResultRow
 
 
@@ -46,13 +47,27 @@ def test_each_case_is_a_mark_at_its_dice():
 
 def test_bland_altman_marks_are_differences_or_ratios_of_the_cases_that_have_them():
     rows = {f"volume_{name}": row(value) for name, value in (("bias", 0.1), ("limit_low", -1.0), ("limit_high", 1.0))}
-    plain = figures.bland_altman_plot(CASES, rows, log=False, description="text")
+    plain = bland_altman_plot(CASES, rows, log=False, description="text")
     assert "n = 4" in plain
     assert "predicted minus reference, ml" in plain
     ratio = {f"volume_ratio_{name}": row(value, value * 0.9, value * 1.1) for name, value in (("bias", 1.0),)}
-    log = figures.bland_altman_plot(CASES, ratio, log=True, description="text")
+    log = bland_altman_plot(CASES, ratio, log=True, description="text")
     assert "n = 3" in log  # the failure has no ratio
     assert "predicted / reference volume" in log
+
+
+def test_densities_are_compared_at_their_places_in_percent():
+    cases = pd.DataFrame({"density_percent": [10.0, 22.0, 31.0], "reference_density_percent": [12.0, 20.0, 29.0]})
+    rows = {"bias_density": row(2 / 3), "limit_low_density": row(-3.0), "limit_high_density": row(5.0)}
+    svg = bland_altman_plot(cases, rows, log=False, description="text", quantity=DENSITY, name="densities")
+    assert "mean of the two densities, % (n = 3)" in svg
+    assert "predicted minus reference, %" in svg
+    found = marks(svg, figures.INK)
+    across = found[:, 0]  # means 11, 21, 30
+    assert (across[1] - across[0]) / (across[2] - across[1]) == pytest.approx(10 / 9, rel=1e-2)
+    assert found[1, 1] == pytest.approx(found[2, 1], abs=1e-3)  # both 2 too high
+    assert found[0, 1] > found[1, 1]  # 2 too low; y runs down
+    assert "95% limits" in svg
 
 
 def test_learning_curves_name_each_site_and_the_chosen_round():

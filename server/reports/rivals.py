@@ -1,0 +1,68 @@
+"""Which models are rivals on the same cases: the subtype ensemble, radiomics, and both fused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from server.external_classification import ARM
+from server.fused import FUSION, PARTS, TABLE
+from server.predictions import read_predictions
+from server.reports.auc_table import RADIOMICS
+from server.reports.classifiers import classifier_section
+from server.reports.run_folder import RunFolder
+from server.results import ResultRow
+from shared.config_sections import SEGMENTATIONS
+
+ENSEMBLE, LINEAR = PARTS
+
+
+def classifier_sections(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """A section a classifier, in the order of training; where a run has both, the ensemble's tells of radiomics too."""
+    linear = next((run for run in runs if run.task == LINEAR), None)
+    rivalled = linear is not None and any(run.task == ENSEMBLE for run in runs)
+    sections = []
+    for run in runs:
+        if run.task in SEGMENTATIONS:
+            continue
+        rows, rivals = rivals_of(run, linear) if linear and run.task == ENSEMBLE else ([], {})
+        sections.append(
+            classifier_section(
+                run.task,
+                [*run.results.rows, *rows],
+                run.predictions,
+                run.chosen.best,
+                run.config.evaluation,
+                phantom=run.results.provenance.phantom,
+                centre=run.config.data.external,
+                rivals=rivals,
+                told_by=ENSEMBLE if rivalled and run.task == LINEAR else "",
+            )
+        )
+    return sections
+
+
+def rivals_of(ensemble: RunFolder, linear: RunFolder) -> tuple[list[ResultRow], dict[str, pd.DataFrame]]:
+    """Stored rows of radiomics under their arm among rivals, and the rivals' tables; nothing without external cases.
+
+    Raises
+    ------
+    RunError
+        The results have a fusion and its table is missing.
+
+    """
+    best = linear.chosen.best
+    rows = [
+        row.model_copy(update={"arm": RADIOMICS})
+        for row in linear.results.rows
+        if (row.role, row.arm, row.model_hash) == ("external", ARM, best)
+    ]
+    if linear.predictions is None or not rows:
+        return [], {}
+    table = linear.predictions
+    tables = {RADIOMICS: table[(table["arm"] == ARM) & (table["model_hash"] == best)]}
+    if any(row.arm == FUSION for row in ensemble.results.rows):  # runs made before there was one have none
+        tables[FUSION] = read_predictions(ensemble.path, TABLE)
+    return rows, tables
