@@ -30,6 +30,8 @@ def fingerprint(site: Site, instruction: Instruction) -> Reply:
 def prepare(site: Site, instruction: Instruction) -> Reply:
     """Prepare every case by the plan; answer with counts a split and the reasons of what was left out."""
     started = time.perf_counter()
+    for name in site.config.tasks:
+        task_named(name).check()
     prepared = site.prepare(_plan(instruction))
     return replace(
         _empty(site, instruction),

@@ -29,6 +29,7 @@ from shared.errors import SiteError
 from shared.metrics.classification import LABELS, ClassificationSums
 from shared.payload import Sums, sums_of
 from shared.project import project_root
+from shared.tasks import task_named
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
         log.info("the run is finished: only its report is made again")
         build_report(folder.path)
         return list(read_results(folder.path).rows)
+    for name in config.tasks:
+        task_named(name).check()
     started = time.perf_counter()
     federation = Federation(grid, config, folder, on_progress)
     federation.register()

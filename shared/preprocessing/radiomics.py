@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -197,14 +198,26 @@ def _image(array: np.ndarray[Any, Any], spacing_mm: tuple[float, float, float]) 
     return image
 
 
-def _feature_classes() -> dict[str, Any]:
-    """PyRadiomics' classes by family, its logger silenced: it reports every undefined formula as a traceback."""
-    try:
-        from radiomics import firstorder, glcm, glrlm, glszm, shape
-    except ModuleNotFoundError as error:
+def need_pyradiomics() -> None:
+    """Ask for the optional package without importing it.
+
+    Raises
+    ------
+    ConfigError
+        It is not installed.
+
+    """
+    if find_spec("radiomics") is None:
         raise ConfigError(
             "the radiomics rival needs PyRadiomics, which is not installed: pip install 'fedbreast[radiomics]'"
-        ) from error
+        )
+
+
+def _feature_classes() -> dict[str, Any]:
+    """PyRadiomics' classes by family, its logger silenced: it reports every undefined formula as a traceback."""
+    need_pyradiomics()
+    from radiomics import firstorder, glcm, glrlm, glszm, shape
+
     logging.getLogger("radiomics").setLevel(logging.CRITICAL + 1)
     return {
         "shape": shape.RadiomicsShape,

@@ -53,6 +53,8 @@ class Task:
         Classification: from a lesion patch to the network's input.
     takes
         Segmentation: whether a case has what the task is trained and judged by.
+    check
+        Raises `ConfigError` where an optional package of the task is missing; asked before anything is trained.
     owners
         Prefix of parameter names to the label they answer for: sites without that label never move them.
 
@@ -69,6 +71,7 @@ class Task:
     scores: Callable[[list[Tensor]], list[Scores]] = lambda _outputs: []
     read: Callable[[FloatArray, RunConfig], FloatArray] = lambda patch, _config: patch
     takes: Callable[[CaseLabels], bool] = lambda _labels: True
+    check: Callable[[], None] = lambda: None
     owners: Mapping[str, str] = field(default_factory=dict)
 
     def owner(self, parameter: str) -> str:

@@ -15,7 +15,7 @@ from shared.errors import ConfigError
 from shared.models.radiomics import RadiomicsLinear
 from shared.preprocessing.cache import CachedCase
 from shared.preprocessing.plan import Plan
-from shared.preprocessing.radiomics import compact_names, feature_names, radiomic_features
+from shared.preprocessing.radiomics import compact_names, feature_names, need_pyradiomics, radiomic_features
 from shared.tasks import Scores, Task, patches, subtype_ensemble
 from shared.tasks.patches import PatchCase
 from shared.types import FloatArray
@@ -119,4 +119,5 @@ TASK = Task(
     truths=truths,
     scores=scores,
     read=read,
+    check=need_pyradiomics,
 )
