@@ -127,19 +127,23 @@ def phantom(
 @app.command(epilog="Example: [bold]fedbreast check data/phantom/centre-a[/bold]")
 def check(folder: Annotated[Path, typer.Argument(help="A site folder: site.toml, cases.csv, images.")]) -> None:
     """Read every case of a site folder; show what would be left out and why. Exit 3 above the site's own limit."""
-    from shared.cohort.preflight import Exclusion, open_cohort
+    from shared.cohort.preflight import Exclusion, open_cohort, tissue_fault
 
     cohort = open_cohort(folder)
     excluded: list[Exclusion] = list(cohort.exclusions)
+    tissues: list[Exclusion] = []
     with display.bars() as bars:
         task = bars.add_task("reading studies", total=len(cohort.cases), text="cases")
         for case in cohort.cases:
             try:
-                case.load_mask(case.load_study().grid)
+                grid = case.load_study().grid
+                case.load_mask(grid)
+                if fault := tissue_fault(case, grid):
+                    tissues.append(Exclusion(case.row.row, fault))
             except StudyError as error:
                 excluded.append(Exclusion(case.row.row, error.reason))
             bars.advance(task)
-    display.show_cohort(cohort, excluded)
+    display.show_cohort(cohort, excluded, tissues)
     total = len(cohort.cases) + len(cohort.exclusions)
     if cohort.over_policy(excluded):
         limit = f"{cohort.folder.policy.max_excluded_share:.0%}"

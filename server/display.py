@@ -69,20 +69,23 @@ def show_results(results: Results) -> None:
         console.print("no external centre: see results.csv for the training sites' figures")
 
 
-def show_cohort(cohort: Cohort, excluded: Sequence[Exclusion]) -> None:
-    """Print counts, reasons and flags; rows by number only."""
+def show_cohort(cohort: Cohort, excluded: Sequence[Exclusion], tissues: Sequence[Exclusion] = ()) -> None:
+    """Print counts, reasons and flags; rows by number only. `tissues`: rows left out of breast-segmentation alone."""
     total = len(cohort.cases) + len(cohort.exclusions)
     kind = " (PHANTOM)" if cohort.folder.kind == "phantom" else ""
     table = Table(title=f"{cohort.folder.name}: {total} cases{kind}")
     for column in ("state", "cases", "rows of cases.csv"):
         table.add_column(column, justify="right" if column == "cases" else "left")
     table.add_row("usable", str(total - len(excluded)), "")
-    by_reason: dict[str, list[int]] = defaultdict(list)
-    for item in excluded:
-        by_reason[item.reason].append(item.row)
-    for reason, rows in sorted(by_reason.items()):
-        table.add_row(f"left out: {reason}", str(len(rows)), ", ".join(map(str, sorted(rows))))
+    for state, items in (("left out", excluded), ("usable, but breast or fibroglandular mask", tissues)):
+        by_reason: dict[str, list[int]] = defaultdict(list)
+        for item in items:
+            by_reason[item.reason].append(item.row)
+        for reason, rows in sorted(by_reason.items()):
+            table.add_row(f"{state}: {reason}", str(len(rows)), ", ".join(map(str, sorted(rows))))
     console.print(table)
+    if tissues:
+        console.print(f"left out of breast-segmentation alone: {len(tissues)}; other tasks use them")
     for flag in cohort.flags:
         console.print(f"row {flag.row}: {flag.message}", markup=False, highlight=False)
 

@@ -24,6 +24,7 @@ from shared.errors import ExclusionReason, StudyError
 from shared.types import BoolArray, DceStudy, Grid
 
 MaskKind = Literal["mask", "breast_mask", "fibroglandular_mask"]
+TISSUE_MASKS: tuple[MaskKind, ...] = ("breast_mask", "fibroglandular_mask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,21 @@ def open_cohort(folder: Path, *, needs_mask: bool = True) -> Cohort:
         else:
             cases.append(case)
     return Cohort(site, tuple(cases), tuple(exclusions), flags)
+
+
+def tissue_fault(case: Case, grid: Grid) -> ExclusionReason | None:
+    """Why a row's masks of breast and fibroglandular tissue are of no use; None where they can be read or none is named.
+
+    Such a case stays in every other task.
+    """
+    if not any(case.mask_path(kind) for kind in TISSUE_MASKS):
+        return None
+    try:
+        for kind in TISSUE_MASKS:
+            case.load_mask(grid, kind)
+    except StudyError as error:
+        return error.reason
+    return None
 
 
 def _locate(site: SiteFolder, row: CaseRow, by_patient: dict[str, list[FileHeader]], faults: Sequence[Fault]) -> Case:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from shared.cohort.preflight import TISSUE_MASKS
 from shared.errors import StudyError
 from shared.preprocessing.cache import CachedCase
 from shared.preprocessing.pipeline import Placement
@@ -25,14 +26,12 @@ from shared.preprocessing.store import open_array, pack_mask, read_entry, unpack
 from shared.types import STRUCTURES, BoolArray
 
 if TYPE_CHECKING:
-    from shared.cohort.preflight import Case, MaskKind
+    from shared.cohort.preflight import Case
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
 """Of this file's code: raised when it changes what the masks look like."""
-
-_KINDS: tuple[MaskKind, ...] = ("breast_mask", "fibroglandular_mask")
 
 
 def with_tissues(root: Path, case: Case, prepared: CachedCase) -> CachedCase:
@@ -46,7 +45,7 @@ def with_tissues(root: Path, case: Case, prepared: CachedCase) -> CachedCase:
         The row's case, and what the cache made of it.
 
     """
-    if not any(case.mask_path(kind) for kind in _KINDS):
+    if not any(case.mask_path(kind) for kind in TISSUE_MASKS):
         return prepared
     try:
         folder = keep_tissues(root, case, prepared)
@@ -94,7 +93,7 @@ def _folder(case: CachedCase) -> Path:
 
 def _read(case: Case, place: Placement) -> BoolArray:
     native = np.zeros((len(STRUCTURES), *place.native.shape), np.bool_)
-    for mask, kind in zip(native, _KINDS, strict=True):
+    for mask, kind in zip(native, TISSUE_MASKS, strict=True):
         mask[place.window] = case.load_mask(place.native, kind)[place.window]
     if not native[0].any():
         raise StudyError("empty_mask", "the breast's mask marks nothing in the breast that the images show")
@@ -110,7 +109,7 @@ def _place(native: BoolArray, place: Placement) -> npt.NDArray[np.uint8]:
 def _entry(case: Case, prepared: CachedCase) -> str:
     """Name by content: the prepared case's own, which stands for images and plan, and the masks' bytes and segments."""
     parts = [prepared.folder.name, str(VERSION)]
-    for kind in _KINDS:
+    for kind in TISSUE_MASKS:
         path = case.mask_path(kind)
         if path is None or not path.is_file():
             raise StudyError("no_mask", f"the row names no {kind} or its file is absent")

@@ -291,6 +291,22 @@ def test_check_reads_every_case_and_exits_3_above_the_sites_limit(call, sites, m
     (site / "site.toml").write_text(text)
 
 
+def test_check_names_the_rows_whose_tissue_masks_cannot_be_read_and_keeps_the_cases(call, sites):
+    table = sites / "centre-a" / "cases.csv"
+    text = table.read_text()
+    code, out, _ = call("check", sites / "centre-a")
+    assert not code
+    assert "breast-segmentation" not in out
+    head, first, *others = text.splitlines(keepends=True)
+    table.write_text("".join([head, first.replace("/fibroglandular.nii.gz", "/elsewhere.nii.gz"), *others]))
+    code, out, _ = call("check", sites / "centre-a")
+    table.write_text(text)
+    assert not code
+    assert "left out of breast-segmentation alone: 1; other tasks use them" in out
+    assert "no_mask" in out
+    assert "elsewhere" not in out
+
+
 def test_check_of_a_folder_that_is_no_site_says_which_was_meant(call, sites, tmp_path):
     code, _, err = call("check", sites)
     assert code == 2
