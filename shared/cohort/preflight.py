@@ -144,7 +144,7 @@ def open_cohort(folder: Path, *, needs_mask: bool = True) -> Cohort:
 
 
 def tissue_fault(case: Case, grid: Grid) -> ExclusionReason | None:
-    """Why a row's masks of breast and fibroglandular tissue are of no use; None where they can be read or none is named.
+    """Why masks of breast and fibroglandular tissue are of no use; None where they can be read or none is named.
 
     Such a case stays in every other task.
     """
