@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shared.cohort.preflight import Exclusion
     from shared.config import RunConfig
 
-DEMO = Path("configs/quick.toml")
+DEMO, STUDY = Path("configs/quick.toml"), Path("configs/study.toml")
 EXCLUDED_TOO_MANY = 3
 INTERRUPTED = 130
 
@@ -73,12 +73,13 @@ def run(
     resume: Annotated[str, typer.Option(help="Go on with the run of this name.")] = "",
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's.")] = None,
+    held_out: Annotated[str, typer.Option(help="Leave this centre out as the external one; all others train.")] = "",
 ) -> None:
     """Run a federation on this machine."""
     from shared.config import load_config
 
     if resume:
-        if config or name or seed is not None or rounds is not None:
+        if config or name or seed is not None or rounds is not None or held_out:
             raise ConfigError("--resume goes on with the run's own configuration, name, seed and rounds: give it alone")
         from server.journal import RunFolder
 
@@ -88,10 +89,12 @@ def run(
         return
     path = _find(config or DEMO)
     settings = load_config(path)
+    settings = settings.leaving_out(held_out) if held_out else settings
     chosen = name or f"{settings.name}-{_now()}"
     if (_run_dir(chosen) / "config.toml").exists():
         raise ConfigError(f"runs/{chosen} already holds a run: choose another --name, or --resume {chosen}")
-    overrides = {key: value for key, value in (("seed", seed), ("rounds", rounds)) if value is not None}
+    given = (("seed", seed), ("rounds", rounds), ("held-out", held_out or None))
+    overrides = {key: value for key, value in given if value is not None}
     _run(path, settings, chosen, overrides=overrides)
 
 
@@ -151,37 +154,47 @@ def check(folder: Annotated[Path, typer.Argument(help="A site folder: site.toml,
         raise typer.Exit(EXCLUDED_TOO_MANY)
 
 
-@app.command(epilog="Example: [bold]fedbreast report runs/latest[/bold]")
-def report(run_dir: Annotated[Path, typer.Argument(help="A finished run's folder.")]) -> None:
-    """Build a run's report again."""
-    from server.reports.page import build_report
+@app.command(
+    epilog="Examples: [bold]fedbreast report runs/latest[/bold]   [bold]fedbreast report runs/study-study[/bold]"
+)
+def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run or study.")]) -> None:
+    """Build the report of a run or a study again, with the same numbers."""
+    if not folder.is_dir():
+        raise ConfigError(f"there is no run folder {folder}: name one below {project_root() / 'runs'}")
+    if (folder / "study.toml").is_file():
+        from server.studies.study import make_report
 
-    if not run_dir.is_dir():
-        raise ConfigError(f"there is no run folder {run_dir}: name one below {project_root() / 'runs'}")
-    display.console.print(f"report: {build_report(run_dir)}", soft_wrap=True)
+        path = make_report(folder)
+    else:
+        from server.reports.page import build_report
+
+        path = build_report(folder)
+    display.console.print(f"report: {path}", soft_wrap=True)
 
 
-@app.command(epilog="Example: [bold]fedbreast arms configs/quick.toml --seeds 0,1,2[/bold]")
-def arms(
-    config: Annotated[Path, typer.Argument(help="The run's TOML file.")],
-    seeds: Annotated[str, typer.Option(help="Training seeds, with commas.")] = "0,1,2",
-    out: Annotated[Path | None, typer.Option(help="Folder of the comparison [default: runs/arms-NAME].")] = None,
+@app.command(
+    epilog="Examples: [bold]fedbreast study configs/study.toml --dry-run[/bold]   "
+    "[bold]fedbreast study configs/study.toml --seeds 0,1,2 --jobs 2[/bold]   "
+    "[bold]fedbreast study configs/study.toml --held-out centre-d[/bold]"
+)
+def study(
+    config: Annotated[Path | None, typer.Argument(help="The TOML file [default: configs/study.toml].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study [default: runs/study-NAME].")] = None,
+    seeds: Annotated[str, typer.Option(help="Training seeds, with commas; instead of the configuration's.")] = "",
+    arms: Annotated[str, typer.Option(help="Of local, federated, pooled, ensemble, with commas.")] = "",
+    held_out: Annotated[str, typer.Option(help="Centres to leave out, with commas; otherwise every one.")] = "",
+    jobs: Annotated[int, typer.Option(min=0, help="Cells at once; 0: as many as cores or GPUs allow.")] = 0,
+    ray: Annotated[str, typer.Option(help="Address of a Ray cluster that shares the folder, or `auto`.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="Print the plan and how long it will take; do nothing.")] = False,
 ) -> None:
-    """Compare federated, local and pooled training over seeds; what is done already is not done again."""
-    from shared.config import load_config
+    """Leave every centre out once: local, federated, pooled and ensemble arms, judged where they never trained.
 
-    try:
-        numbers = [int(item) for item in seeds.split(",")]
-    except ValueError as error:
-        raise ConfigError(f"--seeds takes whole numbers with commas, as in 0,1,2 (given: {seeds!r})") from error
-    path = _find(config)
-    target = out or project_root() / "runs" / f"arms-{load_config(path).name}"
-    from server.studies.comparison import compare
+    A study that was stopped goes on where it was when it is called again; finished cells are not run again.
+    """
+    from server.study_command import run_study_command
 
-    with display.bars() as bars:
-        summary = compare(str(path.resolve()), numbers, target, display.Shown(bars).report)
-    display.show_arms(summary, seeds)
-    display.console.print(f"summary: {target / 'summary.csv'}", soft_wrap=True)
+    run_study_command(_find(config or STUDY), out, seeds=seeds, arms=arms, held_out=held_out, jobs=jobs, ray=ray,
+                      dry_run=dry_run)  # fmt: skip
 
 
 def main() -> None:

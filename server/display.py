@@ -1,4 +1,4 @@
-"""What the command line shows: progress as bars or lines, tables of figures, of cases and of arms."""
+"""What the command line shows: progress as bars or lines, tables of figures and of cases."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from server.results import Results
     from shared.cohort.preflight import Cohort, Exclusion
 
@@ -26,6 +24,7 @@ PHASES = {
     "train": "training",
     "external": "external centre",
     "report": "writing report",
+    "statistics": "statistics and report",
 }
 SUMMARY = (
     *("dice", "nsd", "hd95", "sensitivity", "ppv", "lesion_f1", "volume_icc_a1", "failure_share", "no_overlap"),
@@ -88,16 +87,6 @@ def show_cohort(cohort: Cohort, excluded: Sequence[Exclusion], tissues: Sequence
         console.print(f"left out of breast-segmentation alone: {len(tissues)}; other tasks use them")
     for flag in cohort.flags:
         console.print(f"row {flag.row}: {flag.message}", markup=False, highlight=False)
-
-
-def show_arms(summary: pd.DataFrame, seeds: str) -> None:
-    """Print a comparison's summary as it stands."""
-    table = Table(title=f"arms, seeds {seeds}")
-    for column in summary.columns:
-        table.add_column(str(column))
-    for row in summary.itertuples(index=False):
-        table.add_row(*(f"{item:.3f}" if isinstance(item, float) else str(item) for item in row))
-    console.print(table)
 
 
 @contextmanager

@@ -151,17 +151,22 @@ def _provenance(config: RunConfig, folder: RunFolder, tasks: dict[str, TrainedTa
     return Provenance(
         name=folder.path.name,
         created=datetime.now(UTC),
-        git=_git_commit(),
-        versions={name: metadata.version(name) for name in REPORTED},
+        git=git_commit(),
+        versions=package_versions(),
         seeds={"training": config.seed} | ({"phantom": config.data.phantom.seed} if config.data.phantom else {}),
         tasks=tasks,
         seconds=seconds,
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
-        phantom=_is_phantom(config),
+        phantom=is_phantom(config),
     )
 
 
-def _is_phantom(config: RunConfig) -> bool:
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that decide the numbers."""
+    return {name: metadata.version(name) for name in REPORTED}
+
+
+def is_phantom(config: RunConfig) -> bool:
     """Whether the data are phantoms: the configuration makes them, or the external centre's folder says so."""
     if config.data.phantom is not None or config.data.external is None:
         return config.data.phantom is not None
@@ -169,7 +174,7 @@ def _is_phantom(config: RunConfig) -> bool:
     return getattr(open_site_folder(folder), "kind", "") == "phantom"
 
 
-def _git_commit() -> str:
+def git_commit() -> str:
     """Commit of the checkout, `-dirty` where tracked files were changed; empty outside a checkout."""
     try:
         done = subprocess.run(

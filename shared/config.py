@@ -30,6 +30,7 @@ from shared.config_sections import (
     TaskName,
     TrainingConfig,
 )
+from shared.config_study import StudyConfig
 from shared.errors import ConfigError
 
 
@@ -58,6 +59,7 @@ class RunConfig(Section):
     federation: FederationConfig = FederationConfig()
     compute: ComputeConfig = ComputeConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    study: StudyConfig = StudyConfig()
 
     @property
     def task(self) -> TaskName:
@@ -83,6 +85,26 @@ class RunConfig(Section):
         return found
 
     @property
+    def centres(self) -> tuple[str, ...]:
+        """Every centre: those that train, then the external one."""
+        return (*self.data.sites, *([self.data.external] if self.data.external is not None else []))
+
+    def leaving_out(self, centre: str) -> RunConfig:
+        """The same run with one centre held out as the external one and all others training, in their order.
+
+        Raises
+        ------
+        ConfigError
+            There is no such centre, or too few are left to train.
+
+        """
+        if centre not in self.centres:
+            raise ConfigError(f"no centre '{centre}' to hold out; there are {', '.join(self.centres)}")
+        raw = self.model_dump(mode="json", exclude_none=True)
+        raw["data"] |= {"sites": [name for name in self.centres if name != centre], "external": centre}
+        return parse_config(raw, f"{self.name}, leaving out {centre}")
+
+    @property
     def reads_lesions(self) -> bool:
         """Whether a task needs the lesion's outline: cases without it are then left out."""
         return any(name != "breast-segmentation" for name in self.tasks)
@@ -96,6 +118,12 @@ class RunConfig(Section):
     def _each_task_once(self) -> RunConfig:
         if len(set(self.tasks)) != len(self.tasks):
             raise ValueError("tasks names one task twice")
+        return self
+
+    @model_validator(mode="after")
+    def _study_of_known_centres(self) -> RunConfig:
+        if unknown := set(self.study.held_out or ()) - set(self.centres):
+            raise ValueError(f"study.held_out names {', '.join(sorted(unknown))}, which data does not list")
         return self
 
     @model_validator(mode="after")

@@ -111,7 +111,12 @@ def keep_lesions(probability: FloatArray, spacing: tuple[float, float, float], c
 
 def evaluate_case(model: nn.Module, case: CachedCase, config: RunConfig) -> tuple[CaseMetrics, BoolArray]:
     """Metrics of one case on the study's own grid, against the reference as drawn, and the mask predicted there."""
-    probability = to_native(predict(model, case.image, config), case.meta)
+    return judge_outline(predict(model, case.image, config), case, config)
+
+
+def judge_outline(probability: FloatArray, case: CachedCase, config: RunConfig) -> tuple[CaseMetrics, BoolArray]:
+    """As `evaluate_case`, from a probability `(z, y, x)` on the plan's grid: one model's, or the mean of several."""
+    probability = to_native(probability, case.meta)
     predicted = keep_lesions(probability, case.native_grid.spacing, config)
     metrics = case_metrics(
         predicted,
@@ -124,11 +129,15 @@ def evaluate_case(model: nn.Module, case: CachedCase, config: RunConfig) -> tupl
 
 
 def outline_tissues(model: nn.Module, case: CachedCase, config: RunConfig) -> BoolArray:
-    """Breast and fibroglandular tissue as predicted, bool `(structure, z, y, x)` on the study's own grid.
+    """Breast and fibroglandular tissue as predicted, bool `(structure, z, y, x)` on the study's own grid."""
+    return tissue_masks(predict_structures(model, case.image, config), case, config)
+
+
+def tissue_masks(found: FloatArray, case: CachedCase, config: RunConfig) -> BoolArray:
+    """Threshold probabilities `(structure, z, y, x)` of the plan's grid on the study's own.
 
     A breast is one piece, the largest; fibroglandular tissue lies within it.
     """
-    found = predict_structures(model, case.image, config)
     masks = np.stack([to_native(part, case.meta) >= config.inference.threshold for part in found])
     pieces, count = ndimage.label(masks[0], np.ones((3, 3, 3)))
     if count > 1:

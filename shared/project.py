@@ -37,11 +37,13 @@ def cache_root() -> Path:
 
 
 def load_run_config(run_config: Mapping[str, object]) -> RunConfig:
-    """The configuration a Flower run names, with the run's own seed and rounds where they are given (not -1)."""
+    """The configuration a Flower run names, with the run's own seed, rounds and held-out centre where it gives them."""
     config = load_config(project_root() / str(run_config["config"]))
     raw = config.model_dump(mode="json", exclude_none=True)
     if int(str(run_config.get("seed", -1))) >= 0:
         raw["seed"] = int(str(run_config["seed"]))
     if int(str(run_config.get("rounds", -1))) > 0:
         raw["federation"]["rounds"] = int(str(run_config["rounds"]))
-    return parse_config(raw, str(run_config["config"]))
+    chosen = parse_config(raw, str(run_config["config"]))
+    held_out = str(run_config.get("held-out", ""))
+    return chosen.leaving_out(held_out) if held_out else chosen

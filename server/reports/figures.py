@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from server.reports import vectors
 from server.reports.pictures import FIELD_OF_VIEW_MM, View
 from server.results import ResultRow
 
@@ -214,9 +215,13 @@ def _log_axis(axes: Axes, which: str, values: npt.ArrayLike) -> None:
 
 
 def _svg(figure: Figure, name: str, description: str) -> Markup:
-    """Inline SVG that scales with its box; ids carry `name`, so that no two figures of a page share one."""
+    """Inline SVG that scales with its box; ids carry `name`, so that no two figures of a page share one.
+
+    Inside `vectors.kept_in` the figure's vector files are written too.
+    """
     content = io.StringIO()
     figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    vectors.keep(figure, name)
     text = content.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

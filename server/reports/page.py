@@ -6,8 +6,10 @@ per-case tables and arrays. Made again from the same folder, the page has the sa
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 
@@ -30,6 +32,8 @@ _ANCHORS = (
     ("ledger", "ledger", "Who took part"),
 )
 _FEWEST_PATIENTS = 10
+READY_STUDY = Path("docs/example-study/report.html")
+"""A finished study of the demo's phantoms, below the project's root."""
 _STRATEGIES = {"fedavg": "FedAvg", "fedprox": "FedProx", "fedadam": "FedAdam"}
 
 
@@ -109,6 +113,7 @@ def _content(runs: list[RunFolder]) -> dict[str, Any]:
             ]
         ),
         "remarks": _remarks(runs, external),
+        "ready_study": _ready_study(run) if made.phantom else None,
         "created": f"{made.created:%Y-%m-%d %H:%M} UTC",
         "phantom": made.phantom,
         "best_round": run.chosen.best_round,
@@ -119,6 +124,12 @@ def _content(runs: list[RunFolder]) -> dict[str, Any]:
         "limits": _limits(run),
         "config_text": run.config_text,
     }
+
+
+def _ready_study(run: RunFolder) -> str | None:
+    """Address of the ready study, relative to the page; nothing where it does not lie."""
+    study = project_root() / READY_STUDY
+    return quote(Path(os.path.relpath(study, run.path.resolve())).as_posix()) if study.is_file() else None
 
 
 def _title(runs: list[RunFolder]) -> str:

@@ -129,7 +129,7 @@ def store_planes(
     reference); the box shows `field_mm` around it, and the projection is the maximum through that box along z.
     """
     reference, prediction = volumes["reference"] > 0, volumes["prediction"] > 0
-    centre = _largest_section(reference if reference.any() else prediction)
+    centre = largest_section(reference if reference.any() else prediction)
     box = tuple(
         slice(max(0, middle - round(field_mm / 2 / step)), middle + round(field_mm / 2 / step) + 1)
         for middle, step in zip(centre, spacing, strict=True)
@@ -144,7 +144,7 @@ def store_planes(
     replace_file(path, content.getvalue())
 
 
-def _largest_section(mask: BoolArray) -> tuple[int, int, int]:
+def largest_section(mask: BoolArray) -> tuple[int, int, int]:
     """A voxel `(z, y, x)` of the largest piece, in its largest axial section; the volume's centre without a mask."""
     if not mask.any():
         z, y, x = (size // 2 for size in mask.shape)

@@ -1,56 +1,101 @@
-"""The arms of a comparison on the same cases, plan, loop and budget: each site alone, and all data in one place.
+"""The arms beside the federation: each site alone, and all data in one place, in the same loop and with the same plan.
 
 *local:<site>* trains a site's cases for as many rounds and steps as the site has in the federation. *pooled* trains
 all sites' cases for the steps of all sites together: the ceiling that hospitals cannot reach without sharing images.
-Both run `shared.training.train_round`, as the federation's clients do, and start from the same weights. Simulation
-only: this process can see every folder.
+Both run `shared.training.train_round`, as the federation's clients do, start from the same weights, and commit each
+round as the federation does, so that a killed arm goes on where it was. Simulation only: this process sees every
+folder.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
+import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
+from client.site import Prepared
+from server.journal import RoundRecord, RunFolder, SiteEntry
+from server.studies.design import LOCAL, POOLED
 from shared.config import RunConfig
-from shared.preprocessing.cache import CachedCase
+from shared.inference import evaluate
+from shared.preprocessing.plan import Plan
+from shared.reproducibility import state_hash
 from shared.tasks import task_named
 from shared.training import train_round
-
-TrainingCases = Mapping[str, Sequence[CachedCase]]
-"""Training cases by site, in the order of the configuration."""
+from shared.types import Split
 
 
-def arm_names(config: RunConfig) -> list[str]:
-    """Every arm of a comparison, the federation first."""
-    return ["federated", *(f"local:{site}" for site in config.data.sites), "pooled"]
+def arm_config(arm: str, config: RunConfig, sites: int) -> RunConfig:
+    """The configuration of an arm's loop: the pooled arm has the steps of all `sites` together."""
+    if arm != POOLED:
+        return config
+    training = config.training.model_copy(update={"steps_per_round": config.training.steps_per_round * sites})
+    return config.model_copy(update={"training": training})
 
 
-def train_arm(arm: str, config: RunConfig, cases: TrainingCases, on_round: Callable[[int], None]) -> nn.Module:
-    """Train `local:<site>` or `pooled`; `on_round` is told each finished round.
+def train_arm(
+    arm: str,
+    folder: RunFolder,
+    config: RunConfig,
+    plan: Plan,
+    prepared: Mapping[str, Prepared],
+    on_round: Callable[[int], None],
+) -> list[RoundRecord]:
+    """Train `local:<site>` or `pooled` for the rounds that are not committed yet; return every round's record.
+
+    Parameters
+    ----------
+    arm
+        Which.
+    folder
+        Where its rounds are committed.
+    config
+        The fold's configuration as the task sees it.
+    plan, prepared
+        The federation's plan, and the prepared cases of each of its sites.
+    on_round
+        Told each finished round.
 
     Raises
     ------
     KeyError
-        The arm names a site that has no training cases.
+        The arm names a site that has no prepared cases.
+    RunError
+        None of its cases has the task's labels.
 
     """
-    if arm == "pooled":
-        steps = config.training.steps_per_round * len(cases)
-        training = config.training.model_copy(update={"steps_per_round": steps})
-        return _central(
-            config.model_copy(update={"training": training}),
-            [case for site in cases.values() for case in site],
-            arm,
-            on_round,
-        )
-    site = arm.removeprefix("local:")
-    return _central(config, cases[site], site, on_round)
+    task, view = task_named(config.task), arm_config(arm, config, len(prepared))
+    names = list(prepared) if arm == POOLED else [arm.removeprefix(f"{LOCAL}:")]
 
+    def opened(split: Split) -> dict[str, Sequence[Any]]:
+        return {name: task.open(prepared[name][split], plan, config) for name in names}
 
-def _central(config: RunConfig, cases: Sequence[CachedCase], name: str, on_round: Callable[[int], None]) -> nn.Module:
-    model = task_named(config.task).build_model(config)
-    for number in range(1, config.federation.rounds + 1):
-        train_round(model, cases, config, round_number=number, site=name)
+    cases = [case for found in opened("train").values() for case in found]
+    # Balancing is for the loss: each case is judged once.
+    validation = {
+        name: list({case.key: case for case in found}.values()) for name, found in opened("validation").items()
+    }
+    model: nn.Module = task.build_model(config)
+    records = folder.records(config.task)
+    if records:
+        model.load_state_dict(folder.model(records[-1]))
+    else:
+        records = [RoundRecord(config.task, 0, state_hash(model.state_dict()), 0.0)]
+        folder.commit(records[0], model.state_dict(), {})
+    for number in range(records[-1].round + 1, config.federation.rounds + 1):
+        started = time.perf_counter()
+        summary = train_round(model, cases, view, round_number=number, site=POOLED if arm == POOLED else names[0])
+        sums = [evaluate(model, found, config) for found in validation.values() if found]
+        entry = SiteEntry("accepted", "", len({case.key for case in cases}), summary.seconds, summary.loss)
+        if sums:
+            entry.validation = functools.reduce(operator.add, sums).to_dict()
+        state = {name: value.cpu() for name, value in model.state_dict().items()}
+        record = RoundRecord(config.task, number, state_hash(state), time.perf_counter() - started, {arm: entry})
+        folder.commit(record, state, {})
+        records.append(record)
         on_round(number)
-    return model
+    return records

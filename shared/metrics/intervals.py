@@ -113,7 +113,7 @@ def bootstrap_patients(
         return Estimate(None, None, None, 0, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = float(statistic(table, np.ones((1, len(table))))[0])
-        names, weights = _draw(patients, groups, n, seed)
+        names, weights = draw_patients(patients, groups, n, seed)
         drawn = statistic(table, weights)
     defined = drawn[np.isfinite(drawn)]
     whole = value if math.isfinite(value) else None
@@ -124,8 +124,15 @@ def bootstrap_patients(
     return Estimate(whole, float(low), float(high), len(table), names)
 
 
-def _draw(patients: Sequence[str], strata: Sequence[str], n: int, seed: int) -> tuple[int, Numbers]:
-    """Number of patients, and how often each case is drawn: `(resample, case)`."""
+def draw_patients(patients: Sequence[str], strata: Sequence[str], n: int, seed: int) -> tuple[int, Numbers]:
+    """Number of patients, and how often each case is drawn: `(resample, case)`, as `bootstrap_patients` draws them.
+
+    Raises
+    ------
+    ValueError
+        A patient stands in two strata.
+
+    """
     stratum_of: dict[str, str] = {}
     for patient, stratum in zip(patients, strata, strict=True):
         if stratum_of.setdefault(patient, stratum) != stratum:

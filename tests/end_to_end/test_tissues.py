@@ -12,10 +12,9 @@ from server.journal import RunFolder
 from server.results import read_results
 from server.rounds import Federation
 from server.run import run
-from server.studies.comparison import compare
 from server.studies.in_process import InProcessGrid
 from shared.cohort.preflight import open_cohort
-from shared.errors import ConfigError, RunError
+from shared.errors import RunError
 from shared.metrics.overlap import dice
 from shared.metrics.tissues import TissueSums
 from shared.preprocessing.fingerprint import make_plan
@@ -133,12 +132,6 @@ def test_a_site_whose_kept_masks_were_cleared_makes_them_again(project, phantom_
     shutil.rmtree(tmp_path / "cache" / "tissues")
     again = [open_tissues(case) for case in site().prepared(plan)["train"]]
     assert all(np.array_equal(mine, theirs) for mine, theirs in zip(again, before, strict=True))
-
-
-def test_arms_are_not_compared_by_tissues(project, tmp_path):
-    project(tasks=[TASK])
-    with pytest.raises(ConfigError, match="the first of tasks is 'breast-segmentation'"):
-        compare("toy.toml", [0], tmp_path / "out", silent)
 
 
 def test_too_few_sites_with_masks_end_the_run(project, relabelled):

@@ -47,7 +47,7 @@ def call(tmp_path, monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("command", ["", "demo", "run", "phantom", "check", "report", "arms"])
+@pytest.mark.parametrize("command", ["", "demo", "run", "phantom", "check", "report", "study"])
 def test_help_shows_an_example_and_loads_nothing_heavy(command):
     code = (
         "import sys; from server.cli import main\n"
@@ -115,7 +115,10 @@ def test_a_run_to_resume_that_is_not_there_names_those_that_are(call, tmp_path):
         (["run", "toy.toml", "--name", "../away"], "without slashes"),
         (["run", "toy.toml", "--resume", "first"], "give it alone"),
         (["run", "--resume", "first", "--seed", "1"], "give it alone"),
-        (["arms", "toy.toml", "--seeds", "1;2"], "whole numbers with commas"),
+        (["study", "toy.toml", "--seeds", "1;2"], "whole numbers with commas"),
+        (["study", "toy.toml", "--held-out", "centre-x"], "study.held_out names centre-x"),
+        (["study", "toy.toml", "--arms", "local,best"], "Input should be 'local', 'federated'"),
+        (["run", "toy.toml", "--held-out", "centre-x"], "no centre 'centre-x' to hold out"),
         (["report", "runs/none"], "there is no run folder"),
     ],
 )
@@ -314,26 +317,6 @@ def test_check_of_a_folder_that_is_no_site_says_which_was_meant(call, sites, tmp
     code, _, err = call("check", tmp_path / "nowhere")
     assert code == 2
     assert "does not exist" in err
-
-
-def test_arms_are_compared_over_the_seeds_and_shown(call, tmp_path, monkeypatch):
-    import pandas as pd
-
-    from server.studies import comparison
-
-    asked = []
-
-    def pretend(config, seeds, out, on_progress):
-        asked.append((config, list(seeds), out))
-        on_progress("train", 1, 2, "arm pooled")
-        return pd.DataFrame({"arm": ["pooled"], "dice": [0.51234]})
-
-    monkeypatch.setattr(comparison, "compare", pretend)
-    code, out, _ = call("arms", "toy.toml", "--seeds", "4,5")
-    assert not code
-    assert asked == [(str(tmp_path / "toy.toml"), [4, 5], tmp_path / "runs" / "arms-toy")]
-    assert "pooled" in out
-    assert "0.512" in out
 
 
 def test_on_a_terminal_a_phase_has_one_bar_which_is_full_once_the_next_began(monkeypatch):

@@ -3,11 +3,12 @@
 import html
 import json
 import re
+from urllib.parse import unquote
 
 import pytest
 
 from server.predictions import read_predictions, write_predictions
-from server.reports.page import build_report
+from server.reports.page import READY_STUDY, build_report
 from server.reports.wording import fixed
 from server.results import read_results, write_results
 from server.summaries import external_rows
@@ -45,11 +46,23 @@ def test_the_sentence_states_the_external_dice_with_its_interval(run_dir, page):
 def test_nothing_is_loaded_from_anywhere(page):
     assert "://" not in page
     assert not re.search(r"<(script|link|iframe|object|embed)\b", page, re.IGNORECASE)
+    study = f"/{READY_STUDY}"
     assert all(
-        url.startswith("data:image/png;base64,") or url[0] == "#" for url in re.findall(r'(?:src|href)="([^"]*)', page)
+        url.startswith("data:image/png;base64,") or url[0] == "#" or url.endswith(study)
+        for url in re.findall(r'(?:src|href)="([^"]*)', page)
     )
     assert all(url[0] == "#" for url in re.findall(r"url\(([^)]*)\)", page))
     assert "default-src 'none'" in page
+
+
+def test_the_page_links_to_the_ready_study_where_there_is_one(run_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDBREAST_ROOT", str(tmp_path / "a checkout"))
+    assert "ready study" not in build_report(run_dir).read_text()
+    study = tmp_path / "a checkout" / READY_STUDY
+    study.parent.mkdir(parents=True)
+    study.write_text("")
+    link = re.search(r'<a href="([^"]+)">A ready study', build_report(run_dir).read_text())[1]
+    assert (run_dir / unquote(link)).resolve() == study.resolve()
 
 
 def test_the_same_folder_gives_the_same_bytes(run_dir, page):

@@ -1,0 +1,127 @@
+"""Arms by centres: one figure of every model at every centre, external cells beside a local model's own test cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from server.reports.figures import _STYLE, INK, MUTED, _svg
+from server.reports.study import measures
+from server.reports.study.measures import Shown, Summary, arm_name, axis_name
+from server.reports.study.reading import Study
+from server.reports.wording import fixed, value
+
+ALARM = 0.1  # an external figure above the internal one by more is a leak until shown otherwise
+# Light enough for dark numbers over its whole length.
+_SHADES = LinearSegmentedColormap.from_list("shades", ["#f7fbff", "#7fb6dd"])
+
+
+def matrix(study: Study, task: str) -> dict[str, Any] | None:
+    """The headline metric of each arm at each centre, drawn; and which external cells are too good to be true."""
+    summary, metric = Summary(study, task), measures.headline(study, task)
+    arms = summary.arms
+    cells = [[_cell(summary, arm, centre, metric) for centre in study.centres] for arm in arms]
+    found = [cell for line in cells for cell in line if cell is not None]
+    if not found:
+        return None
+    axis, known = axis_name(metric, found[0].row.unit), found[0]
+    description = f"{axis} of each arm (rows) at each centre (columns)"
+    svg = matrix_plot(
+        cells,
+        rows=[arm_name(arm) for arm in arms],
+        columns=list(study.centres),
+        label=axis,
+        name=f"{task}-matrix",
+        description=description,
+        darker_is_lower=measures.better(metric) == "left",
+    )
+    caption = (
+        f"{description}, below it the number of {study.subject} and patients; mean of {known.seeds} "
+        f"seed{'' if known.seeds == 1 else 's'}. Upright: the centre was held out. Italic in a dashed frame: a local "
+        "model on its own centre's test cases, which is no external figure. Hatched: too few cases, shown and not "
+        f"ranked. {study.confidence} intervals of every cell stand in the table of all figures."
+    )
+    return {"svg": svg, "caption": caption, "alarms": _alarms(summary, arms, study.centres, metric)}
+
+
+def _cell(summary: Summary, arm: str, centre: str, metric: str) -> Shown | None:
+    own = arm == f"local:{centre}"
+    return summary.get(arm, centre, metric, "test" if own else "external")
+
+
+def _alarms(summary: Summary, arms: Sequence[str], centres: Sequence[str], metric: str) -> list[str]:
+    """External cells above the arm's best internal test figure by more than `ALARM`; shares alone are compared."""
+    lines = []
+    for arm in arms:
+        inside = [cell for centre in centres if (cell := summary.get(arm, centre, metric, "test")) is not None]
+        known = [cell.row.value for cell in inside if cell.row.value is not None and cell.row.unit == "1"]
+        for centre in centres:
+            cell = summary.get(arm, centre, metric)
+            if not known or cell is None or cell.row.value is None or cell.row.value <= max(known) + ALARM:
+                continue
+            lines.append(
+                f"{arm_name(arm)} at {centre}: {value(cell.row)}, more than {fixed(ALARM, 1)} above its best internal "
+                f"test value {fixed(max(known), 3)}."
+            )
+    return lines
+
+
+def matrix_plot(
+    cells: Sequence[Sequence[Shown | None]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    label: str,
+    name: str,
+    description: str,
+    darker_is_lower: bool = False,
+) -> Markup:
+    """A heat map with numbers; the darker, the better."""
+    values = np.array(
+        [[np.nan if cell is None or cell.row.value is None else cell.row.value for cell in line] for line in cells]
+    )
+    low, high = (float(pick(values)) if np.isfinite(values).any() else 0.0 for pick in (np.nanmin, np.nanmax))
+    with mpl.rc_context(_STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(1.9 + 1.15 * len(columns), 0.9 + 0.46 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        shades = _SHADES.reversed() if darker_is_lower else _SHADES
+        for (row, column), found in np.ndenumerate(values):
+            depth = 0.5 if high == low else (found - low) / (high - low)
+            shade = "white" if np.isnan(found) else shades(depth)
+            _drawn(axes, (column, row), cells[row][column], shade)
+        axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.tick_params(length=0, labelcolor=INK, top=True, labeltop=True, bottom=False, labelbottom=False)
+        axes.set_xlabel(f"{label}; darker is better", color=MUTED, fontsize=8)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        return _svg(figure, name, description)
+
+
+def _drawn(axes: Axes, at: tuple[int, int], cell: Shown | None, shade: Any) -> None:
+    """One cell: its figure over its cases and patients; hatched where thin, dashed and italic where internal."""
+    column, row = at
+    if cell is None:
+        axes.text(column, row, "\N{EN DASH}", ha="center", va="center", color=MUTED)
+        return
+    internal, corner = cell.row.role == "test", (column - 0.5, row - 0.5)
+    axes.add_patch(Rectangle(corner, 1, 1, fc=shade, ec="white", lw=1.5))
+    box: dict[str, Any] = {}
+    if not cell.ranked:
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, ec="#8497a6", lw=0, hatch="////"))
+        box = {"bbox": {"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.85}}
+    if internal:
+        axes.add_patch(Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, fill=False, ec=MUTED, ls="--", lw=1))
+    middle: dict[str, Any] = {"ha": "center", "va": "center", **box}
+    text = "undefined" if cell.row.value is None else value(cell.row)
+    axes.text(column, row + 0.27, f"{cell.row.n}/{cell.patients}", color=MUTED, fontsize=7, **middle)
+    axes.text(column, row - 0.12, text, color=INK, fontsize=9.5, style="italic" if internal else "normal", **middle)

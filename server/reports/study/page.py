@@ -1,0 +1,138 @@
+"""The study's page: from a finished study's folder to one self-contained HTML file, and its figures as vector files.
+
+Every number comes from the statistics' tables, counts of cases from the cohort and the flow. Made again from the same
+folder, page and figures have the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from server.reports import vectors, wording
+from server.reports.study import (
+    agreement,
+    answer,
+    cases,
+    centres,
+    cohort_table,
+    design,
+    details,
+    flow_diagram,
+    learning,
+    matrix,
+    measures,
+    scores,
+    subgroups,
+)
+from server.reports.study.reading import Study, read_study
+from server.reports.volume_viewer import viewer_script, viewer_style
+from server.results import replace_file
+from shared.project import project_root
+
+STAMP = "PHANTOM DATA, not patients"
+PARTS = {
+    "forest": "By centre",
+    "differences": "Differences",
+    "matrix": "Arms by centres",
+    "learning": "Learning",
+    "roc": "ROC and calibration",
+    "agreement": "Agreement",
+    "subgroups": "Subgroups",
+}
+"""Parts of a task's block, in the order of the page."""
+
+
+def build_study_report(folder: Path) -> Path:
+    """Write `report.html` and `figures/` into a finished study's folder, each file atomically; return the page's path.
+
+    Raises
+    ------
+    RunError
+        The folder lacks a file of a finished study, or one is damaged.
+    ConfigError
+        `study.toml` is not a configuration.
+
+    """
+    study = read_study(folder)
+    # Flower ships an app without its HTML: a server started by it finds the template in the checkout.
+    homes = [Path(__file__).parents[1], project_root() / "server" / "reports"]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*(home / "study" for home in homes), *homes]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"unit": wording.unit, "value": wording.value, "interval": wording.interval}
+    with vectors.kept_in(folder / "figures", STAMP if study.phantom else ""):
+        content = _content(study)
+    replace_file(folder / "report.html", environment.get_template("study.html").render(content).encode())
+    return folder / "report.html"
+
+
+def _content(study: Study) -> dict[str, Any]:
+    """Everything the template names."""
+    taken: set[str] = set()
+    blocks = [_block(study, task, taken) for task in study.tasks]
+    pictures, volumes = cases.cases(study), cases.volumes(study)
+    shared = {"cases"} if pictures else set()
+    anchors = taken | shared | {"design", "flow", "table-1", "provenance", "limits", "model-card"}
+    script = viewer_script() if volumes else None
+    return {
+        "name": study.provenance.name,
+        "created": f"{study.provenance.created:%Y-%m-%d %H:%M} UTC",
+        "phantom": study.phantom,
+        "title": answer.title(study),
+        "answers": [answer.cards(study, task) for task in study.tasks],
+        "remarks": answer.remarks(study),
+        "confidence": study.confidence,
+        "resamples": f"{study.config.evaluation.bootstrap:,}",
+        "blocks": blocks,
+        "parts": PARTS,
+        "weak": centres.WEAK,
+        "design": design.design(study),
+        "flow": flow_diagram.flow(study),
+        "table_1": cohort_table.table_1(study),
+        "cases": pictures,
+        "volumes": volumes,
+        "script": script,
+        "style": viewer_style() if volumes else "",
+        "policy": _policy(script),
+        "checklists": details.checklists(anchors),
+        "every_figure": [details.every_figure(study, task) for task in study.tasks],
+        "provenance": details.provenance(study),
+        "opened": details.opened(study),
+        "models": details.models(study),
+        "limits": details.limits(study),
+        "config_text": study.config_text,
+    }
+
+
+def _policy(script: str | None) -> str:
+    """What the page may load: nothing; and run: the viewer's script alone, known by its hash."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    if script is None:
+        return policy
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"{policy}; script-src 'sha256-{digest}'"
+
+
+def _block(study: Study, task: str, taken: set[str]) -> dict[str, Any]:
+    """One task's figures; a part's anchor is its own name for the first task that has it."""
+    found = {
+        "forest": centres.forests(study, task),
+        "differences": centres.differences(study, task),
+        "matrix": matrix.matrix(study, task),
+        "learning": learning.learning(study, task),
+        "roc": scores.scores(study, task),
+        "agreement": agreement.agreement(study, task),
+        "subgroups": subgroups.subgroups(study, task),
+    }
+    anchors = {part: part if part not in taken else f"{part}-{task}" for part in found if found[part]}
+    taken |= set(anchors.values())
+    return {"task": task, "title": measures.TASK_NAMES.get(task, task), "anchors": anchors, **found}

@@ -1,0 +1,154 @@
+"""The cells of a study, each done in a process of its own: everything they leave lies in the study's folder.
+
+What a kill leaves half done is done again, to the same bytes. A model is trained in a run folder of its own, round by
+round, and goes on at its last committed round.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import tomli_w
+
+from client.app import app
+from client.site import Prepared, open_site
+from server.chosen import best_record
+from server.journal import RoundRecord, RunFolder
+from server.results import replace_file
+from server.rounds import Federation
+from server.studies.arms import train_arm
+from server.studies.design import FEDERATED, Cell, Design
+from server.studies.fold_judge import judge_fold
+from server.studies.in_process import InProcessGrid
+from server.studies.places import CONFIG, cell_folder, fold_folder, last_file
+from shared.cohort.preflight import open_cohort
+from shared.config import RunConfig, load_config
+from shared.errors import RunError
+from shared.metrics.classification import LABELS, ClassificationSums
+from shared.preprocessing.cache import CaseCache
+from shared.preprocessing.plan import Plan
+from shared.preprocessing.prepare import fingerprint_cases
+from shared.project import cache_root, project_root
+from shared.tasks import task_named
+
+Report = Callable[[int, int, str], None]
+"""Called with (done, total, text)."""
+
+
+def run_cell(root: Path, cell: Cell, report: Report) -> None:
+    """Do a cell of the study in `root`.
+
+    Raises
+    ------
+    FedBreastError
+        What ended it; the study goes on with the cells that do not wait for it.
+
+    """
+    design = Design(load_config(root / CONFIG))
+    if cell.kind == "extract":
+        _extract(root, cell, design.config, report)
+    elif cell.kind == "prepare":
+        _prepare(root, cell, design.fold(cell.centre), report)
+    elif cell.kind == "train":
+        _train(root, cell, design.fold(cell.centre, cell.seed), report)
+    else:
+        config = design.fold(cell.centre, cell.seed)
+        plan = _plan(fold_folder(root, cell.centre))
+        judge_fold(root, cell, design, config, plan, _prepared(config, plan), report)
+
+
+def _extract(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
+    """Read a centre's studies into the cache, which all folds share."""
+    cohort = open_cohort(project_root() / config.data.root / cell.centre, needs_mask=config.reads_lesions)
+    total = len(cohort.cases)
+    fingerprint_cases(
+        cohort.cases, config, CaseCache(cache_root()), on_progress=lambda done, _: report(done, total, "cases read")
+    )
+    replace_file(last_file(root, cell), json.dumps({"cases": total}).encode())
+
+
+def _prepare(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
+    """Merge the fold's fingerprints into its plan, and prepare the training centres' cases."""
+    folder = _run_folder(fold_folder(root, cell.centre), config)
+    try:
+        federation = _federation(config, folder, lambda *_: report(0, 1, "the plan and its cases"))
+        federation.register()
+    finally:
+        folder.release()
+    if federation.lost:
+        reasons = "; ".join(f"{name}: {entry.reason}" for name, entry in sorted(federation.lost.items()))
+        raise RunError(f"not every centre can take part ({reasons}): mend it, or take it out of the study")
+    replace_file(last_file(root, cell), b"{}")
+
+
+def _train(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
+    """Train one model; keep the chosen round's, and what chose it."""
+    view = config.for_task(task_named(cell.task).name)
+    plan = _plan(fold_folder(root, cell.centre))
+    folder = _run_folder(cell_folder(root, cell), config)
+    total = view.federation.rounds
+
+    def told(number: int) -> None:
+        report(number, total, f"round {number} of {total}")
+
+    try:
+        told(max((item.round for item in folder.records(cell.task)), default=0))
+        if cell.arm == FEDERATED:
+            folder.write_plan(plan)
+            federation = _federation(config, folder, lambda phase, done, *_: told(done) if phase == "train" else None)
+            federation.register()
+            records = federation.train(view.task)
+        else:
+            records = train_arm(cell.arm, folder, view, plan, _prepared(config, plan), told)
+        _finish(root, cell, folder, records)
+    finally:
+        folder.release()
+
+
+def _finish(root: Path, cell: Cell, folder: RunFolder, records: list[RoundRecord]) -> None:
+    best = best_record(records)
+    sums = best.validation()
+    thresholds = {name: sums.threshold(name) for name in LABELS} if isinstance(sums, ClassificationSums) else {}
+    entry = {
+        "task": cell.task,
+        "held_out": cell.centre,
+        "arm": cell.arm,
+        "seed": cell.seed,
+        "model_hash": best.model_hash,
+        "best_round": best.round,
+        "rounds": len(records) - 1,
+        "seconds": round(sum(item.seconds for item in records), 1),
+        "thresholds": thresholds,
+    }
+    replace_file(last_file(root, cell), json.dumps(entry, indent=1).encode())
+    # The other rounds' weights have done their work: hundreds of models are many gigabytes.
+    for path in (folder.path / "models" / cell.task).glob("round-*.safetensors"):
+        if path.stem != f"round-{best.round:03d}":
+            path.unlink()
+
+
+def _federation(config: RunConfig, folder: RunFolder, on_progress: Callable[[str, int, int, str], None]) -> Federation:
+    # The client app takes nothing from the run's configuration: the server sends it.
+    return Federation(InProcessGrid(app, {}, len(config.data.sites)), config, folder, on_progress)
+
+
+def _run_folder(path: Path, config: RunConfig) -> RunFolder:
+    """A run folder as a kill may have left it."""
+    folder = RunFolder(path)
+    folder.lock()
+    folder.write("config.toml", tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)).encode())
+    return folder
+
+
+def _plan(fold: Path) -> Plan:
+    plan = RunFolder(fold).plan()
+    if plan is None:
+        raise RunError(f"{fold.name} has no plan: was its folder changed while the study ran?")
+    return plan
+
+
+def _prepared(config: RunConfig, plan: Plan) -> dict[str, Prepared]:
+    root = project_root() / config.data.root
+    return {name: open_site(root / name, name, config).prepared(plan) for name in config.data.sites}

@@ -1,0 +1,170 @@
+"""From finished cells to the few files that statistics and report read: a study without its models and images."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from server.external_validation import OPENED
+from server.journal import RunFolder
+from server.results import replace_file
+from server.run import git_commit, is_phantom, package_versions
+from server.studies.design import Cell, Design
+from server.studies.places import HELD_OUT, cell_folder, fold_folder, judged_path, trained
+from shared.cohort.manifest import TABLE_NAME, CaseRow
+from shared.cohort.preflight import open_cohort
+from shared.metrics.classification import ClassificationSums
+from shared.payload import Sums
+from shared.project import project_root
+
+_AGE_BANDS = ((50.0, "<50"), (70.0, "50-69"), (float("inf"), ">=70"))
+
+
+def collect(root: Path, design: Design) -> None:
+    """Gather a finished study's predictions, curves, counts and provenance into its folder, each file atomically."""
+    for task in design.config.tasks:
+        tables = [
+            pd.read_parquet(judged_path(root, Cell("judge", fold, task, "", seed)))
+            for fold in design.folds
+            for seed in design.config.study.seeds
+        ]
+        whole = pd.concat(tables, ignore_index=True)
+        keys = ["held_out", "role", "centre", "case", "arm", "seed", *(["label"] if "label" in whole else [])]
+        _write_parquet(root / "predictions" / f"{task}.parquet", whole.sort_values(keys, ignore_index=True))
+    cells = [cell for fold in design.folds for cell in design.trainings(fold)]
+    entries = [trained(root, cell)[0] for cell in cells]
+    _write_json(root / "cells.json", [{k: v for k, v in entry.items() if k != "thresholds"} for entry in entries])
+    thresholds: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        thresholds.setdefault(entry["task"], {})[entry["model_hash"]] = entry["thresholds"]
+    _write_json(root / "thresholds.json", thresholds)
+    _write_parquet(root / "curves.parquet", pd.DataFrame([line for cell in cells for line in _curve(root, cell)]))
+    _write_parquet(root / "cohort.parquet", _cohort(root, design))
+    _write_json(root / "flow.json", _flow(root, design))
+    opened = {fold: json.loads((fold_folder(root, fold) / OPENED).read_text(encoding="utf-8")) for fold in design.folds}
+    _write_json(
+        root / "opened.json",
+        {fold: {"at": item["at"], "models": item["model_hashes"]} for fold, item in opened.items()},
+    )
+    _write_json(root / "provenance.json", _provenance(root, design, sum(entry["seconds"] for entry in entries)))
+
+
+def _curve(root: Path, cell: Cell) -> list[dict[str, Any]]:
+    """A model's rounds: mean training loss, weighted by cases, and what chooses the round on validation cases."""
+    lines = []
+    for record in RunFolder(cell_folder(root, cell)).records(cell.task)[1:]:
+        known = [site for site in record.sites.values() if site.loss is not None]
+        cases = sum(site.cases for site in known)
+        sums = record.validation()
+        lines.append(
+            {
+                "task": cell.task,
+                "held_out": cell.centre,
+                "arm": cell.arm,
+                "seed": cell.seed,
+                "round": record.round,
+                "loss": sum(site.cases * (site.loss or 0.0) for site in known) / cases if cases else float("nan"),
+                "score": _score(sums),
+                "n": sums.n,
+            }
+        )
+    return lines
+
+
+def _score(sums: Sums) -> float:
+    found = sums.separation() if isinstance(sums, ClassificationSums) else None
+    value = (found[0] if found else None) if isinstance(sums, ClassificationSums) else sums.score
+    return float("nan") if value is None else value
+
+
+def _cohort(root: Path, design: Design) -> pd.DataFrame:
+    """What figures are stratified by, a row a case of every centre: bands and categories, never an identifier."""
+    config = design.config
+    volumes: dict[str, float] = {}
+    if "lesion-segmentation" in config.tasks:
+        judged = pd.read_parquet(root / "predictions" / "lesion-segmentation.parquet")
+        volumes = dict(zip(judged["case"], judged["reference_volume_ml"], strict=True))
+    rows = []
+    for centre in config.centres:
+        cohort = open_cohort(project_root() / config.data.root / centre, needs_mask=config.reads_lesions)
+        for case in cohort.cases:
+            row = case.row
+            rows.append(
+                {
+                    "case": case.key,
+                    "patient": case.key.rsplit("-", 2)[0],
+                    "centre": centre,
+                    "manufacturer": row.manufacturer or "",
+                    "field_strength_t": row.field_strength_t,
+                    "density": row.density or "",
+                    "age_band": _age_band(row),
+                    "reference_volume_ml": volumes.get(case.key),
+                    "subtype": row.subtype or "",
+                    "er": _number(row.er),
+                    "pr": _number(row.pr),
+                    "her2": _number(row.her2),
+                    "ki67_percent": row.ki67_percent,
+                    "malignant": _number(row.malignant),
+                }
+            )
+    numbers = ("field_strength_t", "reference_volume_ml", "er", "pr", "her2", "ki67_percent", "malignant")
+    return pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
+
+
+def _age_band(row: CaseRow) -> str:
+    return "" if row.age is None else next(name for limit, name in _AGE_BANDS if row.age < limit)
+
+
+def _number(value: bool | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _flow(root: Path, design: Design) -> dict[str, dict[str, Any]]:
+    """Cases of each centre: included by split as it trains, left out by reason, and judged when it is left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for fold in design.folds:
+        for name, item in RunFolder(fold_folder(root, fold)).flow().items():
+            included, excluded = dict(item["included"]), dict(item["excluded"])  # type: ignore[call-overload]
+            found[name] = {"included": sum(included.values()), "excluded": excluded, "splits": included}
+    for fold in design.folds:
+        judged = json.loads((fold_folder(root, fold) / HELD_OUT).read_text(encoding="utf-8"))
+        never_trained = {"included": judged["judged"], "excluded": judged["excluded"], "splits": {}}
+        found[fold] = found.get(fold, never_trained) | {"held_out": judged["judged"]}
+    return found
+
+
+def _provenance(root: Path, design: Design, seconds: float) -> dict[str, Any]:
+    """What made the study; `seconds` is the training time of all its models together."""
+    config = design.config
+    data = project_root() / config.data.root
+    path = root / "provenance.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    plans = {fold: RunFolder(fold_folder(root, fold)).plan() for fold in design.folds}
+    return {
+        "name": config.name,
+        "created": before.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
+        "git": git_commit(),
+        "versions": package_versions(),
+        "phantom": is_phantom(config),
+        "seconds": round(seconds, 1),
+        "machine": {"cores": os.cpu_count()},
+        "plans": {fold: plan.hash() for fold, plan in plans.items() if plan is not None},
+        "data": {name: hashlib.sha256((data / name / TABLE_NAME).read_bytes()).hexdigest() for name in config.centres},
+    }
+
+
+def _write_json(path: Path, content: Any) -> None:
+    replace_file(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _write_parquet(path: Path, table: pd.DataFrame) -> None:
+    content = io.BytesIO()
+    table.to_parquet(content, index=False)
+    replace_file(path, content.getvalue())

@@ -1,0 +1,108 @@
+"""What a study consists of: folds, and cells of work that wait for one another.
+
+A fold leaves one centre out. Its cells: `prepare` the plan and the training centres, `train` one model an arm and seed,
+and, once every model of the fold is frozen, `judge` all of them on the centre left out. `extract` reads a centre's
+images once, for every fold in which it trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.config import RunConfig
+from shared.config_sections import TaskName
+
+Kind = Literal["extract", "prepare", "train", "judge"]
+
+FEDERATED, POOLED, ENSEMBLE, LOCAL = "federated", "pooled", "ensemble", "local"
+_NO_DEADLINE_S = 1e6  # in one process a slow machine must not change who takes part
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cell:
+    """One piece of work; `centre` is the one left out, or of `extract` the one read."""
+
+    kind: Kind
+    centre: str
+    task: TaskName | Literal[""] = ""
+    arm: str = ""
+    seed: int = -1
+
+    @property
+    def name(self) -> str:
+        """For files and for readers: `centre-d train lesion-segmentation local-centre-a seed-0`."""
+        parts = [self.kind, self.task, self.arm.replace(":", "-"), f"seed-{self.seed}" if self.seed >= 0 else ""]
+        return " ".join([self.centre, *(part for part in parts if part)])
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """A study's folds, arms and seeds, from its configuration."""
+
+    config: RunConfig
+
+    @property
+    def folds(self) -> tuple[str, ...]:
+        """Centres that are left out, one at a time."""
+        return self.config.study.held_out or self.config.centres
+
+    def training(self, held_out: str) -> tuple[str, ...]:
+        """Centres that train in a fold."""
+        return tuple(name for name in self.config.centres if name != held_out)
+
+    def trained_arms(self, held_out: str) -> list[str]:
+        """Arms of a fold that train a model, those that take longest first; the ensemble trains none."""
+        chosen = self.config.study.arms
+        local = [f"{LOCAL}:{name}" for name in self.training(held_out)] if LOCAL in chosen else []
+        return [*(arm for arm in (FEDERATED, POOLED) if arm in chosen), *local]
+
+    def fold(self, held_out: str, seed: int | None = None) -> RunConfig:
+        """The configuration of a fold's cells."""
+        config = self.config.leaving_out(held_out)
+        federation = config.federation.model_copy(update={"round_timeout_s": _NO_DEADLINE_S})
+        return config.model_copy(update={"federation": federation, "seed": config.seed if seed is None else seed})
+
+    def trainings(self, held_out: str) -> list[Cell]:
+        """The cells whose models a fold judges."""
+        return [
+            Cell("train", held_out, task, arm, seed)
+            for task in self.config.tasks
+            for seed in self.config.study.seeds
+            for arm in self.trained_arms(held_out)
+        ]
+
+    def cells(self) -> dict[Cell, list[Cell]]:
+        """Every cell and those it waits for, in the order of work."""
+        read = [name for name in self.config.centres if any(name in self.training(fold) for fold in self.folds)]
+        found: dict[Cell, list[Cell]] = {Cell("extract", name): [] for name in reversed(read)}
+        found |= {Cell("prepare", fold): [Cell("extract", name) for name in self.training(fold)] for fold in self.folds}
+        for fold in self.folds:
+            models = self.trainings(fold)
+            found |= {cell: [Cell("prepare", fold)] for cell in models}
+            found |= {
+                Cell("judge", fold, task, "", seed): models
+                for task in self.config.tasks
+                for seed in self.config.study.seeds
+            }
+        return found
+
+
+def training_steps(cell: Cell, design: Design) -> int:
+    """Optimiser steps of a `train` cell: what all its centres do together."""
+    view = design.config.for_task(cell.task or design.config.task)
+    sites = 1 if cell.arm.startswith(LOCAL) else len(design.training(cell.centre))
+    return view.federation.rounds * view.training.steps_per_round * sites
+
+
+def differences(before: Mapping[str, object], after: Mapping[str, object], path: str = "") -> list[str]:
+    """Keys in which two nested tables differ, by their full path."""
+    found = []
+    for key in sorted({*before, *after}):
+        here, old, new = f"{path}{key}", before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{here}.")
+        elif old != new:
+            found.append(here)
+    return found

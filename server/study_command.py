@@ -1,0 +1,187 @@
+"""`fedbreast study`: its options, the plan it prints, and the progress of its cells."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.progress import TaskID
+from rich.table import Table
+
+from server import display
+from server.studies.design import Cell, Design
+from shared.config import RunConfig, load_config, parse_config
+from shared.errors import ConfigError
+from shared.project import project_root
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+    from server.studies.estimate import Estimate
+    from server.studies.runner import Moment
+
+INTERRUPTED = 130
+_KINDS = {
+    "extract": "read a centre's images",
+    "prepare": "plan and prepare a fold",
+    "train": "train a model",
+    "judge": "judge a fold's models",
+}
+
+
+def run_study_command(
+    path: Path,
+    out: Path | None,
+    *,
+    seeds: str,
+    arms: str,
+    held_out: str,
+    jobs: int,
+    ray: str,
+    dry_run: bool,
+) -> None:
+    """Do what `fedbreast study` was asked; the parameters are its options."""
+    config = with_options(load_config(path), seeds=seeds, arms=arms, held_out=held_out)
+    root = out or project_root() / "runs" / f"study-{config.name}"
+    design = Design(config)
+    for fold in design.folds:
+        design.fold(fold)  # a fold that cannot be is refused before anything is timed
+    from server.studies.estimate import estimate
+    from server.studies.places import finished
+    from server.studies.runner import jobs_here
+
+    workers = jobs or jobs_here(config.compute.threads)
+    with display.console.status("timing the networks"):
+        expected = estimate(design)
+    done = [cell for cell in expected.seconds if finished(root, cell)]
+    show_plan(design, expected, done, workers, root)
+    if dry_run:
+        return
+    from server.studies.study import run_study
+
+    with display.bars() as bars:
+        shown = StudyShown(bars, expected, workers, done)
+        try:
+            report = run_study(
+                config,
+                root,
+                jobs=workers,
+                ray_address=ray,
+                on_progress=display.Shown(bars).report,
+                on_moment=shown.report,
+            )
+        except KeyboardInterrupt:
+            display.errors.print("stopped; call the same again to go on: finished cells are kept", markup=False)
+            raise typer.Exit(INTERRUPTED) from None
+    show_summary(root)
+    display.console.print(f"report: {report}", soft_wrap=True, highlight=False)
+
+
+def with_options(config: RunConfig, *, seeds: str, arms: str, held_out: str) -> RunConfig:
+    """The configuration with the command's own seeds, arms and centres.
+
+    Raises
+    ------
+    ConfigError
+        One of them cannot be meant.
+
+    """
+    raw = config.model_dump(mode="json", exclude_none=True)
+    own: dict[str, Any] = raw["study"]
+    if seeds:
+        try:
+            own["seeds"] = [int(item) for item in seeds.split(",")]
+        except ValueError as error:
+            raise ConfigError(f"--seeds takes whole numbers with commas, as in 0,1,2 (given: {seeds!r})") from error
+    for key, text in (("arms", arms), ("held_out", held_out)):
+        if text:
+            own[key] = [item.strip() for item in text.split(",")]
+    return parse_config(raw, "fedbreast study")
+
+
+def show_plan(design: Design, expected: Estimate, done: list[Cell], jobs: int, root: Path) -> None:
+    """Print the cells by kind and how long they will take."""
+    study = design.config.study
+    table = Table(title=f"study {design.config.name}: {len(design.folds)} centres left out, one at a time")
+    for column, side in (("cells", "left"), ("number", "right"), ("finished", "right"), ("one worker", "right")):
+        table.add_column(column, justify=side)  # type: ignore[arg-type]
+    numbers, finished = Counter(cell.kind for cell in expected.seconds), Counter(cell.kind for cell in done)
+    for kind, text in _KINDS.items():
+        seconds = sum(value for cell, value in expected.seconds.items() if cell.kind == kind and cell not in set(done))
+        table.add_row(text, str(numbers[kind]), str(finished[kind]), _duration(seconds))  # type: ignore[index]
+    display.console.print(table)
+    seeds = ", ".join(map(str, study.seeds))
+    display.console.print(
+        f"left out: {', '.join(design.folds)}; arms: {', '.join(study.arms)}; tasks: {', '.join(design.config.tasks)}; "
+        f"seeds: {seeds}\nabout {_duration(expected.left(done, {}, jobs))} on {jobs} at once (cached images are read "
+        f"faster); folder: {root}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def show_summary(root: Path) -> None:
+    """Print each task's first figure by arm, all centres left out together."""
+    from server.studies.tables import read_tables
+
+    tables = read_tables(root)
+    summary = tables.summary
+    whole = summary[(summary["centre"] == "all") & (summary["role"] == "external")]
+    for task, rows in whole.groupby("task", sort=False):
+        metric = rows["metric"].iloc[0]
+        table = Table(title=f"{task}: {metric} at centres that did not train")
+        for column in ("arm", "value", "interval", "cases"):
+            table.add_column(column, justify="left" if column == "arm" else "right")
+        for row in rows[rows["metric"] == metric].itertuples():
+            table.add_row(str(row.arm), f"{row.value:.3f}", f"{row.ci_low:.3f} to {row.ci_high:.3f}", str(row.n))
+        display.console.print(table)
+
+
+class StudyShown:
+    """A bar for the study and one for each running cell; away from a terminal a line a finished cell."""
+
+    def __init__(self, bars: Bars, expected: Estimate, jobs: int, done: list[Cell]) -> None:
+        self.bars = bars
+        self.expected = expected
+        self.jobs = jobs
+        self.before = tuple(done)
+        self.seen = set(done)
+        self.started = time.monotonic()
+        self.whole: TaskID | None = None
+        self.tasks: dict[Cell, TaskID] = {}
+
+    def report(self, moment: Moment) -> None:
+        """Show a moment."""
+        shares = {cell: share for cell, (share, _) in moment.running.items()}
+        left = _duration(self._left(moment, shares))
+        if not display.console.is_terminal:
+            for cell in [cell for cell in moment.done if cell not in self.seen]:
+                line = f"{len(moment.done)}/{moment.total} {cell.name}; about {left} left"
+                display.console.print(line, soft_wrap=True, highlight=False, markup=False)
+            self.seen |= set(moment.done)
+            return
+        if self.whole is None:
+            self.whole = self.bars.add_task("study", total=moment.total, text="")
+        self.bars.update(self.whole, completed=len(moment.done), text=f"cells, about {left} left")
+        for cell in [cell for cell in self.tasks if cell not in moment.running]:
+            self.bars.remove_task(self.tasks.pop(cell))
+        for cell, (share, text) in moment.running.items():
+            if cell not in self.tasks:
+                self.tasks[cell] = self.bars.add_task(f"  {cell.name}", total=100, text="")
+            self.bars.update(self.tasks[cell], completed=100 * share, text=f"% {text}")
+
+    def _left(self, moment: Moment, shares: dict[Cell, float]) -> float:
+        """What the pace of this call's own cells says of the others."""
+        own = self.expected.without(self.before)
+        done = [cell for cell in moment.done if cell not in set(self.before)]
+        return own.left(done, shares, self.jobs, self.jobs * (time.monotonic() - self.started))
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "a minute" if seconds > 1 else "nothing"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004 - two hours

@@ -1,0 +1,21 @@
+"""One invented study with its page for tests that only read it."""
+
+import pytest
+
+from server.reports import vectors
+from server.reports.study.page import build_study_report
+from tests.server.reports.study.invented_study import make_study
+
+
+@pytest.fixture(scope="session")
+def study_dir(tmp_path_factory):
+    folder = make_study(tmp_path_factory.mktemp("study") / "leave-one-out-0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectors, "keep", lambda *_: None)  # fonts take longest; a smaller study's files are tested
+        build_study_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def page(study_dir):
+    return (study_dir / "report.html").read_text()

@@ -1,0 +1,45 @@
+"""The study's page in a real browser: it fits a telephone and a desktop, and the viewer runs."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--virtual-time-budget=8000", "--dump-dom",
+)  # fmt: skip
+PROBE = """<!DOCTYPE html><title></title><body>{frames}<script>
+window.onload = () => {{ document.title = JSON.stringify([...document.querySelectorAll("iframe")].map(frame => {{
+  const page = frame.contentDocument;
+  return {{
+    width: frame.clientWidth,
+    needed: page.documentElement.scrollWidth,
+    tables: [...page.querySelectorAll("table")].every(table => table.closest(".scroll")),
+    smallest: Math.min(...[...page.querySelectorAll("main > section figure .scroll svg")]
+      .map(drawing => drawing.getBoundingClientRect().height)),
+    asked: frame.contentWindow.performance.getEntriesByType("resource").map(entry => entry.name.slice(0, 40)),
+  }};
+}})) }};
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page's layout is not looked at")
+def test_the_page_fits_a_telephone_and_a_desktop_with_everything_unfolded(page, tmp_path):
+    unfolded = html.escape(page.replace("<details>", "<details open>"), quote=True)
+    frames = "".join(f'<iframe style="border:0;width:{width}px" srcdoc="{unfolded}"></iframe>' for width in (390, 1280))
+    probe = tmp_path / "probe.html"
+    probe.write_text(PROBE.format(frames=frames))
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", probe.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom).group(1)))
+    assert [item["width"] for item in found] == [390, 1280]
+    for item in found:
+        assert item["needed"] <= item["width"]
+        assert item["tables"]
+        assert item["smallest"] > 80
+        assert [name for name in item["asked"] if not name.startswith("data:")] == []

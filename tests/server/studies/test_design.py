@@ -1,0 +1,95 @@
+"""What a study consists of: every centre left out once, and nothing judged before its fold is frozen."""
+
+import pytest
+
+from server.studies.design import Cell, Design, differences, training_steps
+from shared.config import load_config, parse_config
+from shared.errors import ConfigError
+from shared.project import load_run_config
+
+RAW = {
+    "name": "t",
+    "data": {"root": "d", "sites": ["a", "b", "c"], "external": "x"},
+    "federation": {"rounds": 3},
+    "training": {"steps_per_round": 5},
+}
+
+
+def design(**study):
+    return Design(parse_config({**RAW, "study": study}, "t"))
+
+
+def test_every_centre_is_left_out_once_and_trains_in_all_other_folds():
+    found = design()
+    assert found.folds == ("a", "b", "c", "x")
+    for fold in found.folds:
+        config = found.fold(fold)
+        assert config.data.external == fold
+        assert set(config.data.sites) == {"a", "b", "c", "x"} - {fold}
+    assert found.training("b") == ("a", "c", "x")
+
+
+def test_cells_wait_for_plan_and_a_judge_for_every_model_of_its_fold():
+    cells = design(seeds=[0, 1]).cells()
+    trains = [cell for cell in cells if cell.kind == "train"]
+    # 4 folds x 2 seeds x (federated, pooled, 3 local).
+    assert len(trains) == 4 * 2 * 5
+    judge = Cell("judge", "a", "lesion-segmentation", "", 1)
+    assert set(cells[judge]) == {cell for cell in trains if cell.centre == "a"}
+    assert {cell.seed for cell in cells[judge]} == {0, 1}
+    order = list(cells)
+    assert all(order.index(needed) < order.index(cell) for cell, waits in cells.items() for needed in waits)
+
+
+def test_a_single_fold_does_not_read_the_centre_that_is_left_out():
+    cells = design(held_out=["x"]).cells()
+    assert {cell.centre for cell in cells if cell.kind == "extract"} == {"a", "b", "c"}
+    assert {cell.centre for cell in cells if cell.kind != "extract"} == {"x"}
+
+
+def test_arms_follow_the_configuration_and_have_the_same_budget():
+    found = design(arms=["local", "federated", "pooled"])
+    assert found.trained_arms("c") == ["federated", "pooled", "local:a", "local:b", "local:x"]
+    steps = {
+        arm: training_steps(Cell("train", "c", "lesion-segmentation", arm, 0), found) for arm in found.trained_arms("c")
+    }
+    assert steps["local:a"] == 15
+    assert steps["federated"] == steps["pooled"] == 45
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        ({"held_out": ["nowhere"]}, "study.held_out names nowhere"),
+        ({"arms": ["ensemble"]}, "add 'local'"),
+        ({"seeds": [1, 1]}, "names one twice"),
+        ({"seeds": [-1]}, "whole numbers from 0"),
+    ],
+)
+def test_a_design_that_cannot_be_meant_is_refused(study, message):
+    with pytest.raises(ConfigError, match=message):
+        design(**study)
+
+
+def test_two_centres_are_too_few_where_two_must_train():
+    raw = {**RAW, "data": {"root": "d", "sites": ["a"], "external": "x"}, "federation": {"min_sites": 1}}
+    assert Design(parse_config(raw, "t")).fold("a").data.sites == ("x",)
+    raw["data"] = {"root": "d", "sites": ["a", "b"], "external": None}
+    raw["federation"] = {"min_sites": 2}
+    with pytest.raises(ConfigError, match="min_sites"):
+        Design(parse_config(raw, "t")).fold("a")
+
+
+def test_a_run_can_leave_out_another_centre(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDBREAST_ROOT", str(tmp_path))
+    (tmp_path / "t.toml").write_text('name = "t"\n[data]\nroot = "d"\nsites = ["a", "b"]\nexternal = "x"\n')
+    chosen = load_run_config({"config": "t.toml", "held-out": "a"})
+    assert (chosen.data.sites, chosen.data.external) == (("b", "x"), "a")
+    assert load_run_config({"config": "t.toml", "held-out": ""}) == load_config(tmp_path / "t.toml")
+    with pytest.raises(ConfigError, match="no centre 'q' to hold out; there are a, b, x"):
+        load_run_config({"config": "t.toml", "held-out": "q"})
+
+
+def test_differences_name_the_key():
+    assert differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}, "d": 3}) == ["a.c"]
+    assert differences({}, {"a": 1}) == ["a"]
