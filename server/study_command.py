@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from math import ceil, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,7 @@ def with_options(config: RunConfig, *, seeds: str, arms: str, held_out: str) -> 
 def show_plan(design: Design, expected: Estimate, done: list[Cell], jobs: int, root: Path) -> None:
     """Print the cells by kind and how long they will take."""
     study = design.config.study
-    table = Table(title=f"study {design.config.name}: {len(design.folds)} centres left out, one at a time")
+    table = Table(title=f"{design.config.name}: {len(design.folds)} centres left out, one at a time")
     for column, side in (("cells", "left"), ("number", "right"), ("finished", "right"), ("one worker", "right")):
         table.add_column(column, justify=side)  # type: ignore[arg-type]
     numbers, finished = Counter(cell.kind for cell in expected.seconds), Counter(cell.kind for cell in done)
@@ -125,18 +126,21 @@ def show_plan(design: Design, expected: Estimate, done: list[Cell], jobs: int, r
 
 def show_summary(root: Path) -> None:
     """Print each task's first figure by arm, all centres left out together."""
+    from server.reports.wording import fixed
+    from server.studies.gathered import read_gathered
     from server.studies.tables import read_tables
 
-    tables = read_tables(root)
-    summary = tables.summary
+    phantom = "PHANTOM DATA, " if read_gathered(root).provenance["phantom"] else ""
+    summary = read_tables(root).summary
     whole = summary[(summary["centre"] == "all") & (summary["role"] == "external")]
     for task, rows in whole.groupby("task", sort=False):
         metric = rows["metric"].iloc[0]
-        table = Table(title=f"{task}: {metric} at centres that did not train")
+        table = Table(title=f"{phantom}{task}: {metric} at centres that did not train, mean of the seeds")
         for column in ("arm", "value", "interval", "cases"):
             table.add_column(column, justify="left" if column == "arm" else "right")
         for row in rows[rows["metric"] == metric].itertuples():
-            table.add_row(str(row.arm), f"{row.value:.3f}", f"{row.ci_low:.3f} to {row.ci_high:.3f}", str(row.n))
+            bounds = f"{row.ci_low:.3f} to {row.ci_high:.3f}" if isfinite(row.ci_low) else ""
+            table.add_row(str(row.arm), fixed(row.value, 3), bounds, str(row.n))
         display.console.print(table)
 
 
@@ -156,16 +160,17 @@ class StudyShown:
     def report(self, moment: Moment) -> None:
         """Show a moment."""
         shares = {cell: share for cell, (share, _) in moment.running.items()}
-        left = _duration(self._left(moment, shares))
+        waits = len(moment.done) < moment.total
+        left = f", about {_duration(self._left(moment, shares))} left" if waits else ""
         if not display.console.is_terminal:
             for cell in [cell for cell in moment.done if cell not in self.seen]:
-                line = f"{len(moment.done)}/{moment.total} {cell.name}; about {left} left"
+                line = f"{len(moment.done)}/{moment.total} {cell.name}{left}"
                 display.console.print(line, soft_wrap=True, highlight=False, markup=False)
             self.seen |= set(moment.done)
             return
         if self.whole is None:
             self.whole = self.bars.add_task("study", total=moment.total, text="")
-        self.bars.update(self.whole, completed=len(moment.done), text=f"cells, about {left} left")
+        self.bars.update(self.whole, completed=len(moment.done), text=f"cells{left}")
         for cell in [cell for cell in self.tasks if cell not in moment.running]:
             self.bars.remove_task(self.tasks.pop(cell))
         for cell, (share, text) in moment.running.items():
@@ -181,7 +186,5 @@ class StudyShown:
 
 
 def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return "a minute" if seconds > 1 else "nothing"
+    minutes = ceil(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004 - two hours

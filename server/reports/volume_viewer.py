@@ -63,11 +63,16 @@ _PLANE = Markup(
 
 
 def volume_figures(volumes: Sequence[Volume]) -> Markup:
-    """A figure a volume, less than `MAX_BYTES` each, after a line for readers without JavaScript; the same every time.
+    """A figure a volume, less than `MAX_BYTES` each; the same every time. `viewer_notes` stand above the first.
 
     Where a noisy image does not fit, its finest grey levels are dropped: 128, 64, ... of 256 are left.
     """
-    return Markup("").join([_NOTES if volumes else Markup(""), *map(_figure, volumes)])
+    return Markup("").join(map(_figure, volumes))
+
+
+def viewer_notes() -> Markup:
+    """How the viewer is used, and a line for readers without JavaScript."""
+    return _NOTES
 
 
 def viewer_script() -> Markup:

@@ -49,6 +49,12 @@ def cases(study: Study) -> list[dict[str, Any]]:
     return groups
 
 
-def volumes(study: Study) -> str:
-    """The viewer's figures; empty without stored volumes."""
-    return volume_figures(read_volumes(study.path / "volumes"))
+def volumes(study: Study) -> list[dict[str, Any]]:
+    """The viewer's figures, a group a held-out centre; empty without stored volumes."""
+    stored, groups = read_volumes(study.path / "volumes"), []
+    centre_of = dict(zip(study.cohort["case"], study.cohort["centre"], strict=True))
+    for centre in study.held_out:
+        shown = [item for item in stored if centre_of.get(item.case) == centre]
+        if shown:
+            groups.append({"centre": centre, "n": len(shown), "figures": volume_figures(shown)})
+    return groups

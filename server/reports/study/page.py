@@ -30,7 +30,7 @@ from server.reports.study import (
     subgroups,
 )
 from server.reports.study.reading import Study, read_study
-from server.reports.volume_viewer import viewer_script, viewer_style
+from server.reports.volume_viewer import viewer_notes, viewer_script, viewer_style
 from server.results import replace_file
 from shared.project import project_root
 
@@ -102,6 +102,7 @@ def _content(study: Study) -> dict[str, Any]:
         "volumes": volumes,
         "script": script,
         "style": viewer_style() if volumes else "",
+        "notes": viewer_notes(),
         "policy": _policy(script),
         "checklists": details.checklists(anchors),
         "every_figure": [details.every_figure(study, task) for task in study.tasks],
