@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench clean
+.PHONY: help demo study test test-slow lint bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing what the tests need"
 	@"$(BIN)/pip" install --quiet --constraint constraints.txt --editable '.[test]'
 	@touch "$@"
+
+study: $(VENV)/.installed ## Every phantom centre left out once: federated, local, pooled, ensemble (about 20 minutes)
+	@"$(BIN)/fedbreast" study configs/study.toml
 
 demo: $(VENV)/.installed ## Three phantom hospitals train, a fourth judges; prints the report's path
 	@"$(BIN)/fedbreast" demo

@@ -9,6 +9,7 @@ from scipy import stats
 from server.classified import Draw, by_subtype, check_scores, macro_area
 from shared.config_sections import EvaluationConfig
 from shared.errors import RunError
+from shared.metrics.adjustment import adjusted
 from shared.metrics.classification import LABELS, SUBTYPES
 from shared.metrics.intervals import Numbers
 from shared.metrics.roc import delong_test, weighted_auc
@@ -60,7 +61,7 @@ def compare_arms(table: pd.DataFrame, reference_arm: str, config: EvaluationConf
             rows.append((arm, "macro", found.n, found.value, found.low, found.high, None))
     kinds = {"n": "int64"} | dict.fromkeys(("difference", "low", "high", "p"), "float64")
     result = pd.DataFrame(rows, columns=list(COMPARISON[:-1])).astype(kinds)
-    return result.assign(p_holm=_holm(result["p"].to_numpy(np.float64)))
+    return result.assign(p_holm=adjusted(result["p"].to_numpy(np.float64), "holm"))
 
 
 def _macro_difference(values: Numbers, weights: Numbers) -> Numbers:
@@ -86,13 +87,3 @@ def _difference(cases: pd.DataFrame, draw: Draw) -> tuple[float | None, float | 
     if error > _ROUNDING:
         return found.value, found.low, found.high, float(2 * stats.norm.sf(abs(found.value) / error))
     return found.value, found.low, found.high, 1.0 if abs(found.value) < _ROUNDING else None
-
-
-def _holm(p: Numbers) -> Numbers:
-    """Holm's adjusted p (Holm 1979, Scand J Stat 6:65); tests that do not exist do not count."""
-    from statsmodels.stats.multitest import multipletests
-
-    adjusted, exists = np.full_like(p, np.nan), np.isfinite(p)
-    if exists.any():
-        adjusted[exists] = multipletests(p[exists], method="holm")[1]
-    return adjusted

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from server.studies.runner import Moment
 
 INTERRUPTED = 130
+_SETTLED_S = 30.0
+"""Expected seconds of what is done, from which a kind's pace is believed."""
 _KINDS = {
     "extract": "read a centre's images",
     "prepare": "plan and prepare a fold",
@@ -151,9 +153,10 @@ class StudyShown:
         self.bars = bars
         self.expected = expected
         self.jobs = jobs
-        self.before = tuple(done)
+        self.before = frozenset(done)
         self.seen = set(done)
-        self.started = time.monotonic()
+        self.began: dict[Cell, float] = {}
+        self.took: dict[Cell, float] = {}
         self.whole: TaskID | None = None
         self.tasks: dict[Cell, TaskID] = {}
 
@@ -179,10 +182,20 @@ class StudyShown:
             self.bars.update(self.tasks[cell], completed=100 * share, text=f"% {text}")
 
     def _left(self, moment: Moment, shares: dict[Cell, float]) -> float:
-        """What the pace of this call's own cells says of the others."""
-        own = self.expected.without(self.before)
-        done = [cell for cell in moment.done if cell not in set(self.before)]
-        return own.left(done, shares, self.jobs, self.jobs * (time.monotonic() - self.started))
+        """What the pace of this call's own cells of a kind says of the others."""
+        now = time.monotonic()
+        for cell in [*moment.running, *moment.done]:
+            if cell not in self.before:
+                self.began.setdefault(cell, now)
+                if cell in moment.running:
+                    self.took[cell] = now - self.began[cell]
+        paces = {}
+        for kind in _KINDS:
+            shown = [cell for cell in self.took if cell.kind == kind]
+            expected = sum(self.expected.seconds[cell] * shares.get(cell, 1.0) for cell in shown)
+            if expected > _SETTLED_S:
+                paces[kind] = sum(self.took[cell] for cell in shown) / expected
+        return self.expected.left(moment.done, shares, self.jobs, paces)
 
 
 def _duration(seconds: float) -> str:

@@ -102,13 +102,3 @@ def p_of_width(figure: Figure, confidence: float) -> float:
     if error > _ROUNDING:
         return float(2 * stats.norm.sf(abs(figure.value) / error))
     return 1.0 if abs(figure.value) < _ROUNDING and error == error else np.nan  # noqa: PLR0124 - NaN has no width
-
-
-def adjusted(p: Numbers, method: str) -> Numbers:
-    """Adjusted p of a family (`holm`, or `fdr_bh` for Benjamini and Hochberg); tests that do not exist do not count."""
-    from statsmodels.stats.multitest import multipletests
-
-    found, exists = np.full(len(p), np.nan), np.isfinite(p)
-    if exists.any():
-        found[exists] = multipletests(p[exists], method=method)[1]
-    return found

@@ -27,12 +27,8 @@ class Estimate:
 
     seconds: Mapping[Cell, float]
 
-    def without(self, cells: Sequence[Cell]) -> Estimate:
-        """The same of all other cells."""
-        return Estimate({cell: value for cell, value in self.seconds.items() if cell not in set(cells)})
-
     def left(
-        self, done: Sequence[Cell], shares: Mapping[Cell, float], jobs: int, elapsed: float | None = None
+        self, done: Sequence[Cell], shares: Mapping[Cell, float], jobs: int, paces: Mapping[str, float] | None = None
     ) -> float:
         """Seconds to go on `jobs` workers.
 
@@ -44,17 +40,18 @@ class Estimate:
             Share done of each running cell.
         jobs
             Workers.
-        elapsed
-            What this call's cells took so far, all workers together, corrects the estimate once a tenth is done;
-            without it the estimate stands.
+        paces
+            By kind of cell: how many times as long as expected they took so far.
 
         """
-        total = sum(self.seconds.values())
-        spent = sum(self.seconds[cell] * part for cell, part in {**dict.fromkeys(done, 1.0), **shares}.items())
-        pace = elapsed / spent if elapsed is not None and spent > 0.1 * total else 1.0
-        # No sooner than the longest cell that has not begun.
-        rest = [self.seconds[cell] * (1 - shares.get(cell, 0.0)) for cell in self.seconds if cell not in set(done)]
-        return pace * max([(total - spent) / jobs, *rest], default=0.0)
+        finished, known = set(done), paces or {}
+        rest = [
+            seconds * (1 - shares.get(cell, 0.0)) * known.get(cell.kind, 1.0)
+            for cell, seconds in self.seconds.items()
+            if cell not in finished
+        ]
+        # No sooner than the longest cell.
+        return max([sum(rest) / jobs, *rest], default=0.0)
 
 
 def estimate(design: Design) -> Estimate:

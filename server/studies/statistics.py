@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from server.studies.contrasts import Contrast, adjusted, contrasts_of
+from server.studies.contrasts import Contrast, contrasts_of
 from server.studies.design import FEDERATED
 from server.studies.figures import Figure, figure_of
 from server.studies.measures import Measure, measures_of
@@ -19,6 +19,7 @@ from server.studies.pooling import pooled
 from server.studies.subgroups import subgroup_rows
 from server.studies.tables import COMPARISONS, META, RESULTS, SUBGROUPS, SUMMARY, StudyTables, typed
 from shared.config import RunConfig
+from shared.metrics.adjustment import adjusted
 
 log = logging.getLogger(__name__)
 

@@ -61,7 +61,12 @@ def run_study(
         design.fold(held_out)
     for name in config.tasks:
         task_named(name).check()
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the study's folder {root} ({error.strerror}): name another with --out"
+        ) from error
     lock = FileLock(root / ".lock")
     try:
         lock.acquire(timeout=0)

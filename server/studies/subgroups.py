@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from server.studies.contrasts import adjusted, contrast
+from server.studies.contrasts import contrast
 from server.studies.design import FEDERATED, LOCAL
 from server.studies.figures import figure_of
 from server.studies.measures import Measure
 from server.studies.panel import Panel
 from shared.errors import RunError
+from shared.metrics.adjustment import adjusted
 
 Flags = npt.NDArray[np.bool_]
 UNKNOWN = "unknown"

@@ -168,6 +168,18 @@ def test_a_folder_of_something_else_is_left_alone(at, tmp_path):
         study(at, tmp_path)
 
 
+def test_a_folder_that_cannot_be_made_is_said(at, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="cannot make the study's folder"):
+        study(at, tmp_path / "file" / "study")
+
+
+def test_an_unfinished_study_has_no_report(at, tmp_path):
+    (tmp_path / "study.toml").write_bytes((at / "whole" / "study.toml").read_bytes())
+    with pytest.raises(RunError, match="is no finished study"):
+        make_report(tmp_path)
+
+
 def test_a_cell_that_fails_is_named_and_the_others_are_kept(at, tmp_path, relabelled):
     root = relabelled("centre-a", {"mask": ""})
     config = changed(

@@ -39,11 +39,21 @@ def test_time_left_by_hand():
     # On two workers no sooner than the longest cell.
     assert expected.left([], {}, jobs=2) == 70
     assert expected.left([READ, PREPARE], {TRAIN: 0.5}, jobs=1) == 35
-    # Twice as slow as thought.
-    assert expected.left([READ, PREPARE], {}, jobs=1, elapsed=60.0) == 140
-    # Too early to tell.
-    assert expected.left([READ], {}, jobs=1, elapsed=500.0) == 90
-    assert expected.without([TRAIN]).left([], {}, jobs=1) == 30
+    # Twice as slow as thought; other kinds are not.
+    assert expected.left([READ], {}, jobs=1, paces={"train": 2.0}) == 160
+    assert expected.left([READ, PREPARE, TRAIN], {}, jobs=1) == 0
+
+
+def test_a_kinds_pace_is_that_of_its_own_cells(monkeypatch):
+    clock = iter([0.0, 60.0, 90.0])
+    monkeypatch.setattr(study_command.time, "monotonic", lambda: next(clock))
+    other = Cell("train", "x", "lesion-segmentation", "federated", 0)
+    shown = study_command.StudyShown(None, Estimate({READ: 100.0, TRAIN: 40.0, other: 40.0}), 1, [])
+    assert shown._left(Moment((), 3, {READ: (0.0, "")}), {READ: 0.0}) == 180
+    # Read from the cache: done after a minute, which says nothing of training.
+    assert shown._left(Moment((READ,), 3, {TRAIN: (0.0, "")}), {TRAIN: 0.0}) == 80
+    # Half an hour's worth: 40 s expected took 30.
+    assert shown._left(Moment((READ, TRAIN), 3, {TRAIN: (1.0, "")}), {TRAIN: 1.0}) == 30
 
 
 def test_a_cell_takes_as_long_as_its_steps_and_cases(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"
 
 
 def sentence(study: Study, task: str) -> str:
-    """The answer for a task: federated against local, then against pooled, and on how many it rests."""
+    """The answer for a task: federated against local, ensemble and pooled, and on how many it rests."""
     metric = measures.headline(study, task)
     own = Summary(study, task).get("federated", "all", metric)
     if own is None or own.row.value is None:
@@ -26,7 +26,7 @@ def sentence(study: Study, task: str) -> str:
         f"at {where} ({own.row.n} {study.subject} of {own.patients} patients, {seeds} seed{'' if seeds == 1 else 's'}) "
         f"federated models reached {_spoken(metric)} {wording.value(own.row)}{_unit(own.row.unit)}"
     )
-    parts = (start, _against(study, task, metric, "local"), _against(study, task, metric, "pooled"))
+    parts = (start, *(_against(study, task, metric, arm) for arm in ("local", "ensemble", "pooled")))
     return f"{verdict(study, task)} {'; '.join(part for part in parts if part)}."
 
 
@@ -53,7 +53,11 @@ def _against(study: Study, task: str, metric: str, arm: str) -> str:
         return ""
     other = Summary(study, task).get(arm, "all", metric)
     unit = "1" if other is None else other.row.unit
-    name = {"local": "a hospital's own model on average", "pooled": "all data in one place"}[arm]
+    name = {
+        "local": "a hospital's own model on average",
+        "ensemble": "the mean of the local models' predictions",
+        "pooled": "all data in one place",
+    }[arm]
     value = "" if other is None else f" {wording.value(other.row)}"
     gap, interval = rounded(line["difference"], unit), between(line["ci_low"], line["ci_high"], unit)
     p = f"Holm p {p_value(line['p_holm'])}" if number(line["p_holm"]) is not None else f"p {p_value(line['p'])}"

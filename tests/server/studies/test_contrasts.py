@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from server.studies.contrasts import adjusted, p_of_width, sign_flip
+from server.studies.contrasts import p_of_width, sign_flip
 from server.studies.figures import Figure
 from server.studies.statistics import analyse
+from shared.metrics.adjustment import adjusted
 from tests.server.studies.invented_studies import (
     NO_COHORT,
     NULL,

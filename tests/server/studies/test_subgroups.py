@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from server.studies.contrasts import adjusted
 from server.studies.subgroups import levels
+from shared.metrics.adjustment import adjusted
 from tests.server.studies.invented_studies import cohort, only, outline_study, outlined, outlines, study
 
 
