@@ -164,7 +164,8 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run
     if (folder / "study.toml").is_file():
         from server.studies.study import make_report
 
-        path = make_report(folder)
+        with display.console.status("statistics and figures, about half a minute"):
+            path = make_report(folder)
     else:
         from server.reports.page import build_report
 
