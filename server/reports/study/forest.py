@@ -10,6 +10,7 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 
 from server.reports.figures import _STYLE, ACCENT, INK, MUTED, _svg
@@ -78,6 +79,7 @@ def forest_plot(
         axes = figure.add_subplot()
         left, right = _limits(lines, reference, bounds)
         axes.set(xlim=(left, right), ylim=(len(lines) - 0.4, -0.7), xlabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         if reference is not None:
             axes.axvline(reference, color=MUTED, lw=0.9, ls=_DASHED)
         for place, line in enumerate(lines):

@@ -46,7 +46,8 @@ def learning_plot(table: pd.DataFrame, folds: list[str], label: str, name: str, 
         figure = Figure(figsize=(3.1 * columns, 0.75 + 1.75 * rows), layout="constrained")
         panels = [figure.add_subplot(rows, columns, index + 1) for index in range(len(folds))]
         locals_ = sorted(arm for arm in set(table["arm"]) if arm.startswith("local:"))
-        low, high = table["score"].min(), table["score"].max()
+        drawn = table.groupby(["held_out", "arm", "round"])["score"].mean()
+        low, high = drawn.min(), drawn.max()
         for index, (axes, fold) in enumerate(zip(panels, folds, strict=True)):
             part = table[table["held_out"] == fold]
             for arm in [*(arm for arm in ("federated", "pooled") if arm in set(part["arm"])), *locals_]:
