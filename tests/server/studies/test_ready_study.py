@@ -1,4 +1,4 @@
-"""The study that lies in docs/: its tables and page come from its stored predictions, to the byte. Slow: half a minute."""
+"""The study in docs: tables and page come from its stored predictions, to the byte. Slow: half a minute."""
 
 import shutil
 from pathlib import Path
