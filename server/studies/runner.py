@@ -193,6 +193,8 @@ def _end_with(parent: int) -> None:
 
 @contextmanager
 def _on_ray(root: Path, address: str, design: Design) -> Iterator[Submit]:
+    # What Ray will do by itself in later versions, and warns of until then.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
     ray.init(address=address, log_to_driver=False)

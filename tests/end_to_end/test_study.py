@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -256,7 +258,9 @@ def test_on_a_ray_cluster_the_numbers_are_the_same(at, tmp_path, monkeypatch):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     head = [ray, "start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
-    cluster = subprocess.Popen([*head, f"--temp-dir={tmp_path / 'ray'}"], start_new_session=True)
+    # A short path: Ray's sockets lie below it, and a socket's name has at most 107 characters.
+    home = tempfile.mkdtemp(prefix="r")
+    cluster = subprocess.Popen([*head, f"--temp-dir={home}"], start_new_session=True)
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -268,4 +272,5 @@ def test_on_a_ray_cluster_the_numbers_are_the_same(at, tmp_path, monkeypatch):
     finally:
         cluster.terminate()
         cluster.wait(30)
+        shutil.rmtree(home, ignore_errors=True)
     assert numbers(tmp_path / "out") == numbers(at / "whole")
