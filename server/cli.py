@@ -68,7 +68,7 @@ def demo(fresh: Annotated[bool, typer.Option(help="Make the phantoms anew first.
     "[bold]fedbreast run --resume first[/bold]"
 )
 def run(
-    config: Annotated[Path | None, typer.Argument(help="The run's TOML file [default: configs/quick.toml].")] = None,
+    config: Annotated[Path | None, typer.Argument(help="The run's TOML file (default: configs/quick.toml).")] = None,
     name: Annotated[str, typer.Option(help="Folder below runs/; empty: the config's name and the time.")] = "",
     resume: Annotated[str, typer.Option(help="Go on with the run of this name.")] = "",
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's.")] = None,
@@ -179,8 +179,8 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run
     "[bold]fedbreast study configs/study.toml --held-out centre-d[/bold]"
 )
 def study(
-    config: Annotated[Path | None, typer.Argument(help="The TOML file [default: configs/study.toml].")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the study [default: runs/study-NAME].")] = None,
+    config: Annotated[Path | None, typer.Argument(help="The TOML file (default: configs/study.toml).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study (default: runs/study-NAME).")] = None,
     seeds: Annotated[str, typer.Option(help="Training seeds, with commas; instead of the configuration's.")] = "",
     arms: Annotated[str, typer.Option(help="Of local, federated, pooled, ensemble, with commas.")] = "",
     held_out: Annotated[str, typer.Option(help="Centres to leave out, with commas; otherwise every one.")] = "",
