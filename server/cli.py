@@ -6,23 +6,20 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from server import display
+from server.run_command import EXCLUDED_TOO_MANY, run_federation, run_folder
 from shared.errors import ConfigError, FedBreastError, SiteError, StudyError
 from shared.project import project_root
 
 if TYPE_CHECKING:
     from shared.cohort.preflight import Exclusion
-    from shared.config import RunConfig
 
 DEMO, STUDY = Path("configs/quick.toml"), Path("configs/study.toml")
-EXCLUDED_TOO_MANY = 3
-INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,7 +57,7 @@ def demo(fresh: Annotated[bool, typer.Option(help="Make the phantoms anew first.
         if not (data / "phantom.json").is_file():
             raise SiteError(f"{data} holds no phantom and is left alone: move it, or change data.root in {DEMO}")
         shutil.rmtree(data)
-    _run(project_root() / DEMO, config, f"{config.name}-{_now()}")
+    run_federation(project_root() / DEMO, config, f"{config.name}-{_now()}")
 
 
 @app.command(
@@ -83,19 +80,19 @@ def run(
             raise ConfigError("--resume goes on with the run's own configuration, name, seed and rounds: give it alone")
         from server.journal import RunFolder
 
-        folder, settings = RunFolder.resume(_run_dir(resume))
+        folder, settings = RunFolder.resume(run_folder(resume))
         folder.release()
-        _run(folder.path / "config.toml", settings, resume, resume=resume)
+        run_federation(folder.path / "config.toml", settings, resume, resume=resume)
         return
     path = _find(config or DEMO)
     settings = load_config(path)
     settings = settings.leaving_out(held_out) if held_out else settings
     chosen = name or f"{settings.name}-{_now()}"
-    if (_run_dir(chosen) / "config.toml").exists():
+    if (run_folder(chosen) / "config.toml").exists():
         raise ConfigError(f"runs/{chosen} already holds a run: choose another --name, or --resume {chosen}")
     given = (("seed", seed), ("rounds", rounds), ("held-out", held_out or None))
     overrides = {key: value for key, value in given if value is not None}
-    _run(path, settings, chosen, overrides=overrides)
+    run_federation(path, settings, chosen, overrides=overrides)
 
 
 @app.command(epilog="Example: [bold]fedbreast phantom data/small --cases-per-site 6 --cases-external 4[/bold]")
@@ -154,9 +151,7 @@ def check(folder: Annotated[Path, typer.Argument(help="A site folder: site.toml,
         raise typer.Exit(EXCLUDED_TOO_MANY)
 
 
-@app.command(
-    epilog="Examples: [bold]fedbreast report runs/latest[/bold]   [bold]fedbreast report runs/study-study[/bold]"
-)
+@app.command(epilog="Examples: [bold]fedbreast report runs/latest[/bold]   [bold]fedbreast report runs/study[/bold]")
 def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run or study.")]) -> None:
     """Build the report of a run or a study again, with the same numbers."""
     if not folder.is_dir():
@@ -208,64 +203,6 @@ def main() -> None:
     except FedBreastError as error:
         display.errors.print(f"error: {error}", style="red", markup=False)
         sys.exit(error.exit_code)
-
-
-def _run(
-    path: Path,
-    config: RunConfig,
-    name: str,
-    *,
-    resume: str = "",
-    overrides: Mapping[str, int | str] | None = None,
-) -> None:
-    """Run a federation with a bar, then show its figures."""
-    from server.launch import run_flower
-    from server.reports.run_folder import read_flow
-    from server.results import read_results
-
-    data = project_root() / config.data.root
-    if config.data.phantom is not None:
-        from shared.phantom.generate import PhantomSettings, is_complete
-
-        is_complete(
-            data, PhantomSettings(**config.data.phantom.model_dump())
-        )  # other data there: refused now, not later
-    if config.data.phantom is None and not data.is_dir():
-        raise SiteError(
-            f"data.root {data} does not exist: put one folder a site there, or add [data.phantom] to have phantoms made"
-        )
-    folder = _run_dir(name)
-    display.console.print(f"run {name}: {len(config.data.sites)} sites, {folder}", soft_wrap=True, highlight=False)
-    try:
-        with display.bars() as bars:
-            shown = display.Shown(bars)
-            shown.report("start", 0, 1, "")
-            run_flower(
-                path,
-                run_name=name,
-                resume=resume,
-                overrides=overrides or {},
-                watch=lambda item: shown.report(item.phase, item.done, item.total, item.text),
-            )
-    except KeyboardInterrupt:
-        remedy = f"; resume with: fedbreast run --resume {name}" if (folder / "config.toml").exists() else ""
-        display.errors.print(f"stopped{remedy}", markup=False)
-        raise typer.Exit(INTERRUPTED) from None
-    display.show_results(read_results(folder))
-    display.console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
-    over = [site for site, item in read_flow(folder).items() if item.over_policy]
-    if over:
-        display.errors.print(
-            f"more cases were left out than {', '.join(over)} allows by policy: see the report, and `fedbreast check`",
-            style="red",
-        )
-        raise typer.Exit(EXCLUDED_TOO_MANY)
-
-
-def _run_dir(name: str) -> Path:
-    if Path(name).name != name or name.startswith("."):
-        raise ConfigError(f"a run's name is a folder's name below runs/, without slashes or a leading dot: {name!r}")
-    return project_root() / "runs" / name
 
 
 def _find(config: Path) -> Path:

@@ -13,6 +13,7 @@ from rich.progress import TaskID
 from rich.table import Table
 
 from server import display
+from server.run_command import INTERRUPTED
 from server.studies.design import Cell, Design
 from shared.config import RunConfig, load_config, parse_config
 from shared.errors import ConfigError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from server.studies.estimate import Estimate
     from server.studies.runner import Moment
 
-INTERRUPTED = 130
 _SETTLED_S = 30.0
 """Expected seconds of what is done, from which a kind's pace is believed."""
 _KINDS = {
@@ -48,7 +48,8 @@ def run_study_command(
 ) -> None:
     """Do what `fedbreast study` was asked; the parameters are its options."""
     config = with_options(load_config(path), seeds=seeds, arms=arms, held_out=held_out)
-    root = out or project_root() / "runs" / f"study-{config.name}"
+    name = config.name if config.name.startswith("study") else f"study-{config.name}"
+    root = out or project_root() / "runs" / name
     design = Design(config)
     for fold in design.folds:
         design.fold(fold)  # a fold that cannot be is refused before anything is timed

@@ -86,8 +86,7 @@ def section(table, rows, task=TASK, **changes):
 
 def render(*parts):
     """The sections in a page with the report's own style."""
-    whole = (FOLDER / "page.html").read_text()
-    style = whole[whole.index("<style>") : whole.index("</style>")]
+    style = f"<style>{(FOLDER / 'style.css').read_text()}"
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
