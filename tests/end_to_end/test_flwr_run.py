@@ -74,14 +74,14 @@ def wait_for(condition, seconds):
 def models(root, name):
     return [
         json.loads(path.read_text())["model_hash"]
-        for path in sorted((root / "runs" / name / "journal").glob("round-*.json"))
+        for path in sorted((root / "runs" / name / "journal" / "lesion-segmentation").glob("round-*.json"))
     ]
 
 
 def test_two_runs_at_once_do_not_meet_and_one_interrupted_resumes_to_the_same_bytes(checkout):
     root = checkout(federation={"rounds": 3})
     first, second = start(root, "run", "toy.toml", "--name", "first"), start(root, "run", "toy.toml", "--name", "cut")
-    committed = root / "runs" / "cut" / "journal" / "round-001.json"
+    committed = root / "runs" / "cut" / "journal" / "lesion-segmentation" / "round-001.json"
     assert wait_for(committed.exists, LONGEST_S)
     second.send_signal(signal.SIGINT)
     _, errors = second.communicate(timeout=60)
@@ -99,6 +99,7 @@ def test_two_runs_at_once_do_not_meet_and_one_interrupted_resumes_to_the_same_by
     again = start(root, "run", "--resume", "cut")
     _, errors = again.communicate(timeout=LONGEST_S)
     assert again.returncode == 0, errors
+    assert len(models(root, "first")) == 4
     assert models(root, "cut") == models(root, "first")
     assert left(root) == []
 
@@ -120,7 +121,7 @@ def test_a_launcher_that_is_killed_outright_leaves_no_process(checkout, tmp_path
     long = tmp_path / ("long-" * 12)
     long.mkdir()
     process = start(root, "run", "toy.toml", "--name", "killed", TMPDIR=str(long))
-    assert wait_for((root / "runs" / "killed" / "journal" / "round-001.json").exists, LONGEST_S)
+    assert wait_for((root / "runs" / "killed" / "journal" / "lesion-segmentation" / "round-001.json").exists, LONGEST_S)
     assert len(left(root)) > 3
     process.kill()
     process.communicate()
