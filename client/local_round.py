@@ -7,19 +7,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from client.site import Site
+from client.sound_cases import open_sound
 from shared.config import RunConfig
 from shared.errors import UpdateError
 from shared.inference import evaluate
 from shared.messages import Instruction, Reply
-from shared.payload import State, count_splits, flatten, manifest_of, unflatten
+from shared.payload import State, count_splits, flatten, label_key, manifest_of, unflatten
 from shared.preprocessing.plan import Plan
 from shared.tasks import task_named
 from shared.training import train_round
+from shared.versions import own_versions
 
 
 def register(instruction: Instruction, held: Sequence[int]) -> Reply:
-    """Say which sites' data this node holds, by their indices in `data.sites`."""
-    return Reply(site=instruction.site, run=instruction.run, round=instruction.round, sites=tuple(held))
+    """Say which sites' data this node holds, by their indices in `data.sites`, and what it runs."""
+    return Reply(
+        site=instruction.site,
+        run=instruction.run,
+        round=instruction.round,
+        sites=tuple(held),
+        versions=own_versions(),
+    )
 
 
 def fingerprint(site: Site, instruction: Instruction) -> Reply:
@@ -45,10 +53,14 @@ def prepare(site: Site, instruction: Instruction) -> Reply:
 
 
 def train(site: Site, instruction: Instruction) -> Reply:
-    """Train a task's global model for one round on the site's training cases; answer with weights, cases and loss."""
+    """Train a task's global model for one round on the site's training cases; answer with weights, cases and loss.
+
+    Cases that cannot be opened are skipped; the answer then also counts those used by label.
+    """
     config, plan = _view(site, instruction), _plan(instruction)
     task = task_named(config.task)
-    cases = task.open(site.prepared(plan)["train"], plan, config)
+    prepared = site.prepared(plan)["train"]
+    cases, skipped = open_sound(task, prepared, plan, config)
     model = task.build_model(config)
     start = _load(model.state_dict(), instruction)
     model.load_state_dict(start)
@@ -61,11 +73,15 @@ def train(site: Site, instruction: Instruction) -> Reply:
         site=site.name,
         anchor=start if proximal else None,
     )
+    used = {case.key: case.labels for case in cases}
+    counts = task.counts(list(used.values()), config) if skipped else {}
     return replace(
         _empty(site, instruction),
         weights=flatten(model.state_dict()),
         manifest=instruction.manifest,
-        cases=len({case.key for case in cases}),
+        cases=len(used),
+        skipped=skipped,
+        labelled={label_key(task.name, label): count for label, count in counts.items()},
         loss=summary.loss,
         seconds=summary.seconds,
     )
@@ -81,11 +97,18 @@ def judge(site: Site, instruction: Instruction) -> Reply:
         raise UpdateError(f"split '{split}' is not one a server may ask to be evaluated")
     prepared = site.prepared(plan)["validation" if split == "validation" else "test"]
     # Balancing is for the loss: each case is judged once.
-    cases = list({case.key: case for case in task.open(prepared, plan, config)}.values())
+    opened, skipped = open_sound(task, prepared, plan, config)
+    cases = list({case.key: case for case in opened}.values())
     model = task.build_model(config)
     model.load_state_dict(_load(model.state_dict(), instruction))
     sums = evaluate(model, cases, config)
-    return replace(_empty(site, instruction), sums=sums, cases=len(cases), seconds=time.perf_counter() - started)
+    return replace(
+        _empty(site, instruction),
+        sums=sums,
+        cases=len(cases),
+        skipped=skipped,
+        seconds=time.perf_counter() - started,
+    )
 
 
 def _empty(site: Site, instruction: Instruction) -> Reply:

@@ -31,8 +31,10 @@ def main(grid: Grid, context: Context) -> None:
     """
     # Imported here: Flower imports this module to find `app`, and torch takes seconds.
     from server.journal import RunFolder
-    from server.logs import log_to
+    from server.participation import sentence
+    from server.results import read_results
     from server.run import ensure_data, run
+    from shared.logs import log_to
     from shared.progress import write_progress
     from shared.project import load_run_config, project_root
 
@@ -54,7 +56,8 @@ def main(grid: Grid, context: Context) -> None:
     with log_to(folder.path / "log.jsonl"):
         log.info("run %s, app loaded from %s", folder.path.name, Path(__file__).parent.parent)
         try:
-            ensure_data(config, report)
+            if not bool(settings.get("consortium", False)):
+                ensure_data(config, report)
             run(grid, config, folder, report)
         except FedBreastError as error:
             log.error("the run ended: %s", error)  # noqa: TRY400 - our messages say all, a trace would not help
@@ -66,7 +69,7 @@ def main(grid: Grid, context: Context) -> None:
             raise
         finally:
             folder.release()
-        report("done", 1, 1, "")
+        report("done", 1, 1, sentence(read_results(folder.path).provenance.missing))
 
 
 def check_one_root(rooms: Iterable[ModuleSpec | None]) -> None:

@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.site_command import site_app
 from server import display
+from server.audit_command import audit_app
+from server.consortium_command import consortium_app
 from server.run_command import EXCLUDED_TOO_MANY, run_federation, run_folder
+from server.serve_command import serve_app
+from server.watch_command import watch_app
 from shared.errors import ConfigError, FedBreastError, SiteError, StudyError
 from shared.project import project_root
 
@@ -29,6 +34,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Federated deep learning for breast imaging. Research software, not a medical device.",
 )
+app.add_typer(serve_app)
+app.add_typer(site_app)
+app.add_typer(watch_app)
 
 
 def _version(value: bool) -> None:
@@ -62,7 +70,8 @@ def demo(fresh: Annotated[bool, typer.Option(help="Make the phantoms anew first.
 
 @app.command(
     epilog="Examples: [bold]fedbreast run configs/quick.toml --name first[/bold]   "
-    "[bold]fedbreast run --resume first[/bold]"
+    "[bold]fedbreast run --resume first[/bold]   "
+    "[bold]fedbreast run configs/quick.toml --server consortium/server[/bold]"
 )
 def run(
     config: Annotated[Path | None, typer.Argument(help="The run's TOML file (default: configs/quick.toml).")] = None,
@@ -71,8 +80,9 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's.")] = None,
     held_out: Annotated[str, typer.Option(help="Leave this centre out as the external one; all others train.")] = "",
+    server: Annotated[Path | None, typer.Option(help="Kit of a served consortium; else a simulation here.")] = None,
 ) -> None:
-    """Run a federation on this machine."""
+    """Run a federation: a simulation on this machine, or on the hospitals of a consortium (--server)."""
     from shared.config import load_config
 
     if resume:
@@ -82,7 +92,7 @@ def run(
 
         folder, settings = RunFolder.resume(run_folder(resume))
         folder.release()
-        run_federation(folder.path / "config.toml", settings, resume, resume=resume)
+        run_federation(folder.path / "config.toml", settings, resume, resume=resume, server=server)
         return
     path = _find(config or DEMO)
     settings = load_config(path)
@@ -92,7 +102,7 @@ def run(
         raise ConfigError(f"runs/{chosen} already holds a run: choose another --name, or --resume {chosen}")
     given = (("seed", seed), ("rounds", rounds), ("held-out", held_out or None))
     overrides = {key: value for key, value in given if value is not None}
-    run_federation(path, settings, chosen, overrides=overrides)
+    run_federation(path, settings, chosen, overrides=overrides, server=server)
 
 
 @app.command(epilog="Example: [bold]fedbreast phantom data/small --cases-per-site 6 --cases-external 4[/bold]")
@@ -191,6 +201,12 @@ def study(
 
     run_study_command(_find(config or STUDY), out, seeds=seeds, arms=arms, held_out=held_out, jobs=jobs, ray=ray,
                       dry_run=dry_run)  # fmt: skip
+
+
+app.add_typer(audit_app, name="audit-log")
+
+
+app.add_typer(consortium_app)
 
 
 def main() -> None:

@@ -4,41 +4,85 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from server.gate import check_error
+from server.journal import Status
 from shared.config import RunConfig
 from shared.errors import UpdateError
 from shared.messages import REGISTER, Instruction, Reply, read_reply, write_instruction, write_instructions
+from shared.versions import differences, own_versions
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
-NODES_WITHIN_S = 120.0
-"""How long sites may take to connect; a simulation's first answer waits for Ray, 6 to 15 s."""
+LOOK_S = 5.0
+"""Between questions to Flower for the nodes that are online, while answers are awaited."""
 
-Answer = Reply | UpdateError
+Check = Callable[[str, Reply], None]
+"""Given a site's name and its answer, raises `UpdateError` where it must be refused."""
+LATE = "no answer before the deadline"
+GONE = "its connection is lost"
+
 Name = TypeVar("Name")
 
 
-def find_sites(grid: Grid, config: RunConfig, run: str) -> dict[str, int]:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a question to one site.
+
+    Attributes
+    ----------
+    status, reason
+        Whether its answer was accepted, and why not.
+    attempts
+        How often it was asked.
+    reply
+        The accepted answer.
+
+    """
+
+    status: Status
+    reason: str = ""
+    attempts: int = 0
+    reply: Reply | None = None
+
+
+def find_sites(
+    grid: Grid, config: RunConfig, run: str, wait: float, asked: set[int], *, patient: bool = True
+) -> tuple[dict[str, int], dict[str, str]]:
     """Ask every node that is or comes which sites' data it holds, until all sites of the configuration are found.
+
+    Parameters
+    ----------
+    grid, config, run
+        Flower's grid, the run's configuration and its name.
+    wait
+        For so long, seconds.
+    asked
+        Nodes that were asked before and are not asked again; those asked now are added.
+    patient
+        Whether to wait for nodes that may come; else only those that are there are asked.
 
     Returns
     -------
-    The node of each site that was found in time, in the configuration's order. A node may hold several sites (plain
-    `flwr run .` simulates two nodes); of two that claim one site the second is refused.
+    The node of each site that was found in time, and why a site was refused: its versions differ from the server's.
+    A node may hold several sites (plain `flwr run .` simulates two nodes); of two that claim one site the second is
+    refused.
 
     """
-    wait = min(NODES_WITHIN_S, config.federation.round_timeout_s)
     deadline = time.monotonic() + wait
-    asked: set[int] = set()
+    names = set(config.data.sites)
     pending: dict[str, int] = {}
     found: dict[str, int] = {}
-    while len(found) < len(config.data.sites) and time.monotonic() < deadline:
+    refused: dict[str, str] = {}
+    while True:
         new = sorted(set(grid.get_node_ids()) - asked)
         question = write_instruction(Instruction(run, 0, config=config))
         pending |= _push(
@@ -47,12 +91,18 @@ def find_sites(grid: Grid, config: RunConfig, run: str) -> dict[str, int]:
         asked |= set(new)
         answers = [(pending.pop(item), message) for item, message in _pull(grid, list(pending))]
         for node, message in answers:
-            for name in _claims(node, message, config):
-                if found.setdefault(name, node) != node:
+            claimed, wrong = _claims(node, message, config)
+            for name in claimed:
+                if wrong:
+                    log.warning("%s is refused on joining: it %s", name, wrong)
+                    refused[name] = wrong
+                elif found.setdefault(name, node) != node:
                     log.warning("node %d also claims to be '%s' and is not asked", node, name)
+        settled = names <= found.keys() | refused.keys() if patient else not pending
+        if settled or time.monotonic() >= deadline:
+            return found, {name: reason for name, reason in refused.items() if name not in found}
         if not answers:
             time.sleep(POLL_S)
-    return {name: found[name] for name in config.data.sites if name in found}
 
 
 def ask(
@@ -61,9 +111,15 @@ def ask(
     instruction: Instruction,
     kind: str,
     config: RunConfig,
+    check: Check,
+    *,
+    wait: float | None = None,
     on_wait: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[str, Answer]]:
-    """Send an instruction to sites and yield their answers as they come, until the deadline.
+    """Send an instruction to sites and yield what came of it, once for each: accepted answers as they come.
+
+    A site that failed, or whose answer is refused, is asked `federation.retries` times more before the deadline. One
+    whose node is no longer online is not waited for.
 
     Parameters
     ----------
@@ -73,33 +129,85 @@ def ask(
         What is asked, and the type of the message.
     config
         Its `federation.round_timeout_s` is the deadline, and the message's own time to live: a late answer is dropped.
+    check
+        What the answer must be.
+    wait
+        Another deadline, seconds from now.
     on_wait
         Called while nothing arrives.
 
     """
-    timeout = config.federation.round_timeout_s
-    deadline = time.monotonic() + timeout
-    contents = write_instructions(instruction, list(nodes))
-    pending = _push(
-        grid,
-        {
-            name: Message(records, dst_node_id=nodes[name], message_type=kind, ttl=timeout)
-            for name, records in contents.items()
-        },
+    open_ones = _Questions(
+        grid, nodes, instruction, kind, time.monotonic() + (wait or config.federation.round_timeout_s)
     )
-    del contents
-    while pending and time.monotonic() < deadline:
+    # What is said of a site that gives no better answer.
+    last = {name: Answer("absent", LATE) for name in nodes}
+    open_ones.send(list(nodes))
+    while open_ones.pending and time.monotonic() < open_ones.deadline:
+        again = []
         arrived = False
-        for identifier in list(pending):
+        for identifier in list(open_ones.pending):
             # One at a time: its weights leave memory before the next answer's enter.
             for _, message in _pull(grid, [identifier]):
                 arrived = True
-                answer = _read(message, config, instruction.task)
+                name = open_ones.pending.pop(identifier)
+                answer = _read(message, name, config, instruction.task, check, open_ones.attempts[name])
                 del message
-                yield pending.pop(identifier), answer
+                if answer.reply is not None:
+                    del last[name]
+                    yield name, answer
+                else:
+                    last[name] = answer
+                    again += [name] if answer.attempts <= config.federation.retries else []
+                del answer
+        open_ones.send(again)
         if not arrived:
             on_wait()
+            open_ones.look()
             time.sleep(POLL_S)
+    for name, answer in last.items():
+        found = Answer("absent", GONE) if name in open_ones.gone else answer
+        yield name, replace(found, attempts=open_ones.attempts[name])
+
+
+class _Questions:
+    """The same question to several sites: which are open, and who was asked how often."""
+
+    def __init__(
+        self, grid: Grid, nodes: Mapping[str, int], instruction: Instruction, kind: str, deadline: float
+    ) -> None:
+        self.grid = grid
+        self.nodes = nodes
+        self.instruction = instruction
+        self.kind = kind
+        self.deadline = deadline
+        self.attempts: Counter[str] = Counter()
+        self.pending: dict[str, str] = {}
+        self.gone: set[str] = set()
+        self._looked = -LOOK_S
+
+    def send(self, names: Sequence[str]) -> None:
+        """Ask sites whose node is online; their messages live until the deadline."""
+        if not names:
+            return
+        self.look(names)
+        there = [name for name in names if name not in self.gone]
+        self.attempts.update(there)
+        left = max(self.deadline - time.monotonic(), POLL_S)
+        messages = {
+            name: Message(records, dst_node_id=self.nodes[name], message_type=self.kind, ttl=left)
+            for name, records in write_instructions(self.instruction, there).items()
+        }
+        self.pending |= _push(self.grid, messages)
+
+    def look(self, names: Sequence[str] = ()) -> None:
+        """Give up sites whose node is no longer online: of those asked now, and now and then of those awaited."""
+        if not names and time.monotonic() - self._looked < LOOK_S:
+            return
+        self._looked = time.monotonic()
+        online = set(self.grid.get_node_ids())
+        self.gone |= {name for name in {*names, *self.pending.values()} if self.nodes[name] not in online}
+        self.pending = {item: name for item, name in self.pending.items() if name not in self.gone}
 
 
 def _push(grid: Grid, messages: Mapping[Name, Message]) -> dict[str, Name]:
@@ -120,17 +228,23 @@ def _pull(grid: Grid, identifiers: list[str]) -> Iterator[tuple[str, Message]]:
             log.warning("a second answer to one question is dropped")
 
 
-def _read(message: Message, config: RunConfig, task: str = "") -> Answer:
+def _read(message: Message, name: str, config: RunConfig, task: str, check: Check, attempts: int = 1) -> Answer:
+    """An answer's form, whether it reports a failure, and what the caller asks of it."""
+    failed = message.has_error()
     try:
-        return read_reply(message, config.preprocessing.post_phases, task or config.task)
+        reply = read_reply(message, config.preprocessing.post_phases, task or config.task)
+        failed = bool(reply.error)
+        check(name, reply)
     except UpdateError as error:
-        return error
+        return Answer("failed" if failed else "refused", str(error), attempts)
+    return Answer("accepted", "", attempts, reply)
 
 
-def _claims(node: int, message: Message, config: RunConfig) -> list[str]:
-    """Names of the sites that a node says it holds."""
-    answer = _read(message, config)
-    if isinstance(answer, UpdateError) or answer.error:
-        log.warning("node %d cannot take part: %s", node, answer if isinstance(answer, UpdateError) else answer.error)
-        return []
-    return [config.data.sites[index] for index in answer.sites if 0 <= index < len(config.data.sites)]
+def _claims(node: int, message: Message, config: RunConfig) -> tuple[list[str], str]:
+    """Names of the sites that a node says it holds, and what speaks against letting it take part."""
+    answer = _read(message, "", config, "", check_error)
+    if answer.reply is None:
+        log.warning("node %d cannot take part: %s", node, answer.reason)
+        return [], ""
+    names = [config.data.sites[index] for index in answer.reply.sites if 0 <= index < len(config.data.sites)]
+    return names, differences(answer.reply.versions or {}, own_versions())

@@ -31,11 +31,16 @@ from shared.reproducibility import state_hash
 from shared.types import FloatArray
 
 Status = Literal["accepted", "absent", "refused", "failed"]
+NO_LABEL = "has no label of this task"
+"""Why a site takes no part in a task by nature: nothing is missing."""
 
 
 @dataclass(slots=True)
 class SiteEntry:
-    """A site's line in a round's ledger; `validation` are the task's sums of the round's new model, `to_dict`."""
+    """A site's line in a ledger; `validation` are the task's sums of the round's new model, `to_dict`.
+
+    `cases` entered, `skipped` ones could not be opened this time; the site was asked `attempts` times.
+    """
 
     status: Status
     reason: str = ""
@@ -43,17 +48,20 @@ class SiteEntry:
     seconds: float | None = None
     loss: float | None = None
     validation: dict[str, float] | None = None
+    attempts: int = 1
+    skipped: int = 0
 
 
 @dataclass(slots=True)
 class RoundRecord:
-    """One committed round of a task."""
+    """One committed round of a task: who trained it, and who `judged` the new model on its validation cases."""
 
     task: str
     round: int
     model_hash: str
     seconds: float
     sites: dict[str, SiteEntry] = field(default_factory=dict)
+    judged: dict[str, SiteEntry] = field(default_factory=dict)
 
     def validation(self) -> Sums:
         """All sites' validation cases together."""
@@ -172,7 +180,8 @@ class RunFolder:
         found = []
         for path in sorted((self.path / "journal" / task).glob("round-*.json")):
             raw = json.loads(path.read_text(encoding="utf-8"))
-            raw["sites"] = {name: SiteEntry(**entry) for name, entry in raw["sites"].items()}
+            for ledger in ("sites", "judged"):
+                raw[ledger] = {name: SiteEntry(**entry) for name, entry in raw.get(ledger, {}).items()}
             found.append(RoundRecord(**raw))
         return found
 

@@ -7,7 +7,6 @@ all its processes inherit: Ray's daemons leave the process tree, the mark stays 
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import socket
@@ -15,29 +14,24 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from server.processes import MARK, end_processes, guarded
-from server.staging import STAGE, federation_options, launch_environment, stage_app
-from shared.config import RunConfig, load_config
+from server.flower_run import Watch, follow, keep_log, submit, tail
+from shared.bundle import STAGE, stage_app
+from shared.config import load_config
 from shared.errors import RunError
-from shared.progress import Progress, read_progress
+from shared.flower_home import launch_environment
+from shared.processes import MARK, end_processes, guarded
 from shared.project import project_root
 
 CONNECTION = "own"
 
 _STARTUP_S = 90.0
-_DYING_S = 20.0
-_GLANCE_S = 0.3  # between looks at the progress file
-_ASK_S = (3.0, 30.0)  # between questions to Flower: each starts a process
-_LOG_LINES = 12
-
-Watch = Callable[[Progress], None]
 
 
 def run_flower(
@@ -79,10 +73,20 @@ def run_flower(
         environment = launch_environment(home)
         with guarded(home, environment[MARK]), _superlink(home, environment) as superlink:
             started = time.time()
-            run_id = _submit(app, config, home, environment)
-            fault = _follow(run_id, run_dir / "progress.json", started, environment, superlink, watch)
+            gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if config.compute.device != "cpu" else 0
+            options = ["--federation-config", federation_options(len(config.data.sites), gpus)]
+            run_id = submit(app, CONNECTION, home / "run.toml", environment, options)
+            fault = follow(
+                run_id,
+                CONNECTION,
+                run_dir / "progress.json",
+                started,
+                environment,
+                lambda: superlink.poll() is None,
+                watch,
+            )
             if fault is not None:
-                log = _keep_log(run_id, home, run_dir, environment)
+                log = keep_log(run_id, CONNECTION, home / "flower.log", run_dir, environment)
                 raise RunError(f"{fault}; more in {log}")
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -122,100 +126,16 @@ def _wait_until_up(process: subprocess.Popen[bytes], port: int, home: Path) -> N
                 return
         except OSError:  # URLError is one
             time.sleep(0.1)
-    raise RunError("Flower's SuperLink did not start:\n" + _tail(home / "flower.log"))
+    raise RunError("Flower's SuperLink did not start:\n" + tail(home / "flower.log"))
 
 
-def _submit(app: Path, config: RunConfig, home: Path, environment: Mapping[str, str]) -> str:
-    """Start the run; return Flower's identifier of it."""
-    gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if config.compute.device != "cpu" else 0
-    command = ["flwr", "run", str(app), CONNECTION, "--run-config", str(home / "run.toml")]
-    command += ["--federation-config", federation_options(len(config.data.sites), gpus)]
-    answer = _flwr(command, environment)
-    if not answer.get("run-id"):
-        raise RunError(f"Flower did not take the run: {answer.get('error-message', 'no reason given')}")
-    return str(answer["run-id"])
-
-
-def _call(
-    command: list[str], environment: Mapping[str, str], timeout: float | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - our own command
-        command,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=timeout,
-    )
-
-
-def _flwr(command: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Call Flower's command line; return its JSON answer."""
-    done = _call([*command, "--format", "json"], environment)
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
-    except ValueError:
-        return {"error-message": (done.stderr or done.stdout).strip()}
-    return answer
-
-
-def _follow(
-    run_id: str,
-    progress_file: Path,
-    started: float,
-    environment: Mapping[str, str],
-    superlink: subprocess.Popen[bytes],
-    watch: Watch | None,
-) -> str | None:
-    """Wait for the run's end; None when it completed, else why not."""
-    shown: Progress | None = None
-    pause, asked = _ASK_S[0], time.monotonic()
-    while True:
-        time.sleep(_GLANCE_S)
-        moment = read_progress(progress_file)
-        # The file of a resumed run still tells how the first attempt ended.
-        if moment is not None and moment.at >= started and moment != shown:
-            shown = moment
-            if watch is not None:
-                watch(moment)
-        if superlink.poll() is not None:
-            return "Flower's SuperLink ended before the run"
-        ended = shown is not None and shown.phase in {"done", "failed"}
-        if time.monotonic() - asked < (_ASK_S[0] / 3 if ended else pause):
-            continue
-        answer = _flwr(["flwr", "list", CONNECTION, "--run-id", run_id], environment)
-        pause, asked = min(2 * pause, _ASK_S[1]), time.monotonic()
-        status = (answer.get("runs") or [{}])[0]
-        if status.get("status") == "finished:completed":
-            return None
-        if shown is not None and shown.phase == "failed" and time.time() - shown.at > _DYING_S:
-            return shown.text  # Flower may wait long for workers that never came
-        if str(status.get("status", "")).startswith("finished"):
-            if shown is not None and shown.phase == "failed":
-                return shown.text
-            return f"the run {status['status'].removeprefix('finished:')}: {status.get('status-details', '')}"
-
-
-def _tail(log: Path) -> str:
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    return "\n".join(lines[-_LOG_LINES:])
-
-
-def _keep_log(run_id: str, home: Path, run_dir: Path, environment: Mapping[str, str]) -> Path:
-    """Keep what Flower logged of a failed run, the app's log and the SuperLink's, in the run's folder."""
-    command = ["flwr", "log", run_id, CONNECTION, "--show"]
-    try:
-        app = _call(command, environment, timeout=_STARTUP_S).stdout
-    except subprocess.TimeoutExpired:
-        app = ""
-    link = (home / "flower.log").read_text(encoding="utf-8", errors="replace")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "flower.log").write_text(f"{app}\n--- SuperLink ---\n{link}", encoding="utf-8")
-    return run_dir / "flower.log"
+def federation_options(sites: int, gpus: int) -> str:
+    """Flower's simulation settings: all sites at once, each single-threaded, so that they share the cores evenly."""
+    options = f"num-supernodes={sites} client-resources-num-cpus=1 init-args-num-cpus={sites}"
+    if gpus:
+        share = int(100 * min(gpus / sites, 1)) / 100
+        options += f" client-resources-num-gpus={share} init-args-num-gpus={gpus}"
+    return options
 
 
 @contextmanager

@@ -64,6 +64,9 @@ class Provenance(BaseModel):
         Wall time of the run and the server's largest resident memory, 10^6 bytes.
     phantom
         Whether any site's data are phantoms.
+    outcome, missing
+        "partial" where a site or a case was missing somewhere, and what: see `server.participation`. Results of
+        earlier versions do not say.
 
     """
 
@@ -78,6 +81,8 @@ class Provenance(BaseModel):
     seconds: float
     peak_memory_mb: float
     phantom: bool
+    outcome: Literal["complete", "partial"] | None = None
+    missing: tuple[str, ...] = ()
 
 
 class Results(BaseModel):

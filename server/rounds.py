@@ -1,54 +1,37 @@
-"""The loop of a federation on Flower's `Grid`: register, plan, prepare, rounds; absent and bad sites do not end it."""
+"""The loop of a federation on Flower's `Grid`: train, average, validate; absent and bad sites do not end it."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 from flwr.serverapp import Grid
 
 from server.averaging import OwnedAverage, owned_places
-from server.exchange import Answer, ask, find_sites
-from server.gate import Expected, check_answer, check_update
-from server.journal import RoundRecord, RunFolder, SiteEntry
+from server.exchange import Answer
+from server.gate import Expected, check_sums, check_update, weighed_cases
+from server.journal import NO_LABEL, RoundRecord, RunFolder, SiteEntry
+from server.participants import Participants, Progress
+from server.participation import Participation
 from server.strategies import strategy_for
 from shared.config import RunConfig
 from shared.config_sections import TaskName
-from shared.errors import RunError, UpdateError
-from shared.messages import EVALUATE, FINGERPRINT, PREPARE, TRAIN, Instruction, Reply
+from shared.errors import RunError
+from shared.messages import EVALUATE, TRAIN, Reply
 from shared.metrics.classification import ClassificationSums
-from shared.payload import State, Sums, flatten, label_key, manifest_of, unflatten
-from shared.preprocessing.fingerprint import SiteFingerprint, make_plan
+from shared.payload import State, Sums, flatten, manifest_of, unflatten
 from shared.preprocessing.plan import Plan
-from shared.progress import read_progress, site_progress_path
-from shared.project import cache_root
 from shared.reproducibility import state_hash
 from shared.tasks import Task, task_named
 from shared.types import FloatArray
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int, str], None]
-"""Called with (phase, done, total, text)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """A site in the federation, its cases in each split, and its training cases of each task and label."""
-
-    name: str
-    included: Mapping[str, int]
-    labelled: Mapping[str, int]
-
-    def counts(self, task: Task) -> dict[str, int]:
-        """Training cases by label that owns parameters; under "" those the task uses."""
-        return {label: self.labelled.get(label_key(task.name, label), 0) for label in ("", *task.owners.values())}
-
 
 class Federation:
-    """The sites of a run and the messages to them.
+    """A run's tasks trained and judged by its sites, round by round.
 
     Parameters
     ----------
@@ -64,38 +47,25 @@ class Federation:
     """
 
     def __init__(self, grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress) -> None:
-        self.grid = grid
         self.config = config
         self.folder = folder
         self.on_progress = on_progress
-        self.nodes: dict[str, int] = {}
-        self.sites: list[Registered] = []
-        self.lost: dict[str, SiteEntry] = {}
-        self.plan: Plan | None = None
+        self.participants = Participants(grid, config, folder, on_progress)
+        self.participation = Participation(folder.path, config.data.sites)
+
+    @property
+    def plan(self) -> Plan | None:
+        """The federation's plan, once there is one."""
+        return self.participants.plan
+
+    @property
+    def lost(self) -> dict[str, SiteEntry]:
+        """Sites that cannot take part now, and why."""
+        return self.participants.lost
 
     def register(self) -> None:
-        """Find the sites, merge their fingerprints into the plan, and have each prepare its cases.
-
-        A resumed run keeps its plan, and each site must still have the cases it had.
-
-        Raises
-        ------
-        RunError
-            Fewer than `min_sites` can take part.
-
-        """
-        names = self.config.data.sites
-        self.on_progress("register", 0, len(names), "")
-        self.nodes = find_sites(self.grid, self.config, self._run)
-        self.lost = {name: SiteEntry("absent", "never connected") for name in names if name not in self.nodes}
-        self.plan = self.folder.plan()
-        if self.plan is None:
-            merged = self._fingerprint()
-            self._need(len(set(self.nodes) - set(self.lost)))
-            self.plan = make_plan(merged, self.config)
-            self.folder.write_plan(self.plan)
-        self._prepare()
-        self._need(len(self.sites))
+        """Find and prepare the sites; see `Participants.register`."""
+        self.participants.register()
 
     def train(self, name: TaskName) -> list[RoundRecord]:
         """Run a task's rounds that are not committed yet; return every round's record.
@@ -107,8 +77,9 @@ class Federation:
 
         """
         view, task = self.config.for_task(name), task_named(name)
-        able = [site.name for site in self.sites if site.counts(task)[""] > 0]
-        self._need(len(able), f" in {name}, for which they need its labels")
+        self.participants.rejoin()
+        able = [site.name for site in self.participants.sites if site.counts(task)[""] > 0]
+        self.participants.need(len(able), f" in {name}, for which they need its labels")
         records = self.folder.records(name)
         model = task.build_model(view)
         strategy = strategy_for(view.federation)
@@ -120,81 +91,103 @@ class Federation:
         state = self.folder.model(records[-1])
         moments: Mapping[str, FloatArray] = self.folder.moments(records[-1])
         total = view.federation.rounds
+        self.participation.rounds(name, records)
         for number in range(records[-1].round + 1, total + 1):
             started = time.perf_counter()
+            if number > 1:
+                self.participants.rejoin()
             self.on_progress("train", number - 1, total, f"{name}, round {number}: training")
             current = flatten(state)
             average, ledger = self._collect(task, number, current, like)
             weights, moments = strategy.step(current, average, number, moments)
             state = unflatten(weights, like)
             self.on_progress("train", number - 1, total, f"{name}, round {number}: validating")
-            for site, sums in self.evaluate(name, state, number, "validation").items():
+            found, judged = self._judge(name, state, number, "validation")
+            for site, sums in found.items():
                 ledger[site].validation = sums.to_dict()
-            record = RoundRecord(name, number, state_hash(state), time.perf_counter() - started, ledger)
+            record = RoundRecord(name, number, state_hash(state), time.perf_counter() - started, ledger, judged)
             self.folder.commit(record, state, moments)
             records.append(record)
+            self.participation.rounds(name, records)
             shown = _shown(record)
             log.info("%s, round %d of %d: %s, model %s", name, number, total, shown, record.model_hash[:12])
             self.on_progress("train", number, total, f"{name}, {shown}")
         return records
 
-    def evaluate(self, name: TaskName, state: State, number: int, split: str) -> dict[str, Sums]:
-        """Have the sites evaluate a task's model on their own cases; sites without any, or failing, are left out."""
-        weights, manifest = flatten(state), manifest_of(state)
-        asked = [site.name for site in self.sites if site.included[split] > 0]
+    def evaluate(self, record: RoundRecord, state: State) -> dict[str, Sums]:
+        """Have the sites test a chosen round's model on their own cases; without any, or failing, they are left out."""
+        found, ledger = self._judge(record.task, state, record.round, "test")
+        self.participation.tested(record, ledger)
+        return found
+
+    def _judge(self, name: str, state: State, number: int, split: str) -> tuple[dict[str, Sums], dict[str, SiteEntry]]:
+        """The sites' sums over a split of their cases, and what became of each site that has such cases."""
+        cases = {site.name: site.included[split] for site in self.participants.sites if site.included[split] > 0}
+
+        def check(site: str, reply: Reply) -> None:
+            check_sums(reply, Expected(site, self.participants.run, number, cases=cases[site]))
+
+        instruction = replace(
+            self.participants.instruction(number, name),
+            split=split,
+            weights=flatten(state),
+            manifest=manifest_of(state),
+        )
         found: dict[str, Sums] = {}
-        instruction = replace(self._instruction(number, name), split=split, weights=weights, manifest=manifest)
-        for site, answer in self._ask(asked, EVALUATE, instruction):
-            try:
-                reply = _raise_if_bad(answer)
-                check_answer(reply, Expected(site, self._run, number))
-                if reply.sums is None:
-                    raise UpdateError("the answer holds no sums")
-            except UpdateError as error:
-                log.warning("%s is missing from the %s figures of round %d: %s", site, split, number, error)
+        ledger: dict[str, SiteEntry] = {}
+        for site, answer in self.participants.ask(list(cases), EVALUATE, instruction, check):
+            reply = answer.reply
+            if reply is None or reply.sums is None:
+                log.warning("%s is missing from the %s figures of round %d: %s", site, split, number, answer.reason)
+                ledger[site] = _entry(answer)
                 continue
+            ledger[site] = replace(_entry(answer), cases=reply.sums.n)
             if reply.sums.n:
                 found[site] = reply.sums
-        return {site: found[site] for site in asked if site in found}
-
-    @property
-    def _run(self) -> str:
-        return self.folder.path.name
-
-    def _instruction(self, number: int = 0, task: str = "") -> Instruction:
-        return Instruction(self._run, number, self.plan, config=self.config, task=task)
-
-    def _ask(
-        self, names: Sequence[str], kind: str, instruction: Instruction, phase: str = ""
-    ) -> Iterator[tuple[str, Answer]]:
-        """Ask sites the same; while they work on `phase`, report how far they are."""
-        nodes = {name: self.nodes[name] for name in names}
-        return ask(self.grid, nodes, instruction, kind, self.config, lambda: self._watch_sites(phase))
+        return (
+            {site: found[site] for site in cases if site in found},
+            {site: ledger[site] for site in cases},
+        )
 
     def _collect(
         self, task: Task, number: int, weights: FloatArray, like: State
     ) -> tuple[FloatArray, dict[str, SiteEntry]]:
         """One round's answers through the gate into the running average; returns it and the ledger."""
-        counts = {site.name: site.counts(task) for site in self.sites}
-        asked = [site for site, found in counts.items() if found[""] > 0]
-        ledger = dict(self.lost)
-        ledger |= {site: SiteEntry("absent", "has no label of this task") for site in counts}
-        ledger |= {site: SiteEntry("absent", "no answer before the deadline") for site in asked}
-        average = OwnedAverage(weights, owned_places(like, task.owner))
         manifest = manifest_of(like)
-        instruction = replace(self._instruction(number, task.name), split="train", weights=weights, manifest=manifest)
-        for site, answer in self._ask(asked, TRAIN, instruction):
-            try:
-                reply = _raise_if_bad(answer)
-                check_update(reply, Expected(site, self._run, number, manifest, counts[site][""], len(weights)))
-            except UpdateError as error:
-                failed = isinstance(answer, Reply) and bool(answer.error)
-                ledger[site] = SiteEntry("failed" if failed else "refused", str(error))
-                log.warning("round %d, %s: %s", number, site, error)
+        counts = {site.name: site.counts(task) for site in self.participants.sites}
+        expected = {
+            site: Expected(
+                site=site,
+                run=self.participants.run,
+                round=number,
+                manifest=manifest,
+                cases=found[""],
+                values=len(weights),
+                labels={label: count for label, count in found.items() if label},
+            )
+            for site, found in counts.items()
+        }
+        asked = [site for site, item in expected.items() if item.cases > 0]
+        ledger = dict(self.lost) | {site: SiteEntry("absent", NO_LABEL, attempts=0) for site in expected}
+        average = OwnedAverage(weights, owned_places(like, task.owner))
+
+        def check(site: str, reply: Reply) -> None:
+            check_update(reply, expected[site])
+            weighed_cases(reply, expected[site], task.name)
+
+        instruction = replace(
+            self.participants.instruction(number, task.name), split="train", weights=weights, manifest=manifest
+        )
+        for site, answer in self.participants.ask(asked, TRAIN, instruction, check):
+            ledger[site] = _entry(answer)
+            reply = answer.reply
+            if reply is None or reply.weights is None:
+                log.warning("round %d, %s: %s", number, site, answer.reason)
                 continue
-            assert reply.weights is not None  # noqa: S101 - the gate saw it
-            average.add(reply.weights, counts[site])
-            ledger[site] = SiteEntry("accepted", "", reply.cases, reply.seconds, reply.loss)
+            average.add(reply.weights, weighed_cases(reply, expected[site], task.name))
+            ledger[site].loss = reply.loss
+            if reply.skipped:
+                log.warning("round %d, %s: %d cases were skipped", number, site, reply.skipped)
         good = sum(entry.status == "accepted" for entry in ledger.values())
         if good < self.config.federation.min_sites:
             reasons = "; ".join(f"{site}: {entry.reason}" for site, entry in ledger.items() if entry.reason)
@@ -204,75 +197,13 @@ class Federation:
             )
         return average.mean(), {site: ledger[site] for site in self.config.data.sites}
 
-    def _fingerprint(self) -> SiteFingerprint:
-        """Merge the sites' fingerprints; a site whose answer is bad is lost."""
-        merged = SiteFingerprint.empty(self.config.preprocessing.post_phases)
-        for name, answer in self._ask(list(self.nodes), FINGERPRINT, self._instruction(), "fingerprint"):
-            try:
-                reply = _raise_if_bad(answer)
-                check_answer(reply, Expected(name, self._run, 0))
-                if reply.fingerprint is None:
-                    raise UpdateError("the answer holds no fingerprint")
-            except UpdateError as error:
-                self._lose(name, error)
-                continue
-            merged = merged + reply.fingerprint
-        return merged
 
-    def _prepare(self) -> None:
-        """Have every site prepare its cases; register those that have some to train on."""
-        before = self.folder.flow()
-        flow: dict[str, dict[str, object]] = dict(before)
-        names = [name for name in self.nodes if name not in self.lost]
-        for name in names:
-            self.lost[name] = SiteEntry("absent", "did not prepare its cases before the deadline")
-        for name, answer in self._ask(names, PREPARE, self._instruction(), "prepare"):
-            try:
-                reply = _raise_if_bad(answer)
-                check_answer(reply, Expected(name, self._run, 0))
-                included = dict(reply.included or {})
-                if included.get("train", 0) <= 0:
-                    raise UpdateError("no training case is left")
-                if name in before and before[name]["included"] != included:
-                    raise UpdateError("its cases changed since the run began: start a new run")
-            except UpdateError as error:
-                self._lose(name, error)
-                continue
-            del self.lost[name]
-            self.sites.append(Registered(name, included, dict(reply.labelled or {})))
-            flow[name] = {
-                "role": "training",
-                "included": included,
-                "excluded": dict(reply.excluded or {}),
-                "classes": dict(reply.classes or {}),
-            }
-            if reply.over_policy:
-                log.warning("%s: more cases are left out than the site's policy allows", name)
-                flow[name]["over_policy"] = True
-        order = list(self.config.data.sites)
-        self.sites.sort(key=lambda site: order.index(site.name))
-        self.folder.write_flow(flow)
-
-    def _need(self, able: int, where: str = "") -> None:
-        """Stop when fewer than `min_sites` are able to take part."""
-        if able < self.config.federation.min_sites:
-            reasons = "; ".join(f"{name}: {entry.reason}" for name, entry in sorted(self.lost.items()))
-            raise RunError(
-                f"{able} of {len(self.config.data.sites)} sites can take part{where}, federation.min_sites is "
-                f"{self.config.federation.min_sites} ({reasons})",
-            )
-
-    def _lose(self, name: str, error: UpdateError) -> None:
-        log.warning("%s cannot take part: %s", name, error)
-        self.lost[name] = SiteEntry("failed", str(error))
-
-    def _watch_sites(self, phase: str) -> None:
-        """Report how far the sites are with their studies, where their progress can be seen: in a simulation."""
-        moments = [read_progress(site_progress_path(cache_root(), self._run, name)) for name in self.nodes]
-        seen = [moment for moment in moments if moment is not None and moment.phase == phase]
-        if phase and seen:
-            done, total = sum(moment.done for moment in seen), sum(moment.total for moment in seen)
-            self.on_progress(phase, done, total, f"{len(self.nodes)} sites")
+def _entry(answer: Answer) -> SiteEntry:
+    """A site's line in the ledger."""
+    entry = SiteEntry(answer.status, answer.reason, attempts=answer.attempts)
+    if answer.reply is not None:
+        entry.cases, entry.skipped, entry.seconds = answer.reply.cases, answer.reply.skipped, answer.reply.seconds
+    return entry
 
 
 def _shown(record: RoundRecord) -> str:
@@ -284,9 +215,3 @@ def _shown(record: RoundRecord) -> str:
         return f"validation Dice {sums.score:.3f}"
     areas = sums.separation()
     return f"validation log-loss {-sums.score:.3f}" + (f", mean AUC {areas[0]:.3f}" if areas else "")
-
-
-def _raise_if_bad(answer: Answer) -> Reply:
-    if isinstance(answer, UpdateError):
-        raise answer
-    return answer

@@ -18,9 +18,11 @@ from server.chosen import best_record
 from server.external_segmentation import ARM
 from server.external_validation import Trained, validate_externally
 from server.journal import RoundRecord, RunFolder
+from server.participants import Progress
+from server.participation import sentence
 from server.reports.page import build_report
 from server.results import Provenance, ResultRow, Role, TrainedTask, read_results, write_results
-from server.rounds import Federation, Progress
+from server.rounds import Federation
 from server.summaries import internal_rows
 from shared.cohort.site_folder import open_site_folder
 from shared.config import RunConfig
@@ -106,10 +108,16 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
     folder.write(
         "seconds.json", (str({key: round(value, 1) for key, value in seconds.items()}).replace("'", '"')).encode()
     )
-    write_results(folder.path, rows, _provenance(config, folder, tasks, seconds["total"]))
+    federation.participation.external(rows)
+    federation.participation.write()
+    missing = federation.participation.missing()
+    if missing:
+        log.warning("%s", sentence(missing))
+    write_results(folder.path, rows, _provenance(config, folder, tasks, seconds["total"], missing))
     on_progress("report", 0, 1, "")
     build_report(folder.path)
     on_progress("report", 1, 1, "")
+    federation.participants.states.finish()
     return rows
 
 
@@ -126,7 +134,7 @@ def _internal(
         validation = {
             name: kind.from_dict(entry.validation) for name, entry in record.sites.items() if entry.validation
         }
-        test = federation.evaluate(view.task, models[model_hash], record.round, "test")
+        test = federation.evaluate(record, models[model_hash])
         roles: tuple[tuple[Role, Mapping[str, Sums]], ...] = (("validation", validation), ("test", test))
         for role, sums in roles:
             rows += internal_rows(
@@ -147,7 +155,9 @@ def _thresholds(record: RoundRecord) -> dict[str, float | None]:
     return {label: sums.threshold(label) for label in LABELS} if isinstance(sums, ClassificationSums) else {}
 
 
-def _provenance(config: RunConfig, folder: RunFolder, tasks: dict[str, TrainedTask], seconds: float) -> Provenance:
+def _provenance(
+    config: RunConfig, folder: RunFolder, tasks: dict[str, TrainedTask], seconds: float, missing: tuple[str, ...]
+) -> Provenance:
     return Provenance(
         name=folder.path.name,
         created=datetime.now(UTC),
@@ -158,6 +168,8 @@ def _provenance(config: RunConfig, folder: RunFolder, tasks: dict[str, TrainedTa
         seconds=seconds,
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
         phantom=is_phantom(config),
+        outcome="partial" if missing else "complete",
+        missing=missing,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from shared.config import RunConfig
 
 EXCLUDED_TOO_MANY = 3
+NOT_ALL = 3
+"""Exit status of a run that finished without a site or case that should have been there."""
 INTERRUPTED = 130
 
 
@@ -26,6 +29,7 @@ def run_federation(
     *,
     resume: str = "",
     overrides: Mapping[str, int | str] | None = None,
+    server: Path | None = None,
 ) -> None:
     """Run a federation with a bar, then show its figures.
 
@@ -39,20 +43,22 @@ def run_federation(
         The run to go on with; empty for a new one.
     overrides
         What stands in for the configuration's own values: `seed`, `rounds`, `held-out`.
+    server
+        Kit of the consortium whose hospitals take part; None: a simulation on this machine.
 
     """
-    from server.launch import run_flower
+    from server.participation import sentence
     from server.reports.run_folder import read_flow
     from server.results import read_results
 
     data = project_root() / config.data.root
-    if config.data.phantom is not None:
+    if server is None and config.data.phantom is not None:
         from shared.phantom.generate import PhantomSettings, is_complete
 
         is_complete(
             data, PhantomSettings(**config.data.phantom.model_dump())
         )  # other data there: refused now, not later
-    if config.data.phantom is None and not data.is_dir():
+    if server is None and config.data.phantom is None and not data.is_dir():
         raise SiteError(
             f"data.root {data} does not exist: put one folder a site there, or add [data.phantom] to have phantoms made"
         )
@@ -62,7 +68,7 @@ def run_federation(
         with display.bars() as bars:
             shown = display.Shown(bars)
             shown.report("start", 0, 1, "")
-            run_flower(
+            _runner(server)(
                 path,
                 run_name=name,
                 resume=resume,
@@ -70,10 +76,12 @@ def run_federation(
                 watch=lambda item: shown.report(item.phase, item.done, item.total, item.text),
             )
     except KeyboardInterrupt:
-        remedy = f"; resume with: fedbreast run --resume {name}" if (folder / "config.toml").exists() else ""
+        where = f" --server {server}" if server else ""
+        remedy = f"; resume with: fedbreast run --resume {name}{where}" if (folder / "config.toml").exists() else ""
         display.errors.print(f"stopped{remedy}", markup=False)
         raise typer.Exit(INTERRUPTED) from None
-    display.show_results(read_results(folder))
+    results = read_results(folder)
+    display.show_results(results)
     display.console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
     over = [site for site, item in read_flow(folder).items() if item.over_policy]
     if over:
@@ -81,7 +89,27 @@ def run_federation(
             f"more cases were left out than {', '.join(over)} allows by policy: see the report, and `fedbreast check`",
             style="red",
         )
-        raise typer.Exit(EXCLUDED_TOO_MANY)
+    missing = results.provenance.missing
+    if missing:
+        display.errors.print(sentence(missing), style="red", markup=False)
+    if over or missing:
+        raise typer.Exit(EXCLUDED_TOO_MANY if over else NOT_ALL)
+
+
+def _runner(server: Path | None) -> Callable[..., None]:
+    """What runs it: a simulation here, or the consortium of a server's kit."""
+    if server is None:
+        from server.launch import run_flower
+
+        return run_flower
+    from server.serving.kit import ServerKit
+    from server.serving.submit import run_on_server
+    from shared.bundle import open_bundle
+
+    kit = ServerKit(server)
+    digest = open_bundle(project_root()).sha256
+    display.console.print(f"app {digest}: each hospital must have approved it", soft_wrap=True, highlight=False)
+    return partial(run_on_server, kit)
 
 
 def run_folder(name: str) -> Path:

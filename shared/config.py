@@ -5,12 +5,10 @@ One TOML file a run; its header is the command that launches it. Every field say
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from shared.config_sections import (
     ClassifierConfig,
@@ -32,6 +30,7 @@ from shared.config_sections import (
 )
 from shared.config_study import StudyConfig
 from shared.errors import ConfigError
+from shared.strict_toml import read_toml, validated
 
 
 class RunConfig(Section):
@@ -144,52 +143,9 @@ def load_config(path: Path) -> RunConfig:
         The file is absent, not TOML, or a key is unknown or out of range; the message has the key's full path.
 
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        known = sorted(item.name for item in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        hint = f"; found there: {', '.join(known)}" if known else ""
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}{hint}") from error
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path.name} is not valid TOML: {error}") from error
-    return parse_config(raw, source=path.name)
+    return parse_config(read_toml(path, "configuration"), source=path.name)
 
 
 def parse_config(raw: dict[str, Any], source: str) -> RunConfig:
     """Check a parsed configuration; see `load_config`."""
-    try:
-        return RunConfig.model_validate(raw)
-    except ValidationError as error:
-        found = error.errors()
-        # A refused item leaves its list too short: the item's own error says it all.
-        inner = [item["loc"] for item in found]
-        lines = [_explain(item) for item in found if not (item["loc"] and item["loc"] in [loc[:-1] for loc in inner])]
-        raise ConfigError(f"{source}: " + "; ".join(lines)) from error
-
-
-def _explain(item: Any) -> str:
-    """One pydantic error as `path: what, remedy`."""
-    parts = [str(part) for part in item["loc"]]
-    path = ".".join(parts) or "the file"
-    if item["type"] == "extra_forbidden":
-        names = _field_names(parts[:-1])
-        near = difflib.get_close_matches(parts[-1], names, n=1, cutoff=0.4)
-        hint = f"did you mean '{'.'.join([*parts[:-1], near[0]])}'?" if near else f"valid keys here: {', '.join(names)}"
-        return f"unknown key '{path}'; {hint}"
-    if item["type"] == "missing":
-        return f"'{path}' is missing"
-    message = str(item["msg"]).removeprefix("Value error, ")
-    given = "" if item["type"] == "value_error" else f" (given: {item['input']!r})"
-    return f"'{path}': {message}{given}"
-
-
-def _field_names(parents: list[str]) -> list[str]:
-    """Valid keys of the section at `parents`."""
-    section: type[BaseModel] = RunConfig
-    for part in parents:
-        annotation = section.model_fields[part].annotation
-        candidates = [annotation, *get_args(annotation)]
-        section = next(item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel))
-    return sorted(section.model_fields)
+    return validated(RunConfig, raw, source)

@@ -233,6 +233,12 @@ class FederationConfig(Section):
     round_timeout_s: float = Field(
         default=3600.0, gt=0.0, description="A site that has not answered by then is absent this round."
     )
+    join_timeout_s: float = Field(
+        default=120.0,
+        gt=0.0,
+        description="How long sites may take to connect; others wait no longer for one that joins.",
+    )
+    retries: int = Field(default=1, ge=0, description="How often a site that failed or was refused is asked once more.")
 
 
 class ComputeConfig(Section):

@@ -25,10 +25,12 @@ from shared.payload import (
     sums_of,
     unpack_weights,
     whole_number,
+    whole_numbers,
 )
 from shared.preprocessing.fingerprint import SiteFingerprint
 from shared.preprocessing.plan import Plan
 from shared.types import SPLITS, FloatArray
+from shared.versions import read_versions
 
 REGISTER = "query.register"
 FINGERPRINT = "query.fingerprint"
@@ -85,7 +87,8 @@ class Reply:
 
     `labelled` counts the training cases of each task (`task` or `task/label`), `classes` the cases of each label's
     classes over all splits. `sites` answers a registration: the indices in `data.sites` of the sites whose data the
-    node holds. `over_policy` says that more cases were left out than the site's own policy allows.
+    node holds, and `versions` of what decides the numbers there. `over_policy` says that more cases were left out than
+    the site's own policy allows. `skipped` cases could not be opened this time; `labelled` then counts those used.
     """
 
     site: str
@@ -94,6 +97,7 @@ class Reply:
     manifest: str = ""
     weights: FloatArray | None = None
     cases: int = 0
+    skipped: int = 0
     loss: float = 0.0
     seconds: float = 0.0
     fingerprint: SiteFingerprint | None = None
@@ -104,6 +108,7 @@ class Reply:
     excluded: Mapping[str, int] | None = None
     over_policy: bool = False
     sites: tuple[int, ...] = ()
+    versions: Mapping[str, tuple[int, ...]] | None = None
     error: str = ""
 
 
@@ -169,6 +174,7 @@ def write_reply(reply: Reply) -> RecordDict:
     numbers: dict[str, int | float | list[int] | list[float]] = {
         "round": reply.round,
         "cases": reply.cases,
+        "skipped": reply.skipped,
         "loss": reply.loss,
         "seconds": reply.seconds,
         "over_policy": int(reply.over_policy),
@@ -178,10 +184,9 @@ def write_reply(reply: Reply) -> RecordDict:
         numbers |= {f"fingerprint.{name}": values for name, values in reply.fingerprint.to_dict().items()}
     if reply.sums is not None:
         numbers |= {f"sums.{name}": value for name, value in reply.sums.to_dict().items()}
-    numbers |= {f"labelled.{name}": count for name, count in (reply.labelled or {}).items()}
-    numbers |= {f"classes.{name}": count for name, count in (reply.classes or {}).items()}
-    numbers |= {f"included.{name}": count for name, count in (reply.included or {}).items()}
-    numbers |= {f"excluded.{name}": count for name, count in (reply.excluded or {}).items()}
+    numbers |= {f"versions.{name}": list(parts) for name, parts in (reply.versions or {}).items()}
+    for group in ("labelled", "classes", "included", "excluded"):
+        numbers |= {f"{group}.{name}": count for name, count in (getattr(reply, group) or {}).items()}
     records = RecordDict({_HEADER: header, _NUMBERS: MetricRecord(numbers)})
     if reply.weights is not None:
         records[_WEIGHTS] = pack_weights(reply.weights)
@@ -211,6 +216,7 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
             error=str(header["error"]),
             round=whole_number(numbers["round"]),
             cases=whole_number(numbers["cases"]),
+            skipped=whole_number(numbers["skipped"]),
             loss=float(numbers["loss"]),  # type: ignore[arg-type]  # a list fails here, as it should
             seconds=float(numbers["seconds"]),  # type: ignore[arg-type]  # the same
             weights=unpack_weights(message.content.array_records[_WEIGHTS]) if _WEIGHTS in message.content else None,
@@ -221,7 +227,8 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
             included=named_counts(_group(numbers, "included."), SPLITS),
             excluded=named_counts(_group(numbers, "excluded."), EXCLUSION_REASONS),
             over_policy=bool(whole_number(numbers["over_policy"])),
-            sites=tuple(whole_number(index) for index in _list(numbers["sites"])),
+            sites=whole_numbers(numbers["sites"]),
+            versions=read_versions(_group(numbers, "versions.")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UpdateError(f"the answer has not the agreed form ({type(error).__name__})") from error
@@ -241,9 +248,3 @@ def safe_error(error: Exception) -> str:
 
 def _group(numbers: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in numbers.items() if name.startswith(prefix)}
-
-
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError("not a list")
-    return value

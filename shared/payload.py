@@ -140,6 +140,20 @@ def named_counts(found: Mapping[str, Any], allowed: tuple[str, ...]) -> dict[str
     return counts
 
 
+def whole_numbers(value: object) -> tuple[int, ...]:
+    """A list of counts as a message holds it.
+
+    Raises
+    ------
+    TypeError
+        Not a list, or not of whole numbers.
+
+    """
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return tuple(whole_number(item) for item in value)
+
+
 def whole_number(value: object) -> int:
     """A count as a message holds it.
 

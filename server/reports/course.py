@@ -117,7 +117,8 @@ def ledger(run: RunFolder) -> dict[str, Any]:
             if site is None:
                 cells.append({"good": False, "text": "absent"})
             elif site.status == "accepted":
-                cells.append({"good": True, "text": str(site.cases)})
+                skipped = f" ({site.skipped} skipped)" if site.skipped else ""
+                cells.append({"good": not site.skipped, "text": f"{site.cases}{skipped}"})
             else:
                 reason = f": {site.reason}" if site.reason else ""
                 cells.append({"good": False, "text": f"{site.status}{reason}"})

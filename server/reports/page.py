@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import jinja2
 
+from server.participation import missing, round_rows
 from server.reports import course, sections, wording
 from server.reports.explanations import explanations
 from server.reports.rivals import classifier_sections
@@ -175,20 +176,11 @@ def _remarks(runs: list[RunFolder], external: dict[str, Any] | None) -> list[str
             f"Fewer than {_FEWEST_PATIENTS} patients judged: the intervals are too narrow to be trusted, and nothing "
             "should be ranked by these figures."
         )
-    for run in runs:
-        where = f" of {run.task}" if len(runs) > 1 else ""
-        missed: dict[str, list[int]] = {}
-        for item in run.rounds:
-            for name in run.config.data.sites:
-                site = item.sites.get(name)
-                if site is None or site.status != "accepted":
-                    missed.setdefault(name, []).append(item.round)
-        lines += [
-            f"{name} did not enter the average in round{'s' if len(rounds) > 1 else ''} "
-            f"{', '.join(map(str, rounds))}{where}: see who took part."
-            for name, rounds in missed.items()
-        ]
-    return lines
+    made = runs[0].results.provenance
+    # A folder of an earlier version says nothing of its end: its journal does.
+    rows = [row for run in runs for item in run.rounds for row in round_rows(item, run.config.data.sites)]
+    parts = made.missing if made.outcome else missing(rows)
+    return [*lines, *(f"{part}: see who took part." for part in parts)]
 
 
 def _provenance(runs: list[RunFolder]) -> list[tuple[str, str]]:
@@ -207,6 +199,7 @@ def _provenance(runs: list[RunFolder]) -> list[tuple[str, str]]:
     return [
         ("run", made.name),
         ("finished", made.created.isoformat()),
+        ("outcome", made.outcome or "not recorded"),
         ("tasks", ", ".join(run.task for run in runs)),
         ("data", "phantoms (generated)" if made.phantom else "site folders"),
         ("code", made.git or "unknown commit"),

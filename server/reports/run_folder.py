@@ -27,6 +27,8 @@ class SiteRound(BaseModel):
     seconds: float | None = None
     loss: float | None = None
     validation: dict[str, float] | None = None
+    attempts: int = 1
+    skipped: int = 0
 
 
 class Round(BaseModel):
@@ -39,6 +41,7 @@ class Round(BaseModel):
     model_hash: str
     seconds: float
     sites: dict[str, SiteRound] = Field(default_factory=dict)
+    judged: dict[str, SiteRound] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_sums(self) -> Round:

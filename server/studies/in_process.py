@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import time
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
@@ -44,7 +45,7 @@ class InProcessGrid(Grid):
         self._order = order
         self._numbers = itertools.count(1)
         self._waiting: dict[str, Message] = {}
-        self._queue: list[str] = []
+        self._queues: list[list[str]] = []
         # Flower stamps messages with its process's task; in this process there is none.
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 0
         self._contexts = {
@@ -71,16 +72,30 @@ class InProcessGrid(Grid):
             message.metadata._message_id = identifier  # type: ignore[attr-defined]  # noqa: SLF001
             self._waiting[identifier] = message
             identifiers.append(identifier)
-        self._queue = self._order(list(identifiers))
+        self._queues.append(self._order(list(identifiers)))
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """The next answer, if it is among those asked for."""
-        if not self._queue or self._queue[0] not in set(message_ids):
+        """The next answer to a push, if it is among those asked for."""
+        self._drop_dead()
+        wanted = set(message_ids)
+        queue = next((queue for queue in self._queues if queue[0] in wanted), None)
+        if queue is None:
             return []
-        message = self._waiting.pop(self._queue.pop(0))
+        message = self._waiting.pop(queue.pop(0))
         # A site must not see the server's own objects: over a network it would get a copy.
         return [self._app(copy.deepcopy(message), self._contexts[message.metadata.dst_node_id])]
+
+    def _drop_dead(self) -> None:
+        """Forget what nobody answers any more: messages older than their time to live, and those to nodes that left."""
+        now, online = time.time(), set(self.get_node_ids())
+        for queue in self._queues:
+            for identifier in list(queue):
+                facts = self._waiting[identifier].metadata
+                if now > facts.created_at + facts.ttl or facts.dst_node_id not in online:
+                    queue.remove(identifier)
+                    del self._waiting[identifier]
+        self._queues = [queue for queue in self._queues if queue]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Push and pull everything."""

@@ -121,8 +121,8 @@ def _share(root: Path, cell: Cell) -> tuple[float, str]:
 
 def work(root: Path, cell: Cell) -> str:
     """Do a cell in this process; returns what went wrong, or nothing. Details go to the cell's own log."""
-    from server.logs import log_to
     from server.studies.cells import run_cell
+    from shared.logs import log_to
 
     progress = progress_path(root, cell)
 

@@ -1,10 +1,13 @@
 """A site's side: which folder it opens, how it splits, what it answers."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from flwr.app import ConfigRecord, Message, Metadata, RecordDict
 
+import client.app
 from client import local_round
 from client.site import Site, held_sites
 from client.site_log import own_log
@@ -101,14 +104,34 @@ def test_what_fails_at_a_site_is_in_its_own_log_and_nowhere_else(monkeypatch, tm
             raise ValueError("JANE DOE")
         except ValueError:
             log.exception("train of round 3 failed")
-    text = (tmp_path / "logs" / "north.log").read_text()
+    text = (tmp_path / "logs" / "north.jsonl").read_text()
     assert "train of round 3 failed" in text
-    assert "JANE DOE" in text
-    assert "JANE" not in caplog.text + "".join(capfd.readouterr())
+    assert "JANE" not in text + caplog.text + "".join(capfd.readouterr())
+
+
+def test_a_librarys_error_that_quotes_a_patient_reaches_no_log_and_no_answer(monkeypatch, tmp_path):
+    monkeypatch.setenv("FEDBREAST_CACHE", str(tmp_path))
+
+    def work(*_):
+        int("JANE DOE")
+
+    monkeypatch.setattr(client.app, "_work", work)
+    monkeypatch.setattr(client.app, "read_instruction", lambda _: Instruction("r", 3, site="north"))
+    monkeypatch.setattr(client.app, "write_reply", lambda reply: RecordDict({"e": ConfigRecord({"e": reply.error})}))
+    metadata = Metadata(0, "1", 0, 1, "", "", 0.0, 60.0, "train")
+    answer = client.app._answer("train", Message(content=RecordDict(), metadata=metadata), None)
+    assert answer.content["e"] == {"e": "ValueError"}
+    text = (tmp_path / "logs" / "north.jsonl").read_text()
+    entry = json.loads(text)
+    assert entry["exception"] == "ValueError"
+    assert entry["message"] == "train of round 3 failed"
+    assert [frame.partition(":")[0] for frame in entry["frames"]] == ["client/app.py", "tests/client/test_site.py"]
+    assert entry["frames"][1].endswith(" in work")
+    assert "JANE" not in text
 
 
 def test_a_servers_word_for_a_site_names_no_file(monkeypatch, tmp_path):
     monkeypatch.setenv("FEDBREAST_CACHE", str(tmp_path / "cache"))
     with own_log("../../elsewhere") as log:
         log.info("hello")
-    assert [path.name for path in tmp_path.rglob("*.log")] == ["node.log"]
+    assert [path.name for path in tmp_path.rglob("*.jsonl")] == ["node.jsonl"]

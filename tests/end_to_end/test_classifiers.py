@@ -149,7 +149,7 @@ def test_a_site_with_a_single_class_trains_and_its_auc_is_undefined(project, rel
     )
     federation, (records, malignancy) = federate(root)
     assert records[-1].sites["centre-a"].status == "accepted"
-    sums = federation.evaluate("subtype-ensemble", federation.folder.model(records[-1]), 2, "test")["centre-a"]
+    sums = federation.evaluate(records[-1], federation.folder.model(records[-1]))["centre-a"]
     assert sums.n == 2
     assert sums.auc("triple_negative") is None
     # Every phantom here is malignant: one class everywhere.

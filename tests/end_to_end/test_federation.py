@@ -145,7 +145,7 @@ def test_scenarios_39_to_41_a_bad_update_is_refused_ledgered_and_does_not_bend_t
 
 
 def test_scenario_8_below_min_sites_the_run_ends_and_keeps_its_last_round(project):
-    root = project(federation={"min_sites": 3})
+    root = project(federation={"min_sites": 3, "retries": 0})
     calls = []
 
     def client(message, context):
@@ -267,6 +267,7 @@ def test_a_whole_run_ends_in_results_a_report_and_a_locked_centre(project, phant
 
     results = read_results(folder.path)
     assert list(results.rows) == rows
+    assert (results.provenance.outcome, results.provenance.missing) == ("complete", ())
     chosen = results.provenance.tasks[TASK]
     hashes_used = {chosen.best, chosen.final}
     assert {row.role for row in rows} == {"validation", "test", "external"}

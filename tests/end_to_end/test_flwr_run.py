@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from server.processes import MARK, end_processes
 from server.results import read_results
+from shared.processes import MARK, end_processes
 
 ROOT = Path(__file__).resolve().parents[2]
 CLI = [sys.executable, "-c", "from server.cli import main; main()"]

@@ -113,7 +113,7 @@ def test_a_site_without_masks_takes_part_in_everything_but_this(project, relabel
     assert (records[-1].sites["centre-b"].status, records[-1].sites["centre-a"].status) == ("absent", "accepted")
     assert "no label" in records[-1].sites["centre-b"].reason
     assert records[-1].sites["centre-b"].validation is None
-    labelled = {site.name: site.labelled for site in federation.sites}
+    labelled = {site.name: site.labelled for site in federation.participants.sites}
     assert (labelled["centre-b"][TASK], labelled["centre-b"]["lesion-segmentation"]) == (0, 3)
     assert labelled["centre-a"][TASK] == 3
 

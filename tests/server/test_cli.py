@@ -165,6 +165,7 @@ def launched(call, tmp_path, monkeypatch):
             name=run_name, created=datetime.now(UTC), git="", versions={}, seeds={}, seconds=1.0, peak_memory_mb=1.0,
             tasks={"lesion-segmentation": TrainedTask(best="best", final="final", best_round=4, rounds=4)},
             phantom=True,
+            missing=("centre-b was absent in round 3 (late)",) if calls[-1][3].get("seed") == 222 else (),
         )  # fmt: skip
         write_results(folder, rows, provenance)
         flow = {"role": "training", "included": {"train": 2}, "over_policy": calls[-1][3].get("seed") == 333}
@@ -205,6 +206,13 @@ def test_a_run_with_more_left_out_than_a_site_allows_ends_with_3_after_its_figur
     assert code == 3
     assert "report: " in out
     assert "more cases were left out than centre-b allows" in err
+
+
+def test_a_run_without_a_site_ends_with_3_and_says_which(call, launched):
+    code, out, err = call("run", "toy.toml", "--name", "first", "--seed", "222")
+    assert code == 3
+    assert "report: " in out
+    assert err.strip() == "finished, but not with every site: centre-b was absent in round 3 (late)"
 
 
 def test_phantoms_of_other_settings_are_refused_before_anything_starts(call, tmp_path, launched):

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from server.gate import Expected, check_answer, check_update
+from server.gate import Expected, check_answer, check_sums, check_update, weighed_cases
 from shared.errors import UpdateError
 from shared.messages import Reply
+from shared.metrics.counts import SegmentationSums
 
 EXPECTED = Expected(site="a", run="r", round=3, manifest="m", cases=24, values=4)
 GOOD = Reply(site="a", run="r", round=3, manifest="m", weights=np.ones(4, np.float32), cases=24, loss=0.5)
@@ -64,3 +65,33 @@ def test_an_answer_in_anothers_name():
 def test_a_reported_failure_is_passed_on():
     with pytest.raises(UpdateError, match="could not do it: RunError"):
         check_answer(replace(GOOD, error="RunError: no training case"), EXPECTED)
+
+
+def test_skipped_cases_and_used_ones_are_those_registered():
+    check_update(replace(GOOD, cases=22, skipped=2), EXPECTED)
+    assert "claims 22 cases and 1 skipped" in refused(cases=22, skipped=1)
+    assert "claims 25 cases and -1 skipped" in refused(cases=25, skipped=-1)
+    assert "claims 0 cases and 24 skipped" in refused(cases=0, skipped=24)
+
+
+def test_an_update_weighs_the_cases_really_used_of_each_label():
+    expected = replace(EXPECTED, labels={"er": 20, "ki67_percent": 5})
+    registered = {"": 24, "er": 20, "ki67_percent": 5}
+    # Without a skipped case the site's word on labels is not even read.
+    assert weighed_cases(replace(GOOD, labelled={"receptor-status/er": 1}), expected, "receptor-status") == registered
+    told = {"receptor-status/er": 19, "receptor-status/ki67_percent": 5}
+    reply = replace(GOOD, cases=22, skipped=2, labelled=told)
+    assert weighed_cases(reply, expected, "receptor-status") == {"": 22, "er": 19, "ki67_percent": 5}
+    for wrong in ({}, told | {"receptor-status/er": 17}, told | {"receptor-status/er": 21}):
+        with pytest.raises(UpdateError, match="cases with er, 20 were registered"):
+            weighed_cases(replace(reply, labelled=wrong), expected, "receptor-status")
+
+
+@pytest.mark.parametrize(("judged", "skipped"), [(5, 0), (4, 1), (3, -1)])
+def test_an_evaluation_of_more_cases_than_a_site_has_is_refused(judged, skipped):
+    expected = Expected("a", "r", 3, cases=4)
+    check_sums(replace(GOOD, sums=SegmentationSums(n=3), skipped=1), expected)
+    with pytest.raises(UpdateError, match=f"judges {judged} cases, {skipped} skipped, of 4 registered"):
+        check_sums(replace(GOOD, sums=SegmentationSums(n=judged), skipped=skipped), expected)
+    with pytest.raises(UpdateError, match="no sums"):
+        check_sums(GOOD, expected)

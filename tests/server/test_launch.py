@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from server import launch, staging
-from server.launch import run_flower
-from server.processes import MARK, end_processes, processes_of
-from server.staging import federation_options, stage_app
+from server import flower_run
+from server.launch import federation_options, run_flower
+from shared import flower_home
+from shared.bundle import STAGE, stage_app
 from shared.errors import RunError
+from shared.processes import MARK, end_processes, processes_of
 from shared.progress import Progress, read_progress, write_progress
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,7 +130,7 @@ def test_the_app_is_staged_whole_under_a_name_flower_takes(tmp_path):
     checkout.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs", "tests"):
         (checkout / name).symlink_to(ROOT / name)
-    app = stage_app(checkout, tmp_path / staging.STAGE)
+    app = stage_app(checkout, tmp_path / STAGE)
     staged = {str(path.relative_to(app)) for path in app.rglob("*.py")}
     assert staged == {
         str(path.relative_to(ROOT)) for room in ("server", "client", "shared") for path in (ROOT / room).rglob("*.py")
@@ -164,12 +165,12 @@ def test_commands_of_an_environment_with_a_blank_in_its_path_run_by_one_without(
     # As pip writes a command whose interpreter has a blank in its path.
     start = f"#!/bin/sh\n'''exec' \"{environment}/bin/python\" \"$0\" \"$@\"\n' '''\n"
     (environment / "bin" / "flwr-simulation").write_text(start + "import sys\nprint(sys.executable, *sys.argv[1:])\n")
-    monkeypatch.setattr(staging, "BINARIES", environment / "bin")
-    commands = staging.launch_environment(home)["PATH"].split(os.pathsep)[0]
+    monkeypatch.setattr(flower_home, "BINARIES", environment / "bin")
+    commands = flower_home.launch_environment(home)["PATH"].split(os.pathsep)[0]
     done = subprocess.run([f"{commands}/flwr-simulation", "a b", "c"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"{home}/env/bin/python a b c"
-    monkeypatch.setattr(staging, "BINARIES", tmp_path / "plain" / "bin")
-    assert staging.plain_commands(home) == tmp_path / "plain" / "bin"
+    monkeypatch.setattr(flower_home, "BINARIES", tmp_path / "plain" / "bin")
+    assert flower_home.plain_commands(home) == tmp_path / "plain" / "bin"
 
 
 @pytest.fixture
@@ -185,7 +186,7 @@ def play(tmp_path, monkeypatch):
     (root / "pyproject.toml").write_text("")
     (root / "toy.toml").write_text('name = "toy"\n[data]\nroot = "x"\nsites = ["a", "b"]\n[compute]\ndevice = "cpu"\n')
     monkeypatch.setenv("FEDBREAST_ROOT", str(root))
-    monkeypatch.setattr(staging, "BINARIES", binaries)
+    monkeypatch.setattr(flower_home, "BINARIES", binaries)
 
     def run(part, **options):
         monkeypatch.setenv("PLAY", part)
@@ -240,7 +241,7 @@ def test_a_run_that_fails_says_why_and_leaves_nothing(play, part, reason):
 
 
 def test_a_run_that_failed_is_not_waited_for_when_flower_hangs(play, monkeypatch):
-    monkeypatch.setattr(launch, "_DYING_S", -5.0)
+    monkeypatch.setattr(flower_run, "_DYING_S", -5.0)
     with pytest.raises(RunError, match=r"site b is gone; more in .*flower.log"):
         play("hung")
     assert not list(play.root.glob("asked-3"))  # before Flower said that it had ended
@@ -264,10 +265,11 @@ def test_a_signal_ends_a_run_and_all_it_started(play, number):
 def test_when_a_launcher_is_killed_outright_another_process_tidies_up(play, monkeypatch):
     monkeypatch.setenv("PLAY", "stuck")
     code = (
-        "import pathlib, sys; from server import launch, staging; staging.BINARIES = pathlib.Path(sys.argv[2])\n"
+        "import pathlib, sys; from server import launch; from shared import flower_home\n"
+        "flower_home.BINARIES = pathlib.Path(sys.argv[2])\n"
         "launch.run_flower(pathlib.Path(sys.argv[1]), run_name='one', watch=lambda _: print('up', flush=True))"
     )
-    command = [sys.executable, "-c", code, str(play.root / "toy.toml"), str(staging.BINARIES)]
+    command = [sys.executable, "-c", code, str(play.root / "toy.toml"), str(flower_home.BINARIES)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as launcher:
         assert launcher.stdout.readline() == b"up\n"
         assert not nothing_left(play.root)

@@ -72,6 +72,7 @@ def test_an_answer_survives_the_message():
         site="a", run="r", round=2, manifest="m", weights=np.arange(3, dtype=np.float32), cases=5, loss=0.25,
         seconds=1.5, sums=sums, included={"train": 5}, excluded={"empty_mask": 1},
         labelled={"receptor-status/er": 4}, classes={"er/positive": 4, "er/negative": FEW},
+        skipped=1, versions={"torch": (2, 13, 0), "monai": ()},
     )  # fmt: skip
     got = read_reply(message(write_reply(sent)), post_phases=3, task="lesion-segmentation")
     assert got.sums == sums
@@ -79,6 +80,7 @@ def test_an_answer_survives_the_message():
     assert (got.site, got.round, got.cases, got.loss) == ("a", 2, 5, 0.25)
     assert (got.included, got.excluded) == ({"train": 5}, {"empty_mask": 1})
     assert (got.labelled, got.classes) == (sent.labelled, sent.classes)
+    assert (got.skipped, got.versions) == (sent.skipped, sent.versions)
 
 
 def test_tissue_sums_survive_the_message_and_are_no_other_tasks():

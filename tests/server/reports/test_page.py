@@ -93,7 +93,7 @@ def test_cases_left_out_and_absent_sites_are_shown_with_their_reasons(page):
     assert "empty mask (2), no pixel spacing (1)" in page
     assert "all 94 48 9 12 20 5" in page.replace("  ", " ")  # found, train, validation, test, external, left out
     assert "absent: no answer within 900 s" in page
-    assert "centre-b did not enter the average in round 3" in page
+    assert "centre-b was absent in round 3 (no answer within 900 s)" in page
 
 
 def test_failures_and_worst_cases_are_shown(page):

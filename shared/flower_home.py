@@ -1,22 +1,18 @@
-"""What a run of Flower is given: an environment, a copy of the app, the simulation's settings."""
+"""What every process of Flower is given: an environment of its own, and commands by a path that needs no quotes."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 import uuid
 from pathlib import Path
 
-from server.processes import MARK
-from shared.errors import RunError
+from shared.processes import MARK
 from shared.project import project_root
 
 BINARIES = Path(sys.executable).parent  # of this environment: Flower's commands and what they start in turn
-STAGE = "fedbreast"  # Flower wants letters, digits and hyphens: the checkout's own name may be anything
 
-_APP = ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs")
 _LONGEST_RAY_HOME = 36  # a Unix socket's path ends at 107 characters; Ray adds about 70
 
 
@@ -60,26 +56,3 @@ def plain_commands(home: Path) -> Path:
         starter.write_text(f'#!/bin/sh\nexec "{linked}/python" "{linked}/{script.name}" "$@"\n')
         starter.chmod(0o755)
     return commands
-
-
-def stage_app(root: Path, stage: Path) -> Path:
-    """Copy what Flower ships to a folder with a name it accepts; a later edit of the checkout then changes no run."""
-    stage.mkdir(parents=True)
-    for name in _APP:
-        source = root / name
-        if source.is_dir():
-            shutil.copytree(source, stage / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-        elif source.is_file():
-            shutil.copy2(source, stage / name)
-    if not (stage / "pyproject.toml").is_file():
-        raise RunError(f"{root} is no FedBreast checkout (no pyproject.toml): call from there or set FEDBREAST_ROOT")
-    return stage
-
-
-def federation_options(sites: int, gpus: int) -> str:
-    """Flower's simulation settings: all sites at once, each single-threaded, so that they share the cores evenly."""
-    options = f"num-supernodes={sites} client-resources-num-cpus=1 init-args-num-cpus={sites}"
-    if gpus:
-        share = int(100 * min(gpus / sites, 1)) / 100
-        options += f" client-resources-num-gpus={share} init-args-num-gpus={gpus}"
-    return options

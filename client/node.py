@@ -1,0 +1,199 @@
+"""The hospital's SuperNode: Flower's own, started with what Flower leaves open closed.
+
+- It shows the site's TLS certificate: a captured header is of no use to whoever lacks the certificate's key.
+- It takes an app only if its content hash is approved here; otherwise Flower answers the server with an error, and no
+  code of the app is ever unpacked or imported.
+- It asks for work several times a second instead of once in three, so that a round does not wait for it.
+
+The names used below are Flower's private ones: `FLOWER` is the version they were read in, and another is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from client.kit import SiteKit
+from shared.audit import AuditLog
+from shared.bundle import APP, digest_of
+from shared.errors import ConfigError, RunError
+
+FLOWER = "1.41.0"
+POLL_S = 0.5
+_ASK_FOR_S = 60.0  # then Flower's own loop has its turn
+_LICENCE = "valid_license"  # Flower asks for it before it asks whether an app is verified
+
+
+def run_node(kit: SiteKit, runtime_port: int) -> None:
+    """Run the SuperNode until it is told to end.
+
+    Parameters
+    ----------
+    kit
+        The site's kit.
+    runtime_port
+        Free port on loopback, where the node's own worker processes reach it.
+
+    Raises
+    ------
+    RunError
+        Flower has another version than the one this was written for.
+
+    """
+    if version("flwr") != FLOWER:
+        raise RunError(f"flwr is {version('flwr')}, but a node runs with {FLOWER} only: install constraints.txt")
+    from flwr.supercore.app_utils import start_parent_process_monitor
+    from flwr.supercore.object_store import ObjectStoreFactory
+    from flwr.supernode import fleet_http_connection, start_client_internal
+    from flwr.supernode.nodestate import NodeStateFactory
+
+    # Its package exports a function of the same name.
+    flower_supernode = import_module("flwr.supernode.cli.flower_supernode")
+    start_parent_process_monitor(os.getppid())
+    audit = AuditLog(kit.state / "audit.jsonl")
+    # `setattr`: these names are Flower's own business, and its types do not offer them.
+    setattr(fleet_http_connection, "FleetHttpClient", _with_certificate(kit))  # noqa: B010
+    connect = start_client_internal._init_connection  # noqa: SLF001
+    setattr(start_client_internal, "_init_connection", partial(_gated, connect, kit, audit))  # noqa: B010
+    # Asked only about apps that `_gate` gave a licence, which are the approved ones.
+    setattr(start_client_internal, "_verify_fab", lambda *_: True)  # noqa: B010
+    config = flower_supernode.SuperNodeLifespanConfig(
+        server_address=kit.server,
+        root_certificates=str(kit.authority),
+        insecure=False,
+        authentication_keys=_node_key(kit.node_key),
+        max_retries=None,
+        max_wait_time=None,
+        node_config=node_config(kit),
+        isolation="subprocess",
+        runtime_certificates=None,
+        runtime_root_certificates_path=None,
+        health_server_address=None,
+        trusted_entities={"approved.toml": "by content hash"},
+        superexec_auth_secret=None,
+        runtime_dependency_install=False,
+        host="127.0.0.1",
+        port=runtime_port,
+        runtime_ssl_certfile=None,
+        runtime_ssl_keyfile=None,
+    )
+    factory = NodeStateFactory(objectstore_factory=ObjectStoreFactory())
+    server, thread = flower_supernode._start_supernode_http_api(config, factory)  # noqa: SLF001
+    try:
+        start_client_internal.start_client_internal(
+            state_factory=factory,
+            server_address=config.server_address,
+            root_certificates=config.root_certificates,
+            insecure=False,
+            authentication_keys=config.authentication_keys,
+            node_config=config.node_config,
+            runtime_api_address=f"127.0.0.1:{runtime_port}",
+            trusted_entities=config.trusted_entities,
+        )
+    finally:
+        server.should_exit = True
+        thread.join(timeout=5)
+
+
+def node_config(kit: SiteKit) -> dict[str, str | int | float | bool]:
+    """What the node tells the app: the site, its folder and its policy. The server has no say in any of it."""
+    policy = kit.node.policy
+    return {
+        "site": kit.name,
+        "data-dir": str(kit.data),
+        "tasks": ",".join(policy.tasks),
+        "max-rounds": policy.max_rounds,
+        "differential-privacy": policy.differential_privacy,
+    }
+
+
+def tls_context(kit: SiteKit) -> ssl.SSLContext:
+    """TLS 1.3 with the consortium's authority and the site's own certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(cafile=str(kit.authority))
+    certificate, key = kit.certificate
+    context.load_cert_chain(str(certificate), str(key))
+    return context
+
+
+def _with_certificate(kit: SiteKit) -> type[Any]:
+    from flwr.supernode.fleet_http_client import FleetHttpClient
+
+    class CertifiedClient(FleetHttpClient):
+        """Flower's client, over our TLS context."""
+
+        @classmethod
+        def from_server_address(
+            cls, server_address: str, insecure: bool, root_certificates: Any, interceptors: Any, **more: Any
+        ) -> CertifiedClient:
+            """As Flower's, whatever it says of certificates."""
+            del insecure, root_certificates
+            return cls(f"https://{server_address}", interceptors=interceptors, verify=tls_context(kit), **more)
+
+    return CertifiedClient
+
+
+@contextmanager
+def _gated(connect: Callable[..., Any], kit: SiteKit, audit: AuditLog, **arguments: Any) -> Iterator[tuple[Any, ...]]:
+    """Flower's connection, with our own hands on three of its functions."""
+    with connect(**arguments) as (node, receive, send, get_run, get_fab, *rest):
+        audit.record("connected", site=kit.name, node=str(node), server=kit.server)
+
+        def get_own_run(run: int) -> Any:
+            found = get_run(run)
+            if found.fab_id != APP:
+                # Its name would lead Flower to another app's folder than the one that was checked.
+                raise RunError("the server names another app")
+            return found
+
+        yield node, partial(_patient, receive), send, get_own_run, partial(_gate, get_fab, kit, audit), *rest
+
+
+def _patient(receive: Callable[[], Any]) -> Any:
+    """Ask for a message until there is one; None after a while, when Flower sleeps for three seconds."""
+    deadline = time.monotonic() + _ASK_FOR_S
+    while (found := receive()) is None and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return found
+
+
+def _gate(get_fab: Callable[[str, int], Any], kit: SiteKit, audit: AuditLog, named: str, run: int) -> Any:
+    """The app's bundle; with a licence only when its content is approved here."""
+    from flwr.supercore.fab import Fab
+
+    fab = get_fab(named, run)
+    digest = digest_of(fab.content)
+    try:
+        approved = any(item.sha256 == digest for item in kit.approved()) and fab.hash_str == digest
+    except ConfigError:
+        approved = False
+    audit.record("app-accepted" if approved else "app-refused", site=kit.name, run=str(run), app=digest)
+    return Fab(digest, fab.content, {_LICENCE: "approved here"} if approved else {})
+
+
+def _node_key(path: Path) -> tuple[Any, Any]:
+    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+
+    key = load_ssh_private_key(path.read_bytes(), None)
+    return key, key.public_key()
+
+
+def main() -> None:
+    """Run a node: `python -m client.node '{"kit": ..., "port": ...}'`, started by `client.serving`."""
+    given = json.loads(sys.argv[1])
+    run_node(SiteKit(Path(given["kit"])), int(given["port"]))
+
+
+if __name__ == "__main__":
+    main()

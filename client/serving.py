@@ -1,0 +1,220 @@
+"""Keeping a hospital's node running: it is started again when it ends, with growing pauses and its reason said once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from client.kit import SiteKit
+from client.node import tls_context
+from client.warm import COMMAND, write_command
+from shared.audit import AuditLog
+from shared.cohort.site_folder import open_site_folder
+from shared.errors import ConfigError, RunError
+from shared.flower_home import BINARIES, launch_environment
+from shared.processes import MARK, end_processes, guarded
+
+PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+_STEADY_S = 60.0  # a node that held this long starts anew with the first pause
+_GLANCE_S = 0.2
+_LOG_LINES = 4000
+_START = "--- the node starts ---"
+_SEALS = {"seq", "at", "event", "before", "hash"}
+
+Say = Callable[[str, Mapping[str, Any]], None]
+"""Called with an event's name and its facts."""
+
+
+def serve_site(kit: SiteKit, say: Say) -> None:
+    """Run the site's node until interrupted.
+
+    Parameters
+    ----------
+    kit
+        The site's kit.
+    say
+        Told of everything that the audit log records meanwhile.
+
+    Raises
+    ------
+    ConfigError, SiteError
+        The kit or the site folder cannot be used.
+    RunError
+        Another process serves this kit.
+    KeyboardInterrupt
+        On SIGINT, SIGTERM and SIGHUP; no process is left.
+
+    """
+    check_kit(kit)
+    home = kit.state / "flower"
+    with _alone(kit):
+        home.mkdir(parents=True, exist_ok=True)
+        environment = launch_environment(home)
+        environment |= {
+            "FEDBREAST_ROOT": str(kit.folder),
+            "FEDBREAST_CACHE": str(kit.cache),
+            "FEDBREAST_AUDIT": str(kit.state / "audit.jsonl"),
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+        }
+        audit = AuditLog(kit.state / "audit.jsonl")
+        events = _Events(kit.state / "audit.jsonl", say)
+        audit.record("serving-started", site=kit.name, server=kit.server, approved=len(kit.approved()))
+        try:
+            with guarded(home, environment[MARK]), tempfile.TemporaryDirectory(prefix="fb-") as scratch:
+                door = Path(scratch) / "warm"  # a Unix socket's path must be short
+                _warm_command(home, door, environment)
+                _keep_up(kit, environment, door, audit, events)
+        finally:
+            audit.record("serving-ended", site=kit.name)
+            events.tell()
+
+
+def check_kit(kit: SiteKit) -> None:
+    """Look at everything that can be wrong before the first connection.
+
+    Raises
+    ------
+    ConfigError
+        A file of the kit is missing, a certificate has expired or a private key can be read by others.
+    SiteError
+        The site folder cannot be used, or is another site's.
+
+    """
+    from cryptography import x509
+
+    for path in (kit.authority, *kit.certificate, kit.node_key):
+        if not path.is_file():
+            raise ConfigError(f"{path} is missing: unpack the kit again, or ask the coordinator for a new one")
+    for key in (kit.certificate[1], kit.node_key):
+        if key.stat().st_mode & 0o077:
+            raise ConfigError(f"{key} can be read by others: chmod 600 {key}")
+    until = x509.load_pem_x509_certificate(kit.certificate[0].read_bytes()).not_valid_after_utc
+    if until.timestamp() < time.time():
+        raise ConfigError(f"the site's certificate expired on {until:%Y-%m-%d}: ask the coordinator to rotate it")
+    tls_context(kit)
+    found = open_site_folder(kit.data)
+    if found.name != kit.name:
+        raise ConfigError(f"{kit.data} is the folder of site '{found.name}', this kit is '{kit.name}': mend site.data")
+
+
+def _warm_command(home: Path, door: Path, environment: dict[str, str]) -> None:
+    """Put the warm process's command before Flower's own."""
+    if shlex.quote(sys.executable) == sys.executable:  # else the system could not start the script
+        write_command(home / "warm", door, sys.executable, BINARIES / COMMAND)
+        environment["PATH"] = str(home / "warm") + os.pathsep + environment["PATH"]
+
+
+def _keep_up(kit: SiteKit, environment: Mapping[str, str], door: Path, audit: AuditLog, events: _Events) -> None:
+    ended = 0
+    while True:
+        started = time.monotonic()
+        _shorten(kit.state / "node.log")
+        with _node(kit, environment, door) as process:
+            while process.poll() is None:
+                events.tell()
+                time.sleep(_GLANCE_S)
+        ended = 0 if time.monotonic() - started > _STEADY_S else ended + 1
+        pause = PAUSES_S[min(ended, len(PAUSES_S)) - 1] if ended else PAUSES_S[0]
+        audit.record("connection-ended", site=kit.name, why=_reason(kit.state / "node.log"), again_in_s=pause)
+        events.tell()
+        time.sleep(pause)
+
+
+@contextmanager
+def _node(kit: SiteKit, environment: Mapping[str, str], door: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    given = json.dumps({"kit": str(kit.folder), "port": port})
+    here = Path(__file__).resolve().parent
+    with (kit.state / "node.log").open("ab") as stream:
+        stream.write(f"{_START}\n".encode())
+        stream.flush()
+
+        def start(*arguments: str) -> subprocess.Popen[bytes]:
+            return subprocess.Popen(  # noqa: S603 - ourselves
+                [sys.executable, *arguments], cwd=here.parent, env=dict(environment), stdin=subprocess.DEVNULL,
+                stdout=stream, stderr=stream, start_new_session=True,
+            )  # fmt: skip
+
+        warm = start("-P", str(here / "warm.py"), str(door))
+        process = start("-m", "client.node", given)
+        try:
+            yield process
+        finally:
+            end_processes(environment[MARK])
+            process.wait()
+            warm.wait()
+
+
+def _shorten(log: Path) -> None:
+    """Keep the node's log at a few thousand lines."""
+    if log.is_file() and log.stat().st_size > 1 << 20:
+        lines = log.read_bytes().splitlines(keepends=True)
+        log.write_bytes(b"".join(lines[-_LOG_LINES:]))
+
+
+def _reason(log: Path) -> str:
+    """Why a node ended, from what Flower wrote last."""
+    text = log.read_text(encoding="utf-8", errors="replace").rpartition(_START)[2]
+    for sign, reason in _REASONS:
+        if sign in text:
+            return reason
+    return "the connection was lost"
+
+
+_REASONS = (
+    ("already", "another node is connected with this site's key"),
+    ("CERTIFICATE_VERIFY_FAILED", "the server's certificate is not the consortium's, has expired or has another name"),
+    ("400 Bad Request", "the server refuses this site's certificate: revoked, expired, or of another consortium"),
+    ("401", "the server does not know this site's key: revoked, rotated, or the server was started anew"),
+    ("403", "the server refuses this site"),
+    ("Connection refused", "the server cannot be reached"),
+)
+
+
+class _Events:
+    """What is new in the audit log since the last look."""
+
+    def __init__(self, path: Path, say: Say) -> None:
+        self._path, self._say = path, say
+        self._seen = path.stat().st_size if path.is_file() else 0
+
+    def tell(self) -> None:
+        """Say what came since."""
+        if not self._path.is_file() or self._path.stat().st_size <= self._seen:
+            return
+        with self._path.open("rb") as stream:
+            stream.seek(self._seen)
+            whole = stream.read().rpartition(b"\n")[0]
+        self._seen += len(whole) + 1 if whole else 0
+        for line in whole.splitlines():
+            entry = json.loads(line)
+            facts = {key: value for key, value in entry.items() if key not in _SEALS}
+            self._say(str(entry["event"]), facts)
+
+
+@contextmanager
+def _alone(kit: SiteKit) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    kit.state.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(kit.state / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(f"{kit.folder} is served by another process already: end it first") from error
+    try:
+        yield
+    finally:
+        lock.release()

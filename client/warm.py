@@ -1,0 +1,119 @@
+"""A process with the libraries loaded, which answers each message from a fork of itself.
+
+Flower starts a process a message, and loading torch costs it three seconds of a core. Here Flower's command is a short
+script that hands its arguments to a process that has loaded them already; that one forks, and the fork is what Flower's
+command would have been. Only libraries are loaded before: the app's own code is imported in the fork, from the bundle
+that was approved. So this file is run by its path, with `-P`: started as a module it would have loaded `client` from
+here, and the fork would not look for it in the bundle any more.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+LIBRARIES = (
+    "flwr.supernode.cli.flwr_clientapp",
+    "flwr.clientapp",
+    "torch",
+    "torch._dynamo",
+    "scipy.stats",
+    "scipy.ndimage",
+    "pydantic",
+    "pandas",
+    "SimpleITK",
+)
+COMMAND = "flwr-clientapp"
+_LONGEST = 1 << 16
+_GLANCE_S = 1.0
+
+_SCRIPT = """\
+#!{python} -ES
+import json, os, socket, sys
+try:
+    with socket.socket(socket.AF_UNIX) as door:
+        door.connect({socket!r})
+        door.sendall(json.dumps(sys.argv[1:]).encode())
+        door.shutdown(socket.SHUT_WR)
+        taken = door.recv(1) == b"+"
+except OSError:
+    taken = False
+if not taken:
+    os.execv({command!r}, [{command!r}, *sys.argv[1:]])
+"""
+
+
+def write_command(folder: Path, door: Path, python: str, command: Path) -> None:
+    """Write the script that stands in for Flower's command.
+
+    Parameters
+    ----------
+    folder
+        Goes first on the path of what is started.
+    door
+        Unix socket of the warm process; where nobody answers, Flower's own command runs.
+    python, command
+        Interpreter, and Flower's own command.
+
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    script = folder / COMMAND
+    script.write_text(_SCRIPT.format(python=python, socket=str(door), command=str(command)), encoding="utf-8")
+    script.chmod(0o755)
+
+
+def keep_warm(door: Path) -> None:
+    """Load the libraries, then fork for every call at the door; ends with the process that started this one."""
+    parent = os.getppid()
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    if loaded := {"client", "server", "shared"} & set(sys.modules):
+        raise SystemExit(f"code of the app is loaded already: {', '.join(sorted(loaded))}")
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks, as nobody waits for Flower's command
+    door.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(door))
+        door.chmod(0o600)
+        listening.listen(16)
+        listening.settimeout(_GLANCE_S)
+        while os.getppid() == parent:
+            try:
+                call, _ = listening.accept()
+            except TimeoutError:
+                continue
+            if os.fork() == 0:
+                listening.close()
+                _answer(call)
+            call.close()
+
+
+def _answer(call: socket.socket) -> None:
+    """Be Flower's command, in the fork."""
+    code = 1
+    try:
+        call.settimeout(_GLANCE_S)
+        heard = b""
+        while len(heard) < _LONGEST and (more := call.recv(_LONGEST)):
+            heard += more
+        arguments = [str(item) for item in json.loads(heard)]
+        call.sendall(b"+")
+        call.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        sys.argv = [COMMAND, *arguments]
+        importlib.import_module("flwr.supernode.cli.flwr_clientapp").flwr_clientapp()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    keep_warm(Path(sys.argv[1]))

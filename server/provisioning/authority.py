@@ -1,0 +1,219 @@
+"""The consortium's certificate authority: keys, certificates and the list of revoked ones (RFC 5280).
+
+All keys are ECDSA on P-384. Certificates are strict enough for `openssl verify -x509_strict`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from shared.errors import ConfigError
+
+Role = Literal["authority", "server", "site", "observer"]
+KEY_FILE, CERTIFICATE_FILE = "ca.key", "ca.crt"
+
+_BACKDATED = timedelta(hours=1)
+"""A hospital's clock may be behind: it would find a certificate of this minute not valid yet."""
+_REVOCATIONS_HOLD = timedelta(days=3650)
+"""The authority is offline: nobody renews the list by itself, and an outdated list shuts every hospital out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """The key that admits members, and its certificate."""
+
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+    certificate: x509.Certificate
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """Make a private key."""
+    return ec.generate_private_key(ec.SECP384R1())
+
+
+def make_authority(consortium: str, days: int, now: datetime) -> Authority:
+    """Make a self-signed authority that signs members only, no further authorities."""
+    key = new_key()
+    own = _name(consortium, "authority", f"{consortium} authority")
+    builder = _builder(own, own, key.public_key(), now, now + timedelta(days=days))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_usage(signs_members=True), critical=True)
+    return Authority(key, builder.sign(key, hashes.SHA384()))
+
+
+def load_authority(folder: Path) -> Authority:
+    """Read the authority's key and certificate.
+
+    Raises
+    ------
+    ConfigError
+        One is absent or damaged, or they do not belong together.
+
+    """
+    try:
+        key = serialization.load_pem_private_key((folder / KEY_FILE).read_bytes(), password=None)
+        certificate = x509.load_pem_x509_certificate((folder / CERTIFICATE_FILE).read_bytes())
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {error.filename} ({error.strerror}): the authority is kept offline, call this where it lies"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{folder} holds a damaged {KEY_FILE} or {CERTIFICATE_FILE}: restore your copy") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        raise ConfigError(f"{folder}: {KEY_FILE} does not belong to {CERTIFICATE_FILE}: restore your copy")
+    return Authority(key, certificate)
+
+
+def issue(
+    authority: Authority,
+    role: Role,
+    name: str,
+    key: ec.EllipticCurvePublicKey,
+    days: int,
+    now: datetime,
+    address: str = "",
+) -> x509.Certificate:
+    """Sign a member's certificate.
+
+    Parameters
+    ----------
+    authority
+        Who signs.
+    role
+        What it is for: a server's may only serve, any other may only connect. It stands in the subject as OU.
+    name
+        Stands in the subject as CN.
+    key
+        The member's public key.
+    days
+        How long it holds; cut where the authority ends.
+    now
+        The moment it holds from, less an hour.
+    address
+        Of a server: its DNS name or IPv4 address.
+
+    Raises
+    ------
+    ConfigError
+        The authority has expired.
+
+    """
+    ends = authority.certificate.not_valid_after_utc
+    if ends <= now:
+        raise ConfigError(f"the authority expired on {ends:%Y-%m-%d}: provision a new consortium")
+    issuer = authority.certificate.subject
+    consortium = str(issuer.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
+    subject = _name(consortium, role, name)
+    builder = _builder(subject, issuer, key, now, min(now + timedelta(days=days), ends))
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(signs_members=False), critical=True)
+    builder = builder.add_extension(_key_identifier(authority), critical=False)
+    purpose = ExtendedKeyUsageOID.SERVER_AUTH if role == "server" else ExtendedKeyUsageOID.CLIENT_AUTH
+    builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+    if role == "server":
+        builder = builder.add_extension(_places(address), critical=False)
+    return builder.sign(authority.key, hashes.SHA384())
+
+
+def revocation_list(
+    authority: Authority, revoked: Iterable[tuple[int, datetime]], now: datetime
+) -> x509.CertificateRevocationList:
+    """Sign the list of revoked certificates, given as serial number and moment."""
+    entries = [x509.RevokedCertificateBuilder(number, moment).build() for number, moment in revoked]
+    return (
+        x509.CertificateRevocationListBuilder(
+            issuer_name=authority.certificate.subject,
+            last_update=now - _BACKDATED,
+            next_update=now + _REVOCATIONS_HOLD,
+            revoked_certificates=entries,
+        )
+        .add_extension(_key_identifier(authority), critical=False)
+        # Entries are never taken off the list, so their number only grows, as RFC 5280 (5.2.3) wants it.
+        .add_extension(x509.CRLNumber(len(entries)), critical=False)
+        .sign(authority.key, hashes.SHA384())
+    )
+
+
+def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A TLS key as PKCS8."""
+    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    return key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain)
+
+
+def node_private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Flower's node key, in OpenSSH's format."""
+    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    return key.private_bytes(encoding, serialization.PrivateFormat.OpenSSH, plain)
+
+
+def node_public(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The line that `flwr supernode register` takes."""
+    encoding, form = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    return key.public_key().public_bytes(encoding, form) + b"\n"
+
+
+def pem(signed: x509.Certificate | x509.CertificateRevocationList) -> bytes:
+    """A certificate or list as text."""
+    return signed.public_bytes(serialization.Encoding.PEM)
+
+
+def _name(consortium: str, role: str, name: str) -> x509.Name:
+    parts = (
+        (NameOID.ORGANIZATION_NAME, consortium),
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, role),
+        (NameOID.COMMON_NAME, name),
+    )
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts])
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, until: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(until)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _usage(*, signs_members: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_members,
+        key_cert_sign=signs_members,
+        crl_sign=signs_members,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _key_identifier(authority: Authority) -> x509.AuthorityKeyIdentifier:
+    found = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(found.value)
+
+
+def _places(address: str) -> x509.SubjectAlternativeName:
+    """The server's address, and this machine itself for `fedbreast health`."""
+    names: list[x509.GeneralName] = []
+    for place in dict.fromkeys((address, "localhost", "127.0.0.1")):
+        number = place.rpartition(".")[2].isdigit()
+        names.append(x509.IPAddress(ipaddress.IPv4Address(place)) if number else x509.DNSName(place))
+    return x509.SubjectAlternativeName(names)

@@ -1,0 +1,161 @@
+"""`fedbreast serve`: SuperLink and nginx kept running, the kit's sites kept known, the status offered to observers."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from filelock import FileLock, Timeout
+
+from server.serving.front import front, reload
+from server.serving.kit import ServerKit, SiteKey
+from server.serving.superlink import register, superlink, unregister
+from shared.audit import AuditLog
+from shared.errors import ConfigError, RunError
+from shared.flower_home import launch_environment
+from shared.processes import MARK, end_processes, guarded
+from shared.project import project_root
+
+_GLANCE_S = 0.3
+_PAUSE_S = 1.0
+
+Say = Callable[[str, Mapping[str, Any]], None]
+"""Called with an event's name and its facts."""
+
+
+def serve(kit: ServerKit, say: Say, host: str = "0.0.0.0") -> None:  # noqa: S104 - hospitals come from outside
+    """Serve the consortium until interrupted.
+
+    Parameters
+    ----------
+    kit
+        The server's kit.
+    say
+        Told of what happens: every event of the audit log.
+    host
+        Address that nginx and the status service listen on.
+
+    Raises
+    ------
+    ConfigError
+        The kit cannot be used.
+    RunError
+        Another server has it, or a process does not start.
+    KeyboardInterrupt
+        On SIGINT, SIGTERM and SIGHUP; no process is left.
+
+    """
+    from server.watching.service import serve_status
+
+    check_kit(kit)
+    home = kit.state / "flower"
+    home.mkdir(parents=True, exist_ok=True)
+    environment = launch_environment(home) | {
+        "FEDBREAST_AUDIT": str(kit.state / "audit.jsonl"),
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+    }
+    keeper = _Keeper(kit, home, environment, say)
+    with _alone(kit), guarded(home, environment[MARK]), ExitStack() as stack:
+        stack.callback(end_processes, environment[MARK])
+        status = serve_status(kit.folder, project_root() / "runs", host, kit.server.status_port)
+        stack.callback(status.stop, None)
+        keeper.nginx = stack.enter_context(front(kit, environment, host))
+        keeper.host = host
+        keeper.note("serving-started", sites=len(kit.sites()), port=kit.server.port)
+        try:
+            while True:
+                keeper.keep_superlink()
+        finally:
+            keeper.note("serving-ended")
+
+
+class _Keeper:
+    """What `serve` looks after."""
+
+    def __init__(self, kit: ServerKit, home: Path, environment: Mapping[str, str], say: Say) -> None:
+        self.kit, self.home, self.environment = kit, home, environment
+        self.nginx: subprocess.Popen[bytes] | None = None
+        self.host = ""
+        self._known: dict[SiteKey, str] = {}
+        self._audit, self._say = AuditLog(kit.state / "audit.jsonl"), say
+
+    def note(self, event: str, **facts: str | float) -> None:
+        """Record an event and say it."""
+        self._audit.record(event, **facts)
+        self._say(event, facts)
+
+    def keep_superlink(self) -> None:
+        """Run one SuperLink to its end; whatever it left behind is ended too."""
+        with superlink(self.kit, self.home, self.environment) as process:
+            self._known = {}
+            stamp = self.kit.stamp()
+            self._meet()
+            self.note("superlink-ready", sites=len(self._known))
+            while process.poll() is None:
+                time.sleep(_GLANCE_S)
+                if self.nginx is not None and self.nginx.poll() is not None:
+                    raise RunError(f"nginx ended; see {self.kit.state / 'nginx' / 'error.log'}")
+                if (now := self.kit.stamp()) != stamp:
+                    stamp = now
+                    self._meet()
+        self.note("superlink-ended", code=process.returncode)
+        time.sleep(_PAUSE_S)
+
+    def _meet(self) -> None:
+        """Know exactly the sites that the kit lists: in nginx first, so that a revoked one is out at once."""
+        sites = self.kit.sites()
+        gone = [site for site in self._known if site not in sites]
+        if self.nginx is not None and (gone or self._known):
+            reload(self.kit, self.nginx, self.host)
+        for site in gone:
+            unregister(self._known.pop(site), self.environment)
+            self.note("site-removed", site=site.name)
+        for site in sites:
+            if site not in self._known:
+                self._known[site] = register(site, self.environment)
+                self.note("site-registered", site=site.name)
+
+
+def check_kit(kit: ServerKit) -> None:
+    """Look at what can be wrong before anything starts.
+
+    Raises
+    ------
+    ConfigError
+        A file is missing, the certificate has expired, its key can be read by others, or there is no site.
+
+    """
+    certificate, key = kit.certificate
+    for path in (kit.authority, certificate, key, kit.revoked):
+        if not path.is_file():
+            raise ConfigError(f"{path} is missing: provision the consortium again")
+    if key.stat().st_mode & 0o077:
+        raise ConfigError(f"{key} can be read by others: chmod 600 {key}")
+    until = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    if until < datetime.now(UTC):
+        raise ConfigError(f"the server's certificate expired on {until:%Y-%m-%d}: fedbreast rotate CONSORTIUM server")
+    if not kit.sites():
+        raise ConfigError(f"{kit.folder / 'sites'} lists no site: name them in CONSORTIUM.toml and provision")
+
+
+@contextmanager
+def _alone(kit: ServerKit) -> Iterator[None]:
+    """Take the kit's state for this process (scenario 16)."""
+    lock = FileLock(kit.state / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(f"{kit.folder} is served by another process already: end it first") from error
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        lock.release()

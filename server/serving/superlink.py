@@ -1,0 +1,93 @@
+"""Flower's SuperLink of a consortium: loopback only, TLS, node authentication, and the kit's sites registered."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import tomli_w
+
+from server.flower_run import flwr, tail
+from server.serving.kit import ServerKit, SiteKey
+from shared.errors import RunError
+
+CONNECTION = "consortium"
+_STARTUP_S = 60.0
+
+
+@contextmanager
+def superlink(kit: ServerKit, home: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the SuperLink for as long as the context lasts; its state is in memory, a run's is in its own folder.
+
+    Raises
+    ------
+    RunError
+        It did not start; what it logged last is in the message.
+
+    """
+    certificate, key = kit.certificate
+    port = kit.server.superlink_port
+    command = ["flower-superlink", "--host", "127.0.0.1", "--port", str(port), "--enable-supernode-auth"]
+    command += ["--ssl-ca-certfile", str(kit.authority), "--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
+    command += ["--isolation", "subprocess", "--disable-runtime-dependency-installation"]
+    write_connection(kit, home)
+    log = kit.state / "superlink.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(  # noqa: S603 - Flower's own command
+            command, cwd=home, env=dict(environment), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + _STARTUP_S
+        while not _listens(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RunError("Flower's SuperLink did not start:\n" + tail(log))
+            time.sleep(0.1)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def write_connection(kit: ServerKit, home: Path) -> None:
+    """Tell Flower's command line of the SuperLink."""
+    address = f"127.0.0.1:{kit.server.superlink_port}"
+    entry = {"address": address, "root-certificates": str(kit.authority)}
+    home.mkdir(parents=True, exist_ok=True)
+    text = tomli_w.dumps({"superlink": {"default": CONNECTION, CONNECTION: entry}})
+    (home / "config.toml").write_text(text, encoding="utf-8")
+
+
+def register(site: SiteKey, environment: Mapping[str, str]) -> str:
+    """Make a site's node known; returns Flower's number of it.
+
+    Raises
+    ------
+    RunError
+        Flower refuses the key.
+
+    """
+    answer = flwr(["flwr", "supernode", "register", str(site.file), CONNECTION, "--name", site.name], environment)
+    number = answer.get("node-id") or answer.get("node_id")
+    if not number:
+        raise RunError(f"Flower did not register {site.name}: {answer.get('error-message', 'no reason given')}")
+    return str(number)
+
+
+def unregister(number: str, environment: Mapping[str, str]) -> None:
+    """Forget a node: its calls are refused from now on."""
+    flwr(["flwr", "supernode", "unregister", number, CONNECTION], environment)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

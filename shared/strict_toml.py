@@ -1,0 +1,84 @@
+"""Reading TOML strictly: an unknown key is refused with its path and the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from shared.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Parse a file; `what` names its kind in messages.
+
+    Raises
+    ------
+    ConfigError
+        The file is absent (the message lists the TOML files beside it), or is not TOML in UTF-8.
+
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        known = sorted(item.name for item in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        hint = f"; found there: {', '.join(known)}" if known else ""
+        raise ConfigError(f"cannot read the {what} {path}: {error.strerror}{hint}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path.name} is not valid TOML: it is not UTF-8 text") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path.name} is not valid TOML: {error}") from error
+
+
+def validated(model: type[M], raw: dict[str, Any], source: str) -> M:
+    """Check a parsed file against its model; `source` names it in messages.
+
+    Raises
+    ------
+    ConfigError
+        A key is unknown, missing or out of range; the message has each key's full path.
+
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        found = error.errors()
+        # A refused item leaves its list too short: the item's own error says it all.
+        inner = [item["loc"] for item in found]
+        faults = [item for item in found if not (item["loc"] and item["loc"] in [loc[:-1] for loc in inner])]
+        raise ConfigError(f"{source}: " + "; ".join(_explain(model, item) for item in faults)) from error
+
+
+def _explain(model: type[BaseModel], item: Any) -> str:
+    """One pydantic error as `path: what, remedy`."""
+    parts = [str(part) for part in item["loc"]]
+    path = ".".join(parts) or "the file"
+    if item["type"] == "extra_forbidden":
+        names = _field_names(model, item["loc"][:-1])
+        near = difflib.get_close_matches(parts[-1], names, n=1, cutoff=0.4)
+        hint = f"did you mean '{'.'.join([*parts[:-1], near[0]])}'?" if near else f"valid keys here: {', '.join(names)}"
+        return f"unknown key '{path}'; {hint}"
+    if item["type"] == "missing":
+        return f"'{path}' is missing"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    given = "" if item["type"] == "value_error" else f" (given: {item['input']!r})"
+    return f"'{path}': {message}{given}"
+
+
+def _field_names(model: type[BaseModel], parents: tuple[str | int, ...]) -> list[str]:
+    """Valid keys of the section at `parents`; a number stands for an item of a list of sections."""
+    section = model
+    for part in parents:
+        if isinstance(part, int):
+            continue
+        annotation = section.model_fields[part].annotation
+        candidates = [annotation, *get_args(annotation)]
+        section = next(item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel))
+    return sorted(section.model_fields)

@@ -1,0 +1,273 @@
+"""The images, really built and run: without a container engine, on a stand-in for the base made of Debian's packages.
+
+Needs root, buildah, mmdebstrap, Debian's packages and PyPI (or this machine's mirrors, as pip is set up here).
+"""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+
+from shared.bundle import open_bundle, stage_app
+from shared.processes import processes_of
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = "python:3.11-slim-bookworm"
+NEEDED_GB = 13  # what the build takes at its height; 4 GB stay until the end
+FEDBREAST = Path(sys.executable).with_name("fedbreast")
+STAND_IN = r"""
+FROM scratch
+ADD base.tar /
+RUN ln -s /usr/bin/python3.11 /usr/local/bin/python && ln -s /usr/bin/python3.11 /usr/local/bin/python3 \
+    && printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d
+"""
+PACKAGES = "python3.11,python3.11-dev,python3.11-venv,python3-pip,ca-certificates"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not all(map(shutil.which, ("buildah", "mmdebstrap"))) or os.geteuid() != 0,
+        reason="needs root, buildah and mmdebstrap: apt-get install buildah mmdebstrap",
+    ),
+]
+
+
+class Engine:
+    """buildah with a storage of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.containers = {}
+        self.base = ["buildah", "--storage-driver", "overlay", "--root", folder / "images", "--runroot", folder / "run"]
+
+    def call(self, *arguments):
+        environment = os.environ | {"TMPDIR": str(self.folder)}
+        done = subprocess.run([*self.base, *arguments], capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+        return done.stdout.strip()
+
+    def build(self, context, tag, *options):
+        self.call(
+            "bud",
+            "--format",
+            "docker",
+            "--isolation",
+            "chroot",
+            "--pull-never",
+            "--layers",
+            *options,
+            "--tag",
+            tag,
+            context,
+        )
+
+    def command(self, image, command, mounts=()):
+        if image not in self.containers:
+            self.containers[image] = self.call("from", "--pull-never", f"fedbreast-{image}:0.1.0")
+        volumes = [part for mount in mounts for part in ("--volume", mount)]
+        return [*self.base, "run", "--isolation", "chroot", *volumes, self.containers[image], "--", *command]
+
+    def run(self, image, *command, mounts=(), check=True):
+        done = subprocess.run(self.command(image, command, mounts), capture_output=True, text=True, check=False)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def remove(self):
+        self.call("rm", "--all")
+        self.call("rmi", "--all", "--force")
+        shutil.rmtree(self.folder)
+
+
+def pip_settings():
+    """pip.conf of this machine in one file, and the paths it names."""
+    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
+    settings = {}
+    for line in listed.stdout.splitlines():
+        name, _, value = line.partition("=")
+        settings[name.rpartition(".")[2]] = " ".join(shlex.split(value))
+    named = [urlparse(word).path for value in settings.values() for word in value.split()]
+    return settings, [path for path in named if path.startswith("/") and Path(path).exists()]
+
+
+@pytest.fixture(scope="module")
+def engine():
+    folder = Path("/var/tmp") / f"fedbreast-images-{os.getpid()}"  # noqa: S108 - a tmpfs would be too small
+    folder.mkdir()
+    if shutil.disk_usage(folder).free < NEEDED_GB * 1e9:
+        folder.rmdir()
+        pytest.skip(f"needs {NEEDED_GB} GB of free disk in /var/tmp")
+    found = Engine(folder)
+    try:
+        yield found
+    finally:
+        found.remove()
+
+
+@pytest.fixture(scope="module")
+def checkout(engine):
+    """What enters the build, as it is now: somebody may be writing in the checkout."""
+    folder = stage_app(ROOT, engine.folder / "checkout")
+    for name in ("constraints.txt", ".dockerignore"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "secret.key").write_text("a key that was left lying about")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(engine, checkout):
+    base = engine.folder / "base"
+    base.mkdir()
+    (base / "Dockerfile").write_text(STAND_IN)
+    subprocess.run(
+        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", "bookworm", base / "base.tar"],
+        check=True,
+    )
+    engine.build(base, BASE)
+    shutil.rmtree(base)
+    settings, paths = pip_settings()
+    secret = engine.folder / "pip.conf"
+    secret.write_text("[global]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()))
+    options = ["--file", ROOT / "docker" / "Dockerfile", "--secret", f"id=pip,src={secret}"]
+    options += [part for path in paths for part in ("--volume", f"{path}:{path}:ro")]
+    if {"index-url", "find-links", "extra-index-url"} & set(settings):
+        options += ["--build-arg", f"TORCH_INDEX={settings.get('index-url', 'https://pypi.org/simple')}"]
+    for target in ("client", "server"):
+        engine.build(checkout, f"fedbreast-{target}:0.1.0", "--target", target, *options)
+    return engine
+
+
+@pytest.fixture(scope="module")
+def consortium(engine):
+    """A consortium of one hospital on free ports of loopback, its kits owned by the containers' account."""
+    probes = [socket.socket() for _ in range(3)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    folder = engine.folder / "kits"
+    text = 'name = "toy"\n[server]\naddress = "127.0.0.1"\nport = {}\nstatus_port = {}\nsuperlink_port = {}\n'.format(
+        *ports
+    )
+    (engine.folder / "toy.toml").write_text(text + '[[sites]]\nname = "centre-a"\n')
+    subprocess.run(
+        [FEDBREAST, "provision", engine.folder / "toy.toml", "--out", folder], check=True, capture_output=True
+    )
+    data = engine.folder / "data"
+    shutil.copytree(ROOT / "configs" / "sites" / "example", data)
+    (data / "site.toml").write_text('name = "centre-a"\n')
+    (engine.folder / "runs").mkdir()
+    for path in (folder / "server", folder / "centre-a", engine.folder / "runs"):
+        subprocess.run(["chown", "-R", "10001:10001", path], check=True)
+    engine.folder.chmod(0o755)
+    return folder
+
+
+def mounts(kit, *more):
+    return [f"{kit}:/kit:ro", f"{kit}/state:/kit/state", *more]
+
+
+def events(kit):
+    log = kit / "state" / "audit.jsonl"
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+
+
+def wait_for(process, kit, event):
+    deadline = time.monotonic() + 120
+    while not any(item["event"] == event for item in events(kit)):
+        assert process.poll() is None, process.stdout.read().decode()
+        assert time.monotonic() < deadline, events(kit)
+        time.sleep(0.3)
+
+
+class Served:
+    """A command in a container that goes on."""
+
+    def __init__(self, engine, image, command, mounts, kit, until, **environment):
+        self.mark = f"test-{os.getpid()}-{image}"
+        given = [f"{key}={value}" for key, value in environment.items()]
+        command = ["env", f"FEDBREAST_LAUNCH={self.mark}", *given, *command]
+        self.process = subprocess.Popen(
+            engine.command(image, command, mounts), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        try:
+            wait_for(self.process, kit, until)
+        except AssertionError:
+            self.end()
+            raise
+
+    def end(self):
+        """SIGTERM to the command itself, as an engine sends it."""
+        for item in processes_of(self.mark):
+            os.kill(item.pid, signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+
+@pytest.mark.parametrize("image", ["client", "server"])
+def test_the_command_answers_and_runs_as_an_account_without_rights(built, image):
+    assert built.run(image, "fedbreast", "--version").stdout == "fedbreast 0.1.0\n"
+    assert "serve-site" in built.run(image, "fedbreast", "--help").stdout
+    assert built.run(image, "id", "-u").stdout == "10001\n"
+
+
+def test_nothing_of_the_program_can_be_written(built):
+    found = built.run("server", "find", "/opt", "/work", "/kit", "/etc", "/usr", "!", "-type", "l", "-writable")
+    assert set(found.stdout.split()) == {"/kit/state", "/work/runs"}
+
+
+def test_no_installer_no_compiler_no_mirror_and_nothing_of_the_house_is_inside(built):
+    assert built.run("client", "python", "-m", "pip", check=False).returncode
+    for path in ("/usr/bin/gcc", "/usr/bin/cc", "/etc/pip.conf", "/work/constraints.txt", "/work/secret.key"):
+        assert built.run("client", "test", "-e", path, check=False).returncode, path
+
+
+def test_the_image_holds_the_app_that_hospitals_approve(built, checkout):
+    show = "from pathlib import Path; from shared.bundle import open_bundle; print(open_bundle(Path('/work')).sha256)"
+    for image in ("client", "server"):
+        assert built.run(image, "python", "-c", show).stdout.strip() == open_bundle(checkout).sha256
+
+
+def test_the_server_has_its_own_nginx_and_a_health_check(built):
+    assert "nginx/1.22" in built.run("server", "/usr/sbin/nginx", "-v").stderr
+    assert built.run("client", "test", "-e", "/usr/sbin/nginx", check=False).returncode
+    inspected = json.loads(built.call("inspect", "--type", "image", "fedbreast-server:0.1.0"))["Docker"]["config"]
+    assert inspected["Healthcheck"]["Test"] == ["CMD", "fedbreast", "health", "/kit"]
+    assert inspected["Entrypoint"] == ["fedbreast"]
+    assert inspected["User"] == "10001:10001"
+
+
+def test_a_server_and_a_node_in_containers_meet_and_end_when_told_to(built, checkout, consortium):
+    server, site = consortium / "server", consortium / "centre-a"
+    runs = f"{built.folder}/runs:/work/runs"
+    built.run("client", "fedbreast", "approve", "/kit", mounts=[f"{site}:/kit"])
+    assert [item["app"] for item in events(site)] == [open_bundle(checkout).sha256]
+    health = ("fedbreast", "health", "/kit")
+    assert built.run("server", *health, mounts=mounts(server), check=False).returncode == 1
+    serving = Served(
+        built,
+        "server",
+        ["fedbreast", "serve", "/kit", "--host", "127.0.0.1"],
+        mounts(server, runs),
+        server,
+        "superlink-ready",
+    )
+    try:
+        assert "SERVING" in built.run("server", *health, mounts=mounts(server)).stdout
+        node = Served(
+            built, "client", ["fedbreast", "serve-site", "/kit"], mounts(site, f"{built.folder}/data:/data:ro"), site,
+            "connected", FEDBREAST_SITE_DATA="/data", FEDBREAST_HOME="/kit/state/home",
+        )  # fmt: skip
+        node.end()
+        assert events(site)[-1]["event"] == "serving-ended"
+    finally:
+        serving.end()
+    assert events(server)[-1]["event"] == "serving-ended"

@@ -1,0 +1,38 @@
+"""nginx in front of a server that counts calls; tests skip, saying so, where nginx is not installed."""
+
+import os
+import shutil
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from server.serving.front import front
+from tests.server.serving.stand import make_consortium, upstream
+
+
+@pytest.fixture(scope="session")
+def nginx():
+    if shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin") is None:
+        pytest.skip("nginx is not installed: apt-get install nginx-light to run this test")
+
+
+@contextmanager
+def _fronted(folder):
+    consortium = make_consortium(folder)
+    with upstream(consortium.kit) as seen, front(consortium.kit, os.environ, "127.0.0.1") as process:
+        yield SimpleNamespace(consortium=consortium, calls=seen.calls, headers=seen.headers, process=process)
+
+
+@pytest.fixture(scope="module")
+def fronted(nginx, tmp_path_factory):
+    """A consortium behind nginx for tests that only call it."""
+    with _fronted(tmp_path_factory.mktemp("fronted")) as made:
+        yield made
+
+
+@pytest.fixture
+def own_front(nginx, tmp_path):
+    """The same for a test that changes it; started when called, so that limits may be set before."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(_fronted(tmp_path))

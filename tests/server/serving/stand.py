@@ -1,0 +1,152 @@
+"""A consortium on free ports of this machine, calls as a hospital makes them, and a server that only counts calls."""
+
+import http.client
+import ssl
+import threading
+from base64 import b64encode
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import tomli_w
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
+
+from client.kit import SiteKit
+from client.node import tls_context
+from server.provisioning.authority import load_authority, pem, private_pem
+from server.provisioning.changes import provision
+from server.serving.kit import ServerKit
+from server.serving.rehearsal import _free_ports
+
+PULL = "/v1/fleet/pull-messages"
+
+
+@dataclass
+class Consortium:
+    """Its folder, as `fedbreast provision` wrote it."""
+
+    root: Path
+
+    @property
+    def kit(self):
+        return ServerKit(self.root / "server")
+
+    @property
+    def port(self):
+        return self.kit.server.port
+
+    @property
+    def authority(self):
+        return load_authority(self.root / "authority")
+
+    def site(self, name):
+        return SiteKit(self.root / name)
+
+
+def make_consortium(folder, sites=("centre-a", "centre-b")):
+    front, status, inner = _free_ports(3)
+    server = {"address": "127.0.0.1", "port": front, "status_port": status, "superlink_port": inner}
+    wanted = {"name": "toy", "server": server, "sites": [{"name": name} for name in sites]}
+    (folder / "toy.toml").write_text(tomli_w.dumps(wanted))
+    provision(folder / "toy.toml", folder / "out", datetime.now(UTC))
+    return Consortium(folder / "out")
+
+
+def signed(kit, age_s=0.0):
+    """The headers of Flower's node: its public key, a time, and its signature of that time."""
+    key = load_ssh_private_key(kit.node_key.read_bytes(), None)
+    stamp = (datetime.now(UTC) - timedelta(seconds=age_s)).isoformat()
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return {
+        "flwr-public-key": b64encode(public).decode(),
+        "flwr-timestamp": stamp,
+        "flwr-signature": b64encode(key.sign(stamp.encode(), ec.ECDSA(SHA256()))).decode(),
+    }
+
+
+@contextmanager
+def connection(port, context):
+    """A connection that stays open over several calls."""
+    opened = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=20)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def post(opened, path, headers, body=b""):
+    """One call, its path sent as it is written here; the answer's status and body."""
+    opened.putrequest("POST", path, skip_accept_encoding=True)
+    for name, value in {"content-type": "application/x-protobuf", "content-length": len(body), **headers}.items():
+        opened.putheader(name, str(value))
+    opened.endheaders(body)
+    answer = opened.getresponse()
+    return answer.status, answer.read()
+
+
+def call(consortium, name, path=PULL, body=b"", headers=None, context=None):
+    """A single call as a site makes it, with whatever is given instead."""
+    kit = consortium.site(name)
+    with connection(consortium.port, context or tls_context(kit)) as opened:
+        return post(opened, path, signed(kit) if headers is None else headers, body)
+
+
+def shown(consortium, folder, key, certificate):
+    """A client that trusts the consortium and shows this certificate."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "own.key").write_bytes(private_pem(key))
+    (folder / "own.crt").write_bytes(pem(certificate))
+    context = trusting(consortium)
+    context.load_cert_chain(folder / "own.crt", folder / "own.key")
+    return context
+
+
+def trusting(consortium):
+    """A client that trusts the consortium and shows nothing."""
+    return ssl.create_default_context(cafile=str(consortium.kit.authority))
+
+
+@dataclass
+class Upstream:
+    """What stands where the SuperLink would; keeps the path and body of each call, and its headers."""
+
+    calls: list = field(default_factory=list)
+    headers: list = field(default_factory=list)
+
+
+@contextmanager
+def upstream(kit):
+    seen = Upstream()
+
+    class Counting(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            seen.calls.append((self.path, body))
+            seen.headers.append(self.headers)
+            self.send_response(200)
+            self.send_header("content-length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        do_GET = do_POST
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", kit.server.superlink_port), Counting)
+    server.daemon_threads = True
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*kit.certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        yield seen
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,399 @@
+"""What nginx lets through to Flower, and what it does not (scenarios 48, 49, 52 and 64)."""
+
+import http.client
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import warnings
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from client.node import tls_context
+from server.provisioning.authority import issue, make_authority, new_key, pem, private_pem
+from server.provisioning.changes import revoke, rotate
+from server.serving import front as fronting
+from server.serving.front import reload
+from tests.server.serving.stand import PULL, call, connection, post, shown, signed, trusting
+
+NOW = datetime.now(UTC)
+REFUSED = 401
+
+
+def reached(stand):
+    """Calls that came through since the last look."""
+    found = stand.calls[:]
+    stand.calls.clear()
+    stand.headers.clear()
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_before(request):
+    if "fronted" in request.fixturenames:
+        reached(request.getfixturevalue("fronted"))
+
+
+def test_a_site_reaches_flower_with_its_own_certificate_and_key(fronted):
+    assert call(fronted.consortium, "centre-a", body=b"asked") == (200, b"ok")
+    assert reached(fronted) == [(PULL, b"asked")]
+
+
+def test_plaintext_is_refused(fronted):
+    with socket.create_connection(("127.0.0.1", fronted.consortium.port), timeout=5) as plain:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in signed(fronted.consortium.site("centre-a")).items())
+        plain.sendall(f"POST {PULL} HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: 0\r\n\r\n".encode())
+        assert plain.recv(100).startswith(b"HTTP/1.1 401")
+    assert not reached(fronted)
+
+
+@pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1", "TLSv1_2"])
+def test_older_tls_is_refused_by_the_server(fronted, version):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context = tls_context(fronted.consortium.site("centre-a"))
+        context.minimum_version = context.maximum_version = getattr(ssl.TLSVersion, version)
+    context.set_ciphers("ALL:@SECLEVEL=0")  # else this side would refuse by itself
+    with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):
+        call(fronted.consortium, "centre-a", context=context)
+    assert not reached(fronted)
+
+
+def strangers(consortium):
+    """Certificates that are not good, each listed as a site's own, so that nothing else about them is wrong."""
+    other = make_authority("toy", 30, NOW)  # the same name, another key
+    past = NOW - timedelta(days=30)
+
+    def member(name, authority, days=20, now=NOW, role="site"):
+        key = new_key()
+        return key, issue(authority, role, name, key.public_key(), days, now, "127.0.0.1")
+
+    own = make_authority("toy", 30, NOW)
+    found = {
+        "expired": member("expired", consortium.authority, days=20, now=past),
+        "of-tomorrow": member("of-tomorrow", consortium.authority, now=NOW + timedelta(days=1)),
+        "self-signed": (own.key, own.certificate),
+        "of-another-authority": member("of-another-authority", other),
+        "a-servers": member("a-servers", consortium.authority, role="server"),
+        "good": member("good", consortium.authority),
+    }
+    for name, (key, certificate) in found.items():
+        (consortium.kit.folder / "sites" / f"{name}.crt").write_bytes(pem(certificate))
+        (consortium.kit.folder / "sites" / f"{name}.pub").write_bytes(
+            (consortium.kit.folder / "sites" / "centre-a.pub").read_bytes()
+        )
+    return found
+
+
+def test_a_certificate_that_is_expired_early_self_signed_foreign_or_a_servers_is_refused(own_front, tmp_path):
+    stand = own_front()
+    made = strangers(stand.consortium)
+    reload(stand.consortium.kit, stand.process, "127.0.0.1")
+    contexts = {name: shown(stand.consortium, tmp_path / name, *item) for name, item in made.items()}
+    until_new_workers(lambda: call(stand.consortium, "centre-a", context=contexts["good"])[0] == 200)
+    reached(stand)
+    for name in made.keys() - {"good"}:
+        assert call(stand.consortium, "centre-a", context=contexts[name])[0] == REFUSED, name
+    assert not reached(stand)
+
+
+def test_no_certificate_is_refused(fronted):
+    assert call(fronted.consortium, "centre-a", context=trusting(fronted.consortium))[0] == REFUSED
+    assert not reached(fronted)
+
+
+def test_the_observers_certificate_does_not_open_the_fleet(fronted):
+    context = trusting(fronted.consortium)
+    context.load_cert_chain(
+        fronted.consortium.root / "observer" / "observer.crt", fronted.consortium.root / "observer" / "observer.key"
+    )
+    assert call(fronted.consortium, "centre-a", context=context)[0] == REFUSED
+    assert not reached(fronted)
+
+
+@pytest.mark.parametrize(("shows", "signs"), [("centre-a", "centre-b"), ("centre-b", "centre-a")])
+def test_a_site_cannot_use_its_certificate_with_another_sites_node_key(fronted, shows, signs):
+    headers = signed(fronted.consortium.site(signs))
+    assert call(fronted.consortium, shows, headers=headers)[0] == REFUSED
+    assert not reached(fronted)
+
+
+@pytest.mark.parametrize("last", ["centre-a", "centre-b"])
+def test_with_two_node_keys_flower_is_given_the_one_that_was_looked_at(fronted, last):
+    own, other = signed(fronted.consortium.site("centre-a")), signed(fronted.consortium.site("centre-b"))
+    with connection(fronted.consortium.port, tls_context(fronted.consortium.site("centre-a"))) as opened:
+        opened.putrequest("POST", PULL)
+        for item in (own, other) if last == "centre-b" else (other, own):
+            opened.putheader("flwr-public-key", item["flwr-public-key"])
+        opened.putheader("content-length", "0")
+        opened.endheaders()
+        status = opened.getresponse().status
+    assert [headers.get_all("flwr-public-key") for headers in fronted.headers] in ([], [[own["flwr-public-key"]]])
+    assert bool(reached(fronted)) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"flwr-public-key": ""}, {"flwr-public-key": "centre-a"}, {"flwr_public_key": "centre-a"}]
+)
+def test_a_call_without_a_node_key_is_refused(fronted, headers):
+    assert call(fronted.consortium, "centre-a", headers=headers)[0] == REFUSED
+    assert not reached(fronted)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/control/start-run",
+        "/v1/control/list-runs",
+        "/v1/runtime/pull-task",
+        "/",
+        "/health",
+        "/docs",
+        "/openapi.json",
+        "/v1/fleet/../control/start-run",
+        "/v1/fleet/%2e%2e/control/x",
+        "/v1/fleet/..%2fcontrol/start-run",
+        "/v1/fleet/%2e%2e%2fcontrol%2fstart-run",
+        "/v1/fleet/",
+        "/v1/fleet/./pull-messages",
+        "/v1/fleet/pull-messages?x=1",
+        "/v1/fleet/pull-messages/",
+        "/v1/fleet/pull%2dmessages",
+        "//v1/control/start-run",
+        "/v1/control/start-run/../../fleet/pull-messages",
+        "/v1/control/start-run%3f/../../fleet/pull-messages",
+        "/v1/control/..%2ffleet/pull-messages",
+        "/V1/CONTROL/start-run",
+        "https://localhost/v1/control/start-run",
+        "/v1/fleet/register-node",
+        "/v1/fleet/unregister-node",
+        "/v1/fleet/register-node/",
+        "/v1/fleet//register-node",
+        "/v1/fleet/%72egister-node",
+        "/v1/fleet/register-node?x=1",
+    ],
+)
+def test_a_good_site_reaches_nothing_but_the_fleets_calls(fronted, path):
+    assert call(fronted.consortium, "centre-a", path)[0] in {400, 403}
+    assert not reached(fronted)
+
+
+def test_another_method_is_refused(fronted):
+    with connection(fronted.consortium.port, tls_context(fronted.consortium.site("centre-a"))) as opened:
+        opened.request("GET", PULL, headers=signed(fronted.consortium.site("centre-a")))
+        assert opened.getresponse().status == 403
+    assert not reached(fronted)
+
+
+def until_new_workers(met, wait_s=10.0):
+    """nginx takes a signal and answers it when its new workers stand."""
+    deadline = time.monotonic() + wait_s
+    while not met():
+        assert time.monotonic() < deadline, "nginx did not take up its new configuration"
+        time.sleep(0.02)
+
+
+def test_a_revoked_site_is_refused_at_the_next_call_of_its_open_connection(own_front):
+    stand = own_front()
+    consortium = stand.consortium
+    kept, headers = consortium.site("centre-a"), signed(consortium.site("centre-a"))
+    with connection(consortium.port, tls_context(kept)) as opened:
+        assert post(opened, PULL, headers)[0] == 200
+        socket_before = opened.sock
+        assert post(opened, PULL, headers)[0] == 200
+        assert opened.sock is socket_before
+        revoke(consortium.root, "centre-a", NOW)
+        before = workers(stand.process)
+        reload(consortium.kit, stand.process, "127.0.0.1")
+        until_new_workers(lambda: workers(stand.process) and not workers(stand.process) & before)
+        reached(stand)
+        try:
+            status = post(opened, PULL, headers)[0]
+        except (http.client.HTTPException, OSError):  # nginx closed it while idle
+            opened.close()
+            status = post(opened, PULL, headers)[0]
+        assert status == REFUSED
+    assert not reached(stand)
+    assert call(consortium, "centre-b")[0] == 200
+
+
+def test_the_list_of_revoked_certificates_alone_shuts_a_site_out(own_front):
+    stand = own_front()
+    consortium = stand.consortium
+    listed = {
+        path: path.read_bytes() for path in (consortium.kit.folder / "sites").glob("centre-a.*")
+    }
+    revoke(consortium.root, "centre-a", NOW)
+    for path, content in listed.items():  # as if the kit had been copied without its sites folder
+        path.write_bytes(content)
+    reload(consortium.kit, stand.process, "127.0.0.1")
+    until_new_workers(lambda: call(consortium, "centre-a")[0] == REFUSED)
+    reached(stand)
+    assert call(consortium, "centre-a")[0] == REFUSED
+    assert not reached(stand)
+
+
+def test_a_rotated_site_is_let_in_with_its_new_certificate_only(own_front):
+    stand = own_front()
+    consortium = stand.consortium
+    old, headers = tls_context(consortium.site("centre-a")), signed(consortium.site("centre-a"))
+    rotate(consortium.root, "centre-a", NOW)
+    reload(consortium.kit, stand.process, "127.0.0.1")
+    until_new_workers(lambda: call(consortium, "centre-a")[0] == 200)
+    until_new_workers(lambda: call(consortium, "centre-a", context=old, headers=headers)[0] == REFUSED)
+    # The new certificate does not carry the old node key on.
+    assert call(consortium, "centre-a", headers=headers)[0] == REFUSED
+
+
+def test_a_flood_of_one_site_is_capped_and_the_others_go_on(own_front, monkeypatch):
+    monkeypatch.setattr(fronting, "CALLS_A_SECOND", 5)
+    stand = own_front()
+    with (
+        connection(stand.consortium.port, tls_context(stand.consortium.site("centre-a"))) as loud,
+        connection(stand.consortium.port, tls_context(stand.consortium.site("centre-b"))) as quiet,
+    ):
+        of_loud, of_quiet = (signed(stand.consortium.site(name)) for name in ("centre-a", "centre-b"))
+        began = time.monotonic()
+        flood = [post(loud, PULL, of_loud, b"loud")[0] for _ in range(60)]
+        allowed = 5 * (time.monotonic() - began) + 4 * 5 + 2  # the rate, the burst, and the first
+        answers = [post(quiet, PULL, of_quiet, b"quiet")[0] for _ in range(15)]
+    assert set(flood) == {200, 429}
+    assert flood.count(200) <= allowed
+    assert answers == [200] * 15
+    assert sorted(body for _, body in stand.calls) == [b"loud"] * flood.count(200) + [b"quiet"] * 15
+
+
+def test_a_site_that_opens_many_connections_is_capped_and_the_others_go_on(fronted):
+    kit = fronted.consortium.site("centre-a")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in signed(kit).items())
+    begun = f"POST {PULL} HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: 9\r\n\r\nhalf".encode()
+    held = []
+    try:
+        for _ in range(fronting.CONNECTIONS):
+            held.append(raw(fronted, kit))
+            held[-1].sendall(begun)
+        until_new_workers(lambda: call(fronted.consortium, "centre-a")[0] == 429)
+        assert call(fronted.consortium, "centre-b")[0] == 200
+    finally:
+        for item in held:
+            item.close()
+    assert not [body for _, body in reached(fronted) if body == b"half"]
+
+
+def raw(stand, kit):
+    plain = socket.create_connection(("127.0.0.1", stand.consortium.port), timeout=10)
+    return tls_context(kit).wrap_socket(plain, server_hostname="127.0.0.1")
+
+
+def test_a_body_over_the_cap_does_not_reach_flower(fronted):
+    kit = fronted.consortium.site("centre-a")
+    with raw(fronted, kit) as opened:  # told beforehand
+        lines = "".join(f"{name}: {value}\r\n" for name, value in signed(kit).items())
+        size = fronting.LARGEST_CALL_MB * 2**20 + 1
+        opened.sendall(f"POST {PULL} HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: {size}\r\n\r\n".encode())
+        assert opened.recv(100).startswith(b"HTTP/1.1 413")
+    with raw(fronted, kit) as opened:  # piece by piece, its size never told
+        opened.sendall(f"POST {PULL} HTTP/1.1\r\nHost: localhost\r\n{lines}Transfer-Encoding: chunked\r\n\r\n".encode())
+        piece = b"%x\r\n" % 2**20 + bytes(2**20) + b"\r\n"
+        try:
+            for _ in range(fronting.LARGEST_CALL_MB + 1):
+                opened.sendall(piece)
+            answer = opened.recv(100)
+        except (ConnectionError, ssl.SSLError):
+            answer = b""
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 413")
+    assert not reached(fronted)
+
+
+def test_a_piece_of_weights_passes_whole_and_is_not_left_on_the_disk(fronted):
+    body = bytes(range(256)) * (6 * 2**20 // 256)
+    assert call(fronted.consortium, "centre-a", "/v1/fleet/push-object", body)[0] == 200
+    assert reached(fronted) == [("/v1/fleet/push-object", body)]
+    run = fronted.consortium.kit.state / "nginx"
+    assert not [path for folder in ("body", "proxy") for path in (run / folder).rglob("*") if path.is_file()]
+    assert "buffered to a temporary file" not in (run / "error.log").read_text()
+
+
+def test_a_body_that_stalls_is_cut(own_front, monkeypatch):
+    monkeypatch.setattr(fronting, "STALLED_S", 1)
+    stand = own_front()
+    kit = stand.consortium.site("centre-a")
+    with raw(stand, kit) as opened:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in signed(kit).items())
+        opened.sendall(f"POST {PULL} HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: 9\r\n\r\nhalf".encode())
+        began = time.monotonic()
+        assert not opened.recv(1000).startswith(b"HTTP/1.1 2")
+        assert time.monotonic() - began < 5
+    assert not reached(stand)
+
+
+def workers(process):
+    """Numbers of nginx's workers, those that are about to end too."""
+    done = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,args="], capture_output=True, text=True, check=True)
+    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    return {int(pid) for pid, group, words in rows if int(group) == process.pid and words.startswith("nginx: worker")}
+
+
+SERVERS = {
+    "good": (lambda authority, key: issue(authority, "server", "server", key, 20, NOW, "fed.example.org"), None),
+    "expired": (
+        lambda authority, key: issue(
+            authority, "server", "server", key, 20, NOW - timedelta(days=30), "fed.example.org"
+        ),
+        "has expired",
+    ),
+    "of-another-name": (
+        lambda authority, key: issue(authority, "server", "server", key, 20, NOW, "other.example.org"),
+        "Hostname mismatch",
+    ),
+    "of-another-authority": (
+        lambda authority, key: issue(
+            make_authority("toy", 30, NOW), "server", "server", key, 20, NOW, "fed.example.org"
+        ),
+        "certificate verify failed",
+    ),
+    # A hospital of the consortium that plays the server to another one.
+    "a-sites": (lambda authority, key: issue(authority, "site", "centre-b", key, 20, NOW), "unsuitable certificate"),
+}
+
+
+@pytest.mark.parametrize("kind", [*SERVERS, "self-signed"])
+def test_a_site_refuses_a_server_whose_certificate_is_not_good(fronted, tmp_path, kind):
+    key = new_key()
+    if kind == "self-signed":
+        own = make_authority("toy", 30, NOW)
+        key, certificate, why = own.key, own.certificate, "self-signed certificate"
+    else:
+        make, why = SERVERS[kind]
+        certificate = make(fronted.consortium.authority, key.public_key())
+    (tmp_path / "own.key").write_bytes(private_pem(key))
+    (tmp_path / "own.crt").write_bytes(pem(certificate))
+    place = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    place.load_cert_chain(tmp_path / "own.crt", tmp_path / "own.key")
+    heard = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer():
+            plain, _ = listening.accept()
+            try:
+                with place.wrap_socket(plain, server_side=True) as opened:
+                    heard.append(opened.recv(100))
+            except OSError:
+                plain.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        plain = socket.create_connection(listening.getsockname(), timeout=5)
+        context = tls_context(fronted.consortium.site("centre-a"))
+        if why is None:
+            with context.wrap_socket(plain, server_hostname="fed.example.org") as opened:
+                assert opened.version() == "TLSv1.3"
+                opened.sendall(b"weights")
+        else:
+            with pytest.raises(ssl.SSLCertVerificationError, match=why):
+                context.wrap_socket(plain, server_hostname="fed.example.org")
+            plain.close()
+        thread.join(timeout=5)
+    assert b"".join(heard) == (b"weights" if why is None else b"")
