@@ -43,6 +43,7 @@ from shared.audit_lines import (
     sealed_line,
 )
 from shared.errors import RunError
+from shared.files import writing
 
 PATIENCE = 60.0
 """Seconds to wait for other processes that write the same log."""
@@ -94,12 +95,11 @@ class AuditLog:
         ValueError, TypeError
             A fact has the name of a field that every line has, is not finite, is no plain value, or is too long.
         RunError
-            The last line is not as it was written. In every one of these cases the file is as before.
+            The last line is not as it was written: the file is as before, as in the cases above. Or no space is left.
 
         """
         check_facts(event, facts)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(self.path):
+        with writing(str(self.path.parent)), _alone(self.path):
             if not self.path.exists():
                 self.path.touch(mode=0o640)
                 _synchronise_folder(self.path.parent)
@@ -230,6 +230,7 @@ def _lock_path(path: Path) -> Path:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Keep other processes from writing while the context lasts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(_lock_path(path), timeout=PATIENCE)
     try:
         lock.acquire()

@@ -14,6 +14,7 @@ or free text from data: rows are named by number, studies by a reason of the clo
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args
 
 ExclusionReason = Literal[
@@ -35,6 +36,9 @@ ExclusionReason = Literal[
     "preprocessing_failed",  # anything else: the site's own log has the detail
 ]
 EXCLUSION_REASONS: tuple[str, ...] = get_args(ExclusionReason)
+
+_A_PATH = re.compile(r"(?:^|[\s'\"(=:])(?:[A-Za-z]:)?[/\\]\S")
+_LONGEST_ERROR = 400
 
 
 class FedBreastError(Exception):
@@ -79,3 +83,15 @@ class UpdateError(FedBreastError):
 
 class RunError(FedBreastError):
     """A run that could not finish."""
+
+
+def safe_error(error: Exception) -> str:
+    """What a site may say of a failure: our own messages hold no data; of any other error only the class.
+
+    A message of ours that names a path is kept back all the same: hospitals name folders as they please.
+    """
+    if not isinstance(error, FedBreastError):
+        return type(error).__name__
+    if _A_PATH.search(str(error)):
+        return f"{type(error).__name__}: its message names a path, see the site's own log"
+    return f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]

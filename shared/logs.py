@@ -10,7 +10,7 @@ import json
 import logging
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -19,6 +19,27 @@ from typing import Any
 from shared.errors import FedBreastError
 
 ROOMS = ("server", "shared", "client")
+
+
+class QuietFile(logging.FileHandler):
+    """A log file that is silent when it cannot be written.
+
+    Python would print the record, and what a simulated node prints the server's log gets; and to close the file would
+    raise, over the error that matters.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, if that is possible."""
+        with suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """Say nothing."""
+
+    def close(self) -> None:
+        """Close the file, whatever could not be written."""
+        with suppress(OSError):
+            super().close()
 
 
 class JsonLines(logging.Formatter):
@@ -45,7 +66,7 @@ class JsonLines(logging.Formatter):
 @contextmanager
 def log_to(path: Path, rooms: Sequence[str] = ROOMS, *, alone: bool = False) -> Iterator[None]:
     """Append the rooms' log records to `path` for as long as the context lasts; `alone`: and send them nowhere else."""
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler = QuietFile(path, encoding="utf-8", delay=True)
     handler.setFormatter(JsonLines())
     loggers = [logging.getLogger(room) for room in rooms]
     before = [(item.handlers, item.propagate, item.level) for item in loggers]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from shared.errors import RunError
+from shared.files import replace_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +25,13 @@ class Progress:
 
 
 def write_progress(path: Path, phase: str, done: int, total: int, text: str) -> None:
-    """Replace the file atomically: a reader sees one moment or the next, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(asdict(Progress(phase, done, total, text, time.time()))), encoding="utf-8")
-    draft.replace(path)
+    """Replace the file atomically: a reader sees one moment or the next, never half of one.
+
+    Where it cannot be written it is left as it is: work that needs the disk says so itself.
+    """
+    moment = Progress(phase, done, total, text, time.time())
+    with suppress(RunError):
+        replace_file(path, json.dumps(asdict(moment)).encode(), path.parent.name)
 
 
 def read_progress(path: Path) -> Progress | None:

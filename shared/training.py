@@ -6,6 +6,8 @@ a round, and a one-site federation is the central loop.
 
 from __future__ import annotations
 
+import gc
+import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +22,8 @@ from shared.config import RunConfig
 from shared.errors import RunError
 from shared.reproducibility import derive_seed, make_deterministic
 from shared.tasks import Task, task_named
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +65,55 @@ def train_round(
     -----
     Parameters of labels that no case has stay as they are: weight decay must not move a head that saw no truth.
 
+    A GPU that has not enough memory gets the same round again, from its start and with its seed, in batches of half the
+    size.
+
     Raises
     ------
     RunError
-        There are no cases, or the loss is no longer a number.
+        There are no cases, the loss is no longer a number, or the GPU has not enough memory for a batch of 1.
 
     """
     if not cases:
         raise RunError("no training case is left at this site: see its exclusions with `fedbreast check`")
     started = time.perf_counter()
+    start = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    size = config.training.batch_size
+    while True:
+        fitting = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": size})})
+        try:
+            losses = _steps(model, cases, fitting, round_number, site, anchor)
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise RunError(
+                    "the GPU has not enough memory for a batch of 1: lower the size of the images or of the network "
+                    "(preprocessing.max_voxels, training.patch_voxels, patch.voxels, model.channels), or leave the run"
+                ) from None
+        else:
+            return TrainSummary(float(np.mean(losses)), len(losses), time.perf_counter() - started)
+        # Only here, past the exception: its frames held the batch.
+        size //= 2
+        log.warning(
+            "round %d: the GPU ran out of memory, again in batches of %d; training.batch_size is %d",
+            round_number,
+            size,
+            config.training.batch_size,
+        )
+        model.zero_grad(set_to_none=True)
+        model.load_state_dict(start)
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _steps(
+    model: nn.Module,
+    cases: Sequence[Any],
+    config: RunConfig,
+    round_number: int,
+    site: str,
+    anchor: Mapping[str, Tensor] | None,
+) -> list[float]:
+    """One round's steps, each with its loss; arguments as `train_round`."""
     settings, task = config.training, task_named(config.task)
     device = pick_device(config)
     seed = derive_seed(config.seed, site, round_number)
@@ -105,7 +149,7 @@ def train_round(
         if not math.isfinite(losses[-1]):
             raise RunError(f"the loss is not a number at step {step + 1} of round {round_number}: lower learning_rate")
     model.load_state_dict(kept, strict=False)
-    return TrainSummary(float(np.mean(losses)), len(losses), time.perf_counter() - started)
+    return losses
 
 
 def learning_rate(config: RunConfig, step: int) -> float:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from shared.cohort.labels import CaseLabels
 from shared.errors import StudyError
 from shared.preprocessing.pipeline import Placement, prepare_region
 from shared.preprocessing.plan import Extraction, Plan
 from shared.preprocessing.region import BreastRegion, extract_region
-from shared.preprocessing.store import open_array, pack_mask, read_entry, unpack_mask, write_entry
+from shared.preprocessing.store import locked, open_array, pack_mask, read_entry, unpack_mask, write_entry
 from shared.types import BoolArray, Grid, Side
 
 if TYPE_CHECKING:
@@ -146,7 +143,7 @@ class CaseCache:
         """
         content = content_digest(case)
         folder = self.root / "cases" / _name(content, plan.hash())
-        with self._locked(folder):
+        with locked(self.root, folder):
             facts = read_entry(folder)
             if facts is None:
                 region, spent = self._region(case, plan.extraction, content)
@@ -179,7 +176,7 @@ class CaseCache:
     def _region(self, case: Case, extraction: Extraction, content: str) -> tuple[BreastRegion, float]:
         """The extracted breast and the seconds that it took when it was made."""
         folder = self._region_folder(content, extraction)
-        with self._locked(folder):
+        with locked(self.root, folder):
             facts = read_entry(folder)
             if facts is not None:
                 return _load_region(folder, facts, case.row.side), float(facts["seconds"])
@@ -199,14 +196,6 @@ class CaseCache:
 
     def _region_folder(self, content: str, extraction: Extraction) -> Path:
         return self.root / "regions" / _name(content, extraction.hash())
-
-    @contextmanager
-    def _locked(self, folder: Path) -> Iterator[None]:
-        """Hold an entry's lock; the system drops it when its holder dies."""
-        locks = self.root / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{folder.parent.name}-{folder.name}.lock"):
-            yield
 
 
 def content_digest(case: Case) -> str:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from shared.cohort.preflight import Case, Exclusion
 from shared.config import RunConfig
-from shared.errors import StudyError
+from shared.errors import RunError, StudyError
 from shared.preprocessing.cache import CachedCase, CaseCache
 from shared.preprocessing.fingerprint import SiteFingerprint, fingerprint_region
 from shared.preprocessing.plan import Extraction, Plan
@@ -90,6 +90,8 @@ def _guarded(case: Case, work: Callable[[Case], Result]) -> Result | Exclusion:
     except StudyError as error:
         log.warning("case %s is left out: %s", case.key, error)
         return Exclusion(case.row.row, error.reason)
+    except RunError:
+        raise  # the cache has no space left: no fault of the study
     except Exception as error:  # noqa: BLE001 - one odd study must not end a site's round
         # Class and place alone: a library's message may quote the file's content.
         trace = error.__traceback__

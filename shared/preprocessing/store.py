@@ -9,16 +9,21 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 
+from shared.files import writing
 from shared.types import BoolArray
 
 FACTS = "meta.json"
+CACHE = "the site's cache"
+"""What messages call it: they go to the server, where its path is nobody's business."""
 _CHUNK = 1 << 22
 
 
@@ -26,22 +31,49 @@ def write_entry(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], facts: Map
     """Write arrays and plain facts as one folder, replacing what was there; the caller holds the entry's lock.
 
     A process killed on the way leaves a `.making-` folder, which the next writer of the same entry removes.
+
+    Raises
+    ------
+    RunError
+        There is no space left for it.
+
     """
     scratch = folder.with_name(f".making-{folder.name}")
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
     try:
-        checksums = {}
-        for name, array in arrays.items():
-            np.save(scratch / f"{name}.npy", array, allow_pickle=False)
-            checksums[name] = _checksum(scratch / f"{name}.npy")
-        text = json.dumps({"facts": dict(facts), "checksums": checksums}, indent=1)
-        (scratch / FACTS).write_text(text, encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        scratch.replace(folder)
+        with writing(CACHE):
+            scratch.mkdir(parents=True)
+            checksums = {}
+            for name, array in arrays.items():
+                np.save(scratch / f"{name}.npy", array, allow_pickle=False)
+                checksums[name] = _checksum(scratch / f"{name}.npy")
+            text = json.dumps({"facts": dict(facts), "checksums": checksums}, indent=1)
+            (scratch / FACTS).write_text(text, encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            scratch.replace(folder)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+
+
+@contextmanager
+def locked(root: Path, folder: Path) -> Iterator[None]:
+    """Hold the lock of an entry of the cache at `root`; the system drops it when its holder dies.
+
+    Raises
+    ------
+    RunError
+        There is no space left for the lock's file.
+
+    """
+    lock = FileLock(root / "locks" / f"{folder.parent.name}-{folder.name}.lock")
+    with writing(CACHE):
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read_entry(folder: Path) -> dict[str, Any] | None:

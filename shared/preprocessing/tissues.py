@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from shared.cohort.preflight import TISSUE_MASKS
 from shared.errors import StudyError
 from shared.preprocessing.cache import CachedCase
 from shared.preprocessing.pipeline import Placement
 from shared.preprocessing.resample import resample_mask
-from shared.preprocessing.store import open_array, pack_mask, read_entry, unpack_mask, write_entry
+from shared.preprocessing.store import locked, open_array, pack_mask, read_entry, unpack_mask, write_entry
 from shared.types import STRUCTURES, BoolArray
 
 if TYPE_CHECKING:
@@ -66,9 +65,7 @@ def keep_tissues(root: Path, case: Case, prepared: CachedCase) -> Path:
 
     """
     folder = root / "tissues" / _entry(case, prepared)
-    locks = root / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"tissues-{folder.name}.lock"):
+    with locked(root, folder):
         if read_entry(folder) is None:
             native = _read(case, prepared.meta)
             write_entry(folder, {"tissues": _place(native, prepared.meta), "native": pack_mask(native)}, {})

@@ -1,6 +1,8 @@
 """The loop: learning, seeds, schedule, the proximal term, patches."""
 
+import logging
 import math
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -181,3 +183,53 @@ def test_pieces_far_less_certain_than_the_most_certain_are_dropped():
     assert not kept[:, 8:14, 8:14].any()
     everything = config(inference={"min_lesion_ml": 0.03, "relative_certainty": 0.0})
     assert keep_lesions(probability, (1.0, 1.0, 1.0), everything).sum() == 64 + 64 + 144
+
+
+class Greedy(torch.nn.Module):
+    """A network that runs out of memory above a batch of `fits`, in a given step of the round."""
+
+    def __init__(self, inner, fits, step=0):
+        super().__init__()
+        self.inner, self.fits, self.step = inner, fits, step
+        self.batches, self.held = [], []
+
+    def forward(self, image):
+        self.batches.append(len(image))
+        if len(image) > self.fits and len(self.batches) > self.step:
+            self.held.append(weakref.ref(image))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        # What the failed attempt held is gone before the next needs the space.
+        assert not any(item() is not None for item in self.held)
+        return self.inner(image)
+
+
+def train_greedily(settings, fits, step=0):
+    model = Greedy(task_named("lesion-segmentation").build_model(settings), fits, step)
+    summary = train_round(model, CASES, settings, round_number=1, site="a")
+    return model, summary
+
+
+def test_scenario_63_a_gpu_out_of_memory_gets_the_round_again_in_smaller_batches_as_if_they_had_been_asked_for(caplog):
+    settings = config(training={"batch_size": 8})
+    with caplog.at_level(logging.WARNING):
+        model, summary = train_greedily(settings, fits=2, step=3)  # the weights have moved when it happens
+    assert model.batches == [8] * 4 + [4] + [2] * 4
+    asked, expected = train(config(training={"batch_size": 2}))
+    assert state_hash(model.inner.state_dict()) == state_hash(asked.state_dict())
+    assert (summary.loss, summary.steps) == (expected.loss, 4)
+    assert [(item.name, item.getMessage()) for item in caplog.records] == [
+        ("shared.training", f"round 1: the GPU ran out of memory, again in batches of {size}; training.batch_size is 8")
+        for size in (4, 2)
+    ]
+
+
+def test_scenario_63_without_such_an_error_nothing_changes():
+    settings = config(training={"batch_size": 8})
+    model, _ = train_greedily(settings, fits=8)
+    assert model.batches == [8] * 4
+    assert state_hash(model.inner.state_dict()) == state_hash(train(settings)[0].state_dict())
+
+
+def test_scenario_63_a_gpu_without_space_for_one_sample_leaves_the_round_with_the_remedy():
+    with pytest.raises(RunError, match=r"not enough memory for a batch of 1: lower .*max_voxels.*, or leave the run"):
+        train_greedily(config(training={"batch_size": 3}), fits=0)

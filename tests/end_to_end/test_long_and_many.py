@@ -1,0 +1,32 @@
+"""What a server needs when rounds and sites are many: no more memory than for few. The sites are tiny_sites.py's."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.end_to_end.tiny_sites import federate, resident
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_scenario_17_over_200_rounds_with_10_sites_memory_grows_by_less_than_a_twentieth(tmp_path):
+    seen = {}
+
+    def look(number):
+        if number in {20, 200}:
+            seen[number] = resident()
+
+    records = federate(tmp_path / "one", 10, 200, after_round=look)
+    assert [len(records), records[-1].complete()] == [201, True]
+    assert seen[200] < 1.05 * seen[20]
+
+
+def test_the_servers_memory_is_flat_in_the_number_of_sites(tmp_path):
+    """One answer is fetched, checked and added at a time, and has left memory before the next."""
+    command = [sys.executable, "-m", "tests.end_to_end.tiny_sites", str(tmp_path), "2", "8"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "FEDBREAST_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    few, update, many, _ = map(int, done.stdout.split())
+    assert update > 20e6
+    assert many < few + update / 2
