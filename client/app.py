@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from client.site_log import own_log
-from shared.errors import ConfigError, UpdateError
+from shared.audited import record
+from shared.errors import ConfigError, RunError, UpdateError, safe_error
 from shared.messages import (
     FINGERPRINT,
     PREPARE,
@@ -16,9 +18,10 @@ from shared.messages import (
     Instruction,
     Reply,
     read_instruction,
-    safe_error,
     write_reply,
 )
+
+_LONGEST_NAME = 64  # what the server says is not written down at any length
 
 app = ClientApp()
 
@@ -68,22 +71,42 @@ def _answer(action: str, message: Message, context: Context) -> Message:
             except Exception:
                 log.exception("%s of round %d failed", action, instruction.round)
                 raise
+        _record(action, instruction, reply)
     except Exception as error:  # noqa: BLE001 - see above
         reply = Reply(site=instruction.site, run=instruction.run, round=instruction.round, error=safe_error(error))
+        with suppress(RunError, OSError):  # the log itself may be what failed
+            _record(action, instruction, reply)
     return Message(content=write_reply(reply), reply_to=message)
+
+
+def _record(action: str, instruction: Instruction, reply: Reply) -> None:
+    """Tell the hospital's audit log what leaves it; an answer that cannot be recorded is not given."""
+    record(
+        "answered",
+        action=action,
+        run=instruction.run[:_LONGEST_NAME],
+        round=instruction.round,
+        task=instruction.task[:_LONGEST_NAME],
+        site=instruction.site[:_LONGEST_NAME],
+        weights=0 if reply.weights is None else len(reply.weights),
+        cases=reply.cases,
+        error=reply.error,
+    )
 
 
 def _work(action: str, instruction: Instruction, context: Context) -> Reply:
     # Imported here: torch takes seconds, and Flower imports this module to find `app`.
     from client import local_round
+    from client.policy import check_policy
     from client.site import held_sites, open_site
 
     config = instruction.config
     if config is None:
         raise UpdateError("the server sent no configuration")
+    check_policy(context.node_config, config)
     held = held_sites(context.node_config, config)
     if action == "register":
-        return local_round.register(instruction, [config.data.sites.index(name) for name in held])
+        return local_round.register(instruction, [config.centres.index(name) for name in held])
     if instruction.site not in held:
         raise ConfigError(f"this node holds no data of site '{instruction.site}'")
     work: Callable[..., Reply] = getattr(local_round, action)

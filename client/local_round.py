@@ -6,13 +6,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from client.site import Site
+from client.site import Prepared, Site
 from client.sound_cases import open_sound
 from shared.config import RunConfig
 from shared.errors import UpdateError
 from shared.inference import evaluate
 from shared.messages import Instruction, Reply
 from shared.payload import State, count_splits, flatten, label_key, manifest_of, unflatten
+from shared.preprocessing.cache import CachedCase
 from shared.preprocessing.plan import Plan
 from shared.tasks import task_named
 from shared.training import train_round
@@ -20,7 +21,7 @@ from shared.versions import own_versions
 
 
 def register(instruction: Instruction, held: Sequence[int]) -> Reply:
-    """Say which sites' data this node holds, by their indices in `data.sites`, and what it runs."""
+    """Say which sites' data this node holds, by their indices in `RunConfig.centres`, and what it runs."""
     return Reply(
         site=instruction.site,
         run=instruction.run,
@@ -32,6 +33,7 @@ def register(instruction: Instruction, held: Sequence[int]) -> Reply:
 
 def fingerprint(site: Site, instruction: Instruction) -> Reply:
     """Count the training cases' spacing, extent, volume and intensity."""
+    _must_train(site)
     return replace(_empty(site, instruction), fingerprint=site.fingerprint())
 
 
@@ -57,6 +59,7 @@ def train(site: Site, instruction: Instruction) -> Reply:
 
     Cases that cannot be opened are skipped; the answer then also counts those used by label.
     """
+    _must_train(site)
     config, plan = _view(site, instruction), _plan(instruction)
     task = task_named(config.task)
     prepared = site.prepared(plan)["train"]
@@ -92,10 +95,7 @@ def judge(site: Site, instruction: Instruction) -> Reply:
     started = time.perf_counter()
     config, plan = _view(site, instruction), _plan(instruction)
     task = task_named(config.task)
-    split = instruction.split
-    if split not in {"validation", "test"}:
-        raise UpdateError(f"split '{split}' is not one a server may ask to be evaluated")
-    prepared = site.prepared(plan)["validation" if split == "validation" else "test"]
+    prepared = _asked(site, site.prepared(plan), instruction.split)
     # Balancing is for the loss: each case is judged once.
     opened, skipped = open_sound(task, prepared, plan, config)
     cases = list({case.key: case for case in opened}.values())
@@ -109,6 +109,20 @@ def judge(site: Site, instruction: Instruction) -> Reply:
         skipped=skipped,
         seconds=time.perf_counter() - started,
     )
+
+
+def _must_train(site: Site) -> None:
+    if site.name == site.config.data.external:
+        raise UpdateError("this is the run's external centre: it judges and has no part in training")
+
+
+def _asked(site: Site, prepared: Prepared, split: str) -> list[CachedCase]:
+    """The cases to be judged: a training site's validation or test cases, all of an external centre's."""
+    if site.name == site.config.data.external and split == "external":
+        return [case for cases in prepared.values() for case in cases]
+    if site.name != site.config.data.external and split in {"validation", "test"}:
+        return prepared["validation" if split == "validation" else "test"]
+    raise UpdateError(f"split '{split}' is not one a server may ask this site to evaluate")
 
 
 def _empty(site: Site, instruction: Instruction) -> Reply:

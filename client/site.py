@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,12 +16,14 @@ from shared.cohort.preflight import Case, Cohort, Exclusion, open_cohort
 from shared.cohort.splits import assign_splits
 from shared.config import RunConfig
 from shared.errors import ConfigError, RunError
+from shared.files import replace_file
 from shared.payload import FEW, label_key
 from shared.preprocessing.cache import CachedCase, CaseCache
 from shared.preprocessing.fingerprint import SiteFingerprint
 from shared.preprocessing.pipeline import Placement
 from shared.preprocessing.plan import Plan
 from shared.preprocessing.prepare import fingerprint_cases, prepare_cases
+from shared.preprocessing.store import CACHE
 from shared.progress import site_progress_path, write_progress
 from shared.project import cache_root, project_root
 from shared.tasks import task_named
@@ -171,16 +172,14 @@ def held_sites(node_config: Mapping[str, object], config: RunConfig) -> dict[str
     Raises
     ------
     ConfigError
-        The node has no data, or its site is not in `data.sites`.
+        The node has no data, or its site is no centre of the run.
 
     """
     if "data-dir" in node_config:
         folder = Path(str(node_config["data-dir"]))
         name = str(node_config.get("site", folder.name))
-        if name not in config.data.sites:
-            raise ConfigError(
-                f"site '{name}' is not in data.sites ({', '.join(config.data.sites)}): set --node-config site"
-            )
+        if name not in config.centres:
+            raise ConfigError(f"site '{name}' is not a centre of the run ({', '.join(config.centres)})")
         return {name: folder}
     if "partition-id" not in node_config:
         raise ConfigError("this node has no data: start it with --node-config 'data-dir=\"PATH OF THE SITE FOLDER\"'")
@@ -206,10 +205,7 @@ def _write_index(path: Path, prepared: Prepared) -> None:
         ]
         for split, cases in prepared.items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(entries), encoding="utf-8")
-    draft.replace(path)
+    replace_file(path, json.dumps(entries).encode(), CACHE)
 
 
 def _read_index(path: Path) -> Prepared | None:

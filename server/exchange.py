@@ -12,12 +12,10 @@ from typing import TypeVar
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from server.gate import check_error
 from server.journal import Status
 from shared.config import RunConfig
 from shared.errors import UpdateError
-from shared.messages import REGISTER, Instruction, Reply, read_reply, write_instruction, write_instructions
-from shared.versions import differences, own_versions
+from shared.messages import Instruction, Reply, read_reply, write_instructions
 
 log = logging.getLogger(__name__)
 
@@ -52,57 +50,6 @@ class Answer:
     reason: str = ""
     attempts: int = 0
     reply: Reply | None = None
-
-
-def find_sites(
-    grid: Grid, config: RunConfig, run: str, wait: float, asked: set[int], *, patient: bool = True
-) -> tuple[dict[str, int], dict[str, str]]:
-    """Ask every node that is or comes which sites' data it holds, until all sites of the configuration are found.
-
-    Parameters
-    ----------
-    grid, config, run
-        Flower's grid, the run's configuration and its name.
-    wait
-        For so long, seconds.
-    asked
-        Nodes that were asked before and are not asked again; those asked now are added.
-    patient
-        Whether to wait for nodes that may come; else only those that are there are asked.
-
-    Returns
-    -------
-    The node of each site that was found in time, and why a site was refused: its versions differ from the server's.
-    A node may hold several sites (plain `flwr run .` simulates two nodes); of two that claim one site the second is
-    refused.
-
-    """
-    deadline = time.monotonic() + wait
-    names = set(config.data.sites)
-    pending: dict[str, int] = {}
-    found: dict[str, int] = {}
-    refused: dict[str, str] = {}
-    while True:
-        new = sorted(set(grid.get_node_ids()) - asked)
-        question = write_instruction(Instruction(run, 0, config=config))
-        pending |= _push(
-            grid, {node: Message(question, dst_node_id=node, message_type=REGISTER, ttl=wait) for node in new}
-        )
-        asked |= set(new)
-        answers = [(pending.pop(item), message) for item, message in _pull(grid, list(pending))]
-        for node, message in answers:
-            claimed, wrong = _claims(node, message, config)
-            for name in claimed:
-                if wrong:
-                    log.warning("%s is refused on joining: it %s", name, wrong)
-                    refused[name] = wrong
-                elif found.setdefault(name, node) != node:
-                    log.warning("node %d also claims to be '%s' and is not asked", node, name)
-        settled = names <= found.keys() | refused.keys() if patient else not pending
-        if settled or time.monotonic() >= deadline:
-            return found, {name: reason for name, reason in refused.items() if name not in found}
-        if not answers:
-            time.sleep(POLL_S)
 
 
 def ask(
@@ -148,10 +95,10 @@ def ask(
         arrived = False
         for identifier in list(open_ones.pending):
             # One at a time: its weights leave memory before the next answer's enter.
-            for _, message in _pull(grid, [identifier]):
+            for _, message in pull(grid, [identifier]):
                 arrived = True
                 name = open_ones.pending.pop(identifier)
-                answer = _read(message, name, config, instruction.task, check, open_ones.attempts[name])
+                answer = read(message, name, config, instruction.task, check, open_ones.attempts[name])
                 del message
                 if answer.reply is not None:
                     del last[name]
@@ -198,7 +145,7 @@ class _Questions:
             name: Message(records, dst_node_id=self.nodes[name], message_type=self.kind, ttl=left)
             for name, records in write_instructions(self.instruction, there).items()
         }
-        self.pending |= _push(self.grid, messages)
+        self.pending |= push(self.grid, messages)
 
     def look(self, names: Sequence[str] = ()) -> None:
         """Give up sites whose node is no longer online: of those asked now, and now and then of those awaited."""
@@ -210,13 +157,13 @@ class _Questions:
         self.pending = {item: name for item, name in self.pending.items() if name not in self.gone}
 
 
-def _push(grid: Grid, messages: Mapping[Name, Message]) -> dict[str, Name]:
+def push(grid: Grid, messages: Mapping[Name, Message]) -> dict[str, Name]:
     """Send; what Flower does not take is as if it were never answered."""
     identifiers = list(grid.push_messages(list(messages.values()))) if messages else []
     return {item: key for item, key in zip(identifiers, messages, strict=False) if item}
 
 
-def _pull(grid: Grid, identifiers: list[str]) -> Iterator[tuple[str, Message]]:
+def pull(grid: Grid, identifiers: list[str]) -> Iterator[tuple[str, Message]]:
     """What has arrived, each question's first answer only."""
     left = set(identifiers)
     for message in grid.pull_messages(identifiers) if identifiers else []:
@@ -228,7 +175,7 @@ def _pull(grid: Grid, identifiers: list[str]) -> Iterator[tuple[str, Message]]:
             log.warning("a second answer to one question is dropped")
 
 
-def _read(message: Message, name: str, config: RunConfig, task: str, check: Check, attempts: int = 1) -> Answer:
+def read(message: Message, name: str, config: RunConfig, task: str, check: Check, attempts: int = 1) -> Answer:
     """An answer's form, whether it reports a failure, and what the caller asks of it."""
     failed = message.has_error()
     try:
@@ -238,13 +185,3 @@ def _read(message: Message, name: str, config: RunConfig, task: str, check: Chec
     except UpdateError as error:
         return Answer("failed" if failed else "refused", str(error), attempts)
     return Answer("accepted", "", attempts, reply)
-
-
-def _claims(node: int, message: Message, config: RunConfig) -> tuple[list[str], str]:
-    """Names of the sites that a node says it holds, and what speaks against letting it take part."""
-    answer = _read(message, "", config, "", check_error)
-    if answer.reply is None:
-        log.warning("node %d cannot take part: %s", node, answer.reason)
-        return [], ""
-    names = [config.data.sites[index] for index in answer.reply.sites if 0 <= index < len(config.data.sites)]
-    return names, differences(answer.reply.versions or {}, own_versions())

@@ -66,8 +66,8 @@ class Trained:
     thresholds: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
 
-def open_once(folder: RunFolder, centre: str, hashes: list[str]) -> None:
-    """Record that the external centre is opened, for which models.
+def open_once(folder: RunFolder, centre: str, hashes: list[str], *, at_node: bool = False) -> None:
+    """Record that the external centre is opened, for which models, and whether by its own node, which sends sums.
 
     Raises
     ------
@@ -76,10 +76,10 @@ def open_once(folder: RunFolder, centre: str, hashes: list[str]) -> None:
 
     """
     path = folder.path / OPENED
-    entry = {"centre": centre, "model_hashes": sorted(set(hashes))}
+    entry = {"centre": centre, "model_hashes": sorted(set(hashes)), "at_node": at_node}
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
-        if {key: before.get(key) for key in entry} != entry:
+        if {key: before.get(key, False) for key in entry} != entry:
             raise RunError(
                 f"the external centre '{centre}' was already opened in this run, for other models: a centre that is "
                 "looked at twice no longer judges. Start a new run",

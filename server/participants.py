@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from flwr.serverapp import Grid
 
-from server.exchange import LATE, Answer, Check, ask, find_sites
+from server.exchange import LATE, Answer, Check, ask
 from server.gate import Expected, check_answer
+from server.joining import find_sites
 from server.journal import RunFolder, SiteEntry
 from server.site_states import SiteStates
 from shared.config import RunConfig
@@ -108,6 +109,13 @@ class Participants:
             self.on_progress("register", 0, len(joining), f"{', '.join(joining)} joining")
             self._prepare(joining, max(1.0, wait - (time.monotonic() - started)))
 
+    def external(self) -> bool:
+        """Whether the external centre has a node of its own, also one that came late."""
+        centre = str(self.config.data.external)
+        if centre not in self.nodes and set(self.grid.get_node_ids()) - self._asked:
+            self._find(self.config.federation.join_timeout_s, patient=False)
+        return centre in self.nodes
+
     def ask(
         self,
         names: Sequence[str],
@@ -119,11 +127,10 @@ class Participants:
         wait: float | None = None,
     ) -> Iterator[tuple[str, Answer]]:
         """Ask sites the same; while they work on `phase`, report how far they are."""
-        nodes = {name: self.nodes[name] for name in names}
         self.states.change(dict.fromkeys(names, ("training" if kind == TRAIN else "connected", "")))
         answers = ask(
             self.grid,
-            nodes,
+            {name: self.nodes[name] for name in names},
             instruction,
             kind,
             self.config,
@@ -134,6 +141,7 @@ class Participants:
         for name, answer in answers:
             self.states.change({name: ("absent" if answer.status == "absent" else "connected", answer.reason)})
             yield name, answer
+            del answer
 
     def instruction(self, number: int = 0, task: str = "") -> Instruction:
         """What every question of a round holds."""
@@ -163,7 +171,7 @@ class Participants:
         online = set(self.grid.get_node_ids())
         back = []
         for name, node in found.items():
-            if name not in self.lost and self.nodes[name] in online:
+            if name not in self.lost and self.nodes.get(name) in online:
                 log.warning("node %d also claims to be '%s' and is not asked", node, name)
                 continue
             self.nodes[name] = node

@@ -10,14 +10,14 @@ from server.results import ResultRow
 
 def sentence(judged: Judged) -> str:
     """The AUC in both outlines and of the rivals, the way to the oracle, and Ki-67's error against the floor."""
-    where = f"On the {judged.subject} of {judged.centre}, which never trained,"
+    node = " and judged at its own node" if judged.at_node else ""
+    where = f"On the {judged.subject} of {judged.centre}, which never trained{node},"
     sentences = _areas(judged, where) if judged.heard else [f"{where} only Ki-67 was judged."]
     error, floor = (judged.rows[ARM].get(name) for name in ("mae_ki67", "mae_ki67_of_mean"))
-    if error is not None and floor is not None and error.value is not None:
-        sentences.append(
-            f"Ki-67 is off by {_measured(error)} percentage points on average, against {fixed(floor.value, 1)} for "
-            "always answering these cases' mean."
-        )
+    if error is not None and error.value is not None:
+        # Sums hold no floor.
+        against = "" if floor is None else f", against {fixed(floor.value, 1)} for always answering these cases' mean"
+        sentences.append(f"Ki-67 is off by {_measured(error)} percentage points on average{against}.")
     return " ".join(sentences)
 
 

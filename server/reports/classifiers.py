@@ -15,7 +15,7 @@ from server.reports.auc_table import auc_table, differences
 from server.reports.classifier_figures import figures_of
 from server.reports.classifier_sentence import sentence
 from server.reports.classifier_tables import ki67_table, site_tables, threshold_table
-from server.reports.judged import FEWEST, judge
+from server.reports.judged import FEWEST, judge, judge_at_node
 from server.results import ResultRow
 from shared.config_sections import EvaluationConfig
 
@@ -39,6 +39,7 @@ def classifier_section(
     centre: str | None,
     rivals: Mapping[str, pd.DataFrame] = {},
     told_by: str = "",
+    at_node: bool = False,
 ) -> dict[str, Any]:
     """Everything that `classifiers.html` shows of one task, there called `part`.
 
@@ -62,6 +63,8 @@ def classifier_section(
     told_by
         Task whose section has this model as a rival. What stands there is left out here and linked: AUCs, ROC curves
         and tests, unless this model was also read end to end, which only its own section shows.
+    at_node
+        Whether the centre judged at a node of its own: its figures stand in a section of their own.
 
     Raises
     ------
@@ -70,19 +73,22 @@ def classifier_section(
 
     """
     judged = judge(rows, table, best, config, phantom=phantom, centre=centre, rivals=rivals)
+    by_sums = judge_at_node(rows, best, config, phantom=phantom, centre=centre) if at_node else None
+    told = judged or by_sums
     elsewhere = told_by if judged and END_TO_END not in judged.rows else ""
     return {
         "task": task,
         "anchor": anchor(task),
-        "title": _title(task),
+        "title": title(task),
         "confidence": f"{config.confidence:.0%}",
         "resamples": f"{config.bootstrap:,}",
         "fewest": FEWEST,
         "centre": centre,
         "phantom": phantom,
         "judged": judged is not None,
-        "elsewhere": {"anchor": anchor(elsewhere), "title": _title(elsewhere)} if elsewhere else None,
-        "sentence": sentence(judged) if judged else _unjudged(centre, table),
+        "at_node": by_sums is not None,
+        "elsewhere": {"anchor": anchor(elsewhere), "title": title(elsewhere)} if elsewhere else None,
+        "sentence": sentence(told) if told else _unjudged(centre if at_node or table is not None else None),
         "scores": auc_table(judged) if judged and not elsewhere else None,
         "ki67": ki67_table(judged) if judged else [],
         "figures": figures_of(task, judged, compared=not elsewhere) if judged else [],
@@ -97,11 +103,12 @@ def anchor(task: str) -> str:
     return f"classifier-{task}"
 
 
-def _title(task: str) -> str:
+def title(task: str) -> str:
+    """A task's name on the page."""
     return _TITLES.get(task, task.replace("-", " ").capitalize())
 
 
-def _unjudged(centre: str | None, table: pd.DataFrame | None) -> str:
-    if centre is None or table is None:
+def _unjudged(centre: str | None) -> str:
+    if centre is None:
         return "No external centre judged it: internal figures flatter."
     return f"No case at {centre} has a label of this task: nothing outside the training sites judged it."

@@ -73,6 +73,8 @@ class Judged:
         Arms of other models.
     phantom
         Whether the data are phantoms.
+    at_node
+        Whether the centre judged at a node of its own: there are rows of the reference outline, and no cases.
 
     """
 
@@ -82,6 +84,7 @@ class Judged:
     rivals: tuple[str, ...]
     config: EvaluationConfig
     phantom: bool
+    at_node: bool = False
 
     @property
     def labels(self) -> list[str]:
@@ -156,6 +159,20 @@ def judge(
     known = [*OUTLINES, *ALONE, *rivals, *sorted(set(found) - {*OUTLINES, *ALONE, *rivals, ORACLE}), ORACLE]
     ordered = {arm: found[arm] for arm in known if arm in found}
     return Judged(centre, pd.concat([cases, *others], ignore_index=True), ordered, tuple(rivals), config, phantom)
+
+
+def judge_at_node(
+    rows: Sequence[ResultRow], best: str, config: EvaluationConfig, *, phantom: bool, centre: str | None
+) -> Judged | None:
+    """Gather what the external centre's node sent of the chosen model; `None` where no case had a label."""
+    own = {
+        row.metric: row
+        for row in rows
+        if (row.arm, row.role, row.centre, row.model_hash) == (ARM, "external", centre, best)
+    }
+    if centre is None or not own:
+        return None
+    return Judged(centre, pd.DataFrame(), {ARM: own}, (), config, phantom, at_node=True)
 
 
 def listed(words: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import jinja2
 
 from server.participation import missing, round_rows
-from server.reports import course, sections, wording
+from server.reports import at_node, course, sections, wording
 from server.reports.explanations import explanations
 from server.reports.rivals import classifier_sections
 from server.reports.run_folder import RunFolder, read_run_folder
@@ -25,6 +25,7 @@ from shared.project import project_root
 # Part of the content, anchor on the page, words of the link; in the order of the page.
 _ANCHORS = (
     ("external", "external", "External results"),
+    ("at_node", "external", "External results"),
     ("pictures", "pictures", "Pictures"),
     ("comparison", "comparison", "Comparison"),
     ("flow", "cases", "Cases"),
@@ -81,6 +82,7 @@ def _content(runs: list[RunFolder]) -> dict[str, Any]:
     external = sections.external(run) if outlines else None
     parts = {
         "external": external,
+        "at_node": at_node.section(runs),
         "pictures": sections.pictures(run) if external else [],
         "comparison": sections.comparison(run) if outlines else None,
         "flow": course.flow(run),
@@ -113,7 +115,7 @@ def _content(runs: list[RunFolder]) -> dict[str, Any]:
                 *(_named(part, told) for part in told),
             ]
         ),
-        "remarks": _remarks(runs, external),
+        "remarks": _remarks(runs, parts),
         "ready_study": _ready_study(run) if made.phantom else None,
         "created": f"{made.created:%Y-%m-%d %H:%M} UTC",
         "phantom": made.phantom,
@@ -150,11 +152,11 @@ def _sentence(run: RunFolder) -> str:
         f"across {len(run.config.data.sites)} sites, no image leaving a site"
     )
     dice = sections.headline(run, run.config.data.external).get("dice")
-    if dice is None:
+    if dice is None or not dice.n:
         return f"{start}. No external centre judged it: internal figures flatter."
     subject = f"{dice.n} {'phantom' if made.phantom else 'unseen'} case{'' if dice.n == 1 else 's'}"
     return (
-        f"{start}, outlined lesions in {subject} of a centre that never trained with a mean Dice of "
+        f"{start}, outlined lesions in {subject} of {run.judge} with a mean Dice of "
         f"{wording.value(dice)} ({run.config.evaluation.confidence:.0%} interval {wording.interval(dice)})."
     )
 
@@ -168,14 +170,17 @@ def _rounds(number: int) -> str:
     return f"{number} round{'' if number == 1 else 's'}"
 
 
-def _remarks(runs: list[RunFolder], external: dict[str, Any] | None) -> list[str]:
+def _remarks(runs: list[RunFolder], content: dict[str, Any]) -> list[str]:
     """What a reader must know beside the sentence: too few patients, and sites that missed a round."""
     lines = []
+    external, node = content["external"], content["at_node"]
     if external and external["patients"] < _FEWEST_PATIENTS:
         lines.append(
             f"Fewer than {_FEWEST_PATIENTS} patients judged: the intervals are too narrow to be trusted, and nothing "
             "should be ranked by these figures."
         )
+    if node and node["fewest"] < _FEWEST_PATIENTS:
+        lines.append(f"Fewer than {_FEWEST_PATIENTS} cases judged: nothing should be ranked by these figures.")
     made = runs[0].results.provenance
     # A folder of an earlier version says nothing of its end: its journal does.
     rows = [row for run in runs for item in run.rounds for row in round_rows(item, run.config.data.sites)]

@@ -39,6 +39,7 @@ def classifier_sections(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
                 centre=run.config.data.external,
                 rivals=rivals,
                 told_by=ENSEMBLE if rivalled and run.task == LINEAR else "",
+                at_node=run.at_node,
             )
         )
     return sections

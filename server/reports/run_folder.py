@@ -8,6 +8,7 @@ from typing import Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from server.external_validation import OPENED
 from server.predictions import read_predictions
 from server.results import Results, TrainedTask, read_results
 from shared.config import RunConfig, load_config
@@ -87,7 +88,9 @@ class RunFolder(BaseModel):
     flow
         Sites in the configuration's order, the external centre last.
     predictions
-        The per-case table of the external centre; `None` without one.
+        The per-case table of the external centre; `None` without one, also where it judged at its own node.
+    at_node
+        Whether the external centre judged at a node of its own: there are sums of its cases and nothing else.
 
     """
 
@@ -100,6 +103,7 @@ class RunFolder(BaseModel):
     rounds: tuple[Round, ...]
     flow: dict[str, SiteFlow]
     predictions: pd.DataFrame | None
+    at_node: bool = False
 
     @property
     def task(self) -> TaskName:
@@ -110,6 +114,12 @@ class RunFolder(BaseModel):
     def chosen(self) -> TrainedTask:
         """The task's models that were judged."""
         return self.results.provenance.tasks[self.task]
+
+    @property
+    def judge(self) -> str:
+        """The external centre in a sentence."""
+        node = f" ({self.config.data.external}, at its own node)" if self.at_node else ""
+        return f"a centre that never trained{node}"
 
 
 def read_run_folder(run_dir: Path) -> list[RunFolder]:
@@ -127,6 +137,8 @@ def read_run_folder(run_dir: Path) -> list[RunFolder]:
     config = load_config(run_dir / "config.toml")
     order = [*config.data.sites, *([config.data.external] if config.data.external else [])]
     flow = read_flow(run_dir)
+    at_node = config.data.external is not None and _judged_at_node(run_dir)
+    stored = config.data.external is not None and not at_node
     found = []
     for name in config.tasks:
         journal = (run_dir / "journal" / name).glob("round-*.json")
@@ -139,7 +151,8 @@ def read_run_folder(run_dir: Path) -> list[RunFolder]:
                 results=results.model_copy(update={"rows": tuple(row for row in results.rows if row.task == name)}),
                 rounds=tuple(item for item in rounds if item.round > 0),
                 flow={site: flow[site] for site in [*order, *sorted(set(flow) - set(order))] if site in flow},
-                predictions=read_predictions(run_dir, name) if config.data.external is not None else None,
+                predictions=read_predictions(run_dir, name) if stored else None,
+                at_node=at_node,
             )
         )
     return found
@@ -150,6 +163,24 @@ def _read_round(file: Path) -> Round:
         return Round.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         raise RunError(f"journal/{file.parent.name}/{file.name} cannot be read ({error})") from error
+
+
+class _Opened(BaseModel):
+    """How the external centre was opened."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    at_node: bool = False
+
+
+def _judged_at_node(run_dir: Path) -> bool:
+    path = run_dir / OPENED
+    if not path.is_file():
+        return False
+    try:
+        return _Opened.model_validate_json(path.read_bytes()).at_node
+    except (OSError, ValidationError) as error:
+        raise RunError(f"{run_dir.name}/{OPENED} cannot be read ({error})") from error
 
 
 def read_flow(run_dir: Path) -> dict[str, SiteFlow]:

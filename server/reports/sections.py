@@ -150,7 +150,12 @@ def comparison(run: RunFolder) -> dict[str, Any] | None:
     columns = ["Dice", "HD95, mm", "Lesion-wise F1"]
     description = "Mean external Dice of each model with its interval"
     label = f"Dice at {run.config.data.external} (n = {table[0]['n']})"
-    return {"columns": columns, "lines": table, "svg": figures.forest(dice, label=label, description=description)}
+    return {
+        "centre": run.config.data.external,
+        "columns": columns,
+        "lines": table,
+        "svg": figures.forest(dice, label=label, description=description),
+    }
 
 
 def internal(run: RunFolder) -> list[dict[str, Any]]:

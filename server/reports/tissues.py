@@ -48,6 +48,7 @@ def tissue_section(run: RunFolder) -> dict[str, Any]:
         "best_round": run.chosen.best_round,
         "sentence": _sentence(run, rows),
         "judged": judged,
+        "at_node": run.at_node and "dice_breast" in rows and rows["dice_breast"].n > 0,
         "internal": _internal(run),
     }
     return part | _external(run, rows) if judged else part
@@ -120,14 +121,14 @@ def _internal(run: RunFolder) -> list[dict[str, Any]]:
 
 def _sentence(run: RunFolder, rows: dict[str, ResultRow]) -> str:
     confidence = f"{run.config.evaluation.confidence:.0%} interval"
-    if "dice_breast" not in rows:
+    if "dice_breast" not in rows or not rows["dice_breast"].n:
         return "Breast and fibroglandular tissue were outlined; no external case judged it: internal figures flatter."
     breast, gland, error = (rows[name] for name in ("dice_breast", "dice_fibroglandular", "mae_density"))
     subject = (
         f"{breast.n} {'phantom' if run.results.provenance.phantom else 'unseen'} case{'' if breast.n == 1 else 's'}"
     )
     return (
-        f"In {subject} of a centre that never trained, the breast was outlined with a mean Dice of "
+        f"In {subject} of {run.judge}, the breast was outlined with a mean Dice of "
         f"{wording.value(breast)} ({confidence} {wording.interval(breast)}) and its fibroglandular tissue with "
         f"{wording.value(gland)} ({wording.interval(gland)}); breast density was off by {wording.value(error)} "
         f"percentage points on average ({wording.interval(error)})."

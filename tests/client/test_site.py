@@ -27,7 +27,7 @@ def test_a_hospital_names_its_own_folder_and_the_server_cannot(tmp_path):
 
 
 def test_a_hospital_that_is_not_in_the_consortium_is_refused():
-    with pytest.raises(ConfigError, match=r"'east' is not in data\.sites \(north, south\)"):
+    with pytest.raises(ConfigError, match=r"site 'east' is not a centre of the run \(north, south\)"):
         held_sites({"data-dir": "/mnt/east"}, CONFIG)
 
 
@@ -47,7 +47,8 @@ def test_a_node_without_data_is_explained():
 def test_a_server_may_not_ask_for_the_training_cases_to_be_judged():
     with pytest.raises(UpdateError, match="not one a server may ask"):
         local_round.judge(
-            SimpleNamespace(config=CONFIG), Instruction("r", 1, SimpleNamespace(), split="train", task=TASK)
+            SimpleNamespace(name="north", config=CONFIG, prepared=lambda _: {}),
+            Instruction("r", 1, SimpleNamespace(), split="train", task=TASK),
         )
 
 
@@ -57,14 +58,14 @@ def test_an_instruction_without_a_plan_is_refused():
 
 
 def test_another_model_than_the_sites_own_code_builds_is_refused():
-    site = SimpleNamespace(config=CONFIG, prepared=lambda _: {"train": [], "validation": [], "test": []})
+    site = SimpleNamespace(name="north", config=CONFIG, prepared=lambda _: {"train": [], "validation": [], "test": []})
     plan = SimpleNamespace()
     with pytest.raises(UpdateError, match="other names, shapes or types"):
         local_round.train(site, Instruction("r", 1, plan, manifest="another", task=TASK))
 
 
 def test_a_task_that_the_run_does_not_have_is_refused():
-    site = SimpleNamespace(config=CONFIG)
+    site = SimpleNamespace(name="north", config=CONFIG)
     with pytest.raises(UpdateError, match="does not have"):
         local_round.train(site, Instruction("r", 1, SimpleNamespace(), task="receptor-status"))
 

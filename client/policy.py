@@ -1,0 +1,38 @@
+"""What this hospital lets a run ask, whatever the server says: its kit's policy, as the node was told it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shared.config import RunConfig
+from shared.errors import ConfigError
+
+
+def check_policy(node_config: Mapping[str, object], config: RunConfig) -> None:
+    """Refuse a run that the hospital's policy does not allow.
+
+    Parameters
+    ----------
+    node_config
+        The node's own configuration: `tasks` (with commas; empty: all), `max-rounds`, `differential-privacy`. A
+        simulated node has none of them.
+    config
+        The run's configuration, as the server sent it.
+
+    Raises
+    ------
+    ConfigError
+        A task, the number of rounds, or training without differential privacy.
+
+    """
+    allowed = [name for name in str(node_config.get("tasks", "")).split(",") if name]
+    if allowed and (other := [name for name in config.tasks if name not in allowed]):
+        raise ConfigError(f"this hospital's policy does not allow {', '.join(other)}, only {', '.join(allowed)}")
+    most = int(str(node_config.get("max-rounds", 0)))
+    rounds = max(config.for_task(name).federation.rounds for name in config.tasks)
+    if most and rounds > most:
+        raise ConfigError(f"the run has {rounds} rounds, this hospital's policy allows {most}")
+    if node_config.get("differential-privacy"):
+        raise ConfigError(
+            "this hospital takes part only in runs that train with differential privacy, which this version cannot"
+        )
