@@ -65,6 +65,10 @@ class Approved(_Strict):
     by: str = ""
 
 
+class _ApprovedFile(_Strict):
+    app: tuple[Approved, ...] = ()
+
+
 class SiteKit:
     """A site's kit, opened.
 
@@ -108,7 +112,8 @@ class SiteKit:
     @property
     def data(self) -> Path:
         """The site folder; given here and nowhere else."""
-        return self.folder / os.environ.get(SITE_DATA, self.node.site.data)
+        named = os.environ.get(SITE_DATA)
+        return Path(named).resolve() if named else self.folder / self.node.site.data
 
     @property
     def cache(self) -> Path:
@@ -148,9 +153,8 @@ class SiteKit:
         if not path.is_file():
             return ()
         try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
-            return tuple(Approved.model_validate(item) for item in raw.get("app", []))
-        except (tomllib.TOMLDecodeError, ValidationError) as error:
+            return _ApprovedFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).app
+        except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is damaged: remove it and approve the app again") from error
 
     def approve(self, digest: str, app: str, by: str = "") -> Approved:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -30,7 +31,11 @@ from shared.errors import ConfigError, RunError
 
 FLOWER = "1.41.0"
 POLL_S = 0.5
+REFUSED = "the server refuses:"
+"""Begins a line of the node's log: status, who refused (the door is nginx), and by how much the clocks differ."""
 _ASK_FOR_S = 60.0  # then Flower's own loop has its turn
+_CLOCKS_S = 4.0  # Flower lets a node's clock be 5 s ahead, and 305 s behind
+_AWAY = {502, 503, 504}  # nginx answers, the SuperLink does not
 _LICENCE = "valid_license"  # Flower asks for it before it asks whether an app is verified
 
 
@@ -62,7 +67,7 @@ def run_node(kit: SiteKit, runtime_port: int) -> None:
     start_parent_process_monitor(os.getppid())
     audit = AuditLog(kit.state / "audit.jsonl")
     # `setattr`: these names are Flower's own business, and its types do not offer them.
-    setattr(fleet_http_connection, "FleetHttpClient", _with_certificate(kit))  # noqa: B010
+    setattr(fleet_http_connection, "FleetHttpClient", _with_certificate(kit, audit))  # noqa: B010
     connect = start_client_internal._init_connection  # noqa: SLF001
     setattr(start_client_internal, "_init_connection", partial(_gated, connect, kit, audit))  # noqa: B010
     # Asked only about apps that `_gate` gave a licence, which are the approved ones.
@@ -71,7 +76,7 @@ def run_node(kit: SiteKit, runtime_port: int) -> None:
         server_address=kit.server,
         root_certificates=str(kit.authority),
         insecure=False,
-        authentication_keys=_node_key(kit.node_key),
+        authentication_keys=node_key(kit.node_key),
         max_retries=None,
         max_wait_time=None,
         node_config=node_config(kit),
@@ -127,11 +132,14 @@ def tls_context(kit: SiteKit) -> ssl.SSLContext:
     return context
 
 
-def _with_certificate(kit: SiteKit) -> type[Any]:
+def _with_certificate(kit: SiteKit, audit: AuditLog) -> type[Any]:
+    import httpx
     from flwr.supernode.fleet_http_client import FleetHttpClient
 
     class CertifiedClient(FleetHttpClient):
-        """Flower's client, over our TLS context."""
+        """Flower's client, over our TLS context; it tells what Flower keeps to itself."""
+
+        _away = False
 
         @classmethod
         def from_server_address(
@@ -141,7 +149,33 @@ def _with_certificate(kit: SiteKit) -> type[Any]:
             del insecure, root_certificates
             return cls(f"https://{server_address}", interceptors=interceptors, verify=tls_context(kit), **more)
 
+        def _send(self, context: Any, *, stream: bool = False) -> httpx.Response:
+            try:
+                answer = super()._send(context, stream=stream)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                self._note(str(error) or "no answer in time")
+                raise
+            self._note(f"its proxy answers {answer.status_code}" if answer.status_code in _AWAY else "")
+            if answer.is_error and answer.status_code not in _AWAY:
+                print(f"{REFUSED} {_refusal(answer)}", file=sys.stderr, flush=True)  # noqa: T201 - the node's log
+            return answer
+
+        def _note(self, fault: str) -> None:
+            if bool(fault) != self._away:
+                self._away = bool(fault)
+                why = {"why": fault[:200]} if fault else {}
+                audit.record("server-unreachable" if fault else "server-reached", site=kit.name, **why)
+
     return CertifiedClient
+
+
+def _refusal(answer: Any) -> str:
+    who = "door" if "html" in answer.headers.get("content-type", "") else "flower"
+    try:
+        apart = abs(time.time() - parsedate_to_datetime(answer.headers["date"]).timestamp())
+    except (KeyError, ValueError):
+        apart = 0.0
+    return f"{answer.status_code} {who}" + (f" clocks differ by {apart:.0f} s" if apart > _CLOCKS_S else "")
 
 
 @contextmanager
@@ -182,7 +216,8 @@ def _gate(get_fab: Callable[[str, int], Any], kit: SiteKit, audit: AuditLog, nam
     return Fab(digest, fab.content, {_LICENCE: "approved here"} if approved else {})
 
 
-def _node_key(path: Path) -> tuple[Any, Any]:
+def node_key(path: Path) -> tuple[Any, Any]:
+    """Flower's node key, and its public half."""
     from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
     key = load_ssh_private_key(path.read_bytes(), None)

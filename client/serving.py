@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from client.kit import SiteKit
-from client.node import tls_context
+from client.node import REFUSED, node_key, tls_context
 from client.warm import COMMAND, write_command
 from shared.audit import AuditLog
+from shared.audited import AUDIT
 from shared.cohort.site_folder import open_site_folder
 from shared.errors import ConfigError, RunError
-from shared.flower_home import BINARIES, launch_environment
+from shared.flower_home import BINARIES, fresh_home, launch_environment
 from shared.processes import MARK, end_processes, guarded
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -56,14 +58,13 @@ def serve_site(kit: SiteKit, say: Say) -> None:
 
     """
     check_kit(kit)
-    home = kit.state / "flower"
     with _alone(kit):
-        home.mkdir(parents=True, exist_ok=True)
+        home = fresh_home(kit.state)
         environment = launch_environment(home)
         environment |= {
             "FEDBREAST_ROOT": str(kit.folder),
             "FEDBREAST_CACHE": str(kit.cache),
-            "FEDBREAST_AUDIT": str(kit.state / "audit.jsonl"),
+            AUDIT: str(kit.state / "audit.jsonl"),
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
         }
         audit = AuditLog(kit.state / "audit.jsonl")
@@ -85,7 +86,7 @@ def check_kit(kit: SiteKit) -> None:
     Raises
     ------
     ConfigError
-        A file of the kit is missing, a certificate has expired or a private key can be read by others.
+        A file of the kit is missing or damaged, the certificate has expired or a private key can be read by others.
     SiteError
         The site folder cannot be used, or is another site's.
 
@@ -98,10 +99,16 @@ def check_kit(kit: SiteKit) -> None:
     for key in (kit.certificate[1], kit.node_key):
         if key.stat().st_mode & 0o077:
             raise ConfigError(f"{key} can be read by others: chmod 600 {key}")
-    until = x509.load_pem_x509_certificate(kit.certificate[0].read_bytes()).not_valid_after_utc
+    try:
+        tls_context(kit)
+        node_key(kit.node_key)
+        until = x509.load_pem_x509_certificate(kit.certificate[0].read_bytes()).not_valid_after_utc
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigError(
+            f"a key or certificate in {kit.folder} is damaged, or two are no pair: ask the coordinator to rotate them"
+        ) from error
     if until.timestamp() < time.time():
         raise ConfigError(f"the site's certificate expired on {until:%Y-%m-%d}: ask the coordinator to rotate it")
-    tls_context(kit)
     found = open_site_folder(kit.data)
     if found.name != kit.name:
         raise ConfigError(f"{kit.data} is the folder of site '{found.name}', this kit is '{kit.name}': mend site.data")
@@ -174,12 +181,21 @@ def _reason(log: Path) -> str:
 
 
 _REASONS = (
-    ("already", "another node is connected with this site's key"),
     ("CERTIFICATE_VERIFY_FAILED", "the server's certificate is not the consortium's, has expired or has another name"),
-    ("400 Bad Request", "the server refuses this site's certificate: revoked, expired, or of another consortium"),
-    ("401", "the server does not know this site's key: revoked, rotated, or the server was started anew"),
-    ("403", "the server refuses this site"),
-    ("Connection refused", "the server cannot be reached"),
+    (
+        f"{REFUSED} 412 flower",
+        "another node is connected with this site's key, or was until a minute ago; or the server only just started",
+    ),
+    ("clocks differ", "this machine's clock is not the server's: Flower allows 5 s ahead and 305 s behind, so set it"),
+    (
+        f"{REFUSED} 401 door",
+        "the server refuses this site's certificate: revoked, rotated, expired, or not the one of its node key",
+    ),
+    (
+        f"{REFUSED} 401 flower",
+        "the server does not know this node any more: it was removed, or the server started anew",
+    ),
+    (f"{REFUSED} 403", "the server refuses a call of this site"),
 )
 
 

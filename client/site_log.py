@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from shared.files import writing
 from shared.logs import log_to
 from shared.project import cache_root
 
@@ -29,6 +30,7 @@ def own_log(site: str) -> Iterator[logging.Logger]:
     """
     name = site if re.fullmatch("[a-z0-9-]{1,32}", site) else "node"
     path = cache_root() / "logs" / f"{name}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing("the site's cache"):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with log_to(path, ROOMS, alone=True):
         yield logging.getLogger(f"client.{name}")

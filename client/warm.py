@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from pathlib import Path
 
 LIBRARIES = (
@@ -109,6 +110,8 @@ def _answer(call: socket.socket) -> None:
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
+    except Exception:  # noqa: BLE001 - the fork ends here, and nobody else would say why
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

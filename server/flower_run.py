@@ -6,10 +6,12 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from shared.errors import RunError
+from shared.files import replace_file
 from shared.progress import Progress, read_progress
 
 _DYING_S = 20.0
@@ -17,6 +19,7 @@ _GLANCE_S = 0.3  # between looks at the progress file
 _ASK_S = (3.0, 30.0)  # between questions to Flower: each starts a process
 _LOG_S = 90.0
 _LOG_LINES = 12
+_UNKNOWN = "Run ID not found"
 
 SUPERLINK_ENDED = "Flower's SuperLink ended before the run"
 
@@ -120,15 +123,24 @@ def follow(
             continue
         answer = flwr(["flwr", "list", connection, "--run-id", run_id], environment)
         pause, asked = min(2 * pause, _ASK_S[1]), time.monotonic()
-        status = (answer.get("runs") or [{}])[0]
-        if status.get("status") == "finished:completed":
-            return None
-        if shown is not None and shown.phase == "failed" and time.time() - shown.at > _DYING_S:
-            return shown.text  # Flower may wait long for workers that never came
-        if str(status.get("status", "")).startswith("finished"):
-            if shown is not None and shown.phase == "failed":
-                return shown.text
-            return f"the run {status['status'].removeprefix('finished:')}: {status.get('status-details', '')}"
+        verdict = _verdict(answer, shown)
+        if verdict is not None:
+            return verdict or None
+
+
+def _verdict(answer: Mapping[str, Any], shown: Progress | None) -> str | None:
+    """Why the run ended, by Flower's answer and what the run itself told last; empty: completed, None: it goes on."""
+    if _UNKNOWN in answer.get("error-message", ""):
+        return SUPERLINK_ENDED  # and another one was up before anybody looked
+    status = (answer.get("runs") or [{}])[0]
+    if status.get("status") == "finished:completed":
+        return ""
+    own = shown.text if shown is not None and shown.phase == "failed" else None
+    if own is not None and shown is not None and time.time() - shown.at > _DYING_S:
+        return own  # Flower may wait long for workers that never came
+    if not str(status.get("status", "")).startswith("finished"):
+        return None
+    return own or f"the run {status['status'].removeprefix('finished:')}: {status.get('status-details', '')}"
 
 
 def tail(log: Path) -> str:
@@ -141,13 +153,15 @@ def tail(log: Path) -> str:
 
 
 def keep_log(run_id: str, connection: str, link: Path, run_dir: Path, environment: Mapping[str, str]) -> Path:
-    """Keep what Flower logged of a failed run, the app's log and the SuperLink's, in the run's folder."""
+    """Keep what Flower logged of a failed run, the app's log and the SuperLink's, in the run's folder; say where."""
     command = ["flwr", "log", run_id, connection, "--show"]
     try:
         app = call(command, environment, timeout=_LOG_S).stdout
     except subprocess.TimeoutExpired:
         app = ""
     own = link.read_text(encoding="utf-8", errors="replace") if link.is_file() else ""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "flower.log").write_text(f"{app}\n--- SuperLink ---\n{own}", encoding="utf-8")
-    return run_dir / "flower.log"
+    kept = run_dir / "flower.log"
+    # What ended the run may be that very disk: it is told, not how its log could not be written.
+    with suppress(RunError):
+        replace_file(kept, f"{app}\n--- SuperLink ---\n{own}".encode(), f"runs/{run_dir.name}")
+    return kept if kept.is_file() else run_dir

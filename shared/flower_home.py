@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
+import tempfile
+import time
 import uuid
 from pathlib import Path
 
@@ -13,7 +16,22 @@ from shared.project import project_root
 
 BINARIES = Path(sys.executable).parent  # of this environment: Flower's commands and what they start in turn
 
+_HOME = "flower-"
+_GUARD_S = 12.0
 _LONGEST_RAY_HOME = 36  # a Unix socket's path ends at 107 characters; Ray adds about 70
+
+
+def fresh_home(state: Path) -> Path:
+    """Make a home of Flower's below a kit's `state` for one start, when what a killed start left there is gone.
+
+    Its guard ends its processes, which hold the ports and the node's place at the server, and removes its home last.
+    """
+    deadline = time.monotonic() + _GUARD_S
+    while (old := list(state.glob(f"{_HOME}*"))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for item in old:  # the guard was killed as well
+        shutil.rmtree(item, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=_HOME, dir=state))
 
 
 def launch_environment(home: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from base64 import b64encode
@@ -153,12 +154,16 @@ def front(kit: ServerKit, environment: Mapping[str, str], host: str = "0.0.0.0")
     Raises
     ------
     RunError
-        nginx is not installed, or does not start; its own words are in the message.
+        nginx is not installed, its port is taken, or it does not start; its own words are in the message.
 
     """
     command = shutil.which("nginx", path=f"{environment.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if command is None:
         raise RunError("nginx is not installed: `apt-get install nginx-light`, or use the server's container image")
+    try:
+        socket.create_server((host, kit.server.port)).close()
+    except OSError as error:  # nginx would try for seconds, and say it five times
+        raise RunError(f"cannot listen on {host}:{kit.server.port} ({error.strerror}): end what does") from error
     path = write_conf(kit, host)
     nginx = [command, "-p", str(path.parent), "-e", str(path.parent / "error.log"), "-c", str(path)]
     (path.parent / "nginx.pid").unlink(missing_ok=True)

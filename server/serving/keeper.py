@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +19,9 @@ from server.serving.front import front, reload
 from server.serving.kit import ServerKit, SiteKey
 from server.serving.superlink import register, superlink, unregister
 from shared.audit import AuditLog
+from shared.audited import AUDIT
 from shared.errors import ConfigError, RunError
-from shared.flower_home import launch_environment
+from shared.flower_home import fresh_home, launch_environment
 from shared.processes import MARK, end_processes, guarded
 from shared.project import project_root
 
@@ -55,14 +57,15 @@ def serve(kit: ServerKit, say: Say, host: str = "0.0.0.0") -> None:  # noqa: S10
     from server.watching.service import serve_status
 
     check_kit(kit)
-    home = kit.state / "flower"
-    home.mkdir(parents=True, exist_ok=True)
-    environment = launch_environment(home) | {
-        "FEDBREAST_AUDIT": str(kit.state / "audit.jsonl"),
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
-    }
-    keeper = _Keeper(kit, home, environment, say)
-    with _alone(kit), guarded(home, environment[MARK]), ExitStack() as stack:
+    with ExitStack() as stack:
+        stack.enter_context(_alone(kit))
+        home = fresh_home(kit.state)
+        environment = launch_environment(home) | {
+            AUDIT: str(kit.state / "audit.jsonl"),
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+        }
+        keeper = _Keeper(kit, home, environment, say)
+        stack.enter_context(guarded(home, environment[MARK]))
         stack.callback(end_processes, environment[MARK])
         status = serve_status(kit.folder, project_root() / "runs", host, kit.server.status_port)
         stack.callback(status.stop, None)
@@ -129,7 +132,7 @@ def check_kit(kit: ServerKit) -> None:
     Raises
     ------
     ConfigError
-        A file is missing, the certificate has expired, its key can be read by others, or there is no site.
+        A file is missing or damaged, the certificate has expired, its key can be read by others, or there is no site.
 
     """
     certificate, key = kit.certificate
@@ -138,7 +141,13 @@ def check_kit(kit: ServerKit) -> None:
             raise ConfigError(f"{path} is missing: provision the consortium again")
     if key.stat().st_mode & 0o077:
         raise ConfigError(f"{key} can be read by others: chmod 600 {key}")
-    until = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        until = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigError(
+            f"{certificate} or {key} is damaged, or they are no pair: fedbreast rotate CONSORTIUM server"
+        ) from error
     if until < datetime.now(UTC):
         raise ConfigError(f"the server's certificate expired on {until:%Y-%m-%d}: fedbreast rotate CONSORTIUM server")
     if not kit.sites():
@@ -148,6 +157,7 @@ def check_kit(kit: ServerKit) -> None:
 @contextmanager
 def _alone(kit: ServerKit) -> Iterator[None]:
     """Take the kit's state for this process (scenario 16)."""
+    kit.state.mkdir(parents=True, exist_ok=True)
     lock = FileLock(kit.state / ".lock")
     try:
         lock.acquire(timeout=0)

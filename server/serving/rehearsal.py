@@ -60,7 +60,7 @@ def prepare(folder: Path, config: RunConfig, *, data: Path | None = None) -> Reh
     """
     folder.mkdir(parents=True)
     found = Rehearsed(folder, config.centres, data or project_root() / config.data.root)
-    front, status, inner = _free_ports(3)
+    front, status, inner = free_ports(3)
     server = {"address": "127.0.0.1", "port": front, "status_port": status, "superlink_port": inner}
     wanted = {"name": "rehearsal", "server": server, "sites": [{"name": name} for name in found.sites]}
     (folder / "consortium.toml").write_text(tomli_w.dumps(wanted), encoding="utf-8")
@@ -161,7 +161,8 @@ def _await(rehearsed: Rehearsed, name: str, processes: dict[str, subprocess.Pope
         time.sleep(0.2)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody uses now."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:

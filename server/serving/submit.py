@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import tomli_w
+from filelock import FileLock, Timeout
 
-from server.flower_run import Watch, flwr, follow, keep_log, submit
+from server.flower_run import SUPERLINK_ENDED, Watch, flwr, follow, keep_log, submit
 from server.serving.kit import ServerKit
-from server.serving.superlink import CONNECTION, write_connection
+from server.serving.superlink import CONNECTION, listens, write_connection
 from shared.bundle import STAGE, stage_app
 from shared.errors import RunError
 from shared.flower_home import launch_environment
@@ -22,6 +22,7 @@ from shared.project import project_root
 RESUMES = 20
 """How often a run is taken up again after its server died."""
 _BACK_WITHIN_S = 300.0
+_STARTING_S = 60.0
 
 
 def run_on_server(
@@ -54,7 +55,8 @@ def run_on_server(
         write_connection(kit, home)
         app = stage_app(project_root(), home / STAGE)
         environment = launch_environment(home)
-        patience = 0.0
+        patience = _STARTING_S if _is_served(kit) else 0.0
+        fault: str | None = None
         for _ in range(RESUMES + 1):
             _wait_for_server(kit, patience)
             patience = _BACK_WITHIN_S
@@ -66,7 +68,13 @@ def run_on_server(
             settings |= {"consortium": True} | dict(overrides or {})
             (home / "run.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
             started = time.time()
-            run_id = submit(app, CONNECTION, home / "run.toml", environment)
+            try:
+                run_id = submit(app, CONNECTION, home / "run.toml", environment)
+            except RunError:
+                if listens(kit.server.superlink_port):
+                    raise
+                fault = SUPERLINK_ENDED
+                continue
             try:
                 fault = follow(
                     run_id,
@@ -74,7 +82,7 @@ def run_on_server(
                     run_dir / "progress.json",
                     started,
                     environment,
-                    lambda: _listens(kit.server.superlink_port),
+                    lambda: listens(kit.server.superlink_port),
                     watch,
                 )
             except KeyboardInterrupt:
@@ -84,23 +92,31 @@ def run_on_server(
                 return
             moment = read_progress(run_dir / "progress.json")
             own = moment is not None and moment.at >= started and moment.phase == "failed"
-            if own or not (run_dir / "config.toml").is_file():
+            begun = (run_dir / "config.toml").is_file()
+            if own or not (begun or fault == SUPERLINK_ENDED):
                 log = keep_log(run_id, CONNECTION, kit.state / "superlink.log", run_dir, environment)
                 raise RunError(f"{fault}; more in {log}")
             # Not the run's own end: its server died. What is committed stands; a resumed run is what it was begun as.
-            resume, overrides = run_name, {}
+            if begun:
+                resume, overrides = run_name, {}
     raise RunError(f"{fault}: taken up again {RESUMES} times in vain; what is committed is kept")
 
 
 def _wait_for_server(kit: ServerKit, patience: float) -> None:
     deadline = time.monotonic() + patience
-    while not _listens(kit.server.superlink_port):
+    while not listens(kit.server.superlink_port):
         if time.monotonic() > deadline:
             raise RunError(f"no server runs with {kit.folder} on this machine: start `fedbreast serve {kit.folder}`")
         time.sleep(0.5)
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _is_served(kit: ServerKit) -> bool:
+    """Whether a `fedbreast serve` holds the kit, also while its SuperLink is still starting."""
+    lock = FileLock(kit.state / ".lock")
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # no state yet: never served
+        return False

@@ -26,11 +26,13 @@ def superlink(kit: ServerKit, home: Path, environment: Mapping[str, str]) -> Ite
     Raises
     ------
     RunError
-        It did not start; what it logged last is in the message.
+        Its port is taken, or it did not start; what it logged last is in the message.
 
     """
     certificate, key = kit.certificate
     port = kit.server.superlink_port
+    if listens(port):
+        raise RunError(f"cannot listen on 127.0.0.1:{port} (Address already in use): end what does")
     command = ["flower-superlink", "--host", "127.0.0.1", "--port", str(port), "--enable-supernode-auth"]
     command += ["--ssl-ca-certfile", str(kit.authority), "--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
     command += ["--isolation", "subprocess", "--disable-runtime-dependency-installation"]
@@ -43,7 +45,7 @@ def superlink(kit: ServerKit, home: Path, environment: Mapping[str, str]) -> Ite
         )  # fmt: skip
     try:
         deadline = time.monotonic() + _STARTUP_S
-        while not _listens(port):
+        while not listens(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RunError("Flower's SuperLink did not start:\n" + tail(log))
             time.sleep(0.1)
@@ -87,7 +89,8 @@ def unregister(number: str, environment: Mapping[str, str]) -> None:
     flwr(["flwr", "supernode", "unregister", number, CONNECTION], environment)
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -35,10 +35,12 @@ class Faults:
         Width of the line, shared by all its connections: towards the server, and towards the site.
     fragment
         Largest piece that is sent at once, bytes.
-    reset_upload_after, truncate_reply_after
-        A request, or an answer, is broken off after so many bytes: by a reset, or by an end that looks orderly.
+    break_up_after, break_down_after
+        A request, or an answer, is broken off after so many bytes.
+    break_by
+        By a reset, or by an end that looks orderly.
     times
-        So often; then the line is whole again.
+        So often each way; then the line is whole again.
     idle_cut_s
         A connection that was silent for longer is reset.
     cut
@@ -51,8 +53,9 @@ class Faults:
     up_bytes_per_s: float = math.inf
     down_bytes_per_s: float = math.inf
     fragment: int = _READ
-    reset_upload_after: int | None = None
-    truncate_reply_after: int | None = None
+    break_up_after: int | None = None
+    break_down_after: int | None = None
+    break_by: Literal["reset", "end"] = "reset"
     times: int = 1
     idle_cut_s: float = math.inf
     cut: Literal["", "refused", "silent"] = ""
@@ -82,14 +85,14 @@ class Proxy:
     port
         Where it listens, on loopback.
     seen
-        Counts: `connections`, `up` and `down` (bytes that were let through), `reset`, `truncated`, `idle`.
+        Counts: `connections`, `up` and `down` (bytes that were let through), `broken up`, `broken down`, `idle`.
 
     """
 
     def __init__(self, target: int, seed: int = 0) -> None:
         self.port = 0
         self.seen: Counter[str] = Counter()
-        self._target, self._random, self._faults = target, random.Random(seed), Faults()  # noqa: S311 - no secret
+        self._target, self._random, self._faults = target, random.Random(seed), Faults()
         self._free_at: Counter[str] = Counter()  # when the line has sent what it took
         self._open: set[_Connection] = set()
         self._server: asyncio.Server | None = None
@@ -190,7 +193,7 @@ class Proxy:
         while True:
             due, piece = await pieces.get()
             await asyncio.sleep(max(0.0, due - self._loop.time()))
-            while self._faults.cut == "silent":
+            while self._faults.cut == "silent":  # noqa: ASYNC110 - as below
                 await asyncio.sleep(_GLANCE_S)
             if not piece or writer.transport.is_closing():
                 writer.transport.close()
@@ -208,32 +211,30 @@ class Proxy:
             self._free_at[way] = max(self._free_at[way], self._loop.time()) + len(part) / width  # type: ignore[assignment]
             await asyncio.sleep(max(0.0, self._free_at[way] - self._loop.time()))
             connection.active = self._loop.time()
+            self.seen[way] += len(part)
             connection.towards[way].write(part)
             await connection.towards[way].drain()
-            self.seen[way] += len(part)
 
     def _whole(self, connection: _Connection, way: _Way, size: int) -> int:
         """How much of a piece is let through before it is time to break off."""
         connection.burst["down" if way == "up" else "up"] = 0
         before = connection.burst[way]
         connection.burst[way] += size
-        limit = self._faults.reset_upload_after if way == "up" else self._faults.truncate_reply_after
-        broken = self.seen["reset" if way == "up" else "truncated"]
-        if limit is None or broken >= self._faults.times or before + size <= limit:
+        limit = self._faults.break_up_after if way == "up" else self._faults.break_down_after
+        if limit is None or self.seen[f"broken {way}"] >= self._faults.times or before + size <= limit:
             return size
         return max(0, limit - before)
 
     def _break(self, connection: _Connection, way: _Way) -> None:
-        if way == "up":
-            self.seen["reset"] += 1
+        self.seen[f"broken {way}"] += 1
+        if self._faults.break_by == "reset":
             connection.reset()
             return
-        self.seen["truncated"] += 1
-        connection.towards["down"].transport.close()
-        connection.towards["up"].transport.abort()
+        connection.towards[way].transport.close()  # what was let through arrives first
+        connection.towards["down" if way == "up" else "up"].transport.abort()
 
     async def _watch(self, connection: _Connection) -> None:
-        while self._loop.time() - connection.active <= self._faults.idle_cut_s:
+        while self._loop.time() - connection.active <= self._faults.idle_cut_s:  # noqa: ASYNC110 - faults may change
             await asyncio.sleep(_GLANCE_S)
         self.seen["idle"] += 1
         connection.reset()

@@ -8,6 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from server.serving.front import front
+from server.serving.superlink import register, superlink
+from shared.flower_home import launch_environment
+from shared.processes import MARK, end_processes
 from tests.server.serving.stand import make_consortium, upstream
 
 
@@ -36,3 +39,20 @@ def own_front(nginx, tmp_path):
     """The same for a test that changes it; started when called, so that limits may be set before."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(_fronted(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def served(nginx, tmp_path_factory):
+    """SuperLink and nginx, four sites registered."""
+    sites = tuple(f"centre-{letter}" for letter in "abcd")
+    consortium = make_consortium(tmp_path_factory.mktemp("served"), sites)
+    kit = consortium.kit
+    home = kit.state / "flower"
+    home.mkdir(parents=True)
+    environment = launch_environment(home)
+    try:
+        with superlink(kit, home, environment), front(kit, environment, "127.0.0.1"):
+            numbers = {site.name: int(register(site, environment)) for site in kit.sites()}
+            yield SimpleNamespace(consortium=consortium, numbers=numbers, environment=environment)
+    finally:
+        end_processes(environment[MARK])

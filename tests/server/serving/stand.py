@@ -1,7 +1,10 @@
 """A consortium on free ports of this machine, calls as a hospital makes them, and a server that only counts calls."""
 
 import http.client
+import json
 import ssl
+import subprocess
+import sys
 import threading
 from base64 import b64encode
 from contextlib import contextmanager
@@ -20,8 +23,11 @@ from client.node import tls_context
 from server.provisioning.authority import load_authority, pem, private_pem
 from server.provisioning.changes import provision
 from server.serving.kit import ServerKit
-from server.serving.rehearsal import _free_ports
+from server.serving.rehearsal import free_ports
+from shared.flower_home import launch_environment
+from shared.processes import MARK, end_processes
 
+ROOT = Path(__file__).resolve().parents[3]
 PULL = "/v1/fleet/pull-messages"
 
 
@@ -48,7 +54,7 @@ class Consortium:
 
 
 def make_consortium(folder, sites=("centre-a", "centre-b")):
-    front, status, inner = _free_ports(3)
+    front, status, inner = free_ports(3)
     server = {"address": "127.0.0.1", "port": front, "status_port": status, "superlink_port": inner}
     wanted = {"name": "toy", "server": server, "sites": [{"name": name} for name in sites]}
     (folder / "toy.toml").write_text(tomli_w.dumps(wanted))
@@ -81,7 +87,7 @@ def connection(port, context):
 def post(opened, path, headers, body=b""):
     """One call, its path sent as it is written here; the answer's status and body."""
     opened.putrequest("POST", path, skip_accept_encoding=True)
-    for name, value in {"content-type": "application/x-protobuf", "content-length": len(body), **headers}.items():
+    for name, value in {"content-type": "application/protobuf", "content-length": len(body), **headers}.items():
         opened.putheader(name, str(value))
     opened.endheaders(body)
     answer = opened.getresponse()
@@ -134,7 +140,7 @@ def upstream(kit):
             self.end_headers()
             self.wfile.write(b"ok")
 
-        do_GET = do_POST
+        do_GET = do_POST  # noqa: N815 - the library's name
 
         def log_message(self, *_):
             pass
@@ -150,3 +156,27 @@ def upstream(kit):
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def node(consortium, name, log, kit=None):
+    """A hospital's node as a process of its own, without what keeps it running; it logs to a file."""
+    kit = kit or consortium.site(name)
+    (port,) = free_ports(1)
+    home = kit.state / "flower"
+    home.mkdir(parents=True, exist_ok=True)
+    environment = launch_environment(home)
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "client.node", json.dumps({"kit": str(kit.folder), "port": port})],
+            cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=15)
+        finally:
+            end_processes(environment[MARK])
+            process.wait()

@@ -79,7 +79,7 @@ def strangers(consortium):
         "a-servers": member("a-servers", consortium.authority, role="server"),
         "good": member("good", consortium.authority),
     }
-    for name, (key, certificate) in found.items():
+    for name, (_, certificate) in found.items():
         (consortium.kit.folder / "sites" / f"{name}.crt").write_bytes(pem(certificate))
         (consortium.kit.folder / "sites" / f"{name}.pub").write_bytes(
             (consortium.kit.folder / "sites" / "centre-a.pub").read_bytes()
@@ -222,9 +222,7 @@ def test_a_revoked_site_is_refused_at_the_next_call_of_its_open_connection(own_f
 def test_the_list_of_revoked_certificates_alone_shuts_a_site_out(own_front):
     stand = own_front()
     consortium = stand.consortium
-    listed = {
-        path: path.read_bytes() for path in (consortium.kit.folder / "sites").glob("centre-a.*")
-    }
+    listed = {path: path.read_bytes() for path in (consortium.kit.folder / "sites").glob("centre-a.*")}
     revoke(consortium.root, "centre-a", NOW)
     for path, content in listed.items():  # as if the kit had been copied without its sites folder
         path.write_bytes(content)
@@ -349,9 +347,7 @@ SERVERS = {
         "Hostname mismatch",
     ),
     "of-another-authority": (
-        lambda authority, key: issue(
-            make_authority("toy", 30, NOW), "server", "server", key, 20, NOW, "fed.example.org"
-        ),
+        lambda _, key: issue(make_authority("toy", 30, NOW), "server", "server", key, 20, NOW, "fed.example.org"),
         "certificate verify failed",
     ),
     # A hospital of the consortium that plays the server to another one.

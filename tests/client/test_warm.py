@@ -1,0 +1,198 @@
+"""The warm process: each call is answered from a fork of it, and Flower's own command stands in where it is absent."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from client.warm import COMMAND, LIBRARIES, write_command
+
+WARM = Path(__file__).resolve().parents[2] / "client" / "warm.py"
+
+# The warm process with a library that loads at once, and Flower's command played: it writes who it was.
+PLAYED = """
+import importlib.util, json, os, sys, types
+from pathlib import Path
+spec = importlib.util.spec_from_file_location("warm", {warm!r})
+warm = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(warm)
+warm.LIBRARIES = ("json",)
+def command():
+    told = sys.argv[1:]
+    if told[:1] == ["fail"]:
+        raise RuntimeError("the app failed")
+    if told[:1] == ["exit"]:
+        sys.exit(3)
+    draft = Path(told[0] + ".draft")
+    draft.write_text(json.dumps([sys.argv, os.getpid(), os.getppid()]))
+    draft.rename(told[0])
+played = types.ModuleType("flwr.supernode.cli.flwr_clientapp")
+played.flwr_clientapp = command
+sys.modules["flwr.supernode.cli.flwr_clientapp"] = played
+warm.keep_warm(Path(sys.argv[1]))
+"""
+
+STARTER = """
+import subprocess, sys
+print(subprocess.Popen([sys.executable, "-P", "-c", *sys.argv[1:]]).pid, flush=True)
+input()
+"""
+
+
+def until(met, wait_s=10.0):
+    deadline = time.monotonic() + wait_s
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def short():
+    """A Unix socket's path must be short."""
+    with tempfile.TemporaryDirectory(prefix="fb-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def script(tmp_path, short):
+    """The command as Flower finds it; its stand-in writes `cold` and what it was given."""
+    own = tmp_path / "own"
+    own.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/cold"\n')
+    own.chmod(0o755)
+    write_command(tmp_path / "bin", short / "door", sys.executable, own)
+    return tmp_path / "bin" / COMMAND
+
+
+@contextmanager
+def warmed(door):
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", PLAYED.format(warm=str(WARM)), str(door)], stdin=subprocess.DEVNULL
+    )
+    try:
+        until(door.exists)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_call_is_answered_from_a_fork_with_the_same_arguments(script, short, tmp_path):
+    with warmed(short / "door") as process:
+        for number in range(2):
+            answer = tmp_path / f"answer-{number}"
+            subprocess.run([script, answer, "--token", "a b", '"'], check=True)
+            until(answer.exists)
+            arguments, own, parent = json.loads(answer.read_text())
+            assert arguments == [COMMAND, str(answer), "--token", "a b", '"']
+            assert parent == process.pid != own
+    assert not (tmp_path / "cold").exists()
+
+
+def test_where_nobody_answers_flowers_own_command_runs(script, short, tmp_path):
+    subprocess.run([script, "--token", "x"], check=True)
+    assert (tmp_path / "cold").read_text() == "--token x\n"
+    with warmed(short / "door"):
+        pass
+    assert (short / "door").exists()  # left behind by the killed one
+    subprocess.run([script, "--token", "y"], check=True)
+    assert (tmp_path / "cold").read_text() == "--token y\n"
+
+
+def test_an_app_that_fails_says_why_and_takes_nobody_else_along(script, short, tmp_path, capfd):
+    with warmed(short / "door") as process:
+        for how in ("fail", "exit"):
+            subprocess.run([script, how], check=True)
+        subprocess.run([script, tmp_path / "answer"], check=True)
+        until((tmp_path / "answer").exists)
+        assert process.poll() is None
+    assert capfd.readouterr().err.count("RuntimeError: the app failed") == 1
+
+
+def test_a_caller_that_says_nothing_holds_nobody_up(script, short, tmp_path):
+    with warmed(short / "door"), socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(str(short / "door"))
+        subprocess.run([script, tmp_path / "answer"], check=True, timeout=5)
+        until((tmp_path / "answer").exists)
+        silent.settimeout(5)
+        with suppress(ConnectionError):
+            assert silent.recv(1) == b""  # it is sent away, and nothing ran for it
+    assert not (tmp_path / "cold").exists()
+
+
+def test_calls_at_the_same_time_are_all_answered(script, short, tmp_path):
+    with warmed(short / "door"):
+        threads = [
+            threading.Thread(target=subprocess.run, args=([script, tmp_path / f"answer-{number}"],))
+            for number in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        until(lambda: len(list(tmp_path.glob("answer-?"))) == 8)
+    assert not (tmp_path / "cold").exists()
+
+
+def test_only_its_owner_may_knock(script, short):
+    with warmed(short / "door"):
+        until(lambda: stat.S_IMODE((short / "door").stat().st_mode) == 0o600)
+
+
+def test_it_ends_with_the_process_that_started_it(short):
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, PLAYED.format(warm=str(WARM)), str(short / "door")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    warm = int(starter.stdout.readline())
+    until((short / "door").exists)
+    starter.kill()
+    starter.communicate()
+
+    def ended():
+        try:
+            os.kill(warm, 0)
+        except ProcessLookupError:
+            return True
+        return Path(f"/proc/{warm}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+    try:
+        until(ended)
+    finally:
+        if not ended():
+            os.kill(warm, signal.SIGKILL)
+
+
+def test_it_does_not_start_with_code_of_the_app_loaded(short):
+    given = "import sys; from pathlib import Path; import client.warm as w; w.LIBRARIES = ('json',); "
+    done = subprocess.run(
+        [sys.executable, "-c", given + "w.keep_warm(Path(sys.argv[1]))", str(short / "door")],
+        capture_output=True, text=True, check=False, cwd=WARM.parents[1], timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "code of the app is loaded already: client" in done.stderr
+    assert not (short / "door").exists()
+
+
+@pytest.mark.slow
+def test_the_libraries_themselves_load_no_code_of_the_app(short):
+    # From the checkout, as a node starts it: `-P` keeps that folder off the path.
+    process = subprocess.Popen([sys.executable, "-P", WARM, str(short / "door")], cwd=WARM.parents[1])
+    try:
+        until(lambda: (short / "door").exists() or process.poll() is not None, 80)
+        assert process.poll() is None
+        loaded = Path(f"/proc/{process.pid}/maps").read_text()
+        assert "torch" in loaded
+        assert "torch" in LIBRARIES
+    finally:
+        process.kill()
+        process.wait()

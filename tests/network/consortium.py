@@ -1,0 +1,228 @@
+"""A consortium of two toy hospitals, real in everything: processes, certificates, nginx; a proxy before each site."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+import tomllib
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import tomli_w
+
+from client.kit import SiteKit
+from server.journal import RunFolder
+from server.provisioning.changes import provision
+from server.serving.rehearsal import Rehearsed, fedbreast, free_ports, process
+from shared.audit import verify
+from tests.network.proxy import Faults, Proxy
+
+TASK = "lesion-segmentation"
+SITES = ("centre-a", "centre-b")
+LONGEST_S = 300
+SERVER = "server"
+THERE, AWAY = {"connected", "server-reached"}, {"connection-ended", "server-unreachable", "serving-started"}
+
+
+class Consortium:
+    """Its processes by name ("server", or a site's), each of which may be killed and started again.
+
+    One run at a time is the current one: its configuration lies in `root`, its folder below `root / "runs"`.
+    """
+
+    def __init__(self, root, data, app):
+        self.root, self.app, self.name = root, app, ""
+        self.processes = {}
+        self._stack, self._runs = ExitStack(), 0
+        front, status, inner = free_ports(3)
+        server = {"address": "127.0.0.1", "port": front, "status_port": status, "superlink_port": inner}
+        wanted = {"name": "toy", "server": server, "sites": [{"name": name} for name in SITES]}
+        folder = root / "consortium"
+        folder.mkdir()
+        (folder / "consortium.toml").write_text(tomli_w.dumps(wanted))
+        provision(folder / "consortium.toml", folder / "kits", datetime.now(UTC))
+        self.rehearsed = Rehearsed(folder, SITES, data)
+        self.proxies = {}
+        for number, name in enumerate(SITES):
+            self.proxies[name] = self._stack.enter_context(Proxy(front, seed=number))
+            path = self.kit(name) / "node.toml"
+            node = tomllib.loads(path.read_text())
+            node["server"]["port"] = self.proxies[name].port
+            node["site"]["data"] = str(data / name)
+            path.write_text(tomli_w.dumps(node))
+            SiteKit(self.kit(name)).approve(app, "toy")
+
+    def ready(self, config):
+        """Make everything whole again, whatever a test did to it, and take another configuration."""
+        for line in self.proxies.values():
+            line.faults = Faults()
+            line.seen.clear()
+        if not all(name in self.processes for name in (SERVER, *SITES)) or not wait_for(self.connected, 90):
+            self.stop()
+            self.start()
+        self._runs += 1
+        self.name = f"run-{self._runs}"
+        (self.root / f"{self.name}.toml").write_text(tomli_w.dumps(config))
+
+    def connected(self):
+        """Whether the server runs, and both sites by what they said last."""
+        if any(running.poll() is not None for running in self.processes.values()):
+            return False
+        last = {site: [line["event"] for line in self.audit(site) if line["event"] in THERE | AWAY] for site in SITES}
+        return all(said and said[-1] in THERE for said in last.values())
+
+    def start(self, *names):
+        """Start processes and wait until they serve."""
+        for name in names or (SERVER, *SITES):
+            word = "superlink-ready" if name == SERVER else "connected"
+            known = self.said(name, word)
+            self.processes[name] = self._stack.enter_context(process(self.rehearsed, name))
+            if name == SERVER or names:
+                wait_for(lambda: self.said(name, word) > known or self.processes[name].poll() is not None)  # noqa: B023
+                assert self.said(name, word) > known, (self.rehearsed.folder / f"{name}.log").read_text()
+        assert wait_for(self.connected)
+
+    def stop(self):
+        for name, running in self.processes.items():
+            for pid in self.members(name):  # what a test stopped must be able to end
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+            end(running, signal.SIGTERM)
+        self.processes = {}
+
+    def close(self):
+        self.stop()
+        self._stack.close()
+        for name in (SERVER, *SITES):
+            assert verify(self.kit(name) / "state" / "audit.jsonl").broken_at is None
+
+    def kit(self, name):
+        return self.rehearsed.server if name == SERVER else self.rehearsed.site(name)
+
+    def audit(self, name):
+        path = self.kit(name) / "state" / "audit.jsonl"
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+
+    def said(self, name, event):
+        """How often a member's audit log tells of an event."""
+        return sum(line["event"] == event for line in self.audit(name))
+
+    def members(self, name, words=""):
+        """Processes of a member whose command line holds the words, by number."""
+        home = f"FLWR_HOME={self.kit(name) / 'state'}/".encode()
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                environment = (folder / "environ").read_bytes().split(b"\0")
+                command = (folder / "cmdline").read_text(errors="replace").replace("\0", " ")
+                if any(item.startswith(home) for item in environment) and words in command and alive(folder):
+                    found[int(folder.name)] = command
+        return found
+
+    def workers(self, site):
+        """Processes at a site that answer a message now: forks of the warm process, or Flower's own command."""
+        warm = self.members(site, "warm.py")
+        own = self.members(site, "bin/flwr-clientapp")
+        return [pid for pid in warm if fields(Path("/proc") / str(pid))[1] in map(str, warm)] + list(own)
+
+    def training(self, site):
+        """The site's workers while the first round trains."""
+        return self.workers(site) if self.in_phase("round 1: training") else []
+
+    def kill(self, name, words=None):
+        """SIGKILL: a member itself, or those of its processes whose command line holds the words."""
+        numbers = [self.processes[name].pid] if words is None else list(self.members(name, words))
+        assert numbers, f"{name} has no process {words}"
+        signal_all(numbers, signal.SIGKILL)
+        if words is None:
+            self.processes[name].wait()
+
+    def run(self, *, resume=False):
+        """Start `fedbreast run`; its output goes to a file."""
+        what = ["--resume", self.name] if resume else [f"{self.name}.toml", "--name", self.name]
+        with (self.root / f"{self.name}.out").open("ab") as stream:
+            command = fedbreast("run", *what, "--server", str(self.rehearsed.server))
+            found = subprocess.Popen(command, cwd=self.root, stdout=stream, stderr=stream)
+        self._stack.callback(end, found, signal.SIGINT)
+        return found
+
+    @property
+    def output(self):
+        return (self.root / f"{self.name}.out").read_text()
+
+    @property
+    def folder(self):
+        return self.root / "runs" / self.name
+
+    @property
+    def records(self):
+        # `RunFolder` would make a folder that is not there.
+        return RunFolder(self.folder).records(TASK) if self.folder.is_dir() else []
+
+    @property
+    def hashes(self):
+        return [item.model_hash for item in self.records]
+
+    def statuses(self, site):
+        """A site's part in each round."""
+        return [item.sites[site].status for item in self.records[1:]]
+
+    @property
+    def missed(self):
+        """The (site, round) pairs of the ledger whose training is not in the model."""
+        return {
+            (site, item.round)
+            for item in self.records[1:]
+            for site, entry in item.sites.items()
+            if entry.status != "accepted"
+        }
+
+    def in_phase(self, *words):
+        """Whether the run's progress names all of these."""
+        with suppress(OSError, ValueError):
+            found = json.loads((self.folder / "progress.json").read_text())
+            return all(word in f"{found['phase']} {found['text']}" for word in words)
+        return False
+
+    def committed(self):
+        """The committed rounds as they lie there now: names and when they were written."""
+        found = sorted((self.folder / "journal" / TASK).glob("round-*.json"))
+        return {path.name: path.stat().st_mtime_ns for path in found}
+
+
+def wait_for(condition, seconds=LONGEST_S):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
+
+
+def signal_all(numbers, number):
+    for pid in numbers:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def end(running, number):
+    if running.poll() is None:
+        running.send_signal(number)
+        try:
+            running.wait(60)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+
+
+def fields(folder):
+    """State, parent and more of a process; its name in brackets may hold anything."""
+    with suppress(OSError):
+        return (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    return ["X", "0"]
+
+
+def alive(folder):
+    return fields(folder)[0] not in {"Z", "X"}

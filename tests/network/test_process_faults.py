@@ -1,0 +1,130 @@
+"""What becomes of a real consortium whose processes are killed or stopped: scenarios 11 to 13, 18 and 53. Slow."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from client.kit import SiteKit
+from tests.network.consortium import LONGEST_S, SERVER, SITES, signal_all, wait_for
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc"),
+]
+
+PHASES = {
+    "register": lambda found: found.in_phase("register"),
+    "prepare": lambda found: (found.folder / "plan.json").exists() and not (found.folder / "cases.json").exists(),
+    "train": lambda found: found.in_phase("round 2: training"),
+    "validate": lambda found: found.in_phase("round 2: validating"),
+    "after": lambda found: len(found.committed()) == 3,
+}
+"""When a run is in a phase."""
+
+
+def whole(found, running, committed, reference):
+    """The run ends complete; what was committed was not made again, and the bytes are the uninterrupted run's."""
+    assert running.wait(LONGEST_S) == 0, found.output
+    assert found.committed().items() >= committed.items()
+    assert [item.round for item in found.records] == [0, 1, 2]
+    assert found.hashes == reference()
+
+
+def honest(found, running, reference):
+    """The run ends; whether it was complete is said as it was, and the bytes are those of who took part."""
+    code = running.wait(LONGEST_S)
+    assert code == (3 if found.missed else 0), found.output
+    assert ("finished, but not with every site: centre-b" in found.output) == bool(found.missed)
+    assert found.hashes == reference(found.missed)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_scenario_11_the_servers_app_is_killed_and_the_run_goes_on(consortium, reference, phase):
+    found = consortium()
+    running = found.run()
+    assert wait_for(lambda: PHASES[phase](found))
+    found.kill(SERVER, "flwr-serverapp")
+    whole(found, running, found.committed(), reference)
+
+
+def test_scenario_11_the_superlink_is_killed_and_the_run_goes_on(consortium, reference):
+    found = consortium()
+    running = found.run()
+    assert wait_for(lambda: PHASES["train"](found))
+    ended = found.said(SERVER, "superlink-ended")
+    found.kill(SERVER, "flower-superlink")
+    whole(found, running, found.committed(), reference)
+    assert found.said(SERVER, "superlink-ended") == ended + 1
+
+
+def test_scenario_11_the_whole_server_is_killed_and_started_again_while_the_run_waits(consortium, reference):
+    found = consortium()
+    running = found.run()
+    assert wait_for(lambda: PHASES["train"](found))
+    found.kill(SERVER)
+    committed = found.committed()
+    found.start(SERVER)
+    whole(found, running, committed, reference)
+
+
+def test_scenario_13_everything_is_killed_and_resumes_to_the_same_bytes(consortium, reference):
+    found = consortium()
+    running = found.run()
+    assert wait_for(lambda: PHASES["train"](found))
+    running.kill()
+    for name in (SERVER, *SITES):
+        found.kill(name)
+    committed = found.committed()
+    found.start()
+    whole(found, found.run(resume=True), committed, reference)
+
+
+def test_scenario_12_a_worker_killed_while_it_trains_is_seen_dead_and_the_round_completes(consortium, reference):
+    found = consortium(training={"steps_per_round": 60})
+    running = found.run()
+    signal_all(wait_for(lambda: found.training("centre-b")), signal.SIGKILL)
+    honest(found, running, reference)
+    assert found.statuses("centre-b")[1] == "accepted"
+
+
+def test_scenario_12_a_whole_site_killed_and_started_again_is_back_in_a_later_round(consortium, reference):
+    found = consortium(training={"steps_per_round": 60}, federation={"rounds": 3, "round_timeout_s": 90})
+    running = found.run()
+    assert wait_for(lambda: found.training("centre-b"))
+    found.kill("centre-b")
+    found.start("centre-b")
+    honest(found, running, reference)
+    assert found.statuses("centre-b")[2] == "accepted"
+
+
+def test_scenario_18_the_late_answer_of_a_site_that_slept_is_dropped_and_it_goes_on(consortium, reference):
+    found = consortium(training={"steps_per_round": 60}, federation={"rounds": 3, "round_timeout_s": 25})
+    running = found.run()
+    assert wait_for(lambda: found.training("centre-b"))
+    asleep = found.members("centre-b")
+    signal_all(asleep, signal.SIGSTOP)
+    assert wait_for(lambda: found.in_phase("round 1: validating"))
+    signal_all(asleep, signal.SIGCONT)
+    assert running.wait(LONGEST_S) == 3, found.output
+    assert found.statuses("centre-b")[0] == "absent"
+    assert found.statuses("centre-b")[2] == "accepted"
+    assert found.hashes == reference(found.missed)
+
+
+def test_scenario_53_an_app_that_one_hospital_did_not_approve_never_runs_there(consortium, reference):
+    found = consortium()
+    kit = SiteKit(found.kit("centre-b"))
+    before = {word: found.said("centre-b", word) for word in ("app-accepted", "app-refused", "answered")}
+    kit.withdraw(found.app)
+    try:
+        assert found.run().wait(LONGEST_S) == 3, found.output
+    finally:
+        kit.approve(found.app, "toy")
+    assert found.statuses("centre-a") == ["accepted", "accepted"]
+    assert found.statuses("centre-b") == ["refused", "refused"]
+    assert "approve" in found.records[1].sites["centre-b"].reason
+    assert found.said("centre-b", "app-refused") > before["app-refused"]
+    assert found.said("centre-b", "app-accepted") == before["app-accepted"]
+    assert found.said("centre-b", "answered") == before["answered"]
+    assert found.hashes == reference({("centre-b", number) for number in range(3)})
