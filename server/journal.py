@@ -25,6 +25,7 @@ from safetensors.torch import save as save_tensors
 
 from shared.config import RunConfig, load_config
 from shared.errors import ConfigError, RunError
+from shared.files import remove_drafts, replace_file
 from shared.payload import Sums, sums_of
 from shared.preprocessing.plan import Plan
 from shared.reproducibility import state_hash
@@ -54,7 +55,11 @@ class SiteEntry:
 
 @dataclass(slots=True)
 class RoundRecord:
-    """One committed round of a task: who trained it, and who `judged` the new model on its validation cases."""
+    """One committed round of a task: who trained it, and who `judged` the new model on its validation cases.
+
+    Nothing random outlives a round: `seed`, a site's name and the round's number fix all that is drawn in it
+    (`shared.training.train_round`), so these are the generators' whole state. None in journals of earlier versions.
+    """
 
     task: str
     round: int
@@ -62,6 +67,7 @@ class RoundRecord:
     seconds: float
     sites: dict[str, SiteEntry] = field(default_factory=dict)
     judged: dict[str, SiteEntry] = field(default_factory=dict)
+    seed: int | None = None
 
     def validation(self) -> Sums:
         """All sites' validation cases together."""
@@ -119,6 +125,7 @@ class RunFolder:
             raise ConfigError(f"no run '{path.name}' to resume; there are: {', '.join(known) or 'none'}")
         folder = cls(path)
         folder.lock()
+        remove_drafts(path)
         folder.point_latest()
         return folder, load_config(path / "config.toml")
 
@@ -150,15 +157,15 @@ class RunFolder:
         draft.replace(self.path.parent / "latest")
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file of the folder atomically, and so that it outlasts a loss of power."""
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        with draft.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
+        """Write a file of the folder atomically, and so that it outlasts a loss of power.
+
+        Raises
+        ------
+        RunError
+            There is no space left for it; what was committed stays.
+
+        """
+        replace_file(self.path / name, content, f"runs/{self.path.name}", durable=True)
 
     def commit(
         self,
@@ -178,12 +185,12 @@ class RunFolder:
     def records(self, task: str) -> list[RoundRecord]:
         """Every committed round of a task, in order, from round 0 (the start)."""
         found = []
-        for path in sorted((self.path / "journal" / task).glob("round-*.json")):
+        for path in (self.path / "journal" / task).glob("round-*.json"):
             raw = json.loads(path.read_text(encoding="utf-8"))
             for ledger in ("sites", "judged"):
                 raw[ledger] = {name: SiteEntry(**entry) for name, entry in raw.get(ledger, {}).items()}
             found.append(RoundRecord(**raw))
-        return found
+        return sorted(found, key=lambda item: item.round)
 
     def model(self, record: RoundRecord) -> dict[str, torch.Tensor]:
         """The global model after a round.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from flwr.serverapp import Grid
@@ -16,6 +16,7 @@ from server.journal import NO_LABEL, RoundRecord, RunFolder, SiteEntry
 from server.participants import Participants, Progress
 from server.participation import Participation
 from server.strategies import strategy_for
+from shared.audited import record as note
 from shared.config import RunConfig
 from shared.config_sections import TaskName
 from shared.errors import RunError
@@ -43,13 +44,23 @@ class Federation:
         The run's folder; its name is the run's.
     on_progress
         Where to report.
+    on_committed
+        Called with each round's record once it is committed.
 
     """
 
-    def __init__(self, grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        config: RunConfig,
+        folder: RunFolder,
+        on_progress: Progress,
+        on_committed: Callable[[RoundRecord], None] | None = None,
+    ) -> None:
         self.config = config
         self.folder = folder
         self.on_progress = on_progress
+        self.on_committed = on_committed
         self.participants = Participants(grid, config, folder, on_progress)
         self.participation = Participation(folder.path, config.data.sites)
 
@@ -74,6 +85,7 @@ class Federation:
         ------
         RunError
             Fewer than `min_sites` have the task's labels, or gave a good answer in a round; what was committed stays.
+            Or the committed rounds were drawn with another seed.
 
         """
         view, task = self.config.for_task(name), task_named(name)
@@ -85,9 +97,14 @@ class Federation:
         strategy = strategy_for(view.federation)
         like = model.state_dict()
         if not records:
-            start = RoundRecord(name, 0, state_hash(like), 0.0)
+            start = RoundRecord(name, 0, state_hash(like), 0.0, seed=view.seed)
             self.folder.commit(start, like, {})
             records = [start]
+        if records[-1].seed not in {None, view.seed}:
+            raise RunError(
+                f"round {records[-1].round} of {name} was drawn with seed {records[-1].seed}, and the run's "
+                f"config.toml now has {view.seed}: put it back, or start a new run"
+            )
         state = self.folder.model(records[-1])
         moments: Mapping[str, FloatArray] = self.folder.moments(records[-1])
         total = view.federation.rounds
@@ -105,10 +122,22 @@ class Federation:
             found, judged = self._judge(name, state, number, "validation")
             for site, sums in found.items():
                 ledger[site].validation = sums.to_dict()
-            record = RoundRecord(name, number, state_hash(state), time.perf_counter() - started, ledger, judged)
+            record = RoundRecord(
+                name, number, state_hash(state), time.perf_counter() - started, ledger, judged, seed=view.seed
+            )
             self.folder.commit(record, state, moments)
+            note(
+                "round-committed",
+                run=self.participants.run,
+                task=name,
+                round=number,
+                model=record.model_hash,
+                accepted=", ".join(site for site, entry in ledger.items() if entry.status == "accepted"),
+            )
             records.append(record)
             self.participation.rounds(name, records)
+            if self.on_committed is not None:
+                self.on_committed(record)
             shown = _shown(record)
             log.info("%s, round %d of %d: %s, model %s", name, number, total, shown, record.model_hash[:12])
             self.on_progress("train", number, total, f"{name}, {shown}")
@@ -188,6 +217,7 @@ class Federation:
             ledger[site].loss = reply.loss
             if reply.skipped:
                 log.warning("round %d, %s: %d cases were skipped", number, site, reply.skipped)
+            del answer, reply  # before the next one is fetched
         good = sum(entry.status == "accepted" for entry in ledger.values())
         if good < self.config.federation.min_sites:
             reasons = "; ".join(f"{site}: {entry.reason}" for site, entry in ledger.items() if entry.reason)

@@ -84,7 +84,7 @@ def train_arm(
     if records:
         model.load_state_dict(folder.model(records[-1]))
     else:
-        records = [RoundRecord(config.task, 0, state_hash(model.state_dict()), 0.0)]
+        records = [RoundRecord(config.task, 0, state_hash(model.state_dict()), 0.0, seed=config.seed)]
         folder.commit(records[0], model.state_dict(), {})
     for number in range(records[-1].round + 1, config.federation.rounds + 1):
         started = time.perf_counter()
@@ -94,7 +94,8 @@ def train_arm(
         if sums:
             entry.validation = functools.reduce(operator.add, sums).to_dict()
         state = {name: value.cpu() for name, value in model.state_dict().items()}
-        record = RoundRecord(config.task, number, state_hash(state), time.perf_counter() - started, {arm: entry})
+        seconds = time.perf_counter() - started
+        record = RoundRecord(config.task, number, state_hash(state), seconds, {arm: entry}, seed=config.seed)
         folder.commit(record, state, {})
         records.append(record)
         on_round(number)

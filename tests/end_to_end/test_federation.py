@@ -184,6 +184,16 @@ def test_scenario_13_a_run_that_was_killed_resumes_to_the_same_bytes(project):
     assert hashes(federate(root, "cut", resume=True)[1]) == reference
 
 
+def test_a_resumed_run_is_drawn_with_the_seed_that_its_journal_names(project):
+    root = project(federation={"rounds": 2}, seed=7)
+    _, records = federate(root)
+    assert [record.seed for record in records] == [7, 7, 7]
+    config = root / "runs" / "one" / "config.toml"
+    config.write_text(config.read_text().replace("seed = 7", "seed = 8").replace("rounds = 2", "rounds = 3"))
+    with pytest.raises(RunError, match=r"round 2 of lesion-segmentation was drawn with seed 7.*now has 8"):
+        federate(root, resume=True)
+
+
 def test_a_site_whose_cases_changed_cannot_resume(project, tmp_path, phantom_root):
     other = tmp_path / "sites"
     shutil.copytree(phantom_root, other)
