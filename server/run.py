@@ -6,7 +6,7 @@ import logging
 import resource
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from flwr.serverapp import Grid
 
 from server.chosen import best_record
+from server.external_node import validate_at_node
 from server.external_segmentation import ARM
 from server.external_validation import Trained, validate_externally
 from server.journal import RoundRecord, RunFolder
@@ -24,6 +25,7 @@ from server.reports.page import build_report
 from server.results import Provenance, ResultRow, Role, TrainedTask, read_results, write_results
 from server.rounds import Federation
 from server.summaries import internal_rows
+from server.tracking import open_tracking
 from shared.cohort.site_folder import open_site_folder
 from shared.config import RunConfig
 from shared.config_sections import TaskName
@@ -70,6 +72,19 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
         What ended it; committed rounds stay and the run may be resumed.
 
     """
+
+    def facts() -> dict[str, str]:
+        return {"git": git_commit(), "phantom": "yes" if is_phantom(config) else "no"}
+
+    with open_tracking(config, folder, facts) as tracking:
+        rows = _run(grid, config, folder, on_progress, tracking.committed)
+        tracking.finish()
+    return rows
+
+
+def _run(
+    grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress, on_committed: Callable[[RoundRecord], None]
+) -> list[ResultRow]:
     if (folder.path / "results.json").is_file():
         # The locked centre is not opened a second time.
         log.info("the run is finished: only its report is made again")
@@ -78,7 +93,7 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
     for name in config.tasks:
         task_named(name).check()
     started = time.perf_counter()
-    federation = Federation(grid, config, folder, on_progress)
+    federation = Federation(grid, config, folder, on_progress, on_committed)
     federation.register()
     assert federation.plan is not None  # noqa: S101 - register made it
     rows: list[ResultRow] = []
@@ -96,14 +111,16 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
         )
     seconds = {"federation": time.perf_counter() - started}
     if config.data.external is not None:
-        rows += validate_externally(
-            folder,
-            project_root() / config.data.root / config.data.external,
-            config,
-            federation.plan,
-            trained,
-            lambda done, total: on_progress("external", done, total, str(config.data.external)),
-        )
+        centre = config.data.external
+
+        def watch(done: int, total: int) -> None:
+            on_progress("external", done, total, centre)
+
+        if federation.participants.external():
+            rows += validate_at_node(federation.participants, trained, watch)
+        else:
+            site = project_root() / config.data.root / centre
+            rows += validate_externally(folder, site, config, federation.plan, trained, watch)
     seconds["total"] = time.perf_counter() - started
     folder.write(
         "seconds.json", (str({key: round(value, 1) for key, value in seconds.items()}).replace("'", '"')).encode()

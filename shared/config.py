@@ -10,12 +10,11 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from shared.config_running import ComputeConfig, FederationConfig, TrackingConfig
 from shared.config_sections import (
     ClassifierConfig,
-    ComputeConfig,
     DataConfig,
     EvaluationConfig,
-    FederationConfig,
     InferenceConfig,
     ModelConfig,
     MultitaskConfig,
@@ -57,6 +56,7 @@ class RunConfig(Section):
     lesion_malignancy: ClassifierConfig = ClassifierConfig()
     federation: FederationConfig = FederationConfig()
     compute: ComputeConfig = ComputeConfig()
+    tracking: TrackingConfig = TrackingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     study: StudyConfig = StudyConfig()
 

@@ -219,36 +219,6 @@ class InferenceConfig(Section):
     flip_averaging: bool = Field(default=False, description="Average over left-right flips (twice the time).")
 
 
-class FederationConfig(Section):
-    """The rounds and who must take part."""
-
-    rounds: int = Field(default=10, ge=1, description="Of each segmentation task; a classifier's section has its own.")
-    strategy: Literal["fedavg", "fedprox", "fedadam"] = "fedavg"
-    proximal_mu: float = Field(default=0.01, ge=0.0, description="FedProx's mu; used when strategy is fedprox.")
-    server_learning_rate: float = Field(default=0.01, gt=0.0, description="FedAdam's eta.")
-    server_beta_1: Fraction = 0.9
-    server_beta_2: Fraction = 0.99
-    server_tau: float = Field(default=1e-3, gt=0.0, description="FedAdam's degree of adaptability.")
-    min_sites: int = Field(default=1, ge=1, description="Fewer good replies than this end the run with an error.")
-    round_timeout_s: float = Field(
-        default=3600.0, gt=0.0, description="A site that has not answered by then is absent this round."
-    )
-    join_timeout_s: float = Field(
-        default=120.0,
-        gt=0.0,
-        description="How long sites may take to connect; others wait no longer for one that joins.",
-    )
-    retries: int = Field(default=1, ge=0, description="How often a site that failed or was refused is asked once more.")
-
-
-class ComputeConfig(Section):
-    """Cores; clients x threads <= cores."""
-
-    threads: int = Field(default=1, ge=1, description="torch threads a client: part of what makes bytes reproducible.")
-    server_workers: int = Field(default=1, ge=1, description="Studies of the external centre prepared at once.")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-
 class EvaluationConfig(Section):
     """How results are stated."""
 
