@@ -34,6 +34,7 @@ def main(grid: Grid, context: Context) -> None:
     from server.participation import sentence
     from server.results import read_results
     from server.run import ensure_data, run
+    from shared.audited import record
     from shared.logs import log_to
     from shared.progress import write_progress
     from shared.project import load_run_config, project_root
@@ -56,12 +57,14 @@ def main(grid: Grid, context: Context) -> None:
     with log_to(folder.path / "log.jsonl"):
         log.info("run %s, app loaded from %s", folder.path.name, Path(__file__).parent.parent)
         try:
+            record("run-started", run=folder.path.name, resumed=bool(resumed), seed=config.seed)
             if not bool(settings.get("consortium", False)):
                 ensure_data(config, report)
             run(grid, config, folder, report)
         except FedBreastError as error:
             log.error("the run ended: %s", error)  # noqa: TRY400 - our messages say all, a trace would not help
             report("failed", 0, 0, str(error))
+            record("run-failed", run=folder.path.name, why=str(error))
             raise
         except Exception as error:
             log.exception("the run ended")
@@ -69,7 +72,9 @@ def main(grid: Grid, context: Context) -> None:
             raise
         finally:
             folder.release()
-        report("done", 1, 1, sentence(read_results(folder.path).provenance.missing))
+        missing = sentence(read_results(folder.path).provenance.missing)
+        record("run-finished", run=folder.path.name, outcome="partial" if missing else "complete")
+        report("done", 1, 1, missing)
 
 
 def check_one_root(rooms: Iterable[ModuleSpec | None]) -> None:

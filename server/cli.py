@@ -19,6 +19,7 @@ from server.run_command import EXCLUDED_TOO_MANY, run_federation, run_folder
 from server.serve_command import serve_app
 from server.watch_command import watch_app
 from shared.errors import ConfigError, FedBreastError, SiteError, StudyError
+from shared.files import is_full
 from shared.project import project_root
 
 if TYPE_CHECKING:
@@ -219,6 +220,12 @@ def main() -> None:
     except FedBreastError as error:
         display.errors.print(f"error: {error}", style="red", markup=False)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        where = f" to write {error.filename}" if error.filename else ""
+        display.errors.print(f"error: no space left{where}: free some and call again", style="red", markup=False)
+        sys.exit(FedBreastError.exit_code)
 
 
 def _find(config: Path) -> Path:

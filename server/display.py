@@ -49,7 +49,7 @@ def show_results(results: Results) -> None:
             if (row.task, row.role, row.model_hash) == (task, "external", trained.best) and row.arm in ARMS
         ]
         rows = [row for row in rows if row.metric in SUMMARY and (row.arm == ARMS[0] or row.metric == "auc_macro")]
-        if not rows:
+        if not any(row.n for row in rows):
             continue
         shown = True
         data = "PHANTOM DATA, " if results.provenance.phantom else ""

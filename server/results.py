@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from shared import files
 from shared.errors import RunError
 
 Role = Literal["train", "validation", "test", "external"]
@@ -121,8 +121,12 @@ def read_results(run_dir: Path) -> Results:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file atomically: a reader sees the old or the new content, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(content)
-    draft.replace(path)
+    """Write a file of a run's folder atomically.
+
+    Raises
+    ------
+    RunError
+        There is no space left for it; see `shared.files`.
+
+    """
+    files.replace_file(path, content, f"{path.parent.parent.name}/{path.parent.name}")

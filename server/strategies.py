@@ -13,7 +13,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdam
 
-from shared.config_sections import FederationConfig
+from shared.config_running import FederationConfig
 from shared.types import FloatArray
 
 Moments = Mapping[str, FloatArray]

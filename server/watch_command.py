@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +12,11 @@ import typer
 from rich.table import Table
 
 from server import display
+from shared.errors import RunError
 from shared.project import project_root
 
 watch_app = typer.Typer()
+_AGAIN_S = 0.5
 # gRPC's own lines about connections would stand among ours; it reads this when it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
@@ -62,12 +65,24 @@ def monitor(
             stop.set()
 
 
-@watch_app.command(epilog="Example: [bold]fedbreast health consortium/server[/bold]")
-def health(kit: Annotated[Path, typer.Argument(help="The server's kit.")]) -> None:
+@watch_app.command(epilog="Example: [bold]fedbreast health consortium/server --wait 60[/bold]")
+def health(
+    kit: Annotated[Path, typer.Argument(help="The server's kit.")],
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a server that is starting.")] = 0.0,
+) -> None:
     """Ask the server on this machine whether it serves. Exit 0 when it does, 1 when not; one line says why."""
     from server.watching.observer import probe
 
-    display.console.print(probe(kit), soft_wrap=True, highlight=False)
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            display.console.print(probe(kit), soft_wrap=True, highlight=False)
+        except RunError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_AGAIN_S)
+        else:
+            return
 
 
 def show_snapshot(run: dict[str, Any]) -> None:

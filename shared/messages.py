@@ -7,21 +7,22 @@ error of `shared.errors`). It never holds a path, an identifier or text from dat
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
 
 from shared.config import RunConfig, parse_config
-from shared.errors import EXCLUSION_REASONS, FedBreastError, UpdateError
+from shared.errors import EXCLUSION_REASONS, UpdateError
 from shared.payload import (
     CLASS_NAMES,
     LABELLED_NAMES,
     Sums,
     named_counts,
     pack_weights,
+    record_of,
     sums_of,
     unpack_weights,
     whole_number,
@@ -38,9 +39,13 @@ PREPARE = "query.prepare"
 TRAIN = "train"
 EVALUATE = "evaluate"
 
+_FAILURES = {
+    ErrorCode.INVALID_FAB: "this hospital has not approved the app: its data officer may look at it and approve it",
+    ErrorCode.NODE_UNAVAILABLE: "its connection was lost while it was at work",
+    ErrorCode.MESSAGE_UNAVAILABLE: "its upload broke off",
+}
+
 _WEIGHTS, _HEADER, _NUMBERS = "weights", "header", "numbers"
-_A_PATH = re.compile(r"(?:^|[\s'\"(=:])(?:[A-Za-z]:)?[/\\]\S")
-_LONGEST_ERROR = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +91,9 @@ class Reply:
     """What a site answers; fields that a kind of message does not use keep their defaults.
 
     `labelled` counts the training cases of each task (`task` or `task/label`), `classes` the cases of each label's
-    classes over all splits. `sites` answers a registration: the indices in `data.sites` of the sites whose data the
-    node holds, and `versions` of what decides the numbers there. `over_policy` says that more cases were left out than
-    the site's own policy allows. `skipped` cases could not be opened this time; `labelled` then counts those used.
+    classes over all splits. `sites` answers a registration: the indices in `RunConfig.centres` of those whose data
+    the node holds, and `versions` of what decides the numbers there. `over_policy`: more cases were left out than the
+    site's own policy allows. `skipped` cases could not be opened this time; `labelled` then counts those used.
     """
 
     site: str
@@ -151,14 +156,14 @@ def read_instruction(message: Message) -> Instruction:
         The configuration is not one that this site's code knows.
 
     """
-    header = message.content.config_records[_HEADER]
+    header = record_of(message.content, _HEADER, ConfigRecord)
     plan, config = str(header["plan"]), str(header["config"])
     return Instruction(
         run=str(header["run"]),
         round=int(str(header["round"])),
         plan=Plan.model_validate_json(plan) if plan else None,
         split=str(header["split"]),
-        weights=unpack_weights(message.content.array_records[_WEIGHTS]) if _WEIGHTS in message.content else None,
+        weights=_weights(message),
         manifest=str(header["manifest"]),
         site=str(header["site"]),
         config=parse_config(json.loads(config), "the run's configuration") if config else None,
@@ -204,9 +209,11 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
     """
     if message.has_error():
         # The reason is another process's text: it may quote data and stays where it is.
-        raise UpdateError(f"the site's process failed (Flower error {message.error.code})")
+        code = message.error.code
+        raise UpdateError(_FAILURES.get(code, f"the site's process failed (Flower error {code})"))
     try:
-        header, numbers = message.content.config_records[_HEADER], message.content.metric_records[_NUMBERS]
+        header = record_of(message.content, _HEADER, ConfigRecord)
+        numbers = record_of(message.content, _NUMBERS, MetricRecord)
         sums = _group(numbers, "sums.")
         histogram = _group(numbers, "fingerprint.")
         return Reply(
@@ -219,7 +226,7 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
             skipped=whole_number(numbers["skipped"]),
             loss=float(numbers["loss"]),  # type: ignore[arg-type]  # a list fails here, as it should
             seconds=float(numbers["seconds"]),  # type: ignore[arg-type]  # the same
-            weights=unpack_weights(message.content.array_records[_WEIGHTS]) if _WEIGHTS in message.content else None,
+            weights=_weights(message),
             fingerprint=SiteFingerprint.from_dict(histogram, post_phases) if histogram else None,
             sums=sums_of(task).from_dict(sums) if sums else None,
             labelled=named_counts(_group(numbers, "labelled."), LABELLED_NAMES),
@@ -234,16 +241,8 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
         raise UpdateError(f"the answer has not the agreed form ({type(error).__name__})") from error
 
 
-def safe_error(error: Exception) -> str:
-    """What a site may say of a failure: our own messages hold no data; of any other error only the class.
-
-    A message of ours that names a path is kept back all the same: hospitals name folders as they please.
-    """
-    if not isinstance(error, FedBreastError):
-        return type(error).__name__
-    if _A_PATH.search(str(error)):
-        return f"{type(error).__name__}: its message names a path, see the site's own log"
-    return f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
+def _weights(message: Message) -> FloatArray | None:
+    return unpack_weights(record_of(message.content, _WEIGHTS, ArrayRecord)) if _WEIGHTS in message.content else None
 
 
 def _group(numbers: Mapping[str, Any], prefix: str) -> dict[str, Any]:

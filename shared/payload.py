@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from shared.cohort.labels import SUBTYPES
 from shared.config_sections import TaskName
@@ -40,6 +40,7 @@ LABELLED_NAMES = tuple(
 FEW = -1
 """In place of a count of cases that the site's policy does not tell."""
 
+Record = TypeVar("Record", ArrayRecord, ConfigRecord, MetricRecord)
 _FLAT = "flat"
 
 
@@ -80,6 +81,24 @@ def unflatten(flat: FloatArray, like: State) -> dict[str, torch.Tensor]:
         state[name] = part.to(value.dtype) if value.dtype.is_floating_point else part.round().to(value.dtype)
         start += value.numel()
     return state
+
+
+def record_of(content: RecordDict, name: str, kind: type[Record]) -> Record:
+    """A message's record by its name and kind.
+
+    Flower's `array_records` and the like are views that point back at the message: its weights would stay in memory
+    until Python next looks for such circles, many answers later.
+
+    Raises
+    ------
+    KeyError, TypeError
+        There is none of that name, or it is of another kind.
+
+    """
+    record = content[name]
+    if not isinstance(record, kind):
+        raise TypeError(f"record '{name}' is no {kind.__name__}")
+    return record
 
 
 def pack_weights(flat: FloatArray) -> ArrayRecord:

@@ -43,13 +43,11 @@ def toy_cache(phantom_root):
     return phantom_root.parent / "toy-cache"
 
 
-@pytest.fixture
-def project(tmp_path, phantom_root, toy_cache, monkeypatch):
-    """An empty project whose configuration `toy.toml` names the phantom; returns a function that changes it."""
-    monkeypatch.setenv("FEDBREAST_ROOT", str(tmp_path))
-    monkeypatch.setenv("FEDBREAST_CACHE", str(toy_cache))
+@pytest.fixture(scope="session")
+def toy_config(phantom_root):
+    """A toy federation's configuration, with sections changed."""
 
-    def write(**sections) -> Path:
+    def merged(**sections) -> dict:
         raw = {
             "name": "toy",
             "data": {
@@ -66,7 +64,19 @@ def project(tmp_path, phantom_root, toy_cache, monkeypatch):
         }
         for name, values in sections.items():
             raw[name] = {**raw.get(name, {}), **values} if isinstance(values, dict) else values
-        (tmp_path / "toy.toml").write_text(tomli_w.dumps(raw))
+        return raw
+
+    return merged
+
+
+@pytest.fixture
+def project(tmp_path, toy_config, toy_cache, monkeypatch):
+    """An empty project whose configuration `toy.toml` names the phantom; returns a function that changes it."""
+    monkeypatch.setenv("FEDBREAST_ROOT", str(tmp_path))
+    monkeypatch.setenv("FEDBREAST_CACHE", str(toy_cache))
+
+    def write(**sections) -> Path:
+        (tmp_path / "toy.toml").write_text(tomli_w.dumps(toy_config(**sections)))
         return tmp_path
 
     return write

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from server.strategies import Adam, Average, strategy_for
-from shared.config_sections import FederationConfig
+from shared.config_running import FederationConfig
 
 
 def config(**changed):

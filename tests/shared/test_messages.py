@@ -6,13 +6,12 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from shared.config import parse_config
-from shared.errors import ConfigError, SiteError, UpdateError
+from shared.errors import ConfigError, SiteError, UpdateError, safe_error
 from shared.messages import (
     Instruction,
     Reply,
     read_instruction,
     read_reply,
-    safe_error,
     write_instruction,
     write_instructions,
     write_reply,
