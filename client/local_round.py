@@ -61,6 +61,9 @@ def train(site: Site, instruction: Instruction) -> Reply:
     """
     _must_train(site)
     config, plan = _view(site, instruction), _plan(instruction)
+    # The hospital's policy bounds the run's rounds: there are no others.
+    if not 1 <= instruction.round <= config.federation.rounds:
+        raise UpdateError(f"round {instruction.round} is asked for, the run has {config.federation.rounds}")
     task = task_named(config.task)
     prepared = site.prepared(plan)["train"]
     cases, skipped = open_sound(task, prepared, plan, config)

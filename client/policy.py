@@ -14,17 +14,20 @@ def check_policy(node_config: Mapping[str, object], config: RunConfig) -> None:
     Parameters
     ----------
     node_config
-        The node's own configuration: `tasks` (with commas; empty: all), `max-rounds`, `differential-privacy`. A
-        simulated node has none of them.
+        The node's own configuration: `data-dir`, `tasks` (with commas; empty: all), `max-rounds`,
+        `differential-privacy`. A simulated node has none of them.
     config
         The run's configuration, as the server sent it.
 
     Raises
     ------
     ConfigError
-        A task, the number of rounds, or training without differential privacy.
+        A task, the number of rounds, training without differential privacy, or a file of pretrained weights: at a
+        hospital the server names no path.
 
     """
+    if "data-dir" in node_config and config.subtype_ensemble.pretrained not in {"hub", "none"}:
+        raise ConfigError('subtype_ensemble.pretrained names a file, and a hospital opens none: set it to "none"')
     allowed = [name for name in str(node_config.get("tasks", "")).split(",") if name]
     if allowed and (other := [name for name in config.tasks if name not in allowed]):
         raise ConfigError(f"this hospital's policy does not allow {', '.join(other)}, only {', '.join(allowed)}")

@@ -16,6 +16,8 @@ from shared.errors import FedBreastError, RunError
 
 log = logging.getLogger(__name__)
 
+_LONGEST_REASON = 2000  # a line of the audit log is limited; the rest stands in the run's own log
+
 app = ServerApp()
 
 
@@ -64,7 +66,7 @@ def main(grid: Grid, context: Context) -> None:
         except FedBreastError as error:
             log.error("the run ended: %s", error)  # noqa: TRY400 - our messages say all, a trace would not help
             report("failed", 0, 0, str(error))
-            record("run-failed", run=folder.path.name, why=str(error))
+            record("run-failed", run=folder.path.name, why=str(error)[:_LONGEST_REASON])
             raise
         except Exception as error:
             log.exception("the run ended")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import httpx
 from flwr.app import Message
 from flwr.serverapp import Grid
 
@@ -163,20 +164,31 @@ def push(grid: Grid, messages: Mapping[Name, Message]) -> dict[str, Name]:
     return {item: key for item, key in zip(identifiers, messages, strict=False) if item}
 
 
-def pull(grid: Grid, identifiers: list[str]) -> Iterator[tuple[str, Message]]:
-    """What has arrived, each question's first answer only."""
-    left = set(identifiers)
-    for message in grid.pull_messages(identifiers) if identifiers else []:
-        identifier = message.metadata.reply_to_message_id
-        if identifier in left:
-            left.remove(identifier)
-            yield identifier, message
-        else:
+def pull(grid: Grid, identifiers: Sequence[str]) -> Iterator[tuple[str, Message | None]]:
+    """What has arrived, each question's first answer only; None for one that Flower cannot put together.
+
+    Questions are looked up one by one: what is wrong with one site's answer must not cost another's.
+    """
+    for identifier in identifiers:
+        try:
+            messages = list(grid.pull_messages([identifier]))
+        except httpx.HTTPError:  # nothing is known of the answer: the SuperLink itself does not answer
+            raise
+        except Exception as error:  # noqa: BLE001 - Flower reads what a site sent, in any of its libraries
+            log.warning("an answer cannot be read (%s)", type(error).__name__)
+            yield identifier, None
+            continue
+        own = [item for item in messages if item.metadata.reply_to_message_id == identifier][:1]
+        if len(messages) > len(own):
             log.warning("a second answer to one question is dropped")
+        if own:
+            yield identifier, own[0]
 
 
-def read(message: Message, name: str, config: RunConfig, task: str, check: Check, attempts: int = 1) -> Answer:
+def read(message: Message | None, name: str, config: RunConfig, task: str, check: Check, attempts: int = 1) -> Answer:
     """An answer's form, whether it reports a failure, and what the caller asks of it."""
+    if message is None:
+        return Answer("refused", "the answer cannot be put together", attempts)
     failed = message.has_error()
     try:
         reply = read_reply(message, config.preprocessing.post_phases, task or config.task)

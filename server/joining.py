@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flwr.app import Message
@@ -54,12 +53,14 @@ def find_sites(
     """
     deadline = time.monotonic() + wait
     pending: dict[str, int] = {}
+    owners: dict[int, str] = {}
     found: dict[str, int] = {}
     refused: dict[str, str] = {}
     silent: set[int] = set()
     while True:
-        new = sorted(set(grid.get_node_ids()) - asked)
-        owners = _owners(grid) if new else {}
+        # With their numbers: a node that has left by the time it is believed is no longer named.
+        owners |= {node.node_id: node.name for node in grid.get_nodes() if node.node_id not in asked}
+        new = sorted(owners.keys() - asked)
         question = write_instruction(Instruction(run, 0, config=config))
         pending |= push(
             grid, {node: Message(question, dst_node_id=node, message_type=REGISTER, ttl=wait) for node in new}
@@ -67,7 +68,7 @@ def find_sites(
         asked |= set(new)
         answers = [(pending.pop(item), message) for item, message in pull(grid, list(pending))]
         for node, message in answers:
-            claim = _claim(node, message, config, (owners or _owners(grid)).get(node, ""))
+            claim = _claim(node, message, config, owners[node])
             silent |= {node} if claim.silent else set()
             for name in claim.names:
                 if claim.wrong:
@@ -84,12 +85,8 @@ def find_sites(
             time.sleep(POLL_S)
 
 
-def _owners(grid: Grid) -> Mapping[int, str]:
-    """Site by node where nodes were registered by name, as `fedbreast serve` does with each site's key."""
-    return {node.node_id: node.name for node in grid.get_nodes() if node.name}
-
-
-def _claim(node: int, message: Message, config: RunConfig, owner: str) -> _Claim:
+def _claim(node: int, message: Message | None, config: RunConfig, owner: str) -> _Claim:
+    """What a node says it holds; its owner is the site with whose key it was registered, in a consortium."""
     answer = read(message, "", config, "", check_error)
     if answer.reply is None:
         log.warning("node %d cannot take part: %s", node, answer.reason)

@@ -38,7 +38,7 @@ ExclusionReason = Literal[
 EXCLUSION_REASONS: tuple[str, ...] = get_args(ExclusionReason)
 
 _A_PATH = re.compile(r"(?:^|[\s'\"(=:])(?:[A-Za-z]:)?[/\\]\S")
-_LONGEST_ERROR = 400
+LONGEST_ERROR = 400
 
 
 class FedBreastError(Exception):
@@ -94,4 +94,4 @@ def safe_error(error: Exception) -> str:
         return type(error).__name__
     if _A_PATH.search(str(error)):
         return f"{type(error).__name__}: its message names a path, see the site's own log"
-    return f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
+    return f"{type(error).__name__}: {error}"[:LONGEST_ERROR]

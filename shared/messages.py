@@ -15,7 +15,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.common.constant import ErrorCode
 
 from shared.config import RunConfig, parse_config
-from shared.errors import EXCLUSION_REASONS, UpdateError
+from shared.errors import EXCLUSION_REASONS, LONGEST_ERROR, UpdateError
 from shared.payload import (
     CLASS_NAMES,
     LABELLED_NAMES,
@@ -220,7 +220,7 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
             site=str(header["site"]),
             run=str(header["run"]),
             manifest=str(header["manifest"]),
-            error=str(header["error"]),
+            error="".join(filter(str.isprintable, str(header["error"])))[:LONGEST_ERROR],
             round=whole_number(numbers["round"]),
             cases=whole_number(numbers["cases"]),
             skipped=whole_number(numbers["skipped"]),
@@ -237,7 +237,9 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
             sites=whole_numbers(numbers["sites"]),
             versions=read_versions(_group(numbers, "versions.")),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except UpdateError:
+        raise
+    except Exception as error:  # whatever a site sends, only its own answer is lost
         raise UpdateError(f"the answer has not the agreed form ({type(error).__name__})") from error
 
 

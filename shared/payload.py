@@ -6,6 +6,7 @@ What they are wrapped in, the question and the answer, is `shared.messages`'.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
@@ -42,6 +43,7 @@ FEW = -1
 
 Record = TypeVar("Record", ArrayRecord, ConfigRecord, MetricRecord)
 _FLAT = "flat"
+_HEADER_BYTES = 256
 
 
 def manifest_of(state: State) -> str:
@@ -121,10 +123,20 @@ def unpack_weights(record: ArrayRecord) -> FloatArray:
     # Before its bytes are read: Flower reads them with pickles refused, but a type is cheaper to refuse than to read.
     if array.stype != "numpy.ndarray" or array.dtype != "float32" or len(array.shape) != 1:
         raise UpdateError(f"weights must be one float32 vector, got {array.dtype} of {len(array.shape)} axes")
+    # NumPy takes the memory that the bytes' own header asks for, before it looks for as many bytes.
+    if not 0 <= len(array.data) - 4 * array.shape[0] <= _HEADER_BYTES or _claimed(array.data) != tuple(array.shape):
+        raise UpdateError(f"weights are said to be {array.shape[0]} values, but come in {len(array.data)} bytes")
     flat: FloatArray = array.numpy()
     if flat.dtype != np.float32 or flat.shape != tuple(array.shape):
         raise UpdateError("weights are not what their header says")
     return flat
+
+
+def _claimed(data: bytes) -> tuple[int, ...]:
+    """The shape that NumPy's own header claims."""
+    stream = io.BytesIO(data[:_HEADER_BYTES])
+    np.lib.format.read_magic(stream)
+    return tuple(np.lib.format.read_array_header_1_0(stream)[0])
 
 
 def count_splits(splits: Mapping[str, int]) -> dict[str, int]:

@@ -64,6 +64,13 @@ def test_another_model_than_the_sites_own_code_builds_is_refused():
         local_round.train(site, Instruction("r", 1, plan, manifest="another", task=TASK))
 
 
+@pytest.mark.parametrize("number", [0, CONFIG.federation.rounds + 1])
+def test_a_round_that_the_run_does_not_have_is_refused(number):
+    site = SimpleNamespace(name="north", config=CONFIG)
+    with pytest.raises(UpdateError, match=f"round {number} is asked for, the run has {CONFIG.federation.rounds}"):
+        local_round.train(site, Instruction("r", number, SimpleNamespace(), task=TASK))
+
+
 def test_a_task_that_the_run_does_not_have_is_refused():
     site = SimpleNamespace(name="north", config=CONFIG)
     with pytest.raises(UpdateError, match="does not have"):

@@ -127,6 +127,15 @@ def test_a_run_against_the_hospitals_policy_is_refused(project, node, words):
     check_policy({"tasks": "lesion-segmentation", "max-rounds": 2, "differential-privacy": False}, config)
 
 
+@pytest.mark.parametrize("named", ["/data/DOE^JANE/IM1", "weights.safetensors"])
+def test_a_hospital_opens_no_file_that_the_server_names(project, named):
+    config = load_config(project(subtype_ensemble={"pretrained": named}) / "toy.toml")
+    with pytest.raises(ConfigError, match="names a file, and a hospital opens none") as caught:
+        check_policy({"data-dir": "data"}, config)
+    assert named not in str(caught.value)
+    check_policy({"partition-id": 1}, config)  # a simulation: server and site are one
+
+
 def test_a_policy_refusal_is_told_in_the_ledger(project, phantom_root):
     root = project(federation={"rounds": 1, "join_timeout_s": 5, "round_timeout_s": 20})
     config = load_run_config(RUN_CONFIG)

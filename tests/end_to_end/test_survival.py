@@ -128,6 +128,22 @@ def test_scenario_5_a_truncated_reply_is_rejected_whole(project, times):
     assert hashes(federate(root, "alone", Wire(client))[1]) == hashes(records) != reference
 
 
+@pytest.mark.parametrize("fault", [KeyError("absent child"), MemoryError(), ValueError("JANE DOE")], ids=repr)
+def test_scenario_5_a_reply_that_flower_cannot_put_together_costs_its_own_site_alone(project, caplog, fault):
+    root = project(federation={"rounds": 1})
+
+    def on_answer(message, answers):
+        if of(message, "train", 1):
+            raise fault
+        return answers
+
+    _, records = federate(root, "broken", Wire(on_answer=on_answer))
+    entry = records[-1].sites["centre-b"]
+    assert (entry.status, entry.attempts) == ("refused", 2)
+    assert statuses(records, "centre-a") == ["accepted"]
+    assert "DOE" not in caplog.text + entry.reason
+
+
 def test_scenarios_7_and_18_a_late_reply_is_dropped_and_the_site_is_back_in_the_next_round(project):
     root = project(federation={"rounds": 3, "round_timeout_s": 2, "min_sites": 2})
     held = []

@@ -1,9 +1,15 @@
 """What travels: round trips, refusals, and that nothing else gets through."""
 
+import io
+import tracemalloc
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shared.config import parse_config
 from shared.errors import ConfigError, SiteError, UpdateError, safe_error
@@ -116,15 +122,55 @@ def test_scenario_47_a_pickle_is_never_deserialised():
         def __reduce__(self):
             return (pytest.fail, ("a pickle from outside was loaded",))
 
-    import io
-
     buffer = io.BytesIO()
     np.save(buffer, np.array([Bomb()], dtype=object), allow_pickle=True)
     records = write_reply(Reply(site="a", run="r", round=1))
     array = Array(dtype="float32", shape=(1,), stype="numpy.ndarray", data=buffer.getvalue())
     records["weights"] = ArrayRecord({"flat": array})
-    with pytest.raises(UpdateError, match="agreed form"):
+    with pytest.raises(UpdateError, match=r"agreed form|come in"):
         read_reply(message(records), post_phases=3, task="lesion-segmentation")
+
+
+def array_message(shape, data):
+    records = write_reply(Reply(site="a", run="r", round=1))
+    records["weights"] = ArrayRecord({"flat": Array(dtype="float32", shape=shape, stype="numpy.ndarray", data=data)})
+    return message(records)
+
+
+def npy(shape, values=b""):
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return stream.getvalue() + values
+
+
+@pytest.mark.parametrize(
+    ("said", "data"),
+    [((10**13,), npy((10**13,))), ((2,), npy((10**13,), bytes(8))), ((10**13,), npy((2,), bytes(8)))],
+    ids=["both", "the bytes' own header", "Flower's header"],
+)
+def test_scenario_64_a_header_that_claims_terabytes_takes_no_memory(said, data):
+    tracemalloc.start()
+    try:
+        with pytest.raises(UpdateError, match="come in"):
+            read_reply(array_message(said, data), post_phases=3, task="lesion-segmentation")
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+
+
+@given(shape=st.lists(st.integers(-5, 10**15), max_size=2), data=st.binary(max_size=300), cut=st.integers(0, 200))
+@settings(max_examples=200, deadline=None)
+def test_scenario_5_bytes_of_any_kind_are_refused_as_an_answer_and_break_nothing(shape, data, cut):
+    for sent in (data, npy((2,), bytes(8))[:cut], npy((3,), bytes(12))[:cut] + data):
+        with suppress(UpdateError):
+            got = read_reply(array_message(tuple(shape), sent), post_phases=3, task="lesion-segmentation")
+            assert got.weights.nbytes + 128 == len(sent)
+
+
+def test_a_sites_error_is_a_line_of_limited_length_without_control_characters():
+    sent = Reply(site="a", run="r", round=1, error="\x1b[2J\nlost" + "x" * 20000)
+    error = read_reply(message(write_reply(sent)), post_phases=3, task="lesion-segmentation").error
+    assert error == "[2Jlost" + "x" * 393
 
 
 @pytest.mark.parametrize("change", ["missing", "text", "fraction", "bool"])
