@@ -36,6 +36,7 @@ def main(grid: Grid, context: Context) -> None:
     from server.participation import sentence
     from server.results import read_results
     from server.run import ensure_data, run
+    from server.whole_answers import whole_answers
     from shared.audited import record
     from shared.logs import log_to
     from shared.progress import write_progress
@@ -62,7 +63,7 @@ def main(grid: Grid, context: Context) -> None:
             record("run-started", run=folder.path.name, resumed=bool(resumed), seed=config.seed)
             if not bool(settings.get("consortium", False)):
                 ensure_data(config, report)
-            run(grid, config, folder, report)
+            run(whole_answers(grid), config, folder, report)
         except FedBreastError as error:
             log.error("the run ended: %s", error)  # noqa: TRY400 - our messages say all, a trace would not help
             report("failed", 0, 0, str(error))

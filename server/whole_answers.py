@@ -1,0 +1,183 @@
+"""Flower's grid, but that an answer which is still on its way up is as if it had not come.
+
+Flower's own waits for an upload that has begun, for up to two hours, and looks for its end with pauses of ten seconds;
+meanwhile no other site's answer is fetched and no deadline is looked at. Here an upload is looked for at every pull.
+
+The names used below are Flower's private ones, read in version 1.41.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.app import ArrayRecord, Error, Message, Metadata, RecordDict
+from flwr.app.message import make_message
+from flwr.common.constant import ErrorCode
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
+from flwr.proto.runtime_pb2 import PullAppMessagesRequest
+from flwr.serverapp import Grid
+from flwr.supercore.constant import SYSTEM_MESSAGE_TYPE
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectUnavailableError,
+    inflate_object_from_contents,
+)
+from flwr.superlink.grid.http_grid import HttpGrid
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 2
+_SPARE_BYTES = 16 << 20
+"""So much more than the longest question may an answer be (scenario 64)."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+
+
+@dataclass(slots=True)
+class _Coming:
+    """An answer that was announced: the objects it consists of, its own last, and when to look for them again."""
+
+    message: str
+    objects: list[str]
+    until: float
+    look_at: float = 0.0
+    pause: float = _FIRST_PAUSE_S
+
+
+class WholeAnswers(Grid):
+    """A grid over Flower's `HttpGrid` whose `pull_messages` gives what has arrived whole, and never waits.
+
+    Parameters
+    ----------
+    grid
+        What Flower gave the ServerApp.
+
+    """
+
+    def __init__(self, grid: HttpGrid) -> None:
+        self._grid = grid
+        self._coming: dict[str, _Coming] = {}
+        self._longest = 0
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Answers to these questions that are there whole; of one whose upload was given up, an error in its place."""
+        now = time.time()
+        self._coming = {key: item for key, item in self._coming.items() if now < item.until}
+        wanted = list(message_ids)
+        self._announced([key for key in wanted if key not in self._coming])
+        found = (self._whole(key) for key in wanted if key in self._coming)
+        return [message for message in found if message is not None]
+
+    def _announced(self, questions: list[str]) -> None:
+        """Note which answers have begun to come: Flower tells of each once."""
+        if not questions:
+            return
+        answer = self._client.PullMessages(PullAppMessagesRequest(message_ids=questions))
+        for sent, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
+            facts = sent.metadata
+            parts = [item.object_id for item in iterate_object_tree(tree)]
+            until = facts.created_at + facts.ttl if facts.ttl else float("inf")
+            self._coming.setdefault(facts.reply_to_message_id, _Coming(facts.message_id, parts, until))
+
+    def _whole(self, question: str) -> Message | None:
+        item = self._coming[question]
+        if time.monotonic() < item.look_at:
+            return None
+        run = self._grid.run.run_id
+        fetch = make_pull_object_fn_protobuf(self._client.PullObject, self._grid.node, run)
+        try:
+            fetch(item.objects[-1])  # small, and sent last: without it the rest need not be looked for
+            contents = self._fetched(item.objects, fetch)
+        except ObjectUnavailableError:
+            item.look_at = time.monotonic() + item.pause
+            item.pause = min(2 * item.pause, _LONGEST_PAUSE_S)
+            return None
+        except ObjectPullError:
+            del self._coming[question]
+            return self._given_up(question)
+        del self._coming[question]
+        self._client.ConfirmMessageReceived(
+            ConfirmMessageReceivedRequest(node=self._grid.node, run_id=run, message_object_id=item.message)
+        )
+        message: Message = inflate_object_from_contents(item.message, contents)  # type: ignore[assignment]
+        message.metadata.__dict__["_message_id"] = item.message
+        return message
+
+    def _fetched(self, objects: list[str], fetch: Callable[[str], bytes]) -> dict[str, bytes]:
+        contents: dict[str, bytes] = {}
+        total = 0
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for start in range(0, len(objects), _AT_ONCE):
+                some = objects[start : start + _AT_ONCE]
+                contents |= zip(some, pool.map(fetch, some), strict=True)
+                total += sum(len(contents[name]) for name in some)
+                if total > self._longest + _SPARE_BYTES:
+                    log.warning("an answer is longer than %d MB and is not fetched", total >> 20)
+                    raise ObjectPullError(some[0], "too long")
+        return contents
+
+    def _given_up(self, question: str) -> Message:
+        """What Flower's own grid says then."""
+        own = self._grid.node.node_id
+        facts = Metadata(
+            run_id=self._grid.run.run_id,
+            message_id="",
+            src_node_id=own,
+            dst_node_id=own,
+            reply_to_message_id=question,
+            group_id="",
+            created_at=time.time(),
+            ttl=0,
+            message_type=SYSTEM_MESSAGE_TYPE,
+        )
+        return make_message(metadata=facts, error=Error(code=ErrorCode.MESSAGE_UNAVAILABLE, reason=""))
+
+    @property
+    def _client(self) -> Any:
+        return self._grid._runtime_client  # noqa: SLF001 - see above
+
+    def get_node_ids(self) -> Iterable[int]:
+        """As Flower's."""
+        return self._grid.get_node_ids()
+
+    def get_nodes(self) -> Iterable[Any]:
+        """As Flower's."""
+        return self._grid.get_nodes()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """As Flower's."""
+        asked = list(messages)
+        for message in asked:
+            arrays = [record for record in message.content.values() if isinstance(record, ArrayRecord)]
+            self._longest = max(self._longest, sum(len(item.data) for record in arrays for item in record.values()))
+        return self._grid.push_messages(asked)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """As Flower's, which waits."""
+        return self._grid.send_and_receive(messages, timeout=timeout)
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """As Flower's."""
+        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
+
+    def set_run(self, run: Any) -> None:
+        """As Flower's."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Any:
+        """As Flower's."""
+        return self._grid.run
+
+
+def whole_answers(grid: Grid) -> Grid:
+    """A grid that does not wait for uploads; one of a simulation has none and stays as it is."""
+    return WholeAnswers(grid) if isinstance(grid, HttpGrid) else grid
