@@ -15,9 +15,11 @@ from typing import Any
 from cryptography import x509
 from filelock import FileLock, Timeout
 
-from server.serving.front import front, reload
-from server.serving.kit import ServerKit, SiteKey
-from server.serving.superlink import register, superlink, unregister
+from server.serving.front import front, logs
+from server.serving.kit import ServerKit
+from server.serving.log_size import cut_if_long
+from server.serving.membership import Membership
+from server.serving.superlink import LOG, superlink
 from shared.audit import AuditLog
 from shared.audited import AUDIT
 from shared.errors import ConfigError, RunError
@@ -69,12 +71,13 @@ def serve(kit: ServerKit, say: Say, host: str = "0.0.0.0") -> None:  # noqa: S10
         stack.callback(end_processes, environment[MARK])
         status = serve_status(kit.folder, project_root() / "runs", host, kit.server.status_port)
         stack.callback(status.stop, None)
-        keeper.nginx = stack.enter_context(front(kit, environment, host))
-        keeper.host = host
+        # First, so that it misses no change to what nginx starts with.
+        members = Membership(kit, environment, host, keeper.note)
+        nginx = stack.enter_context(front(kit, environment, host))
         keeper.note("serving-started", sites=len(kit.sites()), port=kit.server.port)
         try:
             while True:
-                keeper.keep_superlink()
+                keeper.keep_superlink(nginx, members)
         finally:
             keeper.note("serving-ended")
 
@@ -84,9 +87,7 @@ class _Keeper:
 
     def __init__(self, kit: ServerKit, home: Path, environment: Mapping[str, str], say: Say) -> None:
         self.kit, self.home, self.environment = kit, home, environment
-        self.nginx: subprocess.Popen[bytes] | None = None
-        self.host = ""
-        self._known: dict[SiteKey, str] = {}
+        self._logs = (*logs(kit), kit.state / LOG)
         self._audit, self._say = AuditLog(kit.state / "audit.jsonl"), say
 
     def note(self, event: str, **facts: str | float) -> None:
@@ -94,36 +95,20 @@ class _Keeper:
         self._audit.record(event, **facts)
         self._say(event, facts)
 
-    def keep_superlink(self) -> None:
+    def keep_superlink(self, nginx: subprocess.Popen[bytes], members: Membership) -> None:
         """Run one SuperLink to its end; whatever it left behind is ended too."""
         with superlink(self.kit, self.home, self.environment) as process:
-            self._known = {}
-            stamp = self.kit.stamp()
-            self._meet()
-            self.note("superlink-ready", sites=len(self._known))
+            members.start_over(nginx)
+            self.note("superlink-ready", sites=members.registered)
             while process.poll() is None:
                 time.sleep(_GLANCE_S)
-                if self.nginx is not None and self.nginx.poll() is not None:
+                if nginx.poll() is not None:
                     raise RunError(f"nginx ended; see {self.kit.state / 'nginx' / 'error.log'}")
-                if (now := self.kit.stamp()) != stamp:
-                    stamp = now
-                    self._meet()
+                members.glance(nginx)
+                for path in self._logs:
+                    cut_if_long(path)
         self.note("superlink-ended", code=process.returncode)
         time.sleep(_PAUSE_S)
-
-    def _meet(self) -> None:
-        """Know exactly the sites that the kit lists: in nginx first, so that a revoked one is out at once."""
-        sites = self.kit.sites()
-        gone = [site for site in self._known if site not in sites]
-        if self.nginx is not None and (gone or self._known):
-            reload(self.kit, self.nginx, self.host)
-        for site in gone:
-            unregister(self._known.pop(site), self.environment)
-            self.note("site-removed", site=site.name)
-        for site in sites:
-            if site not in self._known:
-                self._known[site] = register(site, self.environment)
-                self.note("site-registered", site=site.name)
 
 
 def check_kit(kit: ServerKit) -> None:

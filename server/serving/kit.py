@@ -41,15 +41,15 @@ class SiteKey:
         SHA-1 of its TLS certificate, hexadecimal: how nginx names a client's certificate.
     public_key
         Its node key, PEM: what Flower's header carries in base64.
-    file
-        The node key as Flower's command line wants it.
+    line
+        The node key as Flower's command line wants it: a line of OpenSSH. The file may be another by then.
 
     """
 
     name: str
     certificate: str
     public_key: bytes
-    file: Path
+    line: bytes
 
 
 class ServerKit:
@@ -98,24 +98,58 @@ class ServerKit:
         Raises
         ------
         ConfigError
-            A key is damaged.
+            A key is damaged, or the folder of keys is missing.
 
         """
-        found = []
-        for path in sorted((self.folder / "sites").glob("*.pub")):
+        found, faults = self.look()
+        if faults:
+            raise next(iter(faults.values()))
+        return found
+
+    def look(self) -> tuple[tuple[SiteKey, ...], dict[str, ConfigError]]:
+        """The sites that can be read, and of every other one why it cannot.
+
+        Raises
+        ------
+        ConfigError
+            The folder of keys is missing: that nobody is listed would mean that all have been sent away.
+
+        """
+        folder = self.folder / "sites"
+        if not folder.is_dir():
+            raise ConfigError(f"{folder} is missing: copy it from the consortium's folder")
+        found, faults = [], {}
+        for path in _shown(folder, "*.pub"):
             try:
-                certificate = x509.load_pem_x509_certificate(path.with_suffix(".crt").read_bytes())
-                key = serialization.load_ssh_public_key(path.read_bytes())
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"{path} or its certificate is missing or damaged: provision again") from error
-            digest = certificate.fingerprint(hashes.SHA1()).hex()  # noqa: S303 - a name, as nginx has it, not a proof
-            found.append(SiteKey(path.stem, digest, _pem(key), path))
-        return tuple(found)
+                found.append(_read(path))
+            except (OSError, ValueError):
+                faults[path.stem] = ConfigError(f"{path} or its certificate is missing or damaged: provision again")
+        return tuple(found), faults
 
     def stamp(self) -> tuple[object, ...]:
-        """What changes when a site is added, rotated or revoked."""
-        paths = [self.revoked, *sorted((self.folder / "sites").glob("*"))]
-        return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in paths if path.exists())
+        """What changes when a site is added, rotated or revoked, or the server gets other keys."""
+        own = (self.revoked, self.authority, *self.certificate)
+        return tuple(_mark(path) for path in (*own, *_shown(self.folder / "sites", "*")))
+
+
+def _shown(folder: Path, pattern: str) -> list[Path]:
+    """Files of a folder by name; not those with a dot: they are drafts, which come and go."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
+def _mark(path: Path) -> tuple[object, ...]:
+    try:
+        found = path.stat()
+    except OSError:  # gone since it was listed
+        return (path.name,)
+    return path.name, found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode
+
+
+def _read(path: Path) -> SiteKey:
+    certificate = x509.load_pem_x509_certificate(path.with_suffix(".crt").read_bytes())
+    line = path.read_bytes()
+    digest = certificate.fingerprint(hashes.SHA1()).hex()  # noqa: S303 - a name, as nginx has it, not a proof
+    return SiteKey(path.stem, digest, _pem(serialization.load_ssh_public_key(line)), line)
 
 
 def _pem(key: serialization.SSHPublicKeyTypes) -> bytes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
@@ -16,7 +18,11 @@ from server.serving.kit import ServerKit, SiteKey
 from shared.errors import RunError
 
 CONNECTION = "consortium"
+LOG = "superlink.log"
 _STARTUP_S = 60.0
+_USED_BEFORE = "already in use"
+_GONE = "unregistered"
+_LONGEST_REASON = 300
 
 
 @contextmanager
@@ -37,8 +43,8 @@ def superlink(kit: ServerKit, home: Path, environment: Mapping[str, str]) -> Ite
     command += ["--ssl-ca-certfile", str(kit.authority), "--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
     command += ["--isolation", "subprocess", "--disable-runtime-dependency-installation"]
     write_connection(kit, home)
-    log = kit.state / "superlink.log"
-    with log.open("wb") as stream:
+    log = kit.state / LOG
+    with log.open("ab") as stream:  # appending: it is cut when it grows long, see log_size.py
         process = subprocess.Popen(  # noqa: S603 - Flower's own command
             command, cwd=home, env=dict(environment), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
             start_new_session=True,
@@ -74,19 +80,45 @@ def register(site: SiteKey, environment: Mapping[str, str]) -> str:
     Raises
     ------
     RunError
-        Flower refuses the key.
+        Flower refuses the key. It keeps those of nodes that were unregistered, and takes none of them again.
 
     """
-    answer = flwr(["flwr", "supernode", "register", str(site.file), CONNECTION, "--name", site.name], environment)
+    with tempfile.NamedTemporaryFile(suffix=".pub") as file:  # what was read, whatever the kit holds by now
+        file.write(site.line)
+        file.flush()
+        answer = flwr(["flwr", "supernode", "register", file.name, CONNECTION, "--name", site.name], environment)
     number = answer.get("node-id") or answer.get("node_id")
-    if not number:
-        raise RunError(f"Flower did not register {site.name}: {answer.get('error-message', 'no reason given')}")
-    return str(number)
+    if number:
+        return str(number)
+    why = _reason(answer)
+    if _USED_BEFORE in why:
+        why = "its node key is another site's or was removed before; give it new keys with `fedbreast rotate`"
+    raise RunError(f"Flower did not register {site.name}: {why}")
 
 
 def unregister(number: str, environment: Mapping[str, str]) -> None:
-    """Forget a node: its calls are refused from now on."""
-    flwr(["flwr", "supernode", "unregister", number, CONNECTION], environment)
+    """Forget a node: its calls are refused from now on. That it was forgotten before is no error.
+
+    Raises
+    ------
+    RunError
+        Flower did not do it, or does not say.
+
+    """
+    answer = flwr(["flwr", "supernode", "unregister", number, CONNECTION], environment)
+    if answer.get("success") is True:
+        return
+    # It may have been done although the answer is an error: what counts is how the node stands.
+    listed = flwr(["flwr", "supernode", "list", CONNECTION], environment)
+    if "nodes" not in listed:
+        raise RunError(f"Flower did not unregister node {number}: {_reason(answer)}; {_reason(listed)}")
+    standing = {item["node-id"]: item["status"] for item in listed["nodes"]}
+    if standing.get(number, _GONE) != _GONE:
+        raise RunError(f"Flower did not unregister node {number}: {_reason(answer)}")
+
+
+def _reason(answer: Mapping[str, Any]) -> str:
+    return " ".join(str(answer.get("error-message") or "no reason given").split())[:_LONGEST_REASON]
 
 
 def listens(port: int) -> bool:

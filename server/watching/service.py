@@ -93,7 +93,12 @@ class Door:
         units = [item.value for item in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
         if units != [_OBSERVER]:
             _refuse(context, "only an observer's certificate may read the run's status (its OU must be 'observer')")
-        if self._is_revoked(certificate.serial_number):
+        try:
+            revoked = self._is_revoked(certificate.serial_number)
+        except (OSError, ValueError) as error:  # just being copied, maybe
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the list of revoked certificates cannot be read: ask again")
+            raise AssertionError from error  # abort never returns
+        if revoked:
             _refuse(context, "this observer's certificate was revoked: ask the coordinator for another")
 
     def _is_revoked(self, serial: int) -> bool:
@@ -119,7 +124,7 @@ class Status:
         return to_struct(self._look(context))
 
     def watch(self, _: Empty, context: grpc.ServicerContext) -> Iterator[Struct]:
-        """The run now, whenever it changes, and at least every 15 s."""
+        """The run now, whenever it changes, and at least every 15 s, for as long as the certificate holds."""
         self.door.check(context)
         if not self.places.acquire(blocking=False):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_WATCHING} observers watch already: try later")
@@ -130,6 +135,7 @@ class Status:
             told: dict[str, Any] | None = None
             due = 0.0
             while not gone.wait(_GLANCE_S if told is not None else 0):
+                self.door.check(context)  # who was revoked meanwhile sees no more
                 found = self._look(context)
                 if found is told and time.monotonic() < due:
                     continue

@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from base64 import b64encode
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -156,6 +157,21 @@ def upstream(kit):
     finally:
         server.shutdown()
         server.server_close()
+
+
+def until_new_workers(met, wait_s=10.0):
+    """nginx takes a signal and answers it when its new workers stand."""
+    deadline = time.monotonic() + wait_s
+    while not met():
+        assert time.monotonic() < deadline, "nginx did not take up its new configuration"
+        time.sleep(0.02)
+
+
+def workers(process):
+    """Numbers of nginx's workers, those that are about to end too."""
+    done = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,args="], capture_output=True, text=True, check=True)
+    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    return {int(pid) for pid, group, words in rows if int(group) == process.pid and words.startswith("nginx: worker")}
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import http.client
 import socket
 import ssl
-import subprocess
 import threading
 import time
 import warnings
@@ -14,9 +13,20 @@ import pytest
 from client.node import tls_context
 from server.provisioning.authority import issue, make_authority, new_key, pem, private_pem
 from server.provisioning.changes import revoke, rotate
-from server.serving import front as fronting
+from server.serving import front_conf as fronting
 from server.serving.front import reload
-from tests.server.serving.stand import PULL, call, connection, post, shown, signed, trusting
+from shared.errors import RunError
+from tests.server.serving.stand import (
+    PULL,
+    call,
+    connection,
+    post,
+    shown,
+    signed,
+    trusting,
+    until_new_workers,
+    workers,
+)
 
 NOW = datetime.now(UTC)
 REFUSED = 401
@@ -187,14 +197,6 @@ def test_another_method_is_refused(fronted):
     assert not reached(fronted)
 
 
-def until_new_workers(met, wait_s=10.0):
-    """nginx takes a signal and answers it when its new workers stand."""
-    deadline = time.monotonic() + wait_s
-    while not met():
-        assert time.monotonic() < deadline, "nginx did not take up its new configuration"
-        time.sleep(0.02)
-
-
 def test_a_revoked_site_is_refused_at_the_next_call_of_its_open_connection(own_front):
     stand = own_front()
     consortium = stand.consortium
@@ -327,11 +329,31 @@ def test_a_body_that_stalls_is_cut(own_front, monkeypatch):
     assert not reached(stand)
 
 
-def workers(process):
-    """Numbers of nginx's workers, those that are about to end too."""
-    done = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,args="], capture_output=True, text=True, check=True)
-    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
-    return {int(pid) for pid, group, words in rows if int(group) == process.pid and words.startswith("nginx: worker")}
+def spoil_list(consortium):
+    consortium.kit.revoked.write_bytes(consortium.kit.revoked.read_bytes()[:200])
+    return consortium.kit.revoked.name
+
+
+def forget_new_key(consortium):
+    key = consortium.kit.certificate[1]
+    old = key.read_bytes()
+    rotate(consortium.root, "server", NOW)
+    key.write_bytes(old)
+    return key.name
+
+
+@pytest.mark.parametrize("spoil", [spoil_list, forget_new_key])
+def test_what_nginx_could_not_use_is_refused_in_its_words_and_it_goes_on_as_before(own_front, spoil):
+    stand = own_front()
+    kit = stand.consortium.kit
+    conf = kit.state / "nginx" / "nginx.conf"
+    before, running = conf.read_bytes(), workers(stand.process)
+    name = spoil(stand.consortium)
+    with pytest.raises(RunError, match=rf"\[emerg\].*{name}"):
+        reload(kit, stand.process, "127.0.0.1")
+    assert conf.read_bytes() == before
+    assert call(stand.consortium, "centre-b")[0] == 200
+    assert workers(stand.process) == running
 
 
 SERVERS = {

@@ -1,6 +1,7 @@
 """`fedbreast serve`: what it refuses to start with, what it looks after, and that nothing of it stays (scenario 16)."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,8 @@ from server import cli
 from server.flower_run import flwr
 from server.provisioning.changes import provision, revoke, rotate
 from server.serving.front import front
+from server.serving.kit import ServerKit
+from server.serving.log_size import LARGEST_LOG
 from server.serving.superlink import CONNECTION, superlink, write_connection
 from shared.audit import read
 from shared.errors import RunError
@@ -153,17 +156,21 @@ def until(met, wait_s, what):
 
 
 @contextmanager
-def serving(folder):
-    """`fedbreast serve` as a process, its sites registered."""
+def serving(folder, *, apart=False):
+    """`fedbreast serve` as a process, its sites registered; `apart`: with a copy of the kit, as on its own machine."""
     consortium = make_consortium(folder)
+    kit = consortium.kit
+    if apart:
+        shutil.copytree(kit.folder, folder / "machine")
+        kit = ServerKit(folder / "machine")
     log = folder / "serve.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [BINARIES / "fedbreast", "serve", consortium.root / "server", "--host", "127.0.0.1"],
+            [BINARIES / "fedbreast", "serve", kit.folder, "--host", "127.0.0.1"],
             env=os.environ | {"FEDBREAST_ROOT": str(folder)}, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
             start_new_session=True,
         )  # fmt: skip
-    audit = consortium.kit.state / "audit.jsonl"
+    audit = kit.state / "audit.jsonl"
 
     def events(name=None):
         lines = list(read(audit)) if audit.exists() else []
@@ -172,7 +179,7 @@ def serving(folder):
     try:
         until(lambda: events("superlink-ready") or process.poll() is not None, 60, "no SuperLink within a minute")
         assert process.poll() is None, log.read_text()
-        yield SimpleNamespace(consortium=consortium, process=process, events=events, log=log)
+        yield SimpleNamespace(consortium=consortium, kit=kit, process=process, events=events, log=log)
     finally:
         if process.poll() is None:
             process.terminate()
@@ -265,4 +272,56 @@ def test_a_site_revoked_meanwhile_is_out_at_its_next_call_and_the_log_tells_it(t
         until(lambda: len(server.events("site-registered")) == 3, 15, "not admitted again")
         with node(consortium, "centre-a", tmp_path / "again.log"):
             until(lambda: "SuperNode ID" in (tmp_path / "again.log").read_text(), 30, "not admitted again")
+        assert len(server.events("superlink-ready")) == 1
+
+
+@pytest.mark.slow
+def test_a_kit_copied_file_by_file_under_a_running_server_ends_nothing(tmp_path, nginx):
+    with serving(tmp_path, apart=True) as server:
+        root, kit = server.consortium.root, server.kit.folder
+
+        def copy(*names):
+            for name in names:
+                shutil.copy(root / "server" / name, kit / name)
+
+        def told(event, count=1):
+            until(lambda: len(server.events(event)) == count or server.process.poll() is not None, 15, event)
+            assert server.process.poll() is None, server.log.read_text()
+            return server.events(event)[-1]
+
+        # New keys: the certificate first, then for a while half of the key.
+        before = (kit / "state" / "nginx" / "nginx.conf").read_bytes()
+        rotate(root, "centre-b", NOW)
+        copy("certificates/crl.pem", "sites/centre-b.crt")
+        until(lambda: (kit / "state" / "nginx" / "nginx.conf").read_bytes() != before, 15, "not loaded")
+        assert not server.events("site-removed")
+        (kit / "sites" / "centre-b.pub").write_bytes(b"")
+        assert told("site-not-read")["site"] == "centre-b"
+        copy("sites/centre-b.pub")
+        assert told("site-registered", 3)["site"] == "centre-b"
+        assert told("site-removed")["site"] == "centre-b"
+        log = tmp_path / "node.log"
+        with node(server.consortium, "centre-b", log):
+            until(lambda: "SuperNode ID" in log.read_text(), 30, "the rotated site is not let in")
+
+        # A key taken away and put back is one that Flower takes no more.
+        kept = (kit / "sites" / "centre-a.pub").read_bytes()
+        (kit / "sites" / "centre-a.pub").unlink()
+        assert told("site-removed", 2)["site"] == "centre-a"
+        (kit / "sites" / "centre-a.pub").write_bytes(kept)
+        assert "fedbreast rotate" in told("site-refused")["why"]
+
+        # The server's own new keys, in two steps.
+        rotate(root, "server", NOW)
+        copy("certificates/server.crt")
+        assert "server.key" in told("reload-refused")["why"]
+        copy("keys/server.key")
+        told("reloaded")
+
+        # And its logs stay short.
+        access = kit / "state" / "nginx" / "access.log"
+        with access.open("ab") as stream:
+            stream.write(bytes(LARGEST_LOG + 1))
+        until(lambda: access.stat().st_size < LARGEST_LOG, 15, "not cut")
+        assert server.process.poll() is None
         assert len(server.events("superlink-ready")) == 1

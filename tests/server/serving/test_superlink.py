@@ -18,10 +18,12 @@ from client.kit import SiteKit
 from client.serving import _reason
 from server.flower_run import call as command
 from server.flower_run import flwr
+from server.serving import superlink as superlinks
 from server.serving.front import front
 from server.serving.rehearsal import free_ports
-from server.serving.superlink import CONNECTION, unregister
+from server.serving.superlink import CONNECTION, register, unregister
 from shared.audit import read
+from shared.errors import RunError
 from shared.flower_home import launch_environment
 from shared.processes import MARK, end_processes
 from tests.server.serving.stand import ROOT, call, connection, make_consortium, node, post, signed, trusting
@@ -82,7 +84,7 @@ def test_flowers_own_command_line_cannot_reach_the_server_from_a_hospital(served
     app = tmp_path / "fedbreast"
     app.mkdir()
     (app / "pyproject.toml").write_text(TINY)
-    (app / "tiny.py").write_text("from flwr.serverapp import ServerApp\nfrom flwr.clientapp import ClientApp\n")
+    (app / "tiny.py").write_text("from flwr.serverapp import ServerApp\n\napp = ServerApp()\n")
     home = tmp_path / "home"
     home.mkdir()
     outside = {
@@ -94,7 +96,8 @@ def test_flowers_own_command_line_cannot_reach_the_server_from_a_hospital(served
     for words in (["flwr", "list", "there"], ["flwr", "run", str(app), "there"]):
         done = command(words, environment, timeout=60)
         assert done.returncode != 0, words
-        assert "401" in done.stdout + done.stderr, done.stdout + done.stderr
+        # Flower's words for a 401.
+        assert "Authentication failed" in done.stdout + done.stderr, done.stdout + done.stderr
     assert runs(served).get("runs") == []
 
 
@@ -271,6 +274,29 @@ def test_a_node_stopped_and_started_twenty_times_rejoins_each_time(served, tmp_p
 def test_a_site_that_was_removed_is_refused_at_its_next_call(served, tmp_path):
     log = tmp_path / "log"
     with connected(served, "centre-c", log) as process:
-        unregister(str(served.numbers.pop("centre-c")), served.environment)
+        number = str(served.numbers.pop("centre-c"))
+        unregister(number, served.environment)
         until(lambda: process.poll() is not None)
     assert "removed" in _reason(log)
+    # To say so again is no error, and its key is of no more use: Flower keeps it.
+    unregister(number, served.environment)
+    (site,) = [item for item in served.consortium.kit.sites() if item.name == "centre-c"]
+    with pytest.raises(RunError, match="fedbreast rotate"):
+        register(site, served.environment)
+
+
+def test_a_node_that_stays_registered_is_no_success(served, monkeypatch):
+    number = str(served.numbers["centre-d"])
+    real = superlinks.flwr
+
+    def refusing(command, environment):
+        refused = {"success": False, "error-message": "Internal Server Error"}
+        return refused if "unregister" in command else real(command, environment)
+
+    monkeypatch.setattr(superlinks, "flwr", refusing)
+    with pytest.raises(RunError, match=f"{number}: Internal Server Error"):
+        unregister(number, served.environment)
+    unregister("12345", served.environment)  # Flower's own list has no such node
+    monkeypatch.setattr(superlinks, "flwr", lambda *_: {"error-message": "unavailable"})
+    with pytest.raises(RunError, match="unavailable"):
+        unregister("12345", served.environment)

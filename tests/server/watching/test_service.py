@@ -110,6 +110,29 @@ def test_a_revoked_observer_is_denied_from_the_next_call_on(service, kit, observ
         look(observer, None)
 
 
+def test_an_observer_revoked_while_watching_sees_no_further_update(service, run, kit, observer, authority):
+    with connection(observer) as channel:
+        stream = watch(channel, None)
+        assert next(stream)[0]["done"] == 1
+        own = x509.load_pem_x509_certificate(observer.certificate)
+        (kit / "certificates" / "crl.pem").write_bytes(authority.revoke(own))
+        run.progress("train", 2, 4)
+        with pytest.raises(grpc.RpcError) as error:
+            next(stream)
+    assert error.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    assert "was revoked" in error.value.details()
+
+
+def test_a_list_of_revoked_certificates_half_copied_lets_nobody_in_and_says_so(service, kit, observer):
+    path = kit / "certificates" / "crl.pem"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    with pytest.raises(RunError, match="cannot be read"):
+        look(observer, None)
+    path.write_bytes(whole)
+    look(observer, None)
+
+
 def refused(credentials, port, *, plain=False):
     where = f"127.0.0.1:{port}"
     with grpc.insecure_channel(where) if plain else grpc.secure_channel(where, credentials) as channel:

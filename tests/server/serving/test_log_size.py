@@ -1,0 +1,89 @@
+"""Logs stay short while their writers go on."""
+
+import sys
+import time
+
+import pytest
+
+from server.serving import log_size
+from server.serving.log_size import cut_if_long
+from server.serving.superlink import LOG, superlink
+from shared.flower_home import launch_environment
+from tests.server.serving.stand import call, make_consortium
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(log_size, "LARGEST_LOG", 1000)
+
+
+def test_a_long_log_begins_anew_and_one_old_part_is_kept(tmp_path, short):
+    path = tmp_path / "some.log"
+    with path.open("ab", buffering=0) as writer:
+        for turn in range(3):
+            writer.write(b"%d" % turn * 1000)
+            cut_if_long(path)
+            assert path.stat().st_size == 1000  # not too long yet
+            writer.write(b".")
+            cut_if_long(path)
+            assert path.read_bytes() == b""
+            assert (tmp_path / "some.log.1").read_bytes() == b"%d" % turn * 1000 + b"."
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_on_a_full_disk_room_is_made_all_the_same(tmp_path, short, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(log_size.shutil, "copyfile", full)
+    (tmp_path / "some.log").write_bytes(bytes(2000))
+    cut_if_long(tmp_path / "some.log")
+    assert (tmp_path / "some.log").read_bytes() == b""
+
+
+def test_a_log_that_is_not_there_yet_is_no_error(tmp_path):
+    cut_if_long(tmp_path / "some.log")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nginx_goes_on_writing_in_a_log_that_was_cut(fronted, short):
+    log = fronted.consortium.kit.state / "nginx" / "access.log"
+    while not log.exists() or log.stat().st_size <= 1000:
+        call(fronted.consortium, "centre-a", "/v1/control/cut")
+    cut_if_long(log)
+    call(fronted.consortium, "centre-a", "/v1/control/after")
+    deadline = time.monotonic() + 5
+    while "after" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert "cut" not in log.read_text()
+    assert "\0" not in log.read_text()
+    assert "cut" in log.with_name("access.log.1").read_text()
+
+
+TALKER = """#!{python}
+import socket, sys, time
+place = socket.create_server(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])))
+while True:
+    print("said", flush=True)
+    time.sleep(0.01)
+"""
+
+
+def test_the_superlink_goes_on_writing_in_a_log_that_was_cut(tmp_path, short, monkeypatch):
+    kit = make_consortium(tmp_path).kit
+    program = tmp_path / "programs" / "flower-superlink"
+    program.parent.mkdir()
+    program.write_text(TALKER.format(python=sys.executable))
+    program.chmod(0o755)
+    environment = launch_environment(tmp_path / "home")
+    environment = environment | {"PATH": f"{program.parent}:{environment['PATH']}"}
+    log = kit.state / LOG
+    with superlink(kit, tmp_path / "home", environment):
+        while log.stat().st_size <= 1000:
+            time.sleep(0.02)
+        cut_if_long(log)
+        while not log.stat().st_size:
+            time.sleep(0.02)
+        assert set(log.read_bytes().split()) == {b"said"}
+        assert log.stat().st_size < 1000
