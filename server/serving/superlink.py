@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -39,13 +40,14 @@ def superlink(kit: ServerKit, home: Path, environment: Mapping[str, str]) -> Ite
     port = kit.server.superlink_port
     if listens(port):
         raise RunError(f"cannot listen on 127.0.0.1:{port} (Address already in use): end what does")
-    command = ["flower-superlink", "--host", "127.0.0.1", "--port", str(port), "--enable-supernode-auth"]
+    command = [sys.executable, "-m", "server.serving.bounded_superlink"]
+    command += ["flower-superlink", "--host", "127.0.0.1", "--port", str(port), "--enable-supernode-auth"]
     command += ["--ssl-ca-certfile", str(kit.authority), "--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
     command += ["--isolation", "subprocess", "--disable-runtime-dependency-installation"]
     write_connection(kit, home)
     log = kit.state / LOG
     with log.open("ab") as stream:  # appending: it is cut when it grows long, see log_size.py
-        process = subprocess.Popen(  # noqa: S603 - Flower's own command
+        process = subprocess.Popen(  # noqa: S603 - Flower's own command, bounded
             command, cwd=home, env=dict(environment), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
             start_new_session=True,
         )  # fmt: skip

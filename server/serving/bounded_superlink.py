@@ -1,0 +1,150 @@
+"""Flower's SuperLink, but that a site may send no more than answers to what it was asked (scenario 64).
+
+nginx caps a call, and how many there are a second, but not their sum; and Flower keeps what a node with a known key
+sends until the run ends. Here each question gives a site a right to so many bytes and objects; the rest is not kept.
+
+Started in place of Flower's own command: `python -m server.serving.bounded_superlink flower-superlink ...`. The names
+used below are Flower's private ones, read in version 1.41.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+AGAIN = 3
+"""An upload that broke off is sent anew, from its start."""
+SPARE_BYTES, SPARE_OBJECTS = 16 << 20, 256
+ANNOUNCEMENTS = 16
+HANDLERS = ("pull_messages", "pull_object", "push_messages", "push_object")
+
+
+@dataclass(slots=True)
+class _Account:
+    """What one site was last asked, the most it was ever asked, and what it has sent since."""
+
+    asked: set[str] = field(default_factory=set)
+    asked_bytes: int = 0
+    most_bytes: int = 0
+    most_objects: int = 0
+    sent_bytes: int = 0
+    sent_objects: int = 0
+    announcements: int = 0
+
+
+class Bounds:
+    """The accounts of all nodes. An answer may be as long as the longest question, a few times over."""
+
+    def __init__(self) -> None:
+        self._accounts: defaultdict[int, _Account] = defaultdict(_Account)
+        self._lock = threading.Lock()
+
+    def asked(self, node: int, objects: int) -> None:
+        """Note that a question was handed out: counting begins anew."""
+        with self._lock:
+            before = self._accounts[node]
+            self._accounts[node] = _Account(
+                most_bytes=before.most_bytes, most_objects=max(objects, before.most_objects)
+            )
+
+    def fetched(self, node: int, name: str, size: int) -> None:
+        """Note that a node was given an object of its question, of so many bytes; again counts for nothing.
+
+        What it has already it does not fetch: hence the most of all questions.
+        """
+        with self._lock:
+            account = self._accounts[node]
+            account.asked_bytes += 0 if name in account.asked else size
+            account.asked.add(name)
+            account.most_bytes = max(account.most_bytes, account.asked_bytes)
+
+    def may_announce(self, node: int, objects: int) -> bool:
+        """Whether a node may announce an answer of so many objects."""
+        with self._lock:
+            account = self._accounts[node]
+            account.announcements += 1
+            account.sent_objects += objects
+            most = AGAIN * account.most_objects + SPARE_OBJECTS
+            return account.announcements <= ANNOUNCEMENTS and account.sent_objects <= most
+
+    def may_send(self, node: int, size: int) -> bool:
+        """Whether a node may send an object of so many bytes."""
+        with self._lock:
+            account = self._accounts[node]
+            if account.sent_bytes + size > AGAIN * account.most_bytes + SPARE_BYTES:
+                return False
+            account.sent_bytes += size
+            return True
+
+
+class Bounded:
+    """The four of Flower's handlers through which a node's messages come and go, with bounds around them.
+
+    Parameters
+    ----------
+    handlers
+        Flower's module of handlers.
+
+    """
+
+    def __init__(self, handlers: Any) -> None:
+        self._bounds = Bounds()
+        self._own = {name: getattr(handlers, name) for name in HANDLERS}
+
+    def pull_messages(self, request: Any, **more: Any) -> Any:
+        """As Flower's."""
+        response = self._own["pull_messages"](request=request, **more)
+        if response.messages_list:
+            self._bounds.asked(request.node.node_id, _count(response.message_object_trees))
+        return response
+
+    def pull_object(self, request: Any, **more: Any) -> Any:
+        """As Flower's."""
+        response = self._own["pull_object"](request=request, **more)
+        if response.object_content:
+            self._bounds.fetched(request.node.node_id, request.object_id, len(response.object_content))
+        return response
+
+    def push_messages(self, request: Any, **more: Any) -> Any:
+        """As Flower's, but for what is too much: it is refused like an answer to a run that is over."""
+        from flwr.supercore.error import ApiErrorCode, FlowerError
+
+        if not self._bounds.may_announce(request.node.node_id, _count(request.message_object_trees)):
+            raise FlowerError(ApiErrorCode.FLEET_RUN_STATUS_NOT_ALLOWED, "more answers than questions")
+        return self._own["push_messages"](request=request, **more)
+
+    def push_object(self, request: Any, **more: Any) -> Any:
+        """As Flower's, but for what is too much: it is not kept."""
+        from flwr.proto.message_pb2 import PushObjectResponse
+
+        if not self._bounds.may_send(request.node.node_id, len(request.object_content)):
+            return PushObjectResponse(stored=False)
+        return self._own["push_object"](request=request, **more)
+
+
+def bind(handlers: Any) -> None:
+    """Put the bounded handlers in place of Flower's."""
+    bounded = Bounded(handlers)
+    for name in HANDLERS:
+        setattr(handlers, name, getattr(bounded, name))
+
+
+def _count(trees: Any) -> int:
+    from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+
+    return sum(1 for tree in trees for _ in iterate_object_tree(tree))
+
+
+def main() -> None:
+    """Be Flower's command, with bounds."""
+    bind(import_module("flwr.superlink.servicer.fleet.fleet_handlers"))
+    sys.argv = sys.argv[1:]
+    import_module("flwr.superlink.cli").flower_superlink()
+
+
+if __name__ == "__main__":
+    main()
