@@ -2,7 +2,7 @@
 
 The run folder stays the only record that a run needs. What MLflow lacks, because it did not answer or the run was
 killed in between, is made up from the folder when the run is resumed. Only what configuration, journal and results hold
-gets there, and none of them knows a patient.
+gets there, and none of them knows a patient. The report stays in the run folder: it shows pictures of cases.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 KEPT = "mlflow.json"
 """File of the run folder that names the run in MLflow: a resumed run goes on there."""
 
-ARTIFACTS = ("results.csv", "results.json", "report.html", PARTICIPATION, "plan.json")
+ARTIFACTS = ("results.csv", "results.json", PARTICIPATION, "plan.json")
 
 _PARAMS_AT_ONCE, _METRICS_AT_ONCE = 100, 1000  # what MLflow takes in one request
 _PATIENCE = {
@@ -40,7 +41,6 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "20",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
 }
 
 
@@ -74,7 +74,12 @@ class Tracking:
         """
         with self._outlived():
             from mlflow import MlflowClient
+            from mlflow.telemetry import set_telemetry_client
 
+            # MONAI imports MLflow where it is installed, and then that was before `open_tracking` forbade it telemetry.
+            set_telemetry_client()
+            # To stderr it quotes statements, values and what a server sent.
+            logging.getLogger("mlflow").setLevel(logging.CRITICAL)
             client = MlflowClient(tracking_uri=self._config.tracking.uri or _own_store())
             kept = self._folder.path / KEPT
             if kept.is_file():
@@ -195,4 +200,8 @@ def _runs() -> Path:
 
 
 def _own_store() -> str:
-    return f"sqlite:///{_runs() / 'mlflow.db'}"
+    """Its address, once it can be opened: MLflow itself would try for 100 s."""
+    place = _runs() / "mlflow.db"
+    with closing(sqlite3.connect(place)) as store:
+        store.execute("PRAGMA schema_version")
+    return f"sqlite:///{place}"

@@ -43,6 +43,7 @@ def launch_environment(home: Path) -> dict[str, str]:
         "PATH": str(plain_commands(home)) + os.pathsep + os.environ.get("PATH", os.defpath),
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
+        "MLFLOW_DISABLE_TELEMETRY": "true",  # MONAI imports MLflow wherever it is installed
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "FEDBREAST_ROOT": str(project_root().resolve()),
