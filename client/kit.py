@@ -183,3 +183,40 @@ class SiteKit:
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         draft.write_text(tomli_w.dumps({"app": [item.model_dump() for item in entries]}), encoding="utf-8")
         draft.replace(path)
+
+
+class Approvals:
+    """The approvals that held at the last look, to notice that one was taken back.
+
+    Parameters
+    ----------
+    kit
+        The site's kit.
+
+    """
+
+    def __init__(self, kit: SiteKit) -> None:
+        self._kit = kit
+        self._written, self._held = self._look()
+
+    def withdrawn(self) -> bool:
+        """Whether one was taken back since the last look; as long as nobody writes the list, this reads nothing."""
+        if self._stamp() == self._written:
+            return False
+        held = self._held
+        self._written, self._held = self._look()
+        return not held <= self._held
+
+    def _look(self) -> tuple[tuple[int, ...], frozenset[str]]:
+        written = self._stamp()  # before reading: a list that changes in between is read once more
+        try:
+            return written, frozenset(item.sha256 for item in self._kit.approved())
+        except ConfigError:
+            return written, frozenset()  # a damaged list approves nothing
+
+    def _stamp(self) -> tuple[int, ...]:
+        try:
+            found = (self._kit.folder / APPROVED_FILE).stat()
+        except OSError:
+            return ()
+        return found.st_mtime_ns, found.st_ino, found.st_size

@@ -2,7 +2,8 @@
 
 - It shows the site's TLS certificate: a captured header is of no use to whoever lacks the certificate's key.
 - It takes an app only if its content hash is approved here; otherwise Flower answers the server with an error, and no
-  code of the app is ever unpacked or imported.
+  code of the app is ever unpacked or imported (`client.app_gate`).
+- It hands the app's work to our own starter only, which knows a secret of this start (`client.starter`).
 - It asks for work several times a second instead of once in three, so that a round does not wait for it.
 
 The names used below are Flower's private ones: `FLOWER` is the version they were read in, and another is refused.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import ssl
 import sys
 import time
@@ -24,10 +26,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from client.app_gate import AppGate
 from client.kit import SiteKit
+from client.lost_workers import answer_for_the_lost
 from shared.audit import AuditLog
-from shared.bundle import APP, digest_of
-from shared.errors import ConfigError, RunError
+from shared.errors import RunError
 
 FLOWER = "1.41.0"
 POLL_S = 0.5
@@ -36,10 +39,9 @@ REFUSED = "the server refuses:"
 _ASK_FOR_S = 60.0  # then Flower's own loop has its turn
 _CLOCKS_S = 4.0  # Flower lets a node's clock be 5 s ahead, and 305 s behind
 _AWAY = {502, 503, 504}  # nginx answers, the SuperLink does not
-_LICENCE = "valid_license"  # Flower asks for it before it asks whether an app is verified
 
 
-def run_node(kit: SiteKit, runtime_port: int) -> None:
+def run_node(kit: SiteKit, runtime_port: int, door: str | None = None) -> None:
     """Run the SuperNode until it is told to end.
 
     Parameters
@@ -48,6 +50,8 @@ def run_node(kit: SiteKit, runtime_port: int) -> None:
         The site's kit.
     runtime_port
         Free port on loopback, where the node's own worker processes reach it.
+    door
+        Unix socket of the warm process; None where there is none.
 
     Raises
     ------
@@ -61,6 +65,9 @@ def run_node(kit: SiteKit, runtime_port: int) -> None:
     from flwr.supercore.object_store import ObjectStoreFactory
     from flwr.supernode import fleet_http_connection, start_client_internal
     from flwr.supernode.nodestate import NodeStateFactory
+    from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
+
+    from client.starter import start
 
     # Its package exports a function of the same name.
     flower_supernode = import_module("flwr.supernode.cli.flower_supernode")
@@ -70,8 +77,10 @@ def run_node(kit: SiteKit, runtime_port: int) -> None:
     setattr(fleet_http_connection, "FleetHttpClient", _with_certificate(kit, audit))  # noqa: B010
     connect = start_client_internal._init_connection  # noqa: SLF001
     setattr(start_client_internal, "_init_connection", partial(_gated, connect, kit, audit))  # noqa: B010
-    # Asked only about apps that `_gate` gave a licence, which are the approved ones.
+    # Asked only about apps that the gate gave a licence, which are the approved ones.
     setattr(start_client_internal, "_verify_fab", lambda *_: True)  # noqa: B010
+    answer_for_the_lost(InMemoryNodeState)
+    secret = secrets.token_bytes(32)
     config = flower_supernode.SuperNodeLifespanConfig(
         server_address=kit.server,
         root_certificates=str(kit.authority),
@@ -80,12 +89,12 @@ def run_node(kit: SiteKit, runtime_port: int) -> None:
         max_retries=None,
         max_wait_time=None,
         node_config=node_config(kit),
-        isolation="subprocess",
+        isolation="process",  # ours, as Flower would start its own without a secret
         runtime_certificates=None,
         runtime_root_certificates_path=None,
         health_server_address=None,
         trusted_entities={"approved.toml": "by content hash"},
-        superexec_auth_secret=None,
+        superexec_auth_secret=secret,
         runtime_dependency_install=False,
         host="127.0.0.1",
         port=runtime_port,
@@ -94,6 +103,7 @@ def run_node(kit: SiteKit, runtime_port: int) -> None:
     )
     factory = NodeStateFactory(objectstore_factory=ObjectStoreFactory())
     server, thread = flower_supernode._start_supernode_http_api(config, factory)  # noqa: SLF001
+    starter = start(runtime_port, door, os.getpid(), secret)
     try:
         start_client_internal.start_client_internal(
             state_factory=factory,
@@ -102,10 +112,12 @@ def run_node(kit: SiteKit, runtime_port: int) -> None:
             insecure=False,
             authentication_keys=config.authentication_keys,
             node_config=config.node_config,
+            isolation=config.isolation,
             runtime_api_address=f"127.0.0.1:{runtime_port}",
             trusted_entities=config.trusted_entities,
         )
     finally:
+        starter.terminate()
         server.should_exit = True
         thread.join(timeout=5)
 
@@ -183,15 +195,8 @@ def _gated(connect: Callable[..., Any], kit: SiteKit, audit: AuditLog, **argumen
     """Flower's connection, with our own hands on three of its functions."""
     with connect(**arguments) as (node, receive, send, get_run, get_fab, *rest):
         audit.record("connected", site=kit.name, node=str(node), server=kit.server)
-
-        def get_own_run(run: int) -> Any:
-            found = get_run(run)
-            if found.fab_id != APP:
-                # Its name would lead Flower to another app's folder than the one that was checked.
-                raise RunError("the server names another app")
-            return found
-
-        yield node, partial(_patient, receive), send, get_own_run, partial(_gate, get_fab, kit, audit), *rest
+        gate = AppGate(kit, audit, get_run, get_fab)
+        yield node, partial(_patient, receive), send, gate.get_run, gate.get_fab, *rest
 
 
 def _patient(receive: Callable[[], Any]) -> Any:
@@ -200,20 +205,6 @@ def _patient(receive: Callable[[], Any]) -> Any:
     while (found := receive()) is None and time.monotonic() < deadline:
         time.sleep(POLL_S)
     return found
-
-
-def _gate(get_fab: Callable[[str, int], Any], kit: SiteKit, audit: AuditLog, named: str, run: int) -> Any:
-    """The app's bundle; with a licence only when its content is approved here."""
-    from flwr.supercore.fab import Fab
-
-    fab = get_fab(named, run)
-    digest = digest_of(fab.content)
-    try:
-        approved = any(item.sha256 == digest for item in kit.approved()) and fab.hash_str == digest
-    except ConfigError:
-        approved = False
-    audit.record("app-accepted" if approved else "app-refused", site=kit.name, run=str(run), app=digest)
-    return Fab(digest, fab.content, {_LICENCE: "approved here"} if approved else {})
 
 
 def node_key(path: Path) -> tuple[Any, Any]:
@@ -227,7 +218,7 @@ def node_key(path: Path) -> tuple[Any, Any]:
 def main() -> None:
     """Run a node: `python -m client.node '{"kit": ..., "port": ...}'`, started by `client.serving`."""
     given = json.loads(sys.argv[1])
-    run_node(SiteKit(Path(given["kit"])), int(given["port"]))
+    run_node(SiteKit(Path(given["kit"])), int(given["port"]), given.get("door"))
 
 
 if __name__ == "__main__":

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from client.kit import SiteKit
+from client.events import Events, Say
+from client.kit import Approvals, SiteKit
 from client.node import REFUSED, node_key, tls_context
-from client.warm import COMMAND, write_command
 from shared.audit import AuditLog
 from shared.audited import AUDIT
 from shared.cohort.site_folder import open_site_folder
 from shared.errors import ConfigError, RunError
-from shared.flower_home import BINARIES, fresh_home, launch_environment
+from shared.flower_home import fresh_home, launch_environment
 from shared.processes import MARK, end_processes, guarded
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -31,10 +28,7 @@ _STEADY_S = 60.0  # a node that held this long starts anew with the first pause
 _GLANCE_S = 0.2
 _LOG_LINES = 4000
 _START = "--- the node starts ---"
-_SEALS = {"seq", "at", "event", "before", "hash"}
-
-Say = Callable[[str, Mapping[str, Any]], None]
-"""Called with an event's name and its facts."""
+_WITHDRAWN = "an approval was withdrawn: the node starts anew and remembers none"
 
 
 def serve_site(kit: SiteKit, say: Say) -> None:
@@ -68,12 +62,11 @@ def serve_site(kit: SiteKit, say: Say) -> None:
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
         }
         audit = AuditLog(kit.state / "audit.jsonl")
-        events = _Events(kit.state / "audit.jsonl", say)
+        events = Events(kit.state / "audit.jsonl", say)
         audit.record("serving-started", site=kit.name, server=kit.server, approved=len(kit.approved()))
         try:
             with guarded(home, environment[MARK]), tempfile.TemporaryDirectory(prefix="fb-") as scratch:
                 door = Path(scratch) / "warm"  # a Unix socket's path must be short
-                _warm_command(home, door, environment)
                 _keep_up(kit, environment, door, audit, events)
         finally:
             audit.record("serving-ended", site=kit.name)
@@ -114,25 +107,21 @@ def check_kit(kit: SiteKit) -> None:
         raise ConfigError(f"{kit.data} is the folder of site '{found.name}', this kit is '{kit.name}': mend site.data")
 
 
-def _warm_command(home: Path, door: Path, environment: dict[str, str]) -> None:
-    """Put the warm process's command before Flower's own."""
-    if shlex.quote(sys.executable) == sys.executable:  # else the system could not start the script
-        write_command(home / "warm", door, sys.executable, BINARIES / COMMAND)
-        environment["PATH"] = str(home / "warm") + os.pathsep + environment["PATH"]
-
-
-def _keep_up(kit: SiteKit, environment: Mapping[str, str], door: Path, audit: AuditLog, events: _Events) -> None:
+def _keep_up(kit: SiteKit, environment: Mapping[str, str], door: Path, audit: AuditLog, events: Events) -> None:
     ended = 0
     while True:
         started = time.monotonic()
         _shorten(kit.state / "node.log")
+        approvals, withdrawn = Approvals(kit), False
         with _node(kit, environment, door) as process:
-            while process.poll() is None:
+            # Flower asks for a run's app at its first message and not again: only a new node forgets an approval.
+            while process.poll() is None and not (withdrawn := approvals.withdrawn()):
                 events.tell()
                 time.sleep(_GLANCE_S)
-        ended = 0 if time.monotonic() - started > _STEADY_S else ended + 1
+        ended = 0 if withdrawn or time.monotonic() - started > _STEADY_S else ended + 1
         pause = PAUSES_S[min(ended, len(PAUSES_S)) - 1] if ended else PAUSES_S[0]
-        audit.record("connection-ended", site=kit.name, why=_reason(kit.state / "node.log"), again_in_s=pause)
+        why = _WITHDRAWN if withdrawn else _reason(kit.state / "node.log")
+        audit.record("connection-ended", site=kit.name, why=why, again_in_s=pause)
         events.tell()
         time.sleep(pause)
 
@@ -142,7 +131,7 @@ def _node(kit: SiteKit, environment: Mapping[str, str], door: Path) -> Iterator[
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    given = json.dumps({"kit": str(kit.folder), "port": port})
+    given = json.dumps({"kit": str(kit.folder), "port": port, "door": str(door)})
     here = Path(__file__).resolve().parent
     with (kit.state / "node.log").open("ab") as stream:
         stream.write(f"{_START}\n".encode())
@@ -197,27 +186,6 @@ _REASONS = (
     ),
     (f"{REFUSED} 403", "the server refuses a call of this site"),
 )
-
-
-class _Events:
-    """What is new in the audit log since the last look."""
-
-    def __init__(self, path: Path, say: Say) -> None:
-        self._path, self._say = path, say
-        self._seen = path.stat().st_size if path.is_file() else 0
-
-    def tell(self) -> None:
-        """Say what came since."""
-        if not self._path.is_file() or self._path.stat().st_size <= self._seen:
-            return
-        with self._path.open("rb") as stream:
-            stream.seek(self._seen)
-            whole = stream.read().rpartition(b"\n")[0]
-        self._seen += len(whole) + 1 if whole else 0
-        for line in whole.splitlines():
-            entry = json.loads(line)
-            facts = {key: value for key, value in entry.items() if key not in _SEALS}
-            self._say(str(entry["event"]), facts)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def approve(
     if withdraw:
         gone = opened.withdraw(withdraw)
         audit.record("approval-withdrawn", site=opened.name, app=gone.sha256)
-        console.print(f"withdrawn: {gone.sha256}  {gone.app}", markup=False)
+        console.print(f"withdrawn: {gone.sha256}  {gone.app}; a running node starts anew without it", markup=False)
         return
     bundle = open_bundle(app or project_root())
     opened.approve(bundle.sha256, bundle.name, getpass.getuser())

@@ -1,10 +1,10 @@
 """A process with the libraries loaded, which answers each message from a fork of itself.
 
-Flower starts a process a message, and loading torch costs it three seconds of a core. Here Flower's command is a short
-script that hands its arguments to a process that has loaded them already; that one forks, and the fork is what Flower's
-command would have been. Only libraries are loaded before: the app's own code is imported in the fork, from the bundle
-that was approved. So this file is run by its path, with `-P`: started as a module it would have loaded `client` from
-here, and the fork would not look for it in the bundle any more.
+Flower starts a process a message, and loading torch costs it three seconds of a core. Here the arguments of Flower's
+command are handed to a process that has loaded them already; that one forks, and the fork is what the command would
+have been. They hold a token that no other user may see, and go through a socket. Only libraries are loaded before: the
+app's own code is imported in the fork, from the bundle that was approved. So this file is run by its path, with `-P`:
+started as a module it would have loaded `client` from here, and the fork would not look for it in the bundle any more.
 """
 
 from __future__ import annotations
@@ -32,40 +32,35 @@ LIBRARIES = (
 COMMAND = "flwr-clientapp"
 _LONGEST = 1 << 16
 _GLANCE_S = 1.0
-
-_SCRIPT = """\
-#!{python} -ES
-import json, os, socket, sys
-try:
-    with socket.socket(socket.AF_UNIX) as door:
-        door.connect({socket!r})
-        door.sendall(json.dumps(sys.argv[1:]).encode())
-        door.shutdown(socket.SHUT_WR)
-        taken = door.recv(1) == b"+"
-except OSError:
-    taken = False
-if not taken:
-    os.execv({command!r}, [{command!r}, *sys.argv[1:]])
-"""
+_PATIENCE_S = 10.0
+_TAKEN = b"+"
 
 
-def write_command(folder: Path, door: Path, python: str, command: Path) -> None:
-    """Write the script that stands in for Flower's command.
+def hand_over(door: Path, arguments: list[str]) -> bool:
+    """Have the warm process do what Flower's command would do with these arguments.
 
     Parameters
     ----------
-    folder
-        Goes first on the path of what is started.
     door
-        Unix socket of the warm process; where nobody answers, Flower's own command runs.
-    python, command
-        Interpreter, and Flower's own command.
+        Its Unix socket, which only its owner may use: what is said there, no other user can read.
+    arguments
+        Those of Flower's command.
+
+    Returns
+    -------
+    bool
+        Whether a fork of it took them; nothing was done otherwise.
 
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    script = folder / COMMAND
-    script.write_text(_SCRIPT.format(python=python, socket=str(door), command=str(command)), encoding="utf-8")
-    script.chmod(0o755)
+    try:
+        with socket.socket(socket.AF_UNIX) as call:
+            call.settimeout(_PATIENCE_S)
+            call.connect(str(door))
+            call.sendall(json.dumps(arguments).encode())
+            call.shutdown(socket.SHUT_WR)
+            return call.recv(1) == _TAKEN
+    except OSError:
+        return False
 
 
 def keep_warm(door: Path) -> None:
@@ -102,7 +97,7 @@ def _answer(call: socket.socket) -> None:
         while len(heard) < _LONGEST and (more := call.recv(_LONGEST)):
             heard += more
         arguments = [str(item) for item in json.loads(heard)]
-        call.sendall(b"+")
+        call.sendall(_TAKEN)  # fails when the caller has given up and started another process
         call.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         sys.argv = [COMMAND, *arguments]

@@ -22,10 +22,11 @@ _APP = ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An app's bundle: the SHA-256 of its bytes, its name and version, and the number of files in it."""
+    """An app's bundle: the SHA-256 of its bytes, its name and version, the version alone, the number of files."""
 
     sha256: str
     name: str
+    version: str
     files: int
 
 
@@ -58,20 +59,29 @@ def open_bundle(path: Path) -> Bundle:
 
     """
     if path.is_file():
-        return _describe(path.read_bytes(), path)
+        return read_bundle(path.read_bytes(), str(path))
     if not (path / "pyproject.toml").is_file():
         raise ConfigError(f"{path} is neither an app's bundle nor a checkout: name a .fab file or the project's folder")
     from flwr.cli.build import build_fab_from_disk
 
     with tempfile.TemporaryDirectory() as scratch:
-        return _describe(build_fab_from_disk(stage_app(path, Path(scratch) / STAGE)), path)
+        return read_bundle(build_fab_from_disk(stage_app(path, Path(scratch) / STAGE)), str(path))
 
 
-def _describe(bundle: bytes, path: Path) -> Bundle:
+def read_bundle(bundle: bytes, called: str) -> Bundle:
+    """Read what a bundle says of itself; nothing is unpacked.
+
+    Raises
+    ------
+    ConfigError
+        It is none; the message names it as it is `called`.
+
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
             project = tomllib.loads(archive.read("pyproject.toml").decode())["project"]
             files = len([item for item in archive.namelist() if not item.startswith(".info/")])
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} is not an app's bundle") from error
-    return Bundle(digest_of(bundle), f"{project.get('name', '?')} {project.get('version', '?')}", files)
+            version = str(project.get("version", "?"))
+    except (zipfile.BadZipFile, KeyError, AttributeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{called} is not an app's bundle") from error
+    return Bundle(digest_of(bundle), f"{project.get('name', '?')} {version}", version, files)

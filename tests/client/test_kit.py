@@ -5,7 +5,7 @@ import tomllib
 import pytest
 import tomli_w
 
-from client.kit import APPROVED_FILE, SITE_DATA, SiteKit
+from client.kit import APPROVED_FILE, SITE_DATA, Approvals, SiteKit
 from shared.errors import ConfigError
 
 SETTINGS = {"server": {"address": "fed.example.org", "port": 9443}, "site": {"name": "centre-a"}}
@@ -110,3 +110,30 @@ def test_a_killed_approval_leaves_the_old_list(folder, monkeypatch):
         kit.approve(SECOND, "fedbreast 1.1")
     assert (folder / APPROVED_FILE).read_bytes() == before
     assert tomllib.loads(before.decode())["app"][0]["sha256"] == FIRST
+
+
+def test_only_an_approval_that_is_taken_back_is_noticed_and_only_once(folder):
+    kit = SiteKit(folder)
+    watched = Approvals(kit)
+    for change, noticed in (
+        (lambda: None, False),
+        (lambda: kit.approve(FIRST, "fedbreast 1.0"), False),
+        (lambda: kit.approve(SECOND, "fedbreast 1.1"), False),
+        (lambda: kit.approve(FIRST, "fedbreast 1.0", "second-officer"), False),
+        (lambda: kit.withdraw(FIRST), True),
+        (lambda: kit.approve(FIRST, "fedbreast 1.0"), False),
+        (lambda: (kit.withdraw(FIRST), kit.approve("ad" * 32, "fedbreast 1.2")), True),
+        (lambda: (folder / APPROVED_FILE).write_text("[["), True),
+        ((folder / APPROVED_FILE).unlink, False),
+    ):
+        change()
+        assert watched.withdrawn() is noticed
+        assert watched.withdrawn() is False
+
+
+def test_a_list_that_nobody_wrote_is_not_read_again(folder, monkeypatch):
+    kit = SiteKit(folder)
+    kit.approve(FIRST, "fedbreast 1.0")
+    watched = Approvals(kit)
+    monkeypatch.setattr(SiteKit, "approved", None)
+    assert not any(watched.withdrawn() for _ in range(3))

@@ -1,19 +1,24 @@
 """What keeps a hospital's node running: what it refuses to start with, and the reason it gives when a node ended."""
 
 import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from client import serving
-from client.kit import SiteKit
-from client.serving import _START, _alone, _Events, _reason, _shorten, check_kit
+from client.events import Events
+from client.kit import APPROVED_FILE, SiteKit
+from client.serving import _START, _alone, _reason, _shorten, check_kit
 from server.provisioning.changes import provision
-from shared.audit import AuditLog
+from shared.audit import AuditLog, read
 from shared.errors import ConfigError, RunError, SiteError
 
 TOML = 'name = "toy"\n[server]\naddress = "127.0.0.1"\n[[sites]]\nname = "centre-a"\n[[sites]]\nname = "centre-b"\n'
 NOW = datetime.now(UTC)
+FIRST, SECOND = "ab" * 32, "ac" * 32
 
 
 def made(folder, now=NOW):
@@ -103,14 +108,54 @@ def test_a_long_log_keeps_its_end(tmp_path):
     assert lines[-1].startswith("line 4999 ")
 
 
-def test_what_others_write_in_the_log_is_told_once_and_whole(tmp_path):
-    audit, told = AuditLog(tmp_path / "audit.jsonl"), []
-    audit.record("before", site="centre-a")
-    events = _Events(audit.path, lambda event, facts: told.append((event, facts)))
-    events.tell()
-    audit.record("connected", site="centre-a", node="5")
-    with audit.path.open("ab") as stream:
-        stream.write(b'{"half')  # of a process that is writing just now
-    events.tell()
-    events.tell()
-    assert told == [("connected", {"site": "centre-a", "node": "5"})]
+class _Enough(Exception):  # noqa: N818 - ends a loop that has no end
+    pass
+
+
+@pytest.mark.parametrize("how", ["withdrawn", "damaged", "removed"])
+def test_a_node_is_ended_when_an_approval_is_taken_back_and_started_anew_without_it(tmp_path, monkeypatch, how):
+    kit, nodes, glances, pauses = SiteKit(made(tmp_path)), [], [], []
+    kit.approve(FIRST, "fedbreast 1.0")
+    kit.approve(SECOND, "fedbreast 1.1")
+
+    @contextmanager
+    def node(*_):
+        assert all(process.poll() is not None for process in nodes)
+        nodes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
+        try:
+            yield nodes[-1]
+        finally:
+            nodes[-1].kill()
+            nodes[-1].wait()
+
+    def slept(wait_s):
+        if wait_s != serving._GLANCE_S:
+            assert nodes[-1].returncode is not None  # before the pause, so that nothing is answered in it
+            pauses.append(wait_s)
+            return
+        glances.append(len(nodes))
+        if glances == [1, 1]:
+            kit.approve("ad" * 32, "fedbreast 1.2")  # one more is no reason
+        elif glances == [1, 1, 1, 1]:
+            take_back()
+        elif glances[-3:] == [2, 2, 2]:
+            raise _Enough
+
+    def take_back():
+        if how == "withdrawn":
+            kit.withdraw(SECOND[:8])
+        elif how == "damaged":
+            (kit.folder / APPROVED_FILE).write_text("[[app")
+        else:
+            (kit.folder / APPROVED_FILE).unlink()
+
+    monkeypatch.setattr(serving, "_node", node)
+    monkeypatch.setattr(serving.time, "sleep", slept)
+    audit = AuditLog(kit.state / "audit.jsonl")
+    with pytest.raises(_Enough):
+        serving._keep_up(kit, {}, tmp_path / "door", audit, Events(audit.path, lambda *_: None))
+    assert glances == [1, 1, 1, 1, 2, 2, 2]
+    assert pauses == [serving.PAUSES_S[0]]
+    (line,) = read(audit.path)
+    assert (line["event"], line["site"]) == ("connection-ended", "centre-a")
+    assert "an approval was withdrawn" in line["why"]

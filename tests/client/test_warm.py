@@ -1,4 +1,4 @@
-"""The warm process: each call is answered from a fork of it, and Flower's own command stands in where it is absent."""
+"""The warm process: each call is answered from a fork of it, and whoever calls is told whether it was taken."""
 
 import json
 import os
@@ -8,14 +8,15 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from client.warm import COMMAND, LIBRARIES, write_command
+from client import warm
+from client.warm import COMMAND, LIBRARIES, hand_over
 
 WARM = Path(__file__).resolve().parents[2] / "client" / "warm.py"
 
@@ -63,16 +64,6 @@ def short():
         yield Path(folder)
 
 
-@pytest.fixture
-def script(tmp_path, short):
-    """The command as Flower finds it; its stand-in writes `cold` and what it was given."""
-    own = tmp_path / "own"
-    own.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/cold"\n')
-    own.chmod(0o755)
-    write_command(tmp_path / "bin", short / "door", sys.executable, own)
-    return tmp_path / "bin" / COMMAND
-
-
 @contextmanager
 def warmed(door):
     process = subprocess.Popen(
@@ -86,64 +77,67 @@ def warmed(door):
         process.wait()
 
 
-def test_a_call_is_answered_from_a_fork_with_the_same_arguments(script, short, tmp_path):
+def test_a_call_is_answered_from_a_fork_with_the_same_arguments(short, tmp_path):
     with warmed(short / "door") as process:
         for number in range(2):
             answer = tmp_path / f"answer-{number}"
-            subprocess.run([script, answer, "--token", "a b", '"'], check=True)
+            assert hand_over(short / "door", [str(answer), "--token", "a b", '"'])
             until(answer.exists)
             arguments, own, parent = json.loads(answer.read_text())
             assert arguments == [COMMAND, str(answer), "--token", "a b", '"']
             assert parent == process.pid != own
-    assert not (tmp_path / "cold").exists()
 
 
-def test_where_nobody_answers_flowers_own_command_runs(script, short, tmp_path):
-    subprocess.run([script, "--token", "x"], check=True)
-    assert (tmp_path / "cold").read_text() == "--token x\n"
+def test_where_nobody_answers_the_caller_is_told(short):
+    assert not hand_over(short / "door", ["--token", "x"])
     with warmed(short / "door"):
         pass
     assert (short / "door").exists()  # left behind by the killed one
-    subprocess.run([script, "--token", "y"], check=True)
-    assert (tmp_path / "cold").read_text() == "--token y\n"
+    assert not hand_over(short / "door", ["--token", "y"])
 
 
-def test_an_app_that_fails_says_why_and_takes_nobody_else_along(script, short, tmp_path, capfd):
+def test_who_gave_up_waiting_is_not_answered_after_all(short, tmp_path, monkeypatch):
+    # It has started another process by then: two with one token would be one too many.
+    with warmed(short / "door") as process:
+        process.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(warm, "_PATIENCE_S", 0.2)
+        assert not hand_over(short / "door", [str(tmp_path / "late")])
+        process.send_signal(signal.SIGCONT)
+        monkeypatch.undo()
+        assert hand_over(short / "door", [str(tmp_path / "answer")])
+        until((tmp_path / "answer").exists)
+        time.sleep(0.5)
+    assert not (tmp_path / "late").exists()
+
+
+def test_an_app_that_fails_says_why_and_takes_nobody_else_along(short, tmp_path, capfd):
     with warmed(short / "door") as process:
         for how in ("fail", "exit"):
-            subprocess.run([script, how], check=True)
-        subprocess.run([script, tmp_path / "answer"], check=True)
+            assert hand_over(short / "door", [how])
+        assert hand_over(short / "door", [str(tmp_path / "answer")])
         until((tmp_path / "answer").exists)
         assert process.poll() is None
     assert capfd.readouterr().err.count("RuntimeError: the app failed") == 1
 
 
-def test_a_caller_that_says_nothing_holds_nobody_up(script, short, tmp_path):
+def test_a_caller_that_says_nothing_holds_nobody_up(short, tmp_path):
     with warmed(short / "door"), socket.socket(socket.AF_UNIX) as silent:
         silent.connect(str(short / "door"))
-        subprocess.run([script, tmp_path / "answer"], check=True, timeout=5)
+        assert hand_over(short / "door", [str(tmp_path / "answer")])
         until((tmp_path / "answer").exists)
         silent.settimeout(5)
         with suppress(ConnectionError):
             assert silent.recv(1) == b""  # it is sent away, and nothing ran for it
-    assert not (tmp_path / "cold").exists()
 
 
-def test_calls_at_the_same_time_are_all_answered(script, short, tmp_path):
-    with warmed(short / "door"):
-        threads = [
-            threading.Thread(target=subprocess.run, args=([script, tmp_path / f"answer-{number}"],))
-            for number in range(8)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+def test_calls_at_the_same_time_are_all_answered(short, tmp_path):
+    with warmed(short / "door"), ThreadPoolExecutor(8) as pool:
+        answers = [str(tmp_path / f"answer-{number}") for number in range(8)]
+        assert all(pool.map(lambda answer: hand_over(short / "door", [answer]), answers))
         until(lambda: len(list(tmp_path.glob("answer-?"))) == 8)
-    assert not (tmp_path / "cold").exists()
 
 
-def test_only_its_owner_may_knock(script, short):
+def test_only_its_owner_may_knock(short):
     with warmed(short / "door"):
         until(lambda: stat.S_IMODE((short / "door").stat().st_mode) == 0o600)
 
