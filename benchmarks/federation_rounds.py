@@ -40,7 +40,7 @@ def configuration(folder: Path, megabytes: int) -> Path:
     raw = {
         "name": f"rounds-{megabytes}mb",
         "data": {"root": str(folder / "data"), "sites": list(SITES)},
-        "preprocessing": {"max_voxels": 4000, "n4": False},
+        "preprocessing": {"max_voxels": 4096, "n4": False},
         "model": {"channels": list(CHANNELS[megabytes]), "deep_supervision": 1},
         "training": {"steps_per_round": 1},
         "federation": {"rounds": ROUNDS, "min_sites": len(SITES)},
@@ -62,7 +62,8 @@ client = ClientApp()
 
 @client.train()
 def train(message: Message, context: Context):
-    arrays = ArrayRecord({"flat": Array(message.content["arrays"]["flat"].numpy() + 1)})
+    # Bytes as varied as weights: Flower sends equal pieces once.
+    arrays = ArrayRecord({"flat": Array(message.content["arrays"]["flat"].numpy() + np.float32(context.node_id % 97))})
     content = RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 1})})
     return Message(content=content, reply_to=message)
 
@@ -76,7 +77,8 @@ def main(grid: Grid, context: Context):
         clock.append(time.time())
 
     strategy = FedAvg(min_train_nodes=2, min_available_nodes=2, fraction_evaluate=0.0)
-    start = ArrayRecord({"flat": Array(np.zeros(int(context.run_config["values"]), np.float32))})
+    values = np.random.default_rng(0).random(int(context.run_config["values"]), np.float32)
+    start = ArrayRecord({"flat": Array(values)})
     strategy.start(grid=grid, initial_arrays=start, num_rounds=ROUNDS, evaluate_fn=tick)
     with open(context.run_config["out"], "w") as file:
         file.write(repr([b - a for a, b in zip(clock, clock[1:])]))

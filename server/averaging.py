@@ -41,9 +41,10 @@ class RunningAverage:
 
     def __init__(self, values: int) -> None:
         self._sum: DoubleArray = np.zeros(values)
-        self._lost: DoubleArray = np.full(values, -0.0)  # x + -0.0 is x for every x, also for -0.0
+        self._lost: DoubleArray = np.empty(values)  # of the second update on
         self._scratch = [np.empty(min(BLOCK, values)) for _ in range(4)]
         self.cases = 0
+        self._updates = 0
 
     def add(self, weights: FloatArray, cases: int) -> None:
         """Add one checked update, float32 `(n,)`, of `cases` cases.
@@ -58,7 +59,7 @@ class RunningAverage:
             raise UpdateError(f"cannot weigh an update by {cases} cases")
         if weights.shape != self._sum.shape:
             raise UpdateError(f"weights have shape {weights.shape}, the average has {self._sum.shape}")
-        first = self.cases == 0
+        first, second = self.cases == 0, self._updates == 1
         for start in range(0, len(weights), BLOCK):
             part = slice(start, min(start + BLOCK, len(weights)))
             product, after, added, rest = (item[: part.stop - start] for item in self._scratch)
@@ -74,9 +75,13 @@ class RunningAverage:
             np.subtract(before, rest, out=rest)
             np.subtract(product, added, out=added)
             rest += added
-            self._lost[part] += rest
+            if second:
+                self._lost[part] = rest  # a copy for the same reason
+            else:
+                self._lost[part] += rest
             self._sum[part] = after
         self.cases += cases
+        self._updates += 1
 
     def mean(self) -> FloatArray:
         """The weighted mean, float32 `(n,)`: the exact one, rounded once.
@@ -92,7 +97,10 @@ class RunningAverage:
         result: FloatArray = np.empty(self._sum.shape, np.float32)
         for start in range(0, len(result), BLOCK):
             part = slice(start, start + BLOCK)
-            result[part] = _divide(self._sum[part], self._lost[part], float(self.cases))
+            high = self._sum[part]
+            # x + -0.0 is x for every x, also for -0.0
+            low = self._lost[part] if self._updates > 1 else np.full(len(high), -0.0)
+            result[part] = _divide(high, low, float(self.cases))
         return result
 
 
@@ -110,17 +118,15 @@ class OwnedAverage:
 
     def __init__(self, start: FloatArray, owned: Mapping[str, npt.NDArray[np.int64]]) -> None:
         self._start = start
-        shared = np.ones(len(start), np.bool_)
-        for places in owned.values():
-            shared[places] = False
-        self._parts = {"": np.flatnonzero(shared)} | dict(owned)
-        self._averages = {label: RunningAverage(len(places)) for label, places in self._parts.items()}
+        self._parts: dict[str, npt.NDArray[np.int64] | slice] = {"": _others(len(start), owned), **owned}
+        self._averages = {label: RunningAverage(start[places].size) for label, places in self._parts.items()}
 
     def add(self, weights: FloatArray, cases: Mapping[str, int]) -> None:
         """Add one checked update of a site with so many cases a label ("": those the task uses)."""
         for label, places in self._parts.items():
-            if cases.get(label, 0) > 0 and len(places):
-                self._averages[label].add(weights if len(places) == len(weights) else weights[places], cases[label])
+            part = weights[places]
+            if cases.get(label, 0) > 0 and part.size:
+                self._averages[label].add(part, cases[label])
 
     def mean(self) -> FloatArray:
         """The weighted mean, float32 `(n,)`.
@@ -138,6 +144,16 @@ class OwnedAverage:
             if self._averages[label].cases:
                 result[places] = self._averages[label].mean()
         return result
+
+
+def _others(values: int, owned: Mapping[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.int64] | slice:
+    """Places that no label owns; where none owns any, that is a view instead of a list as long as the model."""
+    if not owned:
+        return slice(None)
+    shared = np.ones(values, np.bool_)
+    for places in owned.values():
+        shared[places] = False
+    return np.flatnonzero(shared)
 
 
 def owned_places(state: Mapping[str, Sized], owner: Callable[[str], str]) -> dict[str, npt.NDArray[np.int64]]:

@@ -22,7 +22,7 @@ from shared.config_sections import TaskName
 from shared.errors import RunError
 from shared.messages import EVALUATE, TRAIN, Reply
 from shared.metrics.classification import ClassificationSums
-from shared.payload import State, Sums, flatten, manifest_of, unflatten
+from shared.payload import State, Sums, flat_hash, flatten, manifest_of, unflatten
 from shared.preprocessing.plan import Plan
 from shared.reproducibility import state_hash
 from shared.tasks import Task, task_named
@@ -156,11 +156,13 @@ class Federation:
         def check(site: str, reply: Reply) -> None:
             check_sums(reply, Expected(site, self.participants.run, number, cases=cases[site]))
 
+        weights = flatten(state)
         instruction = replace(
             self.participants.instruction(number, name),
             split=split,
-            weights=flatten(state),
+            weights=weights,
             manifest=manifest_of(state),
+            model=flat_hash(weights),
         )
         found: dict[str, Sums] = {}
         ledger: dict[str, SiteEntry] = {}
@@ -205,7 +207,11 @@ class Federation:
             weighed_cases(reply, expected[site], task.name)
 
         instruction = replace(
-            self.participants.instruction(number, task.name), split="train", weights=weights, manifest=manifest
+            self.participants.instruction(number, task.name),
+            split="train",
+            weights=weights,
+            manifest=manifest,
+            model=flat_hash(weights),
         )
         for site, answer in self.participants.ask(asked, TRAIN, instruction, check):
             ledger[site] = _entry(answer)

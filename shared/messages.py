@@ -72,6 +72,8 @@ class Instruction:
         The run's configuration. It travels, so that a resumed run is the same run at both ends.
     task
         What is trained or evaluated.
+    model
+        Hash of `weights` (`flat_hash`). A site that holds them already is sent this alone.
 
     """
 
@@ -84,6 +86,7 @@ class Instruction:
     site: str = ""
     config: RunConfig | None = None
     task: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,8 @@ class Reply:
     `labelled` counts the training cases of each task (`task` or `task/label`), `classes` the cases of each label's
     classes over all splits. `sites` answers a registration: the indices in `RunConfig.centres` of those whose data
     the node holds, and `versions` of what decides the numbers there. `over_policy`: more cases were left out than the
-    site's own policy allows. `skipped` cases could not be opened this time; `labelled` then counts those used.
+    site's own policy allows. `skipped` cases could not be opened this time; `labelled` then counts those used. `holds`:
+    the model that was judged is kept at the site.
     """
 
     site: str
@@ -114,6 +118,7 @@ class Reply:
     over_policy: bool = False
     sites: tuple[int, ...] = ()
     versions: Mapping[str, tuple[int, ...]] | None = None
+    holds: bool = False
     error: str = ""
 
 
@@ -139,6 +144,7 @@ def write_instruction(instruction: Instruction) -> RecordDict:
             "site": instruction.site,
             "config": instruction.config.model_dump_json() if instruction.config else "",
             "task": instruction.task,
+            "model": instruction.model,
         },
     )
     records = RecordDict({_HEADER: header})
@@ -168,6 +174,7 @@ def read_instruction(message: Message) -> Instruction:
         site=str(header["site"]),
         config=parse_config(json.loads(config), "the run's configuration") if config else None,
         task=str(header["task"]),
+        model=str(header["model"]),
     )
 
 
@@ -183,6 +190,7 @@ def write_reply(reply: Reply) -> RecordDict:
         "loss": reply.loss,
         "seconds": reply.seconds,
         "over_policy": int(reply.over_policy),
+        "holds": int(reply.holds),
         "sites": list(reply.sites),
     }
     if reply.fingerprint is not None:
@@ -234,6 +242,7 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
             included=named_counts(_group(numbers, "included."), SPLITS),
             excluded=named_counts(_group(numbers, "excluded."), EXCLUSION_REASONS),
             over_policy=bool(whole_number(numbers["over_policy"])),
+            holds=bool(whole_number(numbers["holds"])),
             sites=whole_numbers(numbers["sites"]),
             versions=read_versions(_group(numbers, "versions.")),
         )
