@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A busy machine is no fault of the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from server.serving.kit import ServerKit, SiteKey
 from shared.errors import RunError
 
 CONNECTION = "consortium"
+COMMAND = (sys.executable, "-m", "server.serving.bounded_superlink")
+"""Stands before Flower's own command."""
 LOG = "superlink.log"
 _STARTUP_S = 60.0
 _USED_BEFORE = "already in use"
@@ -40,8 +42,7 @@ def superlink(kit: ServerKit, home: Path, environment: Mapping[str, str]) -> Ite
     port = kit.server.superlink_port
     if listens(port):
         raise RunError(f"cannot listen on 127.0.0.1:{port} (Address already in use): end what does")
-    command = [sys.executable, "-m", "server.serving.bounded_superlink"]
-    command += ["flower-superlink", "--host", "127.0.0.1", "--port", str(port), "--enable-supernode-auth"]
+    command = [*COMMAND, "flower-superlink", "--host", "127.0.0.1", "--port", str(port), "--enable-supernode-auth"]
     command += ["--ssl-ca-certfile", str(kit.authority), "--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
     command += ["--isolation", "subprocess", "--disable-runtime-dependency-installation"]
     write_connection(kit, home)

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from server.serving import log_size
+from server.serving import superlink as running
 from server.serving.log_size import cut_if_long
 from server.serving.superlink import LOG, superlink
 from shared.flower_home import launch_environment
@@ -61,7 +62,14 @@ def test_nginx_goes_on_writing_in_a_log_that_was_cut(fronted, short):
     assert "cut" in log.with_name("access.log.1").read_text()
 
 
-TALKER = """#!{python}
+def until(met):
+    deadline = time.monotonic() + 30
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+TALKER = """
 import socket, sys, time
 place = socket.create_server(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])))
 while True:
@@ -72,18 +80,12 @@ while True:
 
 def test_the_superlink_goes_on_writing_in_a_log_that_was_cut(tmp_path, short, monkeypatch):
     kit = make_consortium(tmp_path).kit
-    program = tmp_path / "programs" / "flower-superlink"
-    program.parent.mkdir()
-    program.write_text(TALKER.format(python=sys.executable))
-    program.chmod(0o755)
+    monkeypatch.setattr(running, "COMMAND", (sys.executable, "-c", TALKER))
     environment = launch_environment(tmp_path / "home")
-    environment = environment | {"PATH": f"{program.parent}:{environment['PATH']}"}
     log = kit.state / LOG
     with superlink(kit, tmp_path / "home", environment):
-        while log.stat().st_size <= 1000:
-            time.sleep(0.02)
+        until(lambda: log.stat().st_size > 1000)
         cut_if_long(log)
-        while not log.stat().st_size:
-            time.sleep(0.02)
+        until(lambda: log.stat().st_size > 0)
         assert set(log.read_bytes().split()) == {b"said"}
         assert log.stat().st_size < 1000
