@@ -160,9 +160,10 @@ def upstream(kit):
 
 
 def until_new_workers(met, wait_s=10.0):
-    """nginx takes a signal and answers it when its new workers stand."""
-    deadline = time.monotonic() + wait_s
-    while not met():
+    """nginx takes a signal and answers it when its new workers stand; old ones may still take calls meanwhile."""
+    deadline, in_a_row = time.monotonic() + wait_s, 0
+    while in_a_row < 20:
+        in_a_row = in_a_row + 1 if met() else 0
         assert time.monotonic() < deadline, "nginx did not take up its new configuration"
         time.sleep(0.02)
 
