@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.config_sections import TaskName
 from shared.errors import ConfigError
+from shared.files import replace_file
 
 NODE_FILE, APPROVED_FILE = "node.toml", "approved.toml"
 SITE_DATA = "FEDBREAST_SITE_DATA"
@@ -174,15 +175,14 @@ class SiteKit:
         """
         found = [item for item in self.approved() if item.sha256.startswith(digest)]
         if len(found) != 1:
-            raise ConfigError(f"{len(found)} approved apps begin with {digest}: give more characters")
+            remedy = "give more characters" if found else "`--list` shows them; give other or more characters"
+            raise ConfigError(f"{len(found)} approved apps begin with {digest}: {remedy}")
         self._write([item for item in self.approved() if item != found[0]])
         return found[0]
 
     def _write(self, entries: list[Approved]) -> None:
-        path = self.folder / APPROVED_FILE
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(tomli_w.dumps({"app": [item.model_dump() for item in entries]}), encoding="utf-8")
-        draft.replace(path)
+        text = tomli_w.dumps({"app": [item.model_dump() for item in entries]})
+        replace_file(self.folder / APPROVED_FILE, text.encode(), str(self.folder))
 
 
 class Approvals:

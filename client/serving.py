@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from client.events import Events, Say
-from client.kit import Approvals, SiteKit
+from client.kit import NODE_FILE, SITE_DATA, Approvals, SiteKit
 from client.node import REFUSED, node_key, tls_context
 from shared.audit import AuditLog
 from shared.audited import AUDIT
 from shared.cohort.site_folder import open_site_folder
-from shared.errors import ConfigError, RunError
+from shared.errors import ConfigError, RunError, SiteError
 from shared.flower_home import fresh_home, launch_environment
 from shared.processes import MARK, end_processes, guarded
 
@@ -102,6 +102,11 @@ def check_kit(kit: SiteKit) -> None:
         ) from error
     if until.timestamp() < time.time():
         raise ConfigError(f"the site's certificate expired on {until:%Y-%m-%d}: ask the coordinator to rotate it")
+    if not kit.data.is_dir():
+        raise SiteError(
+            f"the site folder {kit.data} does not exist: write where it lies into {kit.folder / NODE_FILE} (data), or "
+            f"into {SITE_DATA}"
+        )
     found = open_site_folder(kit.data)
     if found.name != kit.name:
         raise ConfigError(f"{kit.data} is the folder of site '{found.name}', this kit is '{kit.name}': mend site.data")

@@ -1,7 +1,5 @@
 """The hospital's commands: what they print, what they change, and their exit codes."""
 
-import sys
-
 import pytest
 import tomli_w
 from typer.testing import CliRunner
@@ -11,6 +9,7 @@ from server import cli
 from shared.audit import read
 from shared.bundle import open_bundle
 from shared.errors import ConfigError
+from tests.calling import told
 
 # Flower's bundling calls an old name of another package.
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
@@ -115,14 +114,6 @@ def test_withdrawing_what_is_not_approved_changes_nothing(kit, app):
     assert isinstance(done.exception, ConfigError)
     assert len(SiteKit(kit).approved()) == 1
     assert events(kit) == ["app-approved"]
-
-
-def told(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(sys, "argv", ["fedbreast", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return stop.value.code, capsys.readouterr().err
 
 
 def test_wrong_folders_and_files_are_one_line_and_exit_2(kit, app, tmp_path, monkeypatch, capsys):

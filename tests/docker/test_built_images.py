@@ -6,13 +6,13 @@ Needs root, buildah, mmdebstrap, Debian's packages and PyPI (or this machine's m
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from server.serving.rehearsal import free_ports
 from shared.bundle import open_bundle, stage_app
 from tests.docker.engine import Engine, Served, events, make_base, mounts, pip_settings
 
@@ -71,15 +71,9 @@ def built(engine, checkout):
 @pytest.fixture(scope="module")
 def consortium(engine):
     """A consortium of one hospital on free ports of loopback, its kits owned by the containers' account."""
-    probes = [socket.socket() for _ in range(3)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
     folder = engine.folder / "kits"
     text = 'name = "toy"\n[server]\naddress = "127.0.0.1"\nport = {}\nstatus_port = {}\nsuperlink_port = {}\n'.format(
-        *ports
+        *free_ports(3)
     )
     (engine.folder / "toy.toml").write_text(text + '[[sites]]\nname = "centre-a"\n')
     subprocess.run(

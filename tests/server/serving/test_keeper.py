@@ -5,7 +5,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from server import cli
 from server.flower_run import flwr
 from server.provisioning.changes import provision, revoke, rotate
 from server.serving.front import front
@@ -24,18 +22,10 @@ from shared.audit import read
 from shared.errors import RunError
 from shared.flower_home import BINARIES, launch_environment
 from shared.processes import _all_processes, _runs
+from tests.calling import told
 from tests.server.serving.stand import call, make_consortium, node
 
 NOW = datetime.now(UTC)
-
-
-def told(monkeypatch, capsys, *arguments):
-    """The exit code and the words of a call that must fail at once."""
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(sys, "argv", ["fedbreast", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return stop.value.code, capsys.readouterr().err
 
 
 def spoil_mode(consortium):
