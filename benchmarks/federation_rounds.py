@@ -1,7 +1,8 @@
 """Seconds a round beyond the sites' own work: a real consortium on loopback, two sites, TLS, authentication, nginx.
 
 The peer is Flower's own round on the same machine in the same run: its SuperNodes, its FedAvg, one flat array, the same
-TLS and node authentication, no nginx, one exchange a round. Ours has two exchanges a round: training and validation.
+TLS and node authentication, no nginx, no validation. In ours the sites judge a round's model in the same exchange that
+has them train it further; only the last one is judged in an exchange of its own, told apart below.
 
     python benchmarks/federation_rounds.py            # 30 MB
     python benchmarks/federation_rounds.py 300        # 300 MB; takes several minutes
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import tomli_w
@@ -148,17 +150,23 @@ def main(megabytes: int) -> None:
         records = RunFolder(run_folder(name)).records("lesion-segmentation")
         size = (run_folder(name) / "models" / "lesion-segmentation" / "round-001.safetensors").stat().st_size
         own = flowers_own(prepare(folder / "peer-consortium", settings), folder / "peer", size // 4)
-        print(f"weights: {size / 1e6:.0f} MB, {len(SITES)} sites, train and validate each round")
-        for record in records[1:]:
+        print(f"weights: {size / 1e6:.0f} MB, {len(SITES)} sites, every round's model trained and judged")
+        for before, record in pairwise(records):
             entries = [*record.sites.values(), *record.judged.values()]
             train = max(entry.seconds or 0 for entry in record.sites.values())
-            judge = max((entry.seconds or 0 for entry in record.judged.values()), default=0)
+            judge = max((entry.seconds or 0 for entry in before.judged.values()), default=0)
             beyond = record.seconds - train - judge
             done = all(entry.status == "accepted" for entry in entries)
             print(
                 f"round {record.round}: {record.seconds:.1f} s, sites' own {train:.1f} + {judge:.1f} s, "
                 f"beyond {beyond:.1f} s{'' if done else '  (a site was missing)'}"
             )
+        stem = f"lesion-segmentation/round-{ROUNDS:03d}"
+        committed, judged = (
+            run_folder(name) / "models" / f"{stem}.safetensors",
+            run_folder(name) / f"journal/{stem}.json",
+        )
+        print(f"the last model judged {judged.stat().st_mtime - committed.stat().st_mtime:.1f} s after it was written")
         print(f"Flower's own, one exchange a round: {', '.join(f'{seconds:.1f}' for seconds in own)} s")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -91,6 +90,7 @@ def _record(action: str, instruction: Instruction, reply: Reply) -> None:
         site=instruction.site[:_LONGEST_NAME],
         weights=0 if reply.weights is None else len(reply.weights),
         cases=reply.cases,
+        judged=0 if reply.sums is None else reply.sums.n,
         error=reply.error,
     )
 
@@ -98,7 +98,6 @@ def _record(action: str, instruction: Instruction, reply: Reply) -> None:
 def _work(action: str, instruction: Instruction, context: Context) -> Reply:
     # Imported here: torch takes seconds, and Flower imports this module to find `app`.
     from client import local_round
-    from client.held_model import complete, hold
     from client.policy import check_policy
     from client.site import held_sites, open_site
 
@@ -111,9 +110,5 @@ def _work(action: str, instruction: Instruction, context: Context) -> Reply:
         return local_round.register(instruction, [config.centres.index(name) for name in held])
     if instruction.site not in held:
         raise ConfigError(f"this node holds no data of site '{instruction.site}'")
-    instruction = complete(instruction.site, instruction)
     work: Callable[..., Reply] = getattr(local_round, action)
-    reply = work(open_site(held[instruction.site], instruction.site, config, instruction.run), instruction)
-    if action == "judge" and "data-dir" in context.node_config:  # in a simulation nothing is sent far
-        reply = replace(reply, holds=hold(instruction.site, instruction))
-    return reply
+    return work(open_site(held[instruction.site], instruction.site, config, instruction.run), instruction)

@@ -6,16 +6,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from torch import nn
+
 from client.site import Prepared, Site
 from client.sound_cases import open_sound
 from shared.config import RunConfig
 from shared.errors import UpdateError
 from shared.inference import evaluate
 from shared.messages import Instruction, Reply
+from shared.models.unset import UnsetValues
 from shared.payload import State, count_splits, flatten, label_key, manifest_of, unflatten
 from shared.preprocessing.cache import CachedCase
 from shared.preprocessing.plan import Plan
-from shared.tasks import task_named
+from shared.tasks import Task, task_named
 from shared.training import train_round
 from shared.versions import own_versions
 
@@ -57,7 +60,8 @@ def prepare(site: Site, instruction: Instruction) -> Reply:
 def train(site: Site, instruction: Instruction) -> Reply:
     """Train a task's global model for one round on the site's training cases; answer with weights, cases and loss.
 
-    Cases that cannot be opened are skipped; the answer then also counts those used by label.
+    Cases that cannot be opened are skipped; the answer then also counts those used by label. Where the server asks for
+    it, the model is judged on the validation cases before it is trained, as `judge` does: it travels once for both.
     """
     _must_train(site)
     config, plan = _view(site, instruction), _plan(instruction)
@@ -65,11 +69,12 @@ def train(site: Site, instruction: Instruction) -> Reply:
     if not 1 <= instruction.round <= config.federation.rounds:
         raise UpdateError(f"round {instruction.round} is asked for, the run has {config.federation.rounds}")
     task = task_named(config.task)
-    prepared = site.prepared(plan)["train"]
-    cases, skipped = open_sound(task, prepared, plan, config)
-    model = task.build_model(config)
-    start = _load(model.state_dict(), instruction)
-    model.load_state_dict(start)
+    prepared = site.prepared(plan)
+    judged = _empty(site, instruction)
+    if instruction.judging and prepared["validation"]:
+        judged = judge(site, replace(instruction, split="validation"))
+    cases, skipped = open_sound(task, prepared["train"], plan, config)
+    model, start = _model(task, config, instruction)
     proximal = config.federation.strategy == "fedprox"
     summary = train_round(
         model,
@@ -90,6 +95,9 @@ def train(site: Site, instruction: Instruction) -> Reply:
         labelled={label_key(task.name, label): count for label, count in counts.items()},
         loss=summary.loss,
         seconds=summary.seconds,
+        sums=judged.sums,
+        judging_skipped=judged.skipped,
+        judging_seconds=judged.seconds,
     )
 
 
@@ -102,8 +110,7 @@ def judge(site: Site, instruction: Instruction) -> Reply:
     # Balancing is for the loss: each case is judged once.
     opened, skipped = open_sound(task, prepared, plan, config)
     cases = list({case.key: case for case in opened}.values())
-    model = task.build_model(config)
-    model.load_state_dict(_load(model.state_dict(), instruction))
+    model, _ = _model(task, config, instruction)
     sums = evaluate(model, cases, config)
     return replace(
         _empty(site, instruction),
@@ -146,7 +153,13 @@ def _plan(instruction: Instruction) -> Plan:
     return instruction.plan
 
 
-def _load(like: State, instruction: Instruction) -> State:
+def _model(task: Task, config: RunConfig, instruction: Instruction) -> tuple[nn.Module, State]:
+    """The task's network with the server's weights in it, and these weights by name."""
+    with UnsetValues():
+        model = task.build_model(config)
+    like = model.state_dict()
     if instruction.weights is None or instruction.manifest != manifest_of(like):
         raise UpdateError("the server's model has other names, shapes or types than this site's code builds")
-    return unflatten(instruction.weights, like)
+    start = unflatten(instruction.weights, like)
+    model.load_state_dict(start)
+    return model, start

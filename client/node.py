@@ -37,6 +37,7 @@ POLL_S = 0.5
 REFUSED = "the server refuses:"
 """Begins a line of the node's log: status, who refused (the door is nginx), and by how much the clocks differ."""
 _ASK_FOR_S = 60.0  # then Flower's own loop has its turn
+_ARRIVES_S = 20.0
 _CLOCKS_S = 4.0  # Flower lets a node's clock be 5 s ahead, and 305 s behind
 _AWAY = {502, 503, 504}  # nginx answers, the SuperLink does not
 
@@ -192,11 +193,12 @@ def _refusal(answer: Any) -> str:
 
 @contextmanager
 def _gated(connect: Callable[..., Any], kit: SiteKit, audit: AuditLog, **arguments: Any) -> Iterator[tuple[Any, ...]]:
-    """Flower's connection, with our own hands on three of its functions."""
-    with connect(**arguments) as (node, receive, send, get_run, get_fab, *rest):
+    """Flower's connection, with our own hands on four of its functions."""
+    with connect(**arguments) as (node, receive, send, get_run, get_fab, pull_object, *rest):
         audit.record("connected", site=kit.name, node=str(node), server=kit.server)
         gate = AppGate(kit, audit, get_run, get_fab)
-        yield node, partial(_patient, receive), send, gate.get_run, gate.get_fab, *rest
+        pull = partial(_arriving, pull_object)
+        yield node, partial(_patient, receive), send, gate.get_run, gate.get_fab, pull, *rest
 
 
 def _patient(receive: Callable[[], Any]) -> Any:
@@ -205,6 +207,24 @@ def _patient(receive: Callable[[], Any]) -> Any:
     while (found := receive()) is None and time.monotonic() < deadline:
         time.sleep(POLL_S)
     return found
+
+
+def _arriving(pull: Callable[[int, str], bytes], run: int, name: str) -> bytes:
+    """Ask for a part of a question until it is there, for a while.
+
+    A question is announced while the server still hands it to its SuperLink, and Flower's own pauses double from one
+    second: of 300 MB the last part was there for two to three seconds before the node asked again.
+    """
+    from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError
+
+    deadline = time.monotonic() + _ARRIVES_S
+    while True:
+        try:
+            return pull(run, name)
+        except ObjectUnavailableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
 
 
 def node_key(path: Path) -> tuple[Any, Any]:

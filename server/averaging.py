@@ -5,11 +5,14 @@ FedAvg (McMahan 2017, algorithm 1): the mean of the sites' weights, weighted by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from shared.errors import UpdateError
 from shared.types import FloatArray
@@ -42,7 +45,6 @@ class RunningAverage:
     def __init__(self, values: int) -> None:
         self._sum: DoubleArray = np.zeros(values)
         self._lost: DoubleArray = np.empty(values)  # of the second update on
-        self._scratch = [np.empty(min(BLOCK, values)) for _ in range(4)]
         self.cases = 0
         self._updates = 0
 
@@ -60,26 +62,30 @@ class RunningAverage:
         if weights.shape != self._sum.shape:
             raise UpdateError(f"weights have shape {weights.shape}, the average has {self._sum.shape}")
         first, second = self.cases == 0, self._updates == 1
-        for start in range(0, len(weights), BLOCK):
-            part = slice(start, min(start + BLOCK, len(weights)))
-            product, after, added, rest = (item[: part.stop - start] for item in self._scratch)
-            np.multiply(weights[part], float(cases), out=product, dtype=np.float64)
-            if first:
-                # A copy, not an addition to zero: a lone site's -0.0 stays what it is.
-                self._sum[part] = product
-                continue
-            before = self._sum[part]
-            np.add(before, product, out=after)
-            np.subtract(after, before, out=added)
-            np.subtract(after, added, out=rest)
-            np.subtract(before, rest, out=rest)
-            np.subtract(product, added, out=added)
-            rest += added
-            if second:
-                self._lost[part] = rest  # a copy for the same reason
-            else:
-                self._lost[part] += rest
-            self._sum[part] = after
+
+        def add_to(places: range) -> None:
+            scratch = [np.empty(min(BLOCK, len(places))) for _ in range(4)]
+            for part in _blocks(places):
+                product, after, added, rest = (item[: part.stop - part.start] for item in scratch)
+                np.multiply(weights[part], float(cases), out=product, dtype=np.float64)
+                if first:
+                    # A copy, not an addition to zero: a lone site's -0.0 stays what it is.
+                    self._sum[part] = product
+                    continue
+                before = self._sum[part]
+                np.add(before, product, out=after)
+                np.subtract(after, before, out=added)
+                np.subtract(after, added, out=rest)
+                np.subtract(before, rest, out=rest)
+                np.subtract(product, added, out=added)
+                rest += added
+                if second:
+                    self._lost[part] = rest  # a copy for the same reason
+                else:
+                    self._lost[part] += rest
+                self._sum[part] = after
+
+        _on_all_cores(add_to, len(weights))
         self.cases += cases
         self._updates += 1
 
@@ -95,13 +101,31 @@ class RunningAverage:
         if self.cases == 0:
             raise UpdateError("no update was added")
         result: FloatArray = np.empty(self._sum.shape, np.float32)
-        for start in range(0, len(result), BLOCK):
-            part = slice(start, start + BLOCK)
-            high = self._sum[part]
-            # x + -0.0 is x for every x, also for -0.0
-            low = self._lost[part] if self._updates > 1 else np.full(len(high), -0.0)
-            result[part] = _divide(high, low, float(self.cases))
+
+        def divide(places: range) -> None:
+            for part in _blocks(places):
+                high = self._sum[part]
+                # x + -0.0 is x for every x, also for -0.0
+                low = self._lost[part] if self._updates > 1 else np.full(len(high), -0.0)
+                result[part] = _divide(high, low, float(self.cases))
+
+        _on_all_cores(divide, len(result))
         return result
+
+
+def _blocks(places: range) -> Iterator[slice]:
+    """The blocks of a stretch of the array."""
+    for start in places[::BLOCK]:
+        yield slice(start, min(start + BLOCK, places.stop))
+
+
+def _on_all_cores(work: Callable[[range], None], values: int) -> None:
+    """Do to every stretch of an array what concerns no other one: NumPy leaves other threads alone meanwhile."""
+    threads = max(1, min(torch.get_num_threads(), values // (8 * BLOCK)))
+    bounds = np.linspace(0, values, threads + 1).astype(int).tolist()
+    stretches = [range(start, stop) for start, stop in pairwise(bounds)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, stretches))
 
 
 class OwnedAverage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -62,7 +62,6 @@ def ask(
     check: Check,
     *,
     wait: float | None = None,
-    spared: Collection[str] = (),
     on_wait: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[str, Answer]]:
     """Send an instruction to sites and yield what came of it, once for each: accepted answers as they come.
@@ -82,14 +81,12 @@ def ask(
         What the answer must be.
     wait
         Another deadline, seconds from now.
-    spared
-        Sites that hold the instruction's weights: they are sent them only when they are asked again.
     on_wait
         Called while nothing arrives.
 
     """
     deadline = time.monotonic() + (wait or config.federation.round_timeout_s)
-    open_ones = _Questions(grid, nodes, instruction, kind, deadline, spared if config.federation.retries else ())
+    open_ones = _Questions(grid, nodes, instruction, kind, deadline)
     # What is said of a site that gives no better answer.
     last = {name: Answer("absent", LATE) for name in nodes}
     open_ones.send(list(nodes))
@@ -130,14 +127,12 @@ class _Questions:
         instruction: Instruction,
         kind: str,
         deadline: float,
-        spared: Collection[str],
     ) -> None:
         self.grid = grid
         self.nodes = nodes
         self.instruction = instruction
         self.kind = kind
         self.deadline = deadline
-        self.spared = spared
         self.attempts: Counter[str] = Counter()
         self.pending: dict[str, str] = {}
         self.gone: set[str] = set()
@@ -151,12 +146,9 @@ class _Questions:
         there = [name for name in names if name not in self.gone]
         self.attempts.update(there)
         left = max(self.deadline - time.monotonic(), POLL_S)
-        spared = [name for name in there if name in self.spared and self.attempts[name] == 1]
-        packed = write_instructions(self.instruction, [name for name in there if name not in spared])
-        packed |= write_instructions(replace(self.instruction, weights=None), spared)
         messages = {
-            name: Message(packed[name], dst_node_id=self.nodes[name], message_type=self.kind, ttl=left)
-            for name in there
+            name: Message(records, dst_node_id=self.nodes[name], message_type=self.kind, ttl=left)
+            for name, records in write_instructions(self.instruction, there).items()
         }
         self.pending |= push(self.grid, messages)
 

@@ -74,6 +74,10 @@ class RoundRecord:
         kind = sums_of(self.task)
         return sum((kind.from_dict(item.validation) for item in self.sites.values() if item.validation), kind())
 
+    def unjudged(self) -> bool:
+        """Whether the round's model is still to be judged: that is asked with the next round's training."""
+        return self.round > 0 and not self.judged
+
     def complete(self) -> bool:
         """Whether every site's update is in the average."""
         return all(item.status == "accepted" for item in self.sites.values())
@@ -180,7 +184,11 @@ class RunFolder:
         )
         if moments:
             self.write(f"journal/{stem}.moments", save_arrays({key: np.asarray(item) for key, item in moments.items()}))
-        self.write(f"journal/{stem}.json", json.dumps(asdict(record), indent=1).encode())
+        self.enter(record)
+
+    def enter(self, record: RoundRecord) -> None:
+        """Write a round's record alone: its commit, and once more when its model was judged."""
+        self.write(f"journal/{_stem(record)}.json", json.dumps(asdict(record), indent=1).encode())
 
     def records(self, task: str) -> list[RoundRecord]:
         """Every committed round of a task, in order, from round 0 (the start)."""

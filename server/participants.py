@@ -11,7 +11,6 @@ from flwr.serverapp import Grid
 
 from server.exchange import LATE, Answer, Check, ask
 from server.gate import Expected, check_answer
-from server.held_models import HeldModels
 from server.joining import find_sites
 from server.journal import RunFolder, SiteEntry
 from server.site_states import SiteStates
@@ -64,7 +63,6 @@ class Participants:
         self.sites: list[Registered] = []
         self.lost: dict[str, SiteEntry] = {}
         self.plan: Plan | None = None
-        self.held = HeldModels()
         self.states = SiteStates(folder.path, config.data.sites)
         self._asked: set[int] = set()
 
@@ -138,12 +136,9 @@ class Participants:
             self.config,
             check,
             wait=wait,
-            spared=self.held.spared(names, self.nodes, instruction, kind),
             on_wait=lambda: self._watch_sites(phase),
         )
         for name, answer in answers:
-            if answer.reply is not None and answer.reply.holds:
-                self.held.note(name, self.nodes[name], instruction.model)
             self.states.change({name: ("absent" if answer.status == "absent" else "connected", answer.reason)})
             yield name, answer
             del answer

@@ -77,13 +77,13 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
         return {"git": git_commit(), "phantom": "yes" if is_phantom(config) else "no"}
 
     with open_tracking(config, folder, facts) as tracking:
-        rows = _run(grid, config, folder, on_progress, tracking.committed)
+        rows = _run(grid, config, folder, on_progress, tracking.judged)
         tracking.finish()
     return rows
 
 
 def _run(
-    grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress, on_committed: Callable[[RoundRecord], None]
+    grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress, on_judged: Callable[[RoundRecord], None]
 ) -> list[ResultRow]:
     if (folder.path / "results.json").is_file():
         # The locked centre is not opened a second time.
@@ -93,7 +93,7 @@ def _run(
     for name in config.tasks:
         task_named(name).check()
     started = time.perf_counter()
-    federation = Federation(grid, config, folder, on_progress, on_committed)
+    federation = Federation(grid, config, folder, on_progress, on_judged)
     federation.register()
     assert federation.plan is not None  # noqa: S101 - register made it
     rows: list[ResultRow] = []

@@ -95,11 +95,13 @@ class Tracking:
             for name in self._config.tasks:
                 self._told[name] = {item.step for item in client.get_metric_history(self._run, f"{name}/seconds")}
         for name in self._config.tasks:
-            for record in self._folder.records(name):
-                self.committed(record)
+            records = self._folder.records(name)
+            # The last model may be still to be judged: it is told of when it has a score.
+            for record in records[:-1] if records and records[-1].unjudged() else records:
+                self.judged(record)
 
-    def committed(self, record: RoundRecord) -> None:
-        """Tell a committed round: score, seconds, each site's loss and score. One that was told is passed over."""
+    def judged(self, record: RoundRecord) -> None:
+        """Tell a judged round: score, seconds, each site's loss and score. One that was told is passed over."""
         if self._client is None or record.round == 0 or record.round in self._told[record.task]:
             return
         with self._outlived():

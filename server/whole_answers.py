@@ -37,6 +37,8 @@ _AT_ONCE = 2
 _SPARE_BYTES = 16 << 20
 """So much more than the longest question may an answer be (scenario 64)."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+_PAUSE = 0.1
+"""Pause between looks for an upload, as a share of the time it has taken so far: so much later is it seen at most."""
 
 
 @dataclass(slots=True)
@@ -46,8 +48,8 @@ class _Coming:
     message: str
     objects: list[str]
     until: float
+    since: float
     look_at: float = 0.0
-    pause: float = _FIRST_PAUSE_S
 
 
 class WholeAnswers(Grid):
@@ -83,7 +85,9 @@ class WholeAnswers(Grid):
             facts = sent.metadata
             parts = [item.object_id for item in iterate_object_tree(tree)]
             until = facts.created_at + facts.ttl if facts.ttl else float("inf")
-            self._coming.setdefault(facts.reply_to_message_id, _Coming(facts.message_id, parts, until))
+            self._coming.setdefault(
+                facts.reply_to_message_id, _Coming(facts.message_id, parts, until, time.monotonic())
+            )
 
     def _whole(self, question: str) -> Message | None:
         item = self._coming[question]
@@ -95,8 +99,8 @@ class WholeAnswers(Grid):
             fetch(item.objects[-1])  # small, and sent last: without it the rest need not be looked for
             contents = self._fetched(item.objects, fetch)
         except ObjectUnavailableError:
-            item.look_at = time.monotonic() + item.pause
-            item.pause = min(2 * item.pause, _LONGEST_PAUSE_S)
+            now = time.monotonic()
+            item.look_at = now + min(max((now - item.since) * _PAUSE, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
             return None
         except ObjectPullError:
             del self._coming[question]

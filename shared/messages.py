@@ -72,8 +72,8 @@ class Instruction:
         The run's configuration. It travels, so that a resumed run is the same run at both ends.
     task
         What is trained or evaluated.
-    model
-        Hash of `weights` (`flat_hash`). A site that holds them already is sent this alone.
+    judging
+        To a question to train: judge the model that is sent on the validation cases first.
 
     """
 
@@ -86,7 +86,7 @@ class Instruction:
     site: str = ""
     config: RunConfig | None = None
     task: str = ""
-    model: str = ""
+    judging: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ class Reply:
     `labelled` counts the training cases of each task (`task` or `task/label`), `classes` the cases of each label's
     classes over all splits. `sites` answers a registration: the indices in `RunConfig.centres` of those whose data
     the node holds, and `versions` of what decides the numbers there. `over_policy`: more cases were left out than the
-    site's own policy allows. `skipped` cases could not be opened this time; `labelled` then counts those used. `holds`:
-    the model that was judged is kept at the site.
+    site's own policy allows. `skipped` cases could not be opened this time; `labelled` then counts those used.
+    `judging_*`: the same of the validation cases, where a question to train asked to judge the model as well.
     """
 
     site: str
@@ -118,8 +118,14 @@ class Reply:
     over_policy: bool = False
     sites: tuple[int, ...] = ()
     versions: Mapping[str, tuple[int, ...]] | None = None
-    holds: bool = False
+    judging_skipped: int = 0
+    judging_seconds: float = 0.0
     error: str = ""
+
+    def judgement(self) -> Reply:
+        """The judging that came with an update, as if it had been asked for alone."""
+        cases = 0 if self.sums is None else self.sums.n
+        return replace(self, weights=None, cases=cases, skipped=self.judging_skipped, seconds=self.judging_seconds)
 
 
 def write_instructions(instruction: Instruction, sites: Sequence[str]) -> dict[str, RecordDict]:
@@ -144,7 +150,7 @@ def write_instruction(instruction: Instruction) -> RecordDict:
             "site": instruction.site,
             "config": instruction.config.model_dump_json() if instruction.config else "",
             "task": instruction.task,
-            "model": instruction.model,
+            "judging": instruction.judging,
         },
     )
     records = RecordDict({_HEADER: header})
@@ -174,7 +180,7 @@ def read_instruction(message: Message) -> Instruction:
         site=str(header["site"]),
         config=parse_config(json.loads(config), "the run's configuration") if config else None,
         task=str(header["task"]),
-        model=str(header["model"]),
+        judging=bool(header["judging"]),
     )
 
 
@@ -190,7 +196,8 @@ def write_reply(reply: Reply) -> RecordDict:
         "loss": reply.loss,
         "seconds": reply.seconds,
         "over_policy": int(reply.over_policy),
-        "holds": int(reply.holds),
+        "judging_skipped": reply.judging_skipped,
+        "judging_seconds": reply.judging_seconds,
         "sites": list(reply.sites),
     }
     if reply.fingerprint is not None:
@@ -242,7 +249,8 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
             included=named_counts(_group(numbers, "included."), SPLITS),
             excluded=named_counts(_group(numbers, "excluded."), EXCLUSION_REASONS),
             over_policy=bool(whole_number(numbers["over_policy"])),
-            holds=bool(whole_number(numbers["holds"])),
+            judging_skipped=whole_number(numbers["judging_skipped"]),
+            judging_seconds=float(numbers["judging_seconds"]),  # type: ignore[arg-type]  # the same
             sites=whole_numbers(numbers["sites"]),
             versions=read_versions(_group(numbers, "versions.")),
         )

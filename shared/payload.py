@@ -65,11 +65,6 @@ def flatten(state: State) -> FloatArray:
     return flat
 
 
-def flat_hash(flat: FloatArray) -> str:
-    """SHA-256 of a flat array's bytes: by it a site knows a model again."""
-    return hashlib.sha256(np.ascontiguousarray(flat, np.float32).data).hexdigest()
-
-
 def unflatten(flat: FloatArray, like: State) -> dict[str, torch.Tensor]:
     """Cut a flat array into tensors of the names, shapes and types of `like`.
 

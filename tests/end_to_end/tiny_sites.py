@@ -45,6 +45,7 @@ def site(message, context):
     elif kind == "train":
         moved = item.weights + np.float32(1e-4 * context.node_id)
         reply |= {"weights": moved, "manifest": item.manifest, "cases": 2, "loss": 0.5}
+        reply |= {"sums": SegmentationSums(n=1, dice=Moments.of(0.5))} if item.judging else {}
     else:
         reply |= {"sums": SegmentationSums(n=1, dice=Moments.of(0.5)), "cases": 1}
     return Message(content=write_reply(Reply(**reply)), reply_to=message)

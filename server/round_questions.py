@@ -1,0 +1,199 @@
+"""What a round asks of the sites: an update from each, what their cases say of a model, and what became of each site.
+
+A round's model is judged by the question that sends it to be trained further: a network carries it once for both.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from server.averaging import OwnedAverage, owned_places
+from server.exchange import Answer
+from server.gate import Expected, check_sums, check_update, weighed_cases
+from server.journal import NO_LABEL, SiteEntry
+from server.participants import Participants
+from shared.config import RunConfig
+from shared.errors import RunError
+from shared.messages import EVALUATE, TRAIN, Reply
+from shared.payload import State, Sums, flatten, manifest_of
+from shared.tasks import Task
+from shared.types import FloatArray
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The sites' sums over a split of their cases, and what became of each site that has such cases."""
+
+    sums: dict[str, Sums]
+    sites: dict[str, SiteEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A round's average and its ledger; `judgement` is of the model that was sent, where it was asked for."""
+
+    average: FloatArray
+    sites: dict[str, SiteEntry]
+    judgement: Judgement | None
+
+
+class RoundQuestions:
+    """The questions of a run's rounds.
+
+    Parameters
+    ----------
+    participants
+        The sites.
+    config
+        The run's configuration.
+
+    """
+
+    def __init__(self, participants: Participants, config: RunConfig) -> None:
+        self.participants = participants
+        self.config = config
+
+    def train(self, task: Task, number: int, state: State, *, judging: bool) -> Trained:
+        """Ask for a round's updates; the answers go through the gate into the running average.
+
+        Parameters
+        ----------
+        task, number
+            What is trained, and in which round.
+        state
+            The model to train.
+        judging
+            Whether the sites judge it as well. A site whose update is no good, or that has nothing to train on, is
+            asked for that alone; one that is absent is not waited for a second time.
+
+        Raises
+        ------
+        RunError
+            Fewer than `min_sites` gave a good answer.
+
+        """
+        weights, manifest = flatten(state), manifest_of(state)
+        counts = {site.name: site.counts(task) for site in self.participants.sites}
+        expected = {
+            site: Expected(
+                site=site,
+                run=self.participants.run,
+                round=number,
+                manifest=manifest,
+                cases=found[""],
+                values=len(weights),
+                labels={label: count for label, count in found.items() if label},
+            )
+            for site, found in counts.items()
+        }
+        asked = [site for site, item in expected.items() if item.cases > 0]
+        to_judge = self._judges(number, "validation") if judging else {}
+        ledger = dict(self.participants.lost) | {site: SiteEntry("absent", NO_LABEL, attempts=0) for site in expected}
+        average = OwnedAverage(weights, owned_places(state, task.owner))
+        judged = Judgement({}, {})
+
+        def check(site: str, reply: Reply) -> None:
+            check_update(reply, expected[site])
+            weighed_cases(reply, expected[site], task.name)
+            if site in to_judge:
+                check_sums(reply.judgement(), to_judge[site])
+
+        instruction = replace(
+            self.participants.instruction(number, task.name),
+            split="train",
+            weights=weights,
+            manifest=manifest,
+            judging=judging,
+        )
+        for site, answer in self.participants.ask(asked, TRAIN, instruction, check):
+            ledger[site] = _entry(answer)
+            reply = answer.reply
+            if reply is None or reply.weights is None:
+                log.warning("round %d, %s: %s", number, site, answer.reason)
+                continue
+            average.add(reply.weights, weighed_cases(reply, expected[site], task.name))
+            ledger[site].loss = reply.loss
+            if reply.skipped:
+                log.warning("round %d, %s: %d cases were skipped", number, site, reply.skipped)
+            if site in to_judge:
+                _take(judged, site, replace(answer, reply=reply.judgement()))
+            del answer, reply  # before the next one is fetched
+        good = sum(entry.status == "accepted" for entry in ledger.values())
+        if good < self.config.federation.min_sites:
+            reasons = "; ".join(f"{site}: {entry.reason}" for site, entry in ledger.items() if entry.reason)
+            raise RunError(
+                f"round {number} of {task.name} has {good} good answers, federation.min_sites is "
+                f"{self.config.federation.min_sites} ({reasons}); the last committed round is kept: mend and resume",
+            )
+        if judging:
+            absent = {site: ledger[site] for site in asked if ledger[site].status == "absent" and site in to_judge}
+            others = to_judge.keys() - judged.sites.keys() - absent.keys()
+            alone = self.judge(task.name, state, number, "validation", others)
+            judged = Judgement(judged.sums | alone.sums, judged.sites | alone.sites | absent)
+        return Trained(
+            average.mean(),
+            {site: ledger[site] for site in self.config.data.sites},
+            _ordered(judged, to_judge) if judging else None,
+        )
+
+    def judge(
+        self, name: str, state: State, number: int, split: str, sites: Collection[str] | None = None
+    ) -> Judgement:
+        """Ask for sums over a split alone, of all sites that have such cases or of some of them."""
+        to_judge = self._judges(number, split)
+        if sites is not None:
+            to_judge = {site: item for site, item in to_judge.items() if site in sites}
+
+        def check(site: str, reply: Reply) -> None:
+            check_sums(reply, to_judge[site])
+
+        instruction = replace(
+            self.participants.instruction(number, name),
+            split=split,
+            weights=flatten(state),
+            manifest=manifest_of(state),
+        )
+        judged = Judgement({}, {})
+        for site, answer in self.participants.ask(list(to_judge), EVALUATE, instruction, check):
+            if answer.reply is None:
+                log.warning("%s is missing from the %s figures of round %d: %s", site, split, number, answer.reason)
+            _take(judged, site, answer)
+        return _ordered(judged, to_judge)
+
+    def _judges(self, number: int, split: str) -> dict[str, Expected]:
+        """What is expected of each site that has cases of a split."""
+        return {
+            site.name: Expected(site.name, self.participants.run, number, cases=site.included[split])
+            for site in self.participants.sites
+            if site.included[split] > 0
+        }
+
+
+def _take(judged: Judgement, site: str, answer: Answer) -> None:
+    """Enter a site's answer into a judgement."""
+    judged.sites[site] = _entry(answer)
+    sums = answer.reply.sums if answer.reply is not None else None
+    if sums is not None:
+        judged.sites[site].cases = sums.n
+        if sums.n:
+            judged.sums[site] = sums
+
+
+def _ordered(judged: Judgement, sites: Collection[str]) -> Judgement:
+    """A judgement in the order of the sites: whoever answered first, the same bytes."""
+    return Judgement(
+        {site: judged.sums[site] for site in sites if site in judged.sums},
+        {site: judged.sites[site] for site in sites},
+    )
+
+
+def _entry(answer: Answer) -> SiteEntry:
+    """A site's line in the ledger."""
+    entry = SiteEntry(answer.status, answer.reason, attempts=answer.attempts)
+    if answer.reply is not None:
+        entry.cases, entry.skipped, entry.seconds = answer.reply.cases, answer.reply.skipped, answer.reply.seconds
+    return entry

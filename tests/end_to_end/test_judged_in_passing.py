@@ -1,0 +1,162 @@
+"""A round's model is judged by the question that has it trained further: one exchange a round, the same figures."""
+
+import json
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
+
+from client import local_round
+from client.app import app
+from client.site import open_site
+from server.journal import RunFolder
+from shared.messages import Instruction
+from shared.payload import flatten, manifest_of
+from shared.project import load_run_config
+from tests.end_to_end.wire import RUN_CONFIG, TASK, Wire, federate, hashes, of
+
+SITES = ("centre-a", "centre-b", "centre-c")
+
+
+def by_hand(root, name, record):
+    """What each site says of a round's model when it is asked for that alone."""
+    config = load_run_config(RUN_CONFIG)
+    folder = RunFolder(root / "runs" / name)
+    state = folder.model(record)
+    asked = Instruction(name, record.round, folder.plan(), "validation", flatten(state), manifest_of(state), task=TASK)
+    sites = {site: open_site(root / config.data.root / site, site, config) for site in SITES}
+    return {name: local_round.judge(site, asked).sums.to_dict() for name, site in sites.items()}
+
+
+def test_every_rounds_model_is_judged_and_only_the_last_is_asked_for_alone(project):
+    root = project(federation={"rounds": 3})
+    asked = Counter()
+
+    def client(message, context):
+        header = message.content.get("header", {})
+        asked[message.metadata.message_type, header.get("round"), header.get("split")] += 1
+        return app(message, context)
+
+    federation, records = federate(root, grid=Wire(client))
+    work = {key: count for key, count in asked.items() if key[1]}
+    assert work == {("train", number, "train"): 3 for number in (1, 2, 3)} | {("evaluate", 3, "validation"): 3}
+    for record in records[1:]:
+        assert {site: entry.validation for site, entry in record.sites.items()} == by_hand(root, "one", record)
+        assert {site: (entry.status, entry.cases) for site, entry in record.judged.items()} == dict.fromkeys(
+            SITES, ("accepted", 1)
+        )
+        assert all(entry.seconds > 0 for entry in record.judged.values())
+    assert records[0].judged == {}
+    assert federation.participation.missing() == ()
+
+
+def test_a_site_whose_update_is_refused_still_judges(project):
+    root = project()
+
+    def on_answer(message, answers):
+        if of(message, "train", 2):
+            flat = answers[0].content["weights"]["flat"].numpy() * np.float32("nan")
+            answers[0].content["weights"] = ArrayRecord({"flat": Array(flat)})
+        return answers
+
+    _, records = federate(root, grid=Wire(on_answer=on_answer))
+    assert records[2].sites["centre-b"].status == "refused"
+    assert [item.judged["centre-b"].status for item in records[1:]] == ["accepted", "accepted"]
+    assert records[1].sites["centre-b"].validation == by_hand(root, "one", records[1])["centre-b"]
+
+
+def test_a_site_that_is_late_is_not_waited_for_a_second_time(project):
+    root = project(federation={"round_timeout_s": 10, "retries": 0})
+    asked = []
+
+    def client(message, context):
+        asked.append((message.metadata.message_type, message.content["header"]["round"]))
+        return app(message, context)
+
+    def on_answer(message, answers):
+        return [] if of(message, "train", 2) else answers
+
+    started = time.monotonic()
+    federation, records = federate(root, grid=Wire(client, on_answer))
+    assert time.monotonic() - started < 25
+    assert (records[2].sites["centre-b"].status, records[1].judged["centre-b"].status) == ("absent", "absent")
+    assert records[1].sites["centre-b"].validation is None
+    assert ("evaluate", 1) not in asked
+    assert federation.participation.missing() == (
+        "centre-b was absent in round 2 (no answer before the deadline)",
+    )  # that it could not judge round 1 is the same absence
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        ({"sums.n": 99}, "judges 99 cases"),
+        ({"judging_skipped": 1}, "1 skipped, of 1 registered"),
+        ({"judging_skipped": -1}, "-1 skipped"),
+        ({}, "holds no sums"),
+    ],
+)
+def test_an_update_whose_judging_is_wrong_is_refused_whole(project, spoil, reason):
+    root = project(federation={"retries": 0})
+
+    def on_answer(message, answers):
+        if of(message, "train", 2):
+            numbers = dict(answers[0].content["numbers"]) | spoil
+            kept = {key: value for key, value in numbers.items() if spoil or not key.startswith("sums.")}
+            answers[0].content["numbers"] = MetricRecord(kept)
+        return answers
+
+    entry = federate(root, grid=Wire(on_answer=on_answer))[1][2].sites["centre-b"]
+    assert entry.status == "refused"
+    assert reason in entry.reason
+
+
+def test_what_was_still_to_be_judged_when_a_run_broke_off_is_judged_when_it_goes_on(project):
+    root = project(federation={"rounds": 3})
+    whole = federate(root)[1]
+
+    class Killed(BaseException):
+        pass
+
+    def client(message, context):
+        if of(message, "train", 3):
+            raise Killed
+        return app(message, context)
+
+    with pytest.raises(Killed):
+        federate(root, "broken", Wire(client))
+    left = json.loads((root / "runs" / "broken" / "journal" / TASK / "round-002.json").read_text())
+    assert left["judged"] == {}
+    records = federate(root, "broken", resume=True)[1]
+    assert hashes(records) == hashes(whole)
+    for one, other in zip(records, whole, strict=True):
+        assert {site: entry.validation for site, entry in one.sites.items()} == {
+            site: entry.validation for site, entry in other.sites.items()
+        }
+        assert one.judged.keys() == other.judged.keys()
+
+
+def test_a_run_that_broke_off_before_its_last_model_was_judged_has_it_judged(project):
+    root = project()
+
+    class Killed(BaseException):
+        pass
+
+    def killed(message, context):
+        if of(message, "evaluate", 2):
+            raise Killed
+        return app(message, context)
+
+    def failing(message, context):
+        if of(message, "evaluate", 2):
+            return Message(Error(code=8, reason="died"), reply_to=message)
+        return app(message, context)
+
+    with pytest.raises(Killed):
+        federate(root, "broken", Wire(killed))
+    records = federate(root, "broken", Wire(failing), resume=True)[1]
+    assert len(records) == 3
+    judged = {site: entry.status for site, entry in records[2].judged.items()}
+    assert judged == {"centre-a": "accepted", "centre-b": "failed", "centre-c": "accepted"}

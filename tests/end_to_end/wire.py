@@ -1,0 +1,71 @@
+"""A federation of the toy sites in one process, on whose wire anything may happen."""
+
+from flwr.app import Context, RecordDict
+
+from client.app import app
+from server.journal import RunFolder
+from server.rounds import Federation
+from server.studies.in_process import InProcessGrid
+from shared.project import load_run_config
+
+TASK = "lesion-segmentation"
+RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
+
+
+class Wire(InProcessGrid):
+    """A grid whose nodes come and go, and on whose way answers may be changed: `on_answer(message, [answer])`."""
+
+    def __init__(self, client=app, on_answer=lambda _, answers: answers):
+        super().__init__(client, RUN_CONFIG, 3)
+        self.online = {1, 2, 3}
+        self.on_answer = on_answer
+        self.asked = {}
+
+    def get_node_ids(self):
+        return sorted(self.online)
+
+    def push_messages(self, messages):
+        messages = list(messages)
+        identifiers = super().push_messages(messages)
+        self.asked |= dict(zip(identifiers, messages, strict=True))
+        return identifiers
+
+    def pull_messages(self, message_ids):
+        answers = super().pull_messages(message_ids)
+        return self.on_answer(self.asked[answers[0].metadata.reply_to_message_id], answers) if answers else []
+
+    def renew(self, node, number):
+        """A node comes back under another number."""
+        config = self._contexts[node].node_config
+        self._contexts[number] = Context(
+            run_id=1, node_id=number, node_config=config, state=RecordDict(), run_config=RUN_CONFIG
+        )
+        self.online = (self.online - {node}) | {number}
+
+
+def federate(root, name="one", grid=None, resume=False):
+    path = root / "runs" / name
+    if resume:
+        folder, config = RunFolder.resume(path)
+    else:
+        config = load_run_config(RUN_CONFIG)
+        folder = RunFolder.create(path, config)
+    federation = Federation(grid or Wire(), config, folder, lambda *_: None)
+    try:
+        federation.register()
+        return federation, federation.train(TASK)
+    finally:
+        folder.release()
+
+
+def hashes(records):
+    return [item.model_hash for item in records]
+
+
+def of(message, kind, number, site="centre-b"):
+    header = message.content["header"]
+    return message.metadata.message_type == kind and (header["round"], header["site"]) == (number, site)
+
+
+def statuses(records, site="centre-b"):
+    return [item.sites[site].status for item in records[1:]]
