@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 
 LIBRARIES = (
@@ -32,6 +33,7 @@ LIBRARIES = (
 COMMAND = "flwr-clientapp"
 _LONGEST = 1 << 16
 _GLANCE_S = 1.0
+_LOOK_S = 0.5
 _PATIENCE_S = 10.0
 _TAKEN = b"+"
 
@@ -70,6 +72,7 @@ def keep_warm(door: Path) -> None:
         importlib.import_module(name)
     if loaded := {"client", "server", "shared"} & set(sys.modules):
         raise SystemExit(f"code of the app is loaded already: {', '.join(sorted(loaded))}")
+    _look_often()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks, as nobody waits for Flower's command
     door.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listening:
@@ -86,6 +89,16 @@ def keep_warm(door: Path) -> None:
                 listening.close()
                 _answer(call)
             call.close()
+
+
+def _look_often() -> None:
+    """Have the app look twice a second for what its node is still fetching, for as long as Flower lets it look.
+
+    The app is started when a message is announced. Flower's own pauses between looks double from one second to ten.
+    """
+    app, name = importlib.import_module("flwr.supernode.runtime.run_clientapp"), "pull_and_inflate_object_from_tree"
+    often = partial(getattr(app, name), initial_backoff=_LOOK_S, backoff_cap=_LOOK_S, max_tries_per_object=None)
+    setattr(app, name, often)
 
 
 def _answer(call: socket.socket) -> None:

@@ -5,6 +5,7 @@ FedAvg (McMahan 2017, algorithm 1): the mean of the sites' weights, weighted by 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -12,7 +13,6 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from shared.errors import UpdateError
 from shared.types import FloatArray
@@ -21,6 +21,7 @@ DoubleArray = npt.NDArray[np.float64]
 
 BLOCK = 1 << 15
 """Values handled at once: six arrays of a block stay in the processor's second cache."""
+_MOST_THREADS = 4  # memory is no faster for more
 LARGEST_COUNT = 1 << 29
 """A float32 has 24 significant bits: its product with a count below 2^29 is exact in float64's 53."""
 _SPLITTER = float((1 << 27) + 1)
@@ -121,7 +122,7 @@ def _blocks(places: range) -> Iterator[slice]:
 
 def _on_all_cores(work: Callable[[range], None], values: int) -> None:
     """Do to every stretch of an array what concerns no other one: NumPy leaves other threads alone meanwhile."""
-    threads = max(1, min(torch.get_num_threads(), values // (8 * BLOCK)))
+    threads = max(1, min(os.cpu_count() or 1, _MOST_THREADS, values // (8 * BLOCK)))
     bounds = np.linspace(0, values, threads + 1).astype(int).tolist()
     stretches = [range(start, stop) for start, stop in pairwise(bounds)]
     with ThreadPoolExecutor(threads) as pool:

@@ -35,11 +35,15 @@ def command():
     if told[:1] == ["exit"]:
         sys.exit(3)
     draft = Path(told[0] + ".draft")
-    draft.write_text(json.dumps([sys.argv, os.getpid(), os.getppid()]))
+    looks = fetching.pull_and_inflate_object_from_tree("tree")
+    draft.write_text(json.dumps([sys.argv, os.getpid(), os.getppid(), looks]))
     draft.rename(told[0])
 played = types.ModuleType("flwr.supernode.cli.flwr_clientapp")
 played.flwr_clientapp = command
 sys.modules["flwr.supernode.cli.flwr_clientapp"] = played
+fetching = types.ModuleType("flwr.supernode.runtime.run_clientapp")
+fetching.pull_and_inflate_object_from_tree = lambda tree, **pauses: pauses
+sys.modules["flwr.supernode.runtime.run_clientapp"] = fetching
 warm.keep_warm(Path(sys.argv[1]))
 """
 
@@ -83,9 +87,11 @@ def test_a_call_is_answered_from_a_fork_with_the_same_arguments(short, tmp_path)
             answer = tmp_path / f"answer-{number}"
             assert hand_over(short / "door", [str(answer), "--token", "a b", '"'])
             until(answer.exists)
-            arguments, own, parent = json.loads(answer.read_text())
+            arguments, own, parent, looks = json.loads(answer.read_text())
             assert arguments == [COMMAND, str(answer), "--token", "a b", '"']
             assert parent == process.pid != own
+            # Flower's pauses between looks for what the node is still fetching would double up to ten seconds.
+            assert looks == {"initial_backoff": 0.5, "backoff_cap": 0.5, "max_tries_per_object": None}
 
 
 def test_where_nobody_answers_the_caller_is_told(short):
@@ -117,7 +123,14 @@ def test_an_app_that_fails_says_why_and_takes_nobody_else_along(short, tmp_path,
         assert hand_over(short / "door", [str(tmp_path / "answer")])
         until((tmp_path / "answer").exists)
         assert process.poll() is None
-    assert capfd.readouterr().err.count("RuntimeError: the app failed") == 1
+        written = []
+
+        def complains():
+            written.append(capfd.readouterr().err)
+            return "RuntimeError: the app failed" in "".join(written)
+
+        until(complains)  # each fork writes when it comes to it
+    assert "".join(written).count("RuntimeError: the app failed") == 1
 
 
 def test_a_caller_that_says_nothing_holds_nobody_up(short, tmp_path):
