@@ -164,6 +164,8 @@ class OwnedAverage:
         """
         if not any(average.cases for average in self._averages.values()):
             raise UpdateError("no update was added")
+        if len(self._parts) == 1:  # no label owns anything: nothing is kept
+            return self._averages[""].mean()
         result = self._start.copy()
         for label, places in self._parts.items():
             if self._averages[label].cases:

@@ -131,9 +131,10 @@ class RoundQuestions:
             )
         if judging:
             absent = {site: ledger[site] for site in asked if ledger[site].status == "absent" and site in to_judge}
-            others = to_judge.keys() - judged.sites.keys() - absent.keys()
-            alone = self.judge(task.name, state, number, "validation", others)
-            judged = Judgement(judged.sums | alone.sums, judged.sites | alone.sites | absent)
+            judged = Judgement(judged.sums, judged.sites | absent)
+            if others := to_judge.keys() - judged.sites.keys():
+                alone = self.judge(task.name, state, number, "validation", others)
+                judged = Judgement(judged.sums | alone.sums, judged.sites | alone.sites)
         return Trained(
             average.mean(),
             {site: ledger[site] for site in self.config.data.sites},

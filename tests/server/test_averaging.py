@@ -59,9 +59,10 @@ def test_scenario_71_orders_that_break_a_plain_sum_do_not_break_this_one():
     assert {float(average([updates[i] for i in order])[0]) for order in orders} == {1.0}
 
 
-def test_blocks_do_not_show():
+@pytest.mark.parametrize("blocks", [2, 24])  # of the many, several threads have a stretch each
+def test_blocks_do_not_show(blocks):
     draws = np.random.default_rng(0)
-    updates = [(draws.normal(size=2 * BLOCK + 17).astype(np.float32), int(n)) for n in (3, 11, 5)]
+    updates = [(draws.normal(size=blocks * BLOCK + 17).astype(np.float32), int(n)) for n in (3, 11, 5)]
     expected = sum(w.astype(np.longdouble) * n for w, n in updates) / 19
     assert np.array_equal(average(updates), expected.astype(np.float32))
 
