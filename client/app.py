@@ -11,14 +11,13 @@ from flwr.clientapp import ClientApp
 from client.site_log import own_log
 from shared.audited import record
 from shared.errors import ConfigError, RunError, UpdateError, safe_error
+from shared.message_records import read_instruction, write_reply
 from shared.messages import (
     FINGERPRINT,
     PREPARE,
     REGISTER,
     Instruction,
     Reply,
-    read_instruction,
-    write_reply,
 )
 
 _LONGEST_NAME = 64  # what the server says is not written down at any length

@@ -16,7 +16,8 @@ from flwr.serverapp import Grid
 from server.journal import Status
 from shared.config import RunConfig
 from shared.errors import UpdateError
-from shared.messages import Instruction, Reply, read_reply, write_instructions
+from shared.message_records import read_reply, write_instructions
+from shared.messages import Instruction, Reply
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from flwr.serverapp import Grid
 from server.exchange import POLL_S, pull, push, read
 from server.gate import check_error
 from shared.config import RunConfig
-from shared.messages import REGISTER, Instruction, write_instruction
+from shared.message_records import write_instruction
+from shared.messages import REGISTER, Instruction
 from shared.versions import differences, own_versions
 
 log = logging.getLogger(__name__)

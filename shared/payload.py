@@ -1,6 +1,6 @@
 """What messages carry: weights as one flat array, sums of figures, counts under names of closed lists.
 
-What they are wrapped in, the question and the answer, is `shared.messages`'.
+What they are wrapped in, the question and the answer, is `shared.message_records`'.
 """
 
 from __future__ import annotations

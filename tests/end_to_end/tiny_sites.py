@@ -12,7 +12,8 @@ from server.journal import RunFolder
 from server.rounds import Federation
 from server.studies.in_process import InProcessGrid
 from shared.config import parse_config
-from shared.messages import Reply, read_instruction, write_reply
+from shared.message_records import read_instruction, write_reply
+from shared.messages import Reply
 from shared.metrics.counts import Moments, SegmentationSums
 from shared.payload import count_splits
 from shared.preprocessing.fingerprint import fingerprint_region

@@ -189,9 +189,10 @@ class Consortium:
         return False
 
     def committed(self):
-        """The committed rounds as they lie there now: names and when they were written."""
+        """The committed rounds as they lie there now: names, and when their models were written."""
         found = sorted((self.folder / "journal" / TASK).glob("round-*.json"))
-        return {path.name: path.stat().st_mtime_ns for path in found}
+        models = self.folder / "models" / TASK
+        return {path.stem: (models / f"{path.stem}.safetensors").stat().st_mtime_ns for path in found}
 
 
 def wait_for(condition, seconds=LONGEST_S):

@@ -6,7 +6,8 @@ import pytest
 
 from server.joining import find_sites
 from shared.config import parse_config
-from shared.messages import Reply, write_reply
+from shared.message_records import write_reply
+from shared.messages import Reply
 from shared.versions import own_versions
 
 CONFIG = parse_config({"name": "t", "data": {"root": "data", "sites": ["north", "south"], "external": "east"}}, "t")

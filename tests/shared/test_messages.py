@@ -13,15 +13,8 @@ from hypothesis import strategies as st
 
 from shared.config import parse_config
 from shared.errors import ConfigError, SiteError, UpdateError, safe_error
-from shared.messages import (
-    Instruction,
-    Reply,
-    read_instruction,
-    read_reply,
-    write_instruction,
-    write_instructions,
-    write_reply,
-)
+from shared.message_records import read_instruction, read_reply, write_instruction, write_instructions, write_reply
+from shared.messages import Instruction, Reply
 from shared.metrics.counts import Moments, SegmentationSums
 from shared.metrics.tissues import TissueSums
 from shared.payload import FEW, flatten, manifest_of, unflatten
@@ -64,11 +57,14 @@ def test_the_manifest_sees_names_shapes_and_types():
 
 
 def test_an_instruction_survives_the_message():
-    sent = Instruction("run", 3, None, "test", np.arange(5, dtype=np.float32), "m", task="subtype-ensemble")
+    sent = Instruction(
+        "run", 3, None, "test", np.arange(5, dtype=np.float32), "m", task="subtype-ensemble", judging=True
+    )
     got = read_instruction(message(write_instruction(sent)))
     assert np.array_equal(got.weights, sent.weights)
     assert (got.run, got.round, got.split, got.manifest, got.plan) == ("run", 3, "test", "m", None)
-    assert got.task == "subtype-ensemble"
+    assert (got.task, got.judging) == ("subtype-ensemble", True)
+    assert not read_instruction(message(write_instruction(Instruction("run", 3)))).judging
 
 
 def test_an_answer_survives_the_message():
@@ -77,7 +73,7 @@ def test_an_answer_survives_the_message():
         site="a", run="r", round=2, manifest="m", weights=np.arange(3, dtype=np.float32), cases=5, loss=0.25,
         seconds=1.5, sums=sums, included={"train": 5}, excluded={"empty_mask": 1},
         labelled={"receptor-status/er": 4}, classes={"er/positive": 4, "er/negative": FEW},
-        skipped=1, versions={"torch": (2, 13, 0), "monai": ()},
+        skipped=1, versions={"torch": (2, 13, 0), "monai": ()}, judging_skipped=4, judging_seconds=0.5,
     )  # fmt: skip
     got = read_reply(message(write_reply(sent)), post_phases=3, task="lesion-segmentation")
     assert got.sums == sums
@@ -86,6 +82,9 @@ def test_an_answer_survives_the_message():
     assert (got.included, got.excluded) == ({"train": 5}, {"empty_mask": 1})
     assert (got.labelled, got.classes) == (sent.labelled, sent.classes)
     assert (got.skipped, got.versions) == (sent.skipped, sent.versions)
+    judged = got.judgement()
+    assert (judged.sums, judged.cases, judged.skipped, judged.seconds) == (sums, 2, 4, 0.5)
+    assert (judged.site, judged.run, judged.round, judged.weights) == ("a", "r", 2, None)
 
 
 def test_tissue_sums_survive_the_message_and_are_no_other_tasks():
