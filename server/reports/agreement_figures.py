@@ -74,7 +74,7 @@ def bland_altman_plot(
             positive = (predicted > 0) & (reference > 0)
             predicted, reference = predicted[positive], reference[positive]
             size, gap, metric = (predicted * reference) ** 0.5, predicted / reference, "volume_ratio_{}"
-            across = f"geometric mean of {quantity.both}, {quantity.unit} (log scale, "
+            across = f"geometric mean of {quantity.both}, {quantity.unit} ("
             upward = "predicted / reference volume"
         else:
             size, gap = (predicted + reference) / 2, predicted - reference

@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from server.reports import figures
+from server.reports import agreement_figures, figures
 from server.reports.agreement_figures import DENSITY, bland_altman_plot
 from server.results import ResultRow
 
@@ -54,6 +55,17 @@ def test_bland_altman_marks_are_differences_or_ratios_of_the_cases_that_have_the
     log = bland_altman_plot(CASES, ratio, log=True, description="text")
     assert "n = 3" in log  # the failure has no ratio
     assert "predicted / reference volume" in log
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_the_words_below_a_comparison_of_many_cases_fit_on_the_figure(monkeypatch, log):
+    drawn = []
+    monkeypatch.setattr(agreement_figures, "_svg", lambda figure, *_: drawn.append(figure))
+    bland_altman_plot(pd.concat([CASES] * 50), {"volume_bias": row(0.1)}, log=log, description="text")
+    canvas = FigureCanvasAgg(drawn[0])
+    canvas.draw()
+    words = drawn[0].axes[0].xaxis.label.get_window_extent(canvas.get_renderer())
+    assert 0 <= words.x0 < words.x1 <= drawn[0].bbox.width
 
 
 def test_densities_are_compared_at_their_places_in_percent():
