@@ -61,7 +61,8 @@ def test_bland_altman_marks_are_differences_or_ratios_of_the_cases_that_have_the
 def test_the_words_below_a_comparison_of_many_cases_fit_on_the_figure(monkeypatch, log):
     drawn = []
     monkeypatch.setattr(agreement_figures, "_svg", lambda figure, *_: drawn.append(figure))
-    bland_altman_plot(pd.concat([CASES] * 50), {"volume_bias": row(0.1)}, log=log, description="text")
+    rows = {"volume_bias": row(0.1), "volume_ratio_bias": row(1.0)}
+    bland_altman_plot(pd.concat([CASES] * 50), rows, log=log, description="text")
     canvas = FigureCanvasAgg(drawn[0])
     canvas.draw()
     words = drawn[0].axes[0].xaxis.label.get_window_extent(canvas.get_renderer())
