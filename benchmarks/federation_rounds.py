@@ -151,22 +151,21 @@ def main(megabytes: int) -> None:
         size = (run_folder(name) / "models" / "lesion-segmentation" / "round-001.safetensors").stat().st_size
         own = flowers_own(prepare(folder / "peer-consortium", settings), folder / "peer", size // 4)
         print(f"weights: {size / 1e6:.0f} MB, {len(SITES)} sites, every round's model trained and judged")
+        stem = f"lesion-segmentation/round-{ROUNDS:03d}"
+        committed, judged = (run_folder(name) / path for path in (f"models/{stem}.safetensors", f"journal/{stem}.json"))
+        alone = judged.stat().st_mtime - committed.stat().st_mtime
         for before, record in pairwise(records):
             entries = [*record.sites.values(), *record.judged.values()]
             train = max(entry.seconds or 0 for entry in record.sites.values())
             judge = max((entry.seconds or 0 for entry in before.judged.values()), default=0)
-            beyond = record.seconds - train - judge
+            seconds = record.seconds - (alone if record is records[-1] else 0)
+            beyond = seconds - train - judge
             done = all(entry.status == "accepted" for entry in entries)
             print(
-                f"round {record.round}: {record.seconds:.1f} s, sites' own {train:.1f} + {judge:.1f} s, "
+                f"round {record.round}: {seconds:.1f} s, sites' own {train:.1f} + {judge:.1f} s, "
                 f"beyond {beyond:.1f} s{'' if done else '  (a site was missing)'}"
             )
-        stem = f"lesion-segmentation/round-{ROUNDS:03d}"
-        committed, judged = (
-            run_folder(name) / "models" / f"{stem}.safetensors",
-            run_folder(name) / f"journal/{stem}.json",
-        )
-        print(f"the last model judged {judged.stat().st_mtime - committed.stat().st_mtime:.1f} s after it was written")
+        print(f"the last model was judged {alone:.1f} s after it was written")
         print(f"Flower's own, one exchange a round: {', '.join(f'{seconds:.1f}' for seconds in own)} s")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,8 @@ from shared.preprocessing.plan import Plan
 from shared.tasks import Task, task_named
 from shared.training import train_round
 from shared.versions import own_versions
+
+log = logging.getLogger(__name__)
 
 
 def register(instruction: Instruction, held: Sequence[int]) -> Reply:
@@ -61,7 +64,8 @@ def train(site: Site, instruction: Instruction) -> Reply:
     """Train a task's global model for one round on the site's training cases; answer with weights, cases and loss.
 
     Cases that cannot be opened are skipped; the answer then also counts those used by label. Where the server asks for
-    it, the model is judged on the validation cases before it is trained, as `judge` does: it travels once for both.
+    it, the model is judged on the validation cases before it is trained, as `judge` does: it travels once for both. A
+    judging that fails costs no training: the server then asks for it alone, and is told why.
     """
     _must_train(site)
     config, plan = _view(site, instruction), _plan(instruction)
@@ -72,7 +76,10 @@ def train(site: Site, instruction: Instruction) -> Reply:
     prepared = site.prepared(plan)
     judged = _empty(site, instruction)
     if instruction.judging and prepared["validation"]:
-        judged = judge(site, replace(instruction, split="validation"))
+        try:
+            judged = judge(site, replace(instruction, split="validation"))
+        except Exception:
+            log.exception("judging before round %d failed", instruction.round)
     cases, skipped = open_sound(task, prepared["train"], plan, config)
     model, start = _model(task, config, instruction)
     proximal = config.federation.strategy == "fedprox"

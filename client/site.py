@@ -236,7 +236,7 @@ def _read_index(path: Path) -> Prepared | None:
 
 
 def class_names(labels: CaseLabels) -> list[str]:
-    """The classes that a case belongs to, one a label, as `messages.CLASS_NAMES` has them."""
+    """The classes that a case belongs to, one a label, as `payload.CLASS_NAMES` has them."""
 
     def status(value: bool | None) -> str:
         return "missing" if value is None else "positive" if value else "negative"

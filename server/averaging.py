@@ -184,7 +184,7 @@ def _others(values: int, owned: Mapping[str, npt.NDArray[np.int64]]) -> npt.NDAr
 
 
 def owned_places(state: Mapping[str, Sized], owner: Callable[[str], str]) -> dict[str, npt.NDArray[np.int64]]:
-    """Indices in the flat array of the tensors that each label owns; see `messages.flatten` for the order."""
+    """Indices in the flat array of the tensors that each label owns; see `payload.flatten` for the order."""
     found: dict[str, list[npt.NDArray[np.int64]]] = {}
     start = 0
     for name, value in sorted(state.items()):

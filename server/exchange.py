@@ -45,6 +45,8 @@ class Answer:
         How often it was asked.
     reply
         The accepted answer.
+    waited
+        Whether it was waited for until the deadline.
 
     """
 
@@ -52,6 +54,7 @@ class Answer:
     reason: str = ""
     attempts: int = 0
     reply: Reply | None = None
+    waited: bool = False
 
 
 def ask(
@@ -115,7 +118,8 @@ def ask(
             time.sleep(POLL_S)
     for name, answer in last.items():
         found = Answer("absent", GONE) if name in open_ones.gone else answer
-        yield name, replace(found, attempts=open_ones.attempts[name])
+        waited = name in open_ones.pending.values()
+        yield name, replace(found, attempts=open_ones.attempts[name], waited=waited)
 
 
 class _Questions:

@@ -75,8 +75,11 @@ class RoundRecord:
         return sum((kind.from_dict(item.validation) for item in self.sites.values() if item.validation), kind())
 
     def unjudged(self) -> bool:
-        """Whether the round's model is still to be judged: that is asked with the next round's training."""
-        return self.round > 0 and not self.judged
+        """Whether somebody is still to judge the round's model: that is asked with the next round's training.
+
+        Of a run that is resumed, also where a site was away when it was asked.
+        """
+        return self.round > 0 and (not self.judged or any(item.status != "accepted" for item in self.judged.values()))
 
     def complete(self) -> bool:
         """Whether every site's update is in the average."""

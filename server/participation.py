@@ -141,7 +141,11 @@ def missing(rows: Sequence[Row]) -> tuple[str, ...]:
     A site without labels of a task takes no part in it by nature.
     """
     several = len({row.task for row in rows}) > 1
-    absent = {(row.task, row.round, row.site) for row in rows if row.role == "train" and row.status != "accepted"}
+    absent = {
+        (row.task, row.round, row.site)
+        for row in rows
+        if row.role == "train" and row.status != "accepted" and row.reason != NO_LABEL
+    }
     found: dict[tuple[str, str, str], list[int]] = {}
     for row in rows:
         where = f" of {row.task}" if several else ""

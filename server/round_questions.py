@@ -15,7 +15,7 @@ from server.gate import Expected, check_sums, check_update, weighed_cases
 from server.journal import NO_LABEL, SiteEntry
 from server.participants import Participants
 from shared.config import RunConfig
-from shared.errors import RunError
+from shared.errors import UpdateError
 from shared.messages import EVALUATE, TRAIN, Reply
 from shared.payload import State, Sums, flatten, manifest_of
 from shared.tasks import Task
@@ -34,9 +34,20 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A round's average and its ledger; `judgement` is of the model that was sent, where it was asked for."""
+    """What came of a round.
 
-    average: FloatArray
+    Attributes
+    ----------
+    average
+        The mean of the good updates; None where they are fewer than `min_sites`.
+    sites
+        The round's ledger.
+    judgement
+        Of the model that was sent, where it was asked for.
+
+    """
+
+    average: FloatArray | None
     sites: dict[str, SiteEntry]
     judgement: Judgement | None
 
@@ -67,13 +78,8 @@ class RoundQuestions:
         state
             The model to train.
         judging
-            Whether the sites judge it as well. A site whose update is no good, or that has nothing to train on, is
-            asked for that alone; one that is absent is not waited for a second time.
-
-        Raises
-        ------
-        RunError
-            Fewer than `min_sites` gave a good answer.
+            Whether the sites judge it as well. One whose answer holds no good judging is asked for that alone; one that
+            is gone, or was waited for until the deadline, is not.
 
         """
         weights, manifest = flatten(state), manifest_of(state)
@@ -92,15 +98,14 @@ class RoundQuestions:
         }
         asked = [site for site, item in expected.items() if item.cases > 0]
         to_judge = self._judges(number, "validation") if judging else {}
-        ledger = dict(self.participants.lost) | {site: SiteEntry("absent", NO_LABEL, attempts=0) for site in expected}
+        ledger = {site: replace(entry) for site, entry in self.participants.lost.items()}
+        ledger |= {site: SiteEntry("absent", NO_LABEL, attempts=0) for site in expected}
         average = OwnedAverage(weights, owned_places(state, task.owner))
         judged = Judgement({}, {})
 
         def check(site: str, reply: Reply) -> None:
             check_update(reply, expected[site])
             weighed_cases(reply, expected[site], task.name)
-            if site in to_judge:
-                check_sums(reply.judgement(), to_judge[site])
 
         instruction = replace(
             self.participants.instruction(number, task.name),
@@ -114,29 +119,24 @@ class RoundQuestions:
             reply = answer.reply
             if reply is None or reply.weights is None:
                 log.warning("round %d, %s: %s", number, site, answer.reason)
+                if site in to_judge and (answer.waited or answer.status == "absent"):
+                    judged.sites[site] = _entry(answer)
                 continue
             average.add(reply.weights, weighed_cases(reply, expected[site], task.name))
             ledger[site].loss = reply.loss
             if reply.skipped:
                 log.warning("round %d, %s: %d cases were skipped", number, site, reply.skipped)
             if site in to_judge:
-                _take(judged, site, replace(answer, reply=reply.judgement()))
+                _take_along(judged, replace(answer, reply=reply.judgement()), to_judge[site])
             del answer, reply  # before the next one is fetched
         good = sum(entry.status == "accepted" for entry in ledger.values())
-        if good < self.config.federation.min_sites:
-            reasons = "; ".join(f"{site}: {entry.reason}" for site, entry in ledger.items() if entry.reason)
-            raise RunError(
-                f"round {number} of {task.name} has {good} good answers, federation.min_sites is "
-                f"{self.config.federation.min_sites} ({reasons}); the last committed round is kept: mend and resume",
-            )
-        if judging:
-            absent = {site: ledger[site] for site in asked if ledger[site].status == "absent" and site in to_judge}
-            judged = Judgement(judged.sums, judged.sites | absent)
-            if others := to_judge.keys() - judged.sites.keys():
-                alone = self.judge(task.name, state, number, "validation", others)
-                judged = Judgement(judged.sums | alone.sums, judged.sites | alone.sites)
+        mean = average.mean() if good >= max(1, self.config.federation.min_sites) else None
+        del average
+        if others := to_judge.keys() - judged.sites.keys():
+            alone = self.judge(task.name, state, number - 1, "validation", others)
+            judged = Judgement(judged.sums | alone.sums, judged.sites | alone.sites)
         return Trained(
-            average.mean(),
+            mean,
             {site: ledger[site] for site in self.config.data.sites},
             _ordered(judged, to_judge) if judging else None,
         )
@@ -144,7 +144,7 @@ class RoundQuestions:
     def judge(
         self, name: str, state: State, number: int, split: str, sites: Collection[str] | None = None
     ) -> Judgement:
-        """Ask for sums over a split alone, of all sites that have such cases or of some of them."""
+        """Have a round's model judged alone on a split, by all sites that have such cases or by some of them."""
         to_judge = self._judges(number, split)
         if sites is not None:
             to_judge = {site: item for site, item in to_judge.items() if site in sites}
@@ -172,6 +172,17 @@ class RoundQuestions:
             for site in self.participants.sites
             if site.included[split] > 0
         }
+
+
+def _take_along(judged: Judgement, answer: Answer, expected: Expected) -> None:
+    """Enter the judging that came with a good update, if it is good itself."""
+    assert answer.reply is not None  # noqa: S101 - it came with an update
+    try:
+        check_sums(answer.reply, expected)
+    except UpdateError as error:
+        log.warning("%s judged nothing in passing and is asked alone: %s", expected.site, error)
+    else:
+        _take(judged, expected.site, answer)
 
 
 def _take(judged: Judgement, site: str, answer: Answer) -> None:

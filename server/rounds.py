@@ -113,7 +113,11 @@ class Federation:
             self.on_progress("train", number - 1, total, f"{name}, round {number}: training")
             trained = self.questions.train(task, number, state, judging=records[-1].unjudged())
             if trained.judgement is not None:
-                self._judged(records, trained.judgement, total)
+                self._enter(records, trained.judgement)
+            if trained.average is None:
+                raise RunError(self._too_few(name, number, trained.sites))
+            if trained.judgement is not None:
+                self._tell(records[-1], total)
             weights, moments = strategy.step(flatten(state), trained.average, number, moments)
             state = unflatten(weights, like)
             seconds = time.perf_counter() - started
@@ -131,7 +135,11 @@ class Federation:
             self.participation.rounds(name, records)
         if records[-1].unjudged():
             self.on_progress("train", total, total, f"{name}, round {records[-1].round}: validating")
-            self._judged(records, self.questions.judge(name, state, records[-1].round, "validation"), total)
+            started = time.perf_counter()
+            judgement = self.questions.judge(name, state, records[-1].round, "validation")
+            records[-1].seconds += time.perf_counter() - started
+            self._enter(records, judgement)
+            self._tell(records[-1], total)
         return records
 
     def evaluate(self, record: RoundRecord, state: State) -> dict[str, Sums]:
@@ -140,19 +148,32 @@ class Federation:
         self.participation.tested(record, tested.sites)
         return tested.sums
 
-    def _judged(self, records: list[RoundRecord], judgement: Judgement, total: int) -> None:
-        """Enter what the sites say of the last round's model into its record, and tell of the round."""
+    def _enter(self, records: list[RoundRecord], judgement: Judgement) -> None:
+        """Enter what the sites say of the last round's model into its record; what one said before is kept."""
         record = records[-1]
-        record.judged = judgement.sites
+        before = {site: entry for site, entry in record.judged.items() if entry.status == "accepted"}
+        record.judged = judgement.sites | before
         for site, sums in judgement.sums.items():
             record.sites[site].validation = sums.to_dict()
         self.folder.enter(record)
         self.participation.rounds(record.task, records)
+
+    def _tell(self, record: RoundRecord, total: int) -> None:
+        """Tell of a round whose model was judged."""
         if self.on_judged is not None:
             self.on_judged(record)
         shown = _shown(record)
         log.info("%s, round %d of %d: %s, model %s", record.task, record.round, total, shown, record.model_hash[:12])
         self.on_progress("train", record.round, total, f"{record.task}, {shown}")
+
+    def _too_few(self, name: TaskName, number: int, sites: Mapping[str, SiteEntry]) -> str:
+        """Why a round came to nothing."""
+        good = sum(entry.status == "accepted" for entry in sites.values())
+        reasons = "; ".join(f"{site}: {entry.reason}" for site, entry in sites.items() if entry.reason)
+        return (
+            f"round {number} of {name} has {good} good answers, federation.min_sites is "
+            f"{self.config.federation.min_sites} ({reasons}); the last committed round is kept: mend and resume"
+        )
 
 
 def _shown(record: RoundRecord) -> str:

@@ -64,7 +64,7 @@ class Tracking:
         self._told: dict[str, set[int]] = {}
 
     def open(self, facts: Callable[[], Mapping[str, str]]) -> None:
-        """Find the run's entry or make one, and tell what it lacks of the committed rounds.
+        """Find the run's entry or make one, and tell what it lacks of the judged rounds.
 
         Parameters
         ----------
@@ -96,8 +96,9 @@ class Tracking:
                 self._told[name] = {item.step for item in client.get_metric_history(self._run, f"{name}/seconds")}
         for name in self._config.tasks:
             records = self._folder.records(name)
-            # The last model may be still to be judged: it is told of when it has a score.
-            for record in records[:-1] if records and records[-1].unjudged() else records:
+            # Of a run that goes on the last model may be still to be judged: it is told when it has a score.
+            waits = records and records[-1].unjudged() and not (self._folder.path / "results.json").is_file()
+            for record in records[:-1] if waits else records:
                 self.judged(record)
 
     def judged(self, record: RoundRecord) -> None:

@@ -22,7 +22,7 @@ class FederationConfig(Section):
     server_tau: float = Field(default=1e-3, gt=0.0, description="FedAdam's degree of adaptability.")
     min_sites: int = Field(default=1, ge=1, description="Fewer good replies than this end the run with an error.")
     round_timeout_s: float = Field(
-        default=3600.0, gt=0.0, description="A site that has not answered by then is absent this round."
+        default=3600.0, gt=0.0, description="A site that has not judged and trained by then is absent this round."
     )
     join_timeout_s: float = Field(
         default=120.0,

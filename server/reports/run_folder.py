@@ -69,7 +69,7 @@ class SiteFlow(BaseModel):
     included: dict[str, int]
     excluded: dict[str, int] = Field(default_factory=dict)
     over_policy: bool = False  # more left out than the site's own policy allows
-    classes: dict[str, int] = Field(default_factory=dict)  # by `messages.CLASS_NAMES`; `messages.FEW` hides a count
+    classes: dict[str, int] = Field(default_factory=dict)  # by `payload.CLASS_NAMES`; `payload.FEW` hides a count
 
 
 class RunFolder(BaseModel):

@@ -152,12 +152,17 @@ def _round(stamp: Stamp, task: str) -> dict[str, Any] | None:
         }
     return {
         "round": raw["round"],
-        "committed": stamp.changed_ns / 1e9,
+        "committed": (_stamp(_model(stamp.path)) or stamp).changed_ns / 1e9,  # the record changes when it was judged
         "seconds": raw.get("seconds"),
         "hash": str(raw.get("model_hash", ""))[:12],
         "score": sum(parts, kind()).score,
         "sites": entries,
     }
+
+
+def _model(record: Path) -> Path:
+    """The model of a round's record."""
+    return record.parents[2] / "models" / record.parent.name / f"{record.stem}.safetensors"
 
 
 @lru_cache(maxsize=64)

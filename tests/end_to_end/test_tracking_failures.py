@@ -137,7 +137,7 @@ def test_an_mlflow_that_fails_in_the_middle_is_told_the_rest_when_it_is_back(roo
             store.rename(moved)
             store.mkdir()
 
-    folder = tiny_run(root, client=in_round(2, lose), mlflow=True)
+    folder = tiny_run(root, client=in_round(3, lose), mlflow=True)
     assert len([item for item in caplog.records if item.message.startswith("MLflow failed")]) == 1
     # There MLflow quotes the statement and its values.
     assert "".join(capfd.readouterr()) == ""

@@ -61,6 +61,21 @@ def test_a_site_absent_from_training_is_not_missed_twice():
     assert len(told(record(1, b=entry, judged={"b": entry}))) == 1
 
 
+def test_who_is_away_when_a_model_is_judged_with_the_next_training_is_not_missed_twice():
+    away = SiteEntry("absent", "no answer before the deadline")
+    assert told(record(1, judged={"a": SiteEntry("accepted"), "b": away}), record(2, b=away)) == (
+        "b was absent in round 2 (no answer before the deadline)",
+    )
+    assert told(record(1, judged={"b": away}), record(2)) == (
+        "b did not validate round 1 (no answer before the deadline)",
+    )
+
+
+def test_a_site_without_the_tasks_labels_is_missed_where_it_should_have_judged():
+    parts = told(record(1, b=SiteEntry("absent", NO_LABEL), judged={"b": SiteEntry("failed", "died")}))
+    assert parts == ("b did not validate round 1 (died)",)
+
+
 def test_the_file_names_the_cases_behind_every_model(tmp_path):
     kept = Participation(tmp_path, SITES)
     start = RoundRecord(TASK, 0, "hash-0", 0.0)
