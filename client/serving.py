@@ -61,6 +61,8 @@ def serve_site(kit: SiteKit, say: Say) -> None:
             AUDIT: str(kit.state / "audit.jsonl"),
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
         }
+        if SITE_DATA in environment:  # the node works in another folder, where a relative path leads elsewhere
+            environment[SITE_DATA] = str(kit.data)
         audit = AuditLog(kit.state / "audit.jsonl")
         events = Events(kit.state / "audit.jsonl", say)
         audit.record("serving-started", site=kit.name, server=kit.server, approved=len(kit.approved()))

@@ -10,8 +10,8 @@ import pytest
 
 from client import serving
 from client.events import Events
-from client.kit import APPROVED_FILE, SiteKit
-from client.serving import _START, _alone, _reason, _shorten, check_kit
+from client.kit import APPROVED_FILE, SITE_DATA, SiteKit
+from client.serving import _START, _alone, _reason, _shorten, check_kit, serve
 from server.provisioning.changes import provision
 from shared.audit import AuditLog, read
 from shared.errors import ConfigError, RunError, SiteError
@@ -34,6 +34,17 @@ def made(folder, now=NOW):
 
 def test_a_kit_as_it_was_sent_is_good(tmp_path):
     check_kit(SiteKit(made(tmp_path)))
+
+
+def test_a_relative_site_folder_is_the_one_seen_from_where_the_command_was_given(tmp_path, monkeypatch):
+    kit = made(tmp_path)
+    (kit / "data").rename(tmp_path / "north")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(SITE_DATA, "north")
+    found = []
+    monkeypatch.setattr(serving, "_keep_up", lambda _kit, environment, *_: found.append(environment[SITE_DATA]))
+    serve(SiteKit(kit), lambda *_: None)
+    assert found == [str(tmp_path / "north")]
 
 
 @pytest.mark.parametrize(
