@@ -11,7 +11,7 @@ import pytest
 from client import serving
 from client.events import Events
 from client.kit import APPROVED_FILE, SITE_DATA, SiteKit
-from client.serving import _START, _alone, _reason, _shorten, check_kit, serve
+from client.serving import _START, _alone, _reason, _shorten, check_kit, serve_site
 from server.provisioning.changes import provision
 from shared.audit import AuditLog, read
 from shared.errors import ConfigError, RunError, SiteError
@@ -43,7 +43,7 @@ def test_a_relative_site_folder_is_the_one_seen_from_where_the_command_was_given
     monkeypatch.setenv(SITE_DATA, "north")
     found = []
     monkeypatch.setattr(serving, "_keep_up", lambda _kit, environment, *_: found.append(environment[SITE_DATA]))
-    serve(SiteKit(kit), lambda *_: None)
+    serve_site(SiteKit(kit), lambda *_: None)
     assert found == [str(tmp_path / "north")]
 
 
