@@ -59,7 +59,7 @@ def test_the_commands_of_the_page_lead_from_nothing_to_a_finished_run(checkout, 
     log = tmp_path / "commands.log"
     with log.open("wb") as stream:
         shell = subprocess.Popen(
-            ["bash", "-exuo", "pipefail", "-c", commands() + "\nkill -INT $(jobs -p); wait || true\n"],
+            ["bash", "-exuo", "pipefail", "-c", commands() + "\nkill -TERM $(jobs -p); wait || true\n"],
             cwd=checkout, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
             start_new_session=True,
         )  # fmt: skip
