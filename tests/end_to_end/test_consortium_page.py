@@ -18,6 +18,11 @@ from shared.flower_home import BINARIES
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_S = 560
+END = """
+until grep -q site-removed consortium/server/state/audit.jsonl; do sleep 1; done
+kill -TERM $(jobs -p)
+wait || true
+"""
 
 pytestmark = [
     pytest.mark.slow,
@@ -59,7 +64,7 @@ def test_the_commands_of_the_page_lead_from_nothing_to_a_finished_run(checkout, 
     log = tmp_path / "commands.log"
     with log.open("wb") as stream:
         shell = subprocess.Popen(
-            ["bash", "-exuo", "pipefail", "-c", commands() + "\nkill -TERM $(jobs -p); wait || true\n"],
+            ["bash", "-exuo", "pipefail", "-c", commands() + END],
             cwd=checkout, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
             start_new_session=True,
         )  # fmt: skip
