@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from flwr.serverapp import Grid
 
@@ -110,7 +110,7 @@ class Federation:
             started = time.perf_counter()
             if number > 1:
                 self.participants.rejoin()
-            self.on_progress("train", number - 1, total, f"{name}, round {number}: training")
+            self.on_progress("train", number - 1, total, f"{name}, round {number}: training{_so_far(records)}")
             trained = self.questions.train(task, number, state, judging=records[-1].unjudged())
             if trained.judgement is not None:
                 self._enter(records, trained.judgement)
@@ -174,6 +174,12 @@ class Federation:
             f"round {number} of {name} has {good} good answers, federation.min_sites is "
             f"{self.config.federation.min_sites} ({reasons}); the last committed round is kept: mend and resume"
         )
+
+
+def _so_far(records: Sequence[RoundRecord]) -> str:
+    """What is known of the last round whose model was judged, in brackets."""
+    judged = [item for item in records if item.judged]
+    return f" (round {judged[-1].round}: {_shown(judged[-1])})" if judged else ""
 
 
 def _shown(record: RoundRecord) -> str:

@@ -40,7 +40,10 @@ def test_every_rounds_model_is_judged_and_only_the_last_is_asked_for_alone(proje
         asked[message.metadata.message_type, header.get("round"), header.get("split")] += 1
         return app(message, context)
 
-    federation, records = federate(root, grid=Wire(client))
+    texts = []
+    federation, records = federate(root, grid=Wire(client), on_progress=lambda *moment: texts.append(moment[3]))
+    score = records[1].validation().score
+    assert f"{TASK}, round 3: training (round 1: validation Dice {score:.3f})" in texts
     work = {key: count for key, count in asked.items() if key[1]}
     assert work == {("train", number, "train"): 3 for number in (1, 2, 3)} | {("evaluate", 3, "validation"): 3}
     for record in records[1:]:

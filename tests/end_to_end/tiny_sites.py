@@ -66,7 +66,7 @@ def federate(folder, sites, rounds, channels=(8, 8), client=site, after_round=la
     )
 
     def report(phase, done, total, text):
-        if phase == "train" and "Dice" in text:
+        if phase == "train" and ", validation Dice" in text:
             after_round(done)
 
     run = RunFolder.resume(Path(folder))[0] if resume else RunFolder.create(Path(folder), config)

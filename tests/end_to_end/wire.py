@@ -43,14 +43,14 @@ class Wire(InProcessGrid):
         self.online = (self.online - {node}) | {number}
 
 
-def federate(root, name="one", grid=None, resume=False):
+def federate(root, name="one", grid=None, resume=False, on_progress=lambda *_: None):
     path = root / "runs" / name
     if resume:
         folder, config = RunFolder.resume(path)
     else:
         config = load_run_config(RUN_CONFIG)
         folder = RunFolder.create(path, config)
-    federation = Federation(grid or Wire(), config, folder, lambda *_: None)
+    federation = Federation(grid or Wire(), config, folder, on_progress)
     try:
         federation.register()
         return federation, federation.train(TASK)
