@@ -92,7 +92,6 @@ http {{
         # A resumed session would skip the list of revoked certificates.
         ssl_session_cache off;
         ssl_session_tickets off;
-        ssl_conf_command NumTickets 0;
         limit_req zone=calls burst={burst} nodelay;
         limit_req zone=strangers burst={strangers} nodelay;
         limit_conn connections {connections};
