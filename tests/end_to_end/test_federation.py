@@ -13,7 +13,6 @@ from client.app import app
 from server.external_validation import OPENED, open_once
 from server.journal import RunFolder
 from server.results import read_results
-from server.rounds import Federation
 from server.run import run
 from server.studies.in_process import InProcessGrid
 from shared.errors import RunError
@@ -23,6 +22,7 @@ from shared.project import load_run_config
 from shared.reproducibility import state_hash
 from shared.tasks import task_named
 from shared.training import train_round
+from tests.end_to_end.wire import opened, train
 
 TASK = "lesion-segmentation"
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
@@ -35,19 +35,8 @@ def silent(*_):
 def federate(root, name="one", client=app, order=lambda ids: ids, resume=False, nodes=None, **grid):
     """Register and train; the folder stays locked as long as the federation lives."""
     run_config = {**RUN_CONFIG, **grid}
-    path = root / "runs" / name
-    if resume:
-        folder, config = RunFolder.resume(path)
-    else:
-        config = load_run_config(run_config)
-        folder = RunFolder.create(path, config)
-    grid = InProcessGrid(client, run_config, nodes or len(config.data.sites), order)
-    federation = Federation(grid, config, folder, silent)
-    try:
-        federation.register()
-        return federation, federation.train(config.task)
-    finally:
-        folder.release()
+    folder, config = opened(root, name, run_config, resume=resume)
+    return train(InProcessGrid(client, run_config, nodes or len(config.data.sites), order), config, folder)
 
 
 def hashes(records):

@@ -16,7 +16,7 @@ from shared.errors import RunError
 from shared.messages import Instruction
 from shared.payload import flatten, manifest_of
 from shared.project import load_run_config
-from tests.end_to_end.wire import RUN_CONFIG, TASK, Wire, federate, hashes, of
+from tests.end_to_end.wire import RUN_CONFIG, TASK, Killed, Wire, federate, hashes, killed_at, of
 
 SITES = ("centre-a", "centre-b", "centre-c")
 
@@ -186,17 +186,8 @@ def test_a_round_that_comes_to_nothing_still_tells_what_was_said_of_the_model(pr
 def test_what_was_still_to_be_judged_when_a_run_broke_off_is_judged_when_it_goes_on(project):
     root = project(federation={"rounds": 3})
     whole = federate(root)[1]
-
-    class Killed(BaseException):
-        pass
-
-    def client(message, context):
-        if of(message, "train", 3):
-            raise Killed
-        return app(message, context)
-
     with pytest.raises(Killed):
-        federate(root, "broken", Wire(client))
+        federate(root, "broken", Wire(killed_at("train", 3)))
     left = json.loads((root / "runs" / "broken" / "journal" / TASK / "round-002.json").read_text())
     assert left["judged"] == {}
     records = federate(root, "broken", resume=True)[1]
@@ -211,21 +202,13 @@ def test_what_was_still_to_be_judged_when_a_run_broke_off_is_judged_when_it_goes
 def test_a_run_that_broke_off_before_its_last_model_was_judged_has_it_judged(project):
     root = project()
 
-    class Killed(BaseException):
-        pass
-
-    def killed(message, context):
-        if of(message, "evaluate", 2):
-            raise Killed
-        return app(message, context)
-
     def failing(message, context):
         if of(message, "evaluate", 2):
             return Message(Error(code=8, reason="died"), reply_to=message)
         return app(message, context)
 
     with pytest.raises(Killed):
-        federate(root, "broken", Wire(killed))
+        federate(root, "broken", Wire(killed_at("evaluate", 2)))
     records = federate(root, "broken", Wire(failing), resume=True)[1]
     assert len(records) == 3
     judged = {site: entry.status for site, entry in records[2].judged.items()}

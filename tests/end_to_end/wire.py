@@ -43,19 +43,43 @@ class Wire(InProcessGrid):
         self.online = (self.online - {node}) | {number}
 
 
-def federate(root, name="one", grid=None, resume=False, on_progress=lambda *_: None):
+def opened(root, name, run_config, *, resume):
+    """A run's folder and configuration: a new one's, or those of one that goes on."""
     path = root / "runs" / name
     if resume:
-        folder, config = RunFolder.resume(path)
-    else:
-        config = load_run_config(RUN_CONFIG)
-        folder = RunFolder.create(path, config)
-    federation = Federation(grid or Wire(), config, folder, on_progress)
+        return RunFolder.resume(path)
+    config = load_run_config(run_config)
+    return RunFolder.create(path, config), config
+
+
+def train(grid, config, folder, on_progress=lambda *_: None):
+    """Register and train; the folder is given back whatever happens."""
+    federation = Federation(grid, config, folder, on_progress)
     try:
         federation.register()
-        return federation, federation.train(TASK)
+        return federation, federation.train(config.task)
     finally:
         folder.release()
+
+
+def federate(root, name="one", grid=None, resume=False, **told):
+    folder, config = opened(root, name, RUN_CONFIG, resume=resume)
+    return train(grid or Wire(), config, folder, **told)
+
+
+class Killed(BaseException):
+    """What no code of ours catches."""
+
+
+def killed_at(kind, number):
+    """A client that is killed by its first message of a kind in a round."""
+
+    def client(message, context):
+        if message.metadata.message_type == kind and message.content["header"]["round"] == number:
+            raise Killed
+        return app(message, context)
+
+    return client
 
 
 def hashes(records):
