@@ -108,7 +108,8 @@ def _what_is_there(path: Path) -> str:
             return f"it lies inside the site folder {parent}; name that one"
     missing = [name for name in (SITE_FILE, TABLE_NAME) if not (path / name).is_file()]
     found = sum(1 for _ in path.iterdir())
-    return f"a site folder has {SITE_FILE} and {TABLE_NAME} at its top, here {' and '.join(missing)} is missing " + (
+    lacks = f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing"
+    return f"a site folder has {SITE_FILE} and {TABLE_NAME} at its top, here {lacks} " + (
         f"among {found} entries; write it, or name another folder" if found else "and the folder is empty"
     )
 

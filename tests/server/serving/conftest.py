@@ -11,7 +11,7 @@ from server.serving.front import front
 from server.serving.superlink import register, superlink
 from shared.flower_home import launch_environment
 from shared.processes import MARK, end_processes
-from tests.server.serving.stand import make_consortium, upstream
+from tests.server.serving.stand import make_consortium, reached, upstream
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +32,12 @@ def fronted(nginx, tmp_path_factory):
     """A consortium behind nginx for tests that only call it."""
     with _fronted(tmp_path_factory.mktemp("fronted")) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def nothing_before(request):
+    if "fronted" in request.fixturenames:
+        reached(request.getfixturevalue("fronted"))
 
 
 @pytest.fixture

@@ -159,6 +159,14 @@ def upstream(kit):
         server.server_close()
 
 
+def reached(stand):
+    """Calls that came through since the last look."""
+    found = stand.calls[:]
+    stand.calls.clear()
+    stand.headers.clear()
+    return found
+
+
 def until_new_workers(met, wait_s=10.0):
     """nginx takes a signal and answers it when its new workers stand; old ones may still take calls meanwhile."""
     deadline, in_a_row = time.monotonic() + wait_s, 0

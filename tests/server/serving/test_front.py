@@ -3,17 +3,14 @@
 import http.client
 import socket
 import ssl
-import threading
-import time
 import warnings
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from client.node import tls_context
-from server.provisioning.authority import issue, make_authority, new_key, pem, private_pem
+from server.provisioning.authority import issue, make_authority, new_key, pem
 from server.provisioning.changes import revoke, rotate
-from server.serving import front_conf as fronting
 from server.serving.front import reload
 from shared.errors import RunError
 from tests.server.serving.stand import (
@@ -21,6 +18,7 @@ from tests.server.serving.stand import (
     call,
     connection,
     post,
+    reached,
     shown,
     signed,
     trusting,
@@ -30,20 +28,6 @@ from tests.server.serving.stand import (
 
 NOW = datetime.now(UTC)
 REFUSED = 401
-
-
-def reached(stand):
-    """Calls that came through since the last look."""
-    found = stand.calls[:]
-    stand.calls.clear()
-    stand.headers.clear()
-    return found
-
-
-@pytest.fixture(autouse=True)
-def nothing_before(request):
-    if "fronted" in request.fixturenames:
-        reached(request.getfixturevalue("fronted"))
 
 
 def test_a_site_reaches_flower_with_its_own_certificate_and_key(fronted):
@@ -247,89 +231,6 @@ def test_a_rotated_site_is_let_in_with_its_new_certificate_only(own_front):
     assert call(consortium, "centre-a", headers=headers)[0] == REFUSED
 
 
-def test_a_flood_of_one_site_is_capped_and_the_others_go_on(own_front, monkeypatch):
-    monkeypatch.setattr(fronting, "CALLS_A_SECOND", 5)
-    stand = own_front()
-    with (
-        connection(stand.consortium.port, tls_context(stand.consortium.site("centre-a"))) as loud,
-        connection(stand.consortium.port, tls_context(stand.consortium.site("centre-b"))) as quiet,
-    ):
-        of_loud, of_quiet = (signed(stand.consortium.site(name)) for name in ("centre-a", "centre-b"))
-        began = time.monotonic()
-        flood = [post(loud, PULL, of_loud, b"loud")[0] for _ in range(60)]
-        allowed = 5 * (time.monotonic() - began) + 4 * 5 + 2  # the rate, the burst, and the first
-        answers = [post(quiet, PULL, of_quiet, b"quiet")[0] for _ in range(15)]
-    assert set(flood) == {200, 429}
-    assert flood.count(200) <= allowed
-    assert answers == [200] * 15
-    assert sorted(body for _, body in stand.calls) == [b"loud"] * flood.count(200) + [b"quiet"] * 15
-
-
-def test_a_site_that_opens_many_connections_is_capped_and_the_others_go_on(fronted):
-    kit = fronted.consortium.site("centre-a")
-    lines = "".join(f"{name}: {value}\r\n" for name, value in signed(kit).items())
-    begun = f"POST {PULL} HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: 9\r\n\r\nhalf".encode()
-    held = []
-    try:
-        for _ in range(fronting.CONNECTIONS):
-            held.append(raw(fronted, kit))
-            held[-1].sendall(begun)
-        until_new_workers(lambda: call(fronted.consortium, "centre-a")[0] == 429)
-        assert call(fronted.consortium, "centre-b")[0] == 200
-    finally:
-        for item in held:
-            item.close()
-    assert not [body for _, body in reached(fronted) if body == b"half"]
-
-
-def raw(stand, kit):
-    plain = socket.create_connection(("127.0.0.1", stand.consortium.port), timeout=10)
-    return tls_context(kit).wrap_socket(plain, server_hostname="127.0.0.1")
-
-
-def test_a_body_over_the_cap_does_not_reach_flower(fronted):
-    kit = fronted.consortium.site("centre-a")
-    with raw(fronted, kit) as opened:  # told beforehand
-        lines = "".join(f"{name}: {value}\r\n" for name, value in signed(kit).items())
-        size = fronting.LARGEST_CALL_MB * 2**20 + 1
-        opened.sendall(f"POST {PULL} HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: {size}\r\n\r\n".encode())
-        assert opened.recv(100).startswith(b"HTTP/1.1 413")
-    with raw(fronted, kit) as opened:  # piece by piece, its size never told
-        opened.sendall(f"POST {PULL} HTTP/1.1\r\nHost: localhost\r\n{lines}Transfer-Encoding: chunked\r\n\r\n".encode())
-        piece = b"%x\r\n" % 2**20 + bytes(2**20) + b"\r\n"
-        try:
-            for _ in range(fronting.LARGEST_CALL_MB + 1):
-                opened.sendall(piece)
-            answer = opened.recv(100)
-        except (ConnectionError, ssl.SSLError):
-            answer = b""
-        # 500 where the body's end of the buffer came before the cap: workers may write no file for the rest.
-        assert answer == b"" or answer.startswith((b"HTTP/1.1 413", b"HTTP/1.1 500"))
-    assert not reached(fronted)
-
-
-def test_a_piece_of_weights_passes_whole_and_is_not_left_on_the_disk(fronted):
-    body = bytes(range(256)) * (6 * 2**20 // 256)
-    assert call(fronted.consortium, "centre-a", "/v1/fleet/push-object", body)[0] == 200
-    assert reached(fronted) == [("/v1/fleet/push-object", body)]
-    run = fronted.consortium.kit.state / "nginx"
-    assert not [path for folder in ("body", "proxy") for path in (run / folder).rglob("*") if path.is_file()]
-    assert "buffered to a temporary file" not in (run / "error.log").read_text()
-
-
-def test_a_body_that_stalls_is_cut(own_front, monkeypatch):
-    monkeypatch.setattr(fronting, "STALLED_S", 1)
-    stand = own_front()
-    kit = stand.consortium.site("centre-a")
-    with raw(stand, kit) as opened:
-        lines = "".join(f"{name}: {value}\r\n" for name, value in signed(kit).items())
-        opened.sendall(f"POST {PULL} HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: 9\r\n\r\nhalf".encode())
-        began = time.monotonic()
-        assert not opened.recv(1000).startswith(b"HTTP/1.1 2")
-        assert time.monotonic() - began < 5
-    assert not reached(stand)
-
-
 def spoil_list(consortium):
     consortium.kit.revoked.write_bytes(consortium.kit.revoked.read_bytes()[:200])
     return consortium.kit.revoked.name
@@ -355,64 +256,3 @@ def test_what_nginx_could_not_use_is_refused_in_its_words_and_it_goes_on_as_befo
     assert conf.read_bytes() == before
     assert call(stand.consortium, "centre-b")[0] == 200
     assert workers(stand.process) == running
-
-
-SERVERS = {
-    "good": (lambda authority, key: issue(authority, "server", "server", key, 20, NOW, "fed.example.org"), None),
-    "expired": (
-        lambda authority, key: issue(
-            authority, "server", "server", key, 20, NOW - timedelta(days=30), "fed.example.org"
-        ),
-        "has expired",
-    ),
-    "of-another-name": (
-        lambda authority, key: issue(authority, "server", "server", key, 20, NOW, "other.example.org"),
-        "Hostname mismatch",
-    ),
-    "of-another-authority": (
-        lambda _, key: issue(make_authority("toy", 30, NOW), "server", "server", key, 20, NOW, "fed.example.org"),
-        "certificate verify failed",
-    ),
-    # A hospital of the consortium that plays the server to another one.
-    "a-sites": (lambda authority, key: issue(authority, "site", "centre-b", key, 20, NOW), "unsuitable certificate"),
-}
-
-
-@pytest.mark.parametrize("kind", [*SERVERS, "self-signed"])
-def test_a_site_refuses_a_server_whose_certificate_is_not_good(fronted, tmp_path, kind):
-    key = new_key()
-    if kind == "self-signed":
-        own = make_authority("toy", 30, NOW)
-        key, certificate, why = own.key, own.certificate, "self-signed certificate"
-    else:
-        make, why = SERVERS[kind]
-        certificate = make(fronted.consortium.authority, key.public_key())
-    (tmp_path / "own.key").write_bytes(private_pem(key))
-    (tmp_path / "own.crt").write_bytes(pem(certificate))
-    place = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    place.load_cert_chain(tmp_path / "own.crt", tmp_path / "own.key")
-    heard = []
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def answer():
-            plain, _ = listening.accept()
-            try:
-                with place.wrap_socket(plain, server_side=True) as opened:
-                    heard.append(opened.recv(100))
-            except OSError:
-                plain.close()
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        plain = socket.create_connection(listening.getsockname(), timeout=5)
-        context = tls_context(fronted.consortium.site("centre-a"))
-        if why is None:
-            with context.wrap_socket(plain, server_hostname="fed.example.org") as opened:
-                assert opened.version() == "TLSv1.3"
-                opened.sendall(b"weights")
-        else:
-            with pytest.raises(ssl.SSLCertVerificationError, match=why):
-                context.wrap_socket(plain, server_hostname="fed.example.org")
-            plain.close()
-        thread.join(timeout=5)
-    assert b"".join(heard) == (b"weights" if why is None else b"")

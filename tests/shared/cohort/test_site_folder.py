@@ -125,7 +125,7 @@ def test_what_is_missing_is_named_without_listing_entries(site):
     assert "cases.csv is missing among 2 entries" in message
     assert "SECRET1" not in message
     (site.path / "site.toml").unlink()
-    assert "site.toml and cases.csv is missing" in fault(site.path)
+    assert "site.toml and cases.csv are missing" in fault(site.path)
 
 
 @pytest.mark.parametrize(
