@@ -64,14 +64,18 @@ def main(grid: Grid, context: Context) -> None:
             if not bool(settings.get("consortium", False)):
                 ensure_data(config, report)
             run(whole_answers(grid), config, folder, report)
-        except FedBreastError as error:
-            log.error("the run ended: %s", error)  # noqa: TRY400 - our messages say all, a trace would not help
-            report("failed", 0, 0, str(error))
-            record("run-failed", run=folder.path.name, why=str(error)[:_LONGEST_REASON])
-            raise
         except Exception as error:
-            log.exception("the run ended")
-            report("failed", 0, 0, f"{type(error).__name__}; see log.jsonl in the run's folder")
+            if isinstance(error, FedBreastError):
+                why = str(error)
+                log.error("the run ended: %s", why)  # noqa: TRY400 - our messages say all, a trace would not help
+            else:
+                why = f"{type(error).__name__}; see log.jsonl in the run's folder"
+                log.exception("the run ended")
+            report("failed", 0, 0, why)
+            try:
+                record("run-failed", run=folder.path.name, why=why[:_LONGEST_REASON])
+            except (FedBreastError, OSError):  # it has ended all the same, and of the first error
+                log.exception("that could not be recorded")
             raise
         finally:
             folder.release()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.errors import RunError
 from shared.files import replace_file
@@ -20,10 +20,18 @@ _ASK_S = (3.0, 30.0)  # between questions to Flower: each starts a process
 _LOG_S = 90.0
 _LOG_LINES = 12
 _UNKNOWN = "Run ID not found"
+_RAISED = "ServerApp failed with exception: "  # Flower's words where the app ended itself
 
 SUPERLINK_ENDED = "Flower's SuperLink ended before the run"
 
 Watch = Callable[[Progress], None]
+
+
+class Ended(NamedTuple):
+    """Why a run did not complete, and whether by its own doing: such a run would end in the same way again."""
+
+    why: str
+    own: bool
 
 
 def submit(
@@ -89,7 +97,7 @@ def follow(
     environment: Mapping[str, str],
     alive: Callable[[], bool],
     watch: Watch | None,
-) -> str | None:
+) -> Ended | None:
     """Wait for the run's end; None when it completed, else why not.
 
     Parameters
@@ -117,30 +125,34 @@ def follow(
             if watch is not None:
                 watch(moment)
         if not alive():
-            return SUPERLINK_ENDED
+            return Ended(SUPERLINK_ENDED, own=False)
         ended = shown is not None and shown.phase in {"done", "failed"}
         if time.monotonic() - asked < (_ASK_S[0] / 3 if ended else pause):
             continue
         answer = flwr(["flwr", "list", connection, "--run-id", run_id], environment)
         pause, asked = min(2 * pause, _ASK_S[1]), time.monotonic()
-        verdict = _verdict(answer, shown)
+        status = (answer.get("runs") or [{}])[0]
+        if status.get("status") == "finished:completed":
+            return None
+        verdict = _verdict(answer.get("error-message", ""), status, shown)
         if verdict is not None:
-            return verdict or None
+            return verdict
 
 
-def _verdict(answer: Mapping[str, Any], shown: Progress | None) -> str | None:
-    """Why the run ended, by Flower's answer and what the run itself told last; empty: completed, None: it goes on."""
-    if _UNKNOWN in answer.get("error-message", ""):
-        return SUPERLINK_ENDED  # and another one was up before anybody looked
-    status = (answer.get("runs") or [{}])[0]
-    if status.get("status") == "finished:completed":
-        return ""
-    own = shown.text if shown is not None and shown.phase == "failed" else None
-    if own is not None and shown is not None and time.time() - shown.at > _DYING_S:
-        return own  # Flower may wait long for workers that never came
-    if not str(status.get("status", "")).startswith("finished"):
+def _verdict(error: str, status: Mapping[str, str], shown: Progress | None) -> Ended | None:
+    """Why the run ended, by Flower's answer and what the run itself told last; None: it goes on."""
+    if _UNKNOWN in error:
+        return Ended(SUPERLINK_ENDED, own=False)  # and another one was up before anybody looked
+    finished, details = status.get("status", ""), status.get("status-details", "")
+    if shown is not None and shown.phase == "failed":
+        # Flower may wait long for workers that never came.
+        over = finished.startswith("finished") or time.time() - shown.at > _DYING_S
+        return Ended(shown.text, own=True) if over else None
+    if not finished.startswith("finished"):
         return None
-    return own or f"the run {status['status'].removeprefix('finished:')}: {status.get('status-details', '')}"
+    if details.startswith(_RAISED):  # on a full disk the run could not tell it
+        return Ended(details.removeprefix(_RAISED), own=True)
+    return Ended(f"the run {finished.removeprefix('finished:')}: {details}", own=False)
 
 
 def tail(log: Path) -> str:

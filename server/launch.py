@@ -76,7 +76,7 @@ def run_flower(
             gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if config.compute.device != "cpu" else 0
             options = ["--federation-config", federation_options(len(config.data.sites), gpus)]
             run_id = submit(app, CONNECTION, home / "run.toml", environment, options)
-            fault = follow(
+            ended = follow(
                 run_id,
                 CONNECTION,
                 run_dir / "progress.json",
@@ -85,9 +85,9 @@ def run_flower(
                 lambda: superlink.poll() is None,
                 watch,
             )
-            if fault is not None:
+            if ended is not None:
                 log = keep_log(run_id, CONNECTION, home / "flower.log", run_dir, environment)
-                raise RunError(f"{fault}; more in {log}")
+                raise RunError(f"{ended.why}; more in {log}")
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

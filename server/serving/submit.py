@@ -16,7 +16,6 @@ from server.serving.superlink import CONNECTION, listens, write_connection
 from shared.bundle import STAGE, stage_app
 from shared.errors import RunError
 from shared.flower_home import launch_environment
-from shared.progress import read_progress
 from shared.project import project_root
 
 RESUMES = 20
@@ -56,7 +55,7 @@ def run_on_server(
         app = stage_app(project_root(), home / STAGE)
         environment = launch_environment(home)
         patience = _STARTING_S if _is_served(kit) else 0.0
-        fault: str | None = None
+        fault = ""
         for _ in range(RESUMES + 1):
             _wait_for_server(kit, patience)
             patience = _BACK_WITHIN_S
@@ -76,7 +75,7 @@ def run_on_server(
                 fault = SUPERLINK_ENDED
                 continue
             try:
-                fault = follow(
+                ended = follow(
                     run_id,
                     CONNECTION,
                     run_dir / "progress.json",
@@ -88,12 +87,10 @@ def run_on_server(
             except KeyboardInterrupt:
                 flwr(["flwr", "stop", run_id, CONNECTION], environment)
                 raise
-            if fault is None:
+            if ended is None:
                 return
-            moment = read_progress(run_dir / "progress.json")
-            own = moment is not None and moment.at >= started and moment.phase == "failed"
-            begun = (run_dir / "config.toml").is_file()
-            if own or not (begun or fault == SUPERLINK_ENDED):
+            fault, begun = ended.why, (run_dir / "config.toml").is_file()
+            if ended.own or not (begun or fault == SUPERLINK_ENDED):
                 log = keep_log(run_id, CONNECTION, kit.state / "superlink.log", run_dir, environment)
                 raise RunError(f"{fault}; more in {log}")
             # Not the run's own end: its server died. What is committed stands; a resumed run is what it was begun as.

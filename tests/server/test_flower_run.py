@@ -3,7 +3,7 @@ import time
 import pytest
 
 from server import flower_run
-from server.flower_run import SUPERLINK_ENDED, follow
+from server.flower_run import SUPERLINK_ENDED, Ended, follow
 from shared.progress import write_progress
 
 
@@ -18,17 +18,24 @@ def followed(monkeypatch, tmp_path, *answers, alive=True):
 
 RUNNING = {"runs": [{"status": "running"}]}
 FAILED = {"runs": [{"status": "finished:failed", "status-details": "no heartbeat"}]}
+RAISED = {"runs": [{"status": "finished:failed", "status-details": "ServerApp failed with exception: no space left"}]}
+KILLED = Ended("the run failed: no heartbeat", own=False)
 
 
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
         ([RUNNING, {"runs": [{"status": "finished:completed"}]}], None),
-        ([RUNNING, FAILED], "the run failed: no heartbeat"),
+        ([RUNNING, FAILED], KILLED),
+        # On a full disk a run cannot write how it ended.
+        ([RUNNING, RAISED], Ended("no space left", own=True)),
         # A new SuperLink took the old one's place between two looks at its port.
-        ([RUNNING, {"success": False, "error-message": "[code: 16] Run ID not found."}], SUPERLINK_ENDED),
+        (
+            [RUNNING, {"success": False, "error-message": "[code: 16] Run ID not found."}],
+            Ended(SUPERLINK_ENDED, own=False),
+        ),
         # A question that failed says nothing of the run.
-        ([{"success": False, "error-message": "timed out"}, {}, FAILED], "the run failed: no heartbeat"),
+        ([{"success": False, "error-message": "timed out"}, {}, FAILED], KILLED),
     ],
 )
 def test_a_run_is_followed_to_its_end(monkeypatch, tmp_path, answers, expected):
@@ -36,9 +43,9 @@ def test_a_run_is_followed_to_its_end(monkeypatch, tmp_path, answers, expected):
 
 
 def test_a_superlink_that_no_longer_listens_has_ended_the_run(monkeypatch, tmp_path):
-    assert followed(monkeypatch, tmp_path, alive=False) == SUPERLINK_ENDED
+    assert followed(monkeypatch, tmp_path, alive=False) == Ended(SUPERLINK_ENDED, own=False)
 
 
 def test_a_failed_runs_own_words_come_before_flowers(monkeypatch, tmp_path):
     write_progress(tmp_path / "progress.json", "failed", 0, 0, "too few sites")
-    assert followed(monkeypatch, tmp_path, FAILED) == "too few sites"
+    assert followed(monkeypatch, tmp_path, FAILED) == Ended("too few sites", own=True)
