@@ -63,11 +63,16 @@ def check(path, before, told):
         assert torch.equal(folder.model(record)["w"], state_of(record.round)["w"])
         assert np.array_equal(folder.moments(record)["m"], moments_of(record.round)["m"])
         assert record.sites["b"].cases == record.round
+        # All sites' judgement or none of it; only of the last round may it be missing.
+        assert [item.cases for item in record.judged.values()] in [[record.round] * 2, []]
+        assert record.judged or record.round == last
     assert folder.flow() in [flow_of(last), flow_of(last + 1)] or last < 0
     if last > 0 and (path / "participation.csv").is_file():
         table = pd.read_csv(path / "participation.csv")
         rounds = [number for number in range(1, last + 1) for _ in config.data.sites]
-        assert list(table["round"]) in [rounds, rounds[:-2]]
+        trained = list(table["round"][table["role"] == "train"])
+        assert trained in [rounds, rounds[:-2]]
+        assert list(table["round"][table["role"] == "validation"]) in [trained, trained[:-2]]
         assert list(table["cases"]) == list(table["round"])
     log = AuditLog(path / "audit.jsonl")
     log.record("resumed", round=last)

@@ -2,6 +2,8 @@
 
 import subprocess
 import tomllib
+from contextlib import nullcontext
+from datetime import UTC, datetime
 
 import pytest
 import yaml
@@ -10,7 +12,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from client.kit import SiteKit
+from client.node import node_config
+from client.policy import check_policy
+from server.provisioning.changes import provision
 from server.serving.kit import ServerKit
+from shared.config import parse_config
+from shared.errors import ConfigError
 
 FOLDERS = ("authority", "server", "observer", "centre-a", "centre-b")
 
@@ -112,6 +119,20 @@ def test_the_server_and_a_site_open_their_kits(made):
     assert site.data == made / "centre-a/data"
     files = (*server.certificate, server.authority, server.revoked, *site.certificate, site.authority, site.node_key)
     assert all(path.is_file() for path in files)
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_scenario_67_where_a_consortium_asks_for_privacy_each_hospital_refuses_a_run_without(tmp_path, made, private):
+    said = (made.parent / "toy.toml").read_text()
+    asked = 'profile = "production"\nprivacy.differential_privacy = true\n' if private else ""
+    (tmp_path / "toy.toml").write_text(said.replace("[server]", f"{asked}[server]", 1))
+    provision(tmp_path / "toy.toml", tmp_path / "out", datetime.now(UTC))
+    run = parse_config({"name": "run", "data": {"root": "d", "sites": ["centre-a", "centre-b"]}}, "run.toml")
+    for name in ("centre-a", "centre-b"):
+        told = node_config(SiteKit(tmp_path / "out" / name))
+        assert told["differential-privacy"] is private
+        with pytest.raises(ConfigError, match="differential privacy") if private else nullcontext():
+            check_policy(told, run)
 
 
 def test_observers_know_where_to_look(made):

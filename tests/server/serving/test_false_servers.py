@@ -3,6 +3,8 @@
 import socket
 import ssl
 import threading
+import warnings
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -38,6 +40,40 @@ def consortium(tmp_path_factory):
     return make_consortium(tmp_path_factory.mktemp("consortium"))
 
 
+@contextmanager
+def server(answer):
+    """Listen for one connection and hand it over; yields the address, and what `answer` heard there."""
+    heard = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve():
+            plain, _ = listening.accept()
+            with plain, suppress(OSError):
+                heard.append(answer(plain))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname(), heard
+        thread.join(timeout=5)
+
+
+def presenting(folder, key, certificate):
+    """What a server shows that has this key and certificate."""
+    (folder / "own.key").write_bytes(private_pem(key))
+    (folder / "own.crt").write_bytes(pem(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "own.crt", folder / "own.key")
+    return context
+
+
+def listen(context):
+    def answer(plain):
+        with context.wrap_socket(plain, server_side=True) as opened:
+            return opened.recv(100)
+
+    return answer
+
+
 @pytest.mark.parametrize("kind", [*SERVERS, "self-signed"])
 def test_a_site_refuses_a_server_whose_certificate_is_not_good(consortium, tmp_path, kind):
     key = new_key()
@@ -47,25 +83,9 @@ def test_a_site_refuses_a_server_whose_certificate_is_not_good(consortium, tmp_p
     else:
         make, why = SERVERS[kind]
         certificate = make(consortium.authority, key.public_key())
-    (tmp_path / "own.key").write_bytes(private_pem(key))
-    (tmp_path / "own.crt").write_bytes(pem(certificate))
-    place = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    place.load_cert_chain(tmp_path / "own.crt", tmp_path / "own.key")
-    heard = []
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def answer():
-            plain, _ = listening.accept()
-            try:
-                with place.wrap_socket(plain, server_side=True) as opened:
-                    heard.append(opened.recv(100))
-            except OSError:
-                plain.close()
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        plain = socket.create_connection(listening.getsockname(), timeout=5)
-        context = tls_context(consortium.site("centre-a"))
+    context = tls_context(consortium.site("centre-a"))
+    with server(listen(presenting(tmp_path, key, certificate))) as (address, heard):
+        plain = socket.create_connection(address, timeout=5)
         if why is None:
             with context.wrap_socket(plain, server_hostname="fed.example.org") as opened:
                 assert opened.version() == "TLSv1.3"
@@ -74,5 +94,42 @@ def test_a_site_refuses_a_server_whose_certificate_is_not_good(consortium, tmp_p
             with pytest.raises(ssl.SSLCertVerificationError, match=why):
                 context.wrap_socket(plain, server_hostname="fed.example.org")
             plain.close()
-        thread.join(timeout=5)
-    assert b"".join(heard) == (b"weights" if why is None else b"")
+    assert heard == ([b"weights"] if why is None else [])
+
+
+@pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1", "TLSv1_2"])
+def test_a_site_refuses_a_server_that_speaks_older_tls(consortium, tmp_path, version):
+    key = new_key()
+    certificate = SERVERS["good"][0](consortium.authority, key.public_key())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        old = presenting(tmp_path, key, certificate)
+        old.minimum_version = old.maximum_version = getattr(ssl.TLSVersion, version)
+    old.set_ciphers("ALL:@SECLEVEL=0")  # else that server would refuse by itself
+    with (
+        server(listen(old)) as (address, heard),
+        socket.create_connection(address, timeout=5) as plain,
+        pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"),
+    ):
+        tls_context(consortium.site("centre-a")).wrap_socket(plain, server_hostname="fed.example.org")
+    assert not heard
+
+
+def test_a_site_tells_a_plaintext_server_nothing(consortium):
+    def answer(plain):
+        said = plain.recv(65536)
+        plain.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        with suppress(OSError):
+            said += plain.recv(65536)
+        return said
+
+    with (
+        server(answer) as (address, heard),
+        socket.create_connection(address, timeout=5) as plain,
+        pytest.raises(ssl.SSLError, match="WRONG_VERSION_NUMBER"),
+    ):
+        tls_context(consortium.site("centre-a")).wrap_socket(plain, server_hostname="fed.example.org")
+    (sent,) = heard
+    assert sent.startswith(b"\x16\x03")  # a handshake's first record, and what TLS says of the fault
+    assert b"centre-a" not in sent
+    assert b"flwr" not in sent
