@@ -4,10 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo study consortium test test-slow lint bench clean
+.PHONY: help install demo study consortium test test-slow lint bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## FedBreast into .venv and nothing more: what a server or a hospital needs
 
 # The stamp makes a second call free; it is renewed when the dependencies change.
 $(VENV)/.installed: pyproject.toml constraints.txt
