@@ -186,7 +186,7 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run
 )
 def study(
     config: Annotated[Path | None, typer.Argument(help="The TOML file (default: configs/study.toml).")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the study (default: runs/NAME, begun with study).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study (default: below runs/).")] = None,
     seeds: Annotated[str, typer.Option(help="Training seeds, with commas; instead of the configuration's.")] = "",
     arms: Annotated[str, typer.Option(help="Of local, federated, pooled, ensemble, with commas.")] = "",
     held_out: Annotated[str, typer.Option(help="Centres to leave out, with commas; otherwise every one.")] = "",

@@ -9,8 +9,10 @@ used below are Flower's private ones, read in version 1.41.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -20,12 +22,14 @@ AGAIN = 3
 """An upload that broke off is sent anew, from its start."""
 SPARE_BYTES, SPARE_OBJECTS = 16 << 20, 256
 ANNOUNCEMENTS = 16
+SWEEP_S = 0.2
+"""Between searches for cycles: a call's body lies in one, and Python looks by itself after some 150 calls of 16 MB."""
 HANDLERS = ("pull_messages", "pull_object", "push_messages", "push_object")
 
 
 @dataclass(slots=True)
 class _Account:
-    """What one site was last asked, the most it was ever asked, and what it has sent since."""
+    """What one site was last asked and has not fetched, the most it was ever asked, and what it has sent since."""
 
     asked: set[str] = field(default_factory=set)
     asked_bytes: int = 0
@@ -43,23 +47,27 @@ class Bounds:
         self._accounts: defaultdict[int, _Account] = defaultdict(_Account)
         self._lock = threading.Lock()
 
-    def asked(self, node: int, objects: int) -> None:
-        """Note that a question was handed out: counting begins anew."""
+    def asked(self, node: int, objects: list[str]) -> None:
+        """Note that a question of these objects was handed out: counting begins anew."""
         with self._lock:
             before = self._accounts[node]
             self._accounts[node] = _Account(
-                most_bytes=before.most_bytes, most_objects=max(objects, before.most_objects)
+                asked=set(objects),
+                most_bytes=before.most_bytes,
+                most_objects=max(len(objects), before.most_objects),
             )
 
     def fetched(self, node: int, name: str, size: int) -> None:
-        """Note that a node was given an object of its question, of so many bytes; again counts for nothing.
+        """Note that a node was given an object of so many bytes; again, or of no question to it, counts for nothing.
 
         What it has already it does not fetch: hence the most of all questions.
         """
         with self._lock:
             account = self._accounts[node]
-            account.asked_bytes += 0 if name in account.asked else size
-            account.asked.add(name)
+            if name not in account.asked:  # its own pieces it may fetch as well
+                return
+            account.asked.remove(name)
+            account.asked_bytes += size
             account.most_bytes = max(account.most_bytes, account.asked_bytes)
 
     def may_announce(self, node: int, objects: int) -> bool:
@@ -99,7 +107,7 @@ class Bounded:
         """As Flower's."""
         response = self._own["pull_messages"](request=request, **more)
         if response.messages_list:
-            self._bounds.asked(request.node.node_id, _count(response.message_object_trees))
+            self._bounds.asked(request.node.node_id, _objects(response.message_object_trees))
         return response
 
     def pull_object(self, request: Any, **more: Any) -> Any:
@@ -110,10 +118,14 @@ class Bounded:
         return response
 
     def push_messages(self, request: Any, **more: Any) -> Any:
-        """As Flower's, but for what is too much: it is refused like an answer to a run that is over."""
+        """As Flower's, but for what is too much or no answer: it is refused like an answer to a run that is over."""
         from flwr.supercore.error import ApiErrorCode, FlowerError
 
-        if not self._bounds.may_announce(request.node.node_id, _count(request.message_object_trees)):
+        node, said = request.node.node_id, [item.metadata for item in request.messages_list]
+        # Flower would take it for the server's question, to whom it names, and to the site itself too.
+        if any(item.src_node_id != node or not item.reply_to_message_id for item in said):
+            raise FlowerError(ApiErrorCode.FLEET_RUN_STATUS_NOT_ALLOWED, "no answer, or another's")
+        if not self._bounds.may_announce(node, len(_objects(request.message_object_trees))):
             raise FlowerError(ApiErrorCode.FLEET_RUN_STATUS_NOT_ALLOWED, "more answers than questions")
         return self._own["push_messages"](request=request, **more)
 
@@ -133,17 +145,26 @@ def bind(handlers: Any) -> None:
         setattr(handlers, name, getattr(bounded, name))
 
 
-def _count(trees: Any) -> int:
+def _objects(trees: Any) -> list[str]:
     from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 
-    return sum(1 for tree in trees for _ in iterate_object_tree(tree))
+    return [item.object_id for tree in trees for item in iterate_object_tree(tree)]
+
+
+def _sweep() -> None:
+    while True:
+        time.sleep(SWEEP_S)
+        gc.collect()
 
 
 def main() -> None:
     """Be Flower's command, with bounds."""
     bind(import_module("flwr.superlink.servicer.fleet.fleet_handlers"))
+    command = import_module("flwr.superlink.cli").flower_superlink
+    gc.freeze()  # what is here now stays, and need not be looked at again and again
+    threading.Thread(target=_sweep, daemon=True).start()
     sys.argv = sys.argv[1:]
-    import_module("flwr.superlink.cli").flower_superlink()
+    command()
 
 
 if __name__ == "__main__":

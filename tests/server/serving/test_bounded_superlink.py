@@ -42,6 +42,7 @@ def handlers():
 
 
 def call(function, node, **fields):
+    fields = {"messages_list": []} | fields
     return function(request=SimpleNamespace(node=SimpleNamespace(node_id=node), **fields), state=None)
 
 
@@ -82,6 +83,23 @@ def test_fetching_the_same_piece_again_gives_no_right_to_send_more(handlers):
     for _ in range(1000):
         call(handlers.push_object, FLOODS, object_content=PIECE)
     assert handlers.kept[FLOODS] <= AGAIN * 4 * len(PIECE) + SPARE_BYTES
+
+
+def test_fetching_what_was_no_question_gives_no_right_to_send_more(handlers):
+    ask(handlers, FLOODS)
+    for number in range(1000):
+        call(handlers.pull_object, FLOODS, object_id=f"its own {number}")
+        call(handlers.push_object, FLOODS, object_content=PIECE)
+    assert handlers.kept[FLOODS] <= AGAIN * 4 * len(PIECE) + SPARE_BYTES
+
+
+@pytest.mark.parametrize(("by", "answers"), [(HONEST, "question"), (FLOODS, ""), (HONEST, "")])
+def test_what_is_no_answer_of_its_own_is_not_taken(handlers, by, answers):
+    ask(handlers, FLOODS)
+    said = SimpleNamespace(metadata=SimpleNamespace(src_node_id=by, reply_to_message_id=answers))
+    with pytest.raises(FlowerError):
+        call(handlers.push_messages, FLOODS, messages_list=[said], message_object_trees=[])
+    assert handlers.announced[FLOODS] == 0
 
 
 def test_a_hundred_thousand_messages_of_one_site_are_not_kept_and_the_others_go_on(handlers):

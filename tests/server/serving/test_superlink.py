@@ -26,7 +26,7 @@ from shared.audit import read
 from shared.errors import RunError
 from shared.flower_home import launch_environment
 from shared.processes import MARK, end_processes
-from tests.server.serving.stand import ROOT, call, connection, make_consortium, node, post, signed, trusting
+from tests.server.serving.stand import PULL, ROOT, call, connection, make_consortium, node, post, signed, trusting
 
 pytestmark = pytest.mark.slow
 SITES = ("centre-a", "centre-b", "centre-c", "centre-d")
@@ -122,20 +122,15 @@ def test_the_superlink_listens_on_this_machine_only(served):
 
 def test_a_captured_header_is_of_no_use_without_the_sites_certificate(served):
     captured = signed(served.consortium.site("centre-d"))
-    body = asked(served, "centre-d")
-    assert call(served.consortium, "centre-d", body=body, headers=captured)[0] == 200
-    assert call(served.consortium, "centre-b", body=body, headers=captured)[0] == 401
-    assert (
-        call(served.consortium, "centre-d", body=body, headers=captured, context=trusting(served.consortium))[0] == 401
-    )
-    # What stays open, and why the certificate is asked for: the header covers no body, and holds for five minutes.
-    beat = heartbeat_pb2.SendNodeHeartbeatRequest(
-        node=node_pb2.Node(node_id=served.numbers["centre-d"]), heartbeat_interval=30.0
-    )
-    again = call(
-        served.consortium, "centre-d", "/v1/fleet/send-node-heartbeat", beat.SerializeToString(), headers=captured
-    )
-    assert again[0] == 200
+    node_d = node_pb2.Node(node_id=served.numbers["centre-d"])
+    beat = heartbeat_pb2.SendNodeHeartbeatRequest(node=node_d, heartbeat_interval=30.0).SerializeToString()
+    # The header covers no body, and holds for five minutes: what it came with, and what it never came with.
+    for path, body in ((PULL, asked(served, "centre-d")), ("/v1/fleet/send-node-heartbeat", beat)):
+        again = {"path": path, "body": body, "headers": captured}
+        assert call(served.consortium, "centre-b", **again)[0] == 401
+        assert call(served.consortium, "centre-d", context=trusting(served.consortium), **again)[0] == 401
+        # What stays open, and why the certificate is asked for.
+        assert call(served.consortium, "centre-d", **again)[0] == 200
 
 
 @pytest.mark.parametrize(("age_s", "status"), [(310, 401), (300, 200), (4, 200), (-4, 200), (-10, 401)])
