@@ -14,12 +14,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -27,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from client.app_gate import AppGate
+from client.fleet_client import fleet_client
 from client.kit import SiteKit
 from client.lost_workers import answer_for_the_lost
 from shared.audit import AuditLog
@@ -34,12 +33,8 @@ from shared.errors import RunError
 
 FLOWER = "1.41.0"
 POLL_S = 0.5
-REFUSED = "the server refuses:"
-"""Begins a line of the node's log: status, who refused (the door is nginx), and by how much the clocks differ."""
 _ASK_FOR_S = 60.0  # then Flower's own loop has its turn
 _ARRIVES_S = 20.0
-_CLOCKS_S = 4.0  # Flower lets a node's clock be 5 s ahead, and 305 s behind
-_AWAY = {502, 503, 504}  # nginx answers, the SuperLink does not
 
 
 def run_node(kit: SiteKit, runtime_port: int, door: str | None = None) -> None:
@@ -75,7 +70,7 @@ def run_node(kit: SiteKit, runtime_port: int, door: str | None = None) -> None:
     start_parent_process_monitor(os.getppid())
     audit = AuditLog(kit.state / "audit.jsonl")
     # `setattr`: these names are Flower's own business, and its types do not offer them.
-    setattr(fleet_http_connection, "FleetHttpClient", _with_certificate(kit, audit))  # noqa: B010
+    setattr(fleet_http_connection, "FleetHttpClient", fleet_client(kit, audit))  # noqa: B010
     connect = start_client_internal._init_connection  # noqa: SLF001
     setattr(start_client_internal, "_init_connection", partial(_gated, connect, kit, audit))  # noqa: B010
     # Asked only about apps that the gate gave a licence, which are the approved ones.
@@ -133,62 +128,6 @@ def node_config(kit: SiteKit) -> dict[str, str | int | float | bool]:
         "max-rounds": policy.max_rounds,
         "differential-privacy": policy.differential_privacy,
     }
-
-
-def tls_context(kit: SiteKit) -> ssl.SSLContext:
-    """TLS 1.3 with the consortium's authority and the site's own certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_verify_locations(cafile=str(kit.authority))
-    certificate, key = kit.certificate
-    context.load_cert_chain(str(certificate), str(key))
-    return context
-
-
-def _with_certificate(kit: SiteKit, audit: AuditLog) -> type[Any]:
-    import httpx
-    from flwr.supernode.fleet_http_client import FleetHttpClient
-
-    class CertifiedClient(FleetHttpClient):
-        """Flower's client, over our TLS context; it tells what Flower keeps to itself."""
-
-        _away = False
-
-        @classmethod
-        def from_server_address(
-            cls, server_address: str, insecure: bool, root_certificates: Any, interceptors: Any, **more: Any
-        ) -> CertifiedClient:
-            """As Flower's, whatever it says of certificates."""
-            del insecure, root_certificates
-            return cls(f"https://{server_address}", interceptors=interceptors, verify=tls_context(kit), **more)
-
-        def _send(self, context: Any, *, stream: bool = False) -> httpx.Response:
-            try:
-                answer = super()._send(context, stream=stream)
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                self._note(str(error) or "no answer in time")
-                raise
-            self._note(f"its proxy answers {answer.status_code}" if answer.status_code in _AWAY else "")
-            if answer.is_error and answer.status_code not in _AWAY:
-                print(f"{REFUSED} {_refusal(answer)}", file=sys.stderr, flush=True)  # noqa: T201 - the node's log
-            return answer
-
-        def _note(self, fault: str) -> None:
-            if bool(fault) != self._away:
-                self._away = bool(fault)
-                why = {"why": fault[:200]} if fault else {}
-                audit.record("server-unreachable" if fault else "server-reached", site=kit.name, **why)
-
-    return CertifiedClient
-
-
-def _refusal(answer: Any) -> str:
-    who = "door" if "html" in answer.headers.get("content-type", "") else "flower"
-    try:
-        apart = abs(time.time() - parsedate_to_datetime(answer.headers["date"]).timestamp())
-    except (KeyError, ValueError):
-        apart = 0.0
-    return f"{answer.status_code} {who}" + (f" clocks differ by {apart:.0f} s" if apart > _CLOCKS_S else "")
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from client.events import Events, Say
+from client.fleet_client import REFUSED, tls_context
 from client.kit import NODE_FILE, SITE_DATA, Approvals, SiteKit
-from client.node import REFUSED, node_key, tls_context
+from client.node import node_key
 from shared.audit import AuditLog
 from shared.audited import AUDIT
 from shared.cohort.site_folder import open_site_folder

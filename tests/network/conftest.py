@@ -10,7 +10,7 @@ from flwr.app import Error, Message
 
 from shared.bundle import open_bundle
 from shared.project import load_run_config
-from tests.network.consortium import SITES, TASK, Consortium
+from tests.network.consortium import EXTERNAL, SITES, TASK, Consortium
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs")
@@ -38,11 +38,12 @@ def standing(tmp_path_factory, phantom_root, toy_cache):
 def consortium(standing, toy_config):
     """Give the consortium a configuration, with every process there and every line whole."""
 
-    def make(**sections):
+    def make(*, external=False, **sections):
         federation = {"rounds": 2, "round_timeout_s": 120, "join_timeout_s": 60, "min_sites": 1}
         sections["federation"] = federation | sections.get("federation", {})
         config = toy_config(**sections)
         config["data"] = {"root": config["data"]["root"], "sites": list(SITES)}
+        config["data"] |= {"external": EXTERNAL} if external else {}
         standing.ready(config)
         return standing
 

@@ -1,4 +1,4 @@
-"""A consortium of two toy hospitals, real in everything: processes, certificates, nginx; a proxy before each site."""
+"""A consortium of toy hospitals, real in everything: processes, certificates, nginx; a proxy before each site."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 import tomllib
+from collections import Counter
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,9 @@ from tests.network.proxy import Faults, Proxy
 
 TASK = "lesion-segmentation"
 SITES = ("centre-a", "centre-b")
+EXTERNAL = "centre-d"
 LONGEST_S = 300
+PAGE = os.sysconf("SC_PAGE_SIZE")
 SERVER = "server"
 THERE, AWAY = {"connected", "server-reached"}, {"connection-ended", "server-unreachable", "serving-started"}
 
@@ -29,23 +32,26 @@ THERE, AWAY = {"connected", "server-reached"}, {"connection-ended", "server-unre
 class Consortium:
     """Its processes by name ("server", or a site's), each of which may be killed and started again.
 
+    Two sites train. The external centre's node runs where the configuration names that centre.
+
     One run at a time is the current one: its configuration lies in `root`, its folder below `root / "runs"`.
     """
 
     def __init__(self, root, data, app):
         self.root, self.app, self.name = root, app, ""
         self.processes = {}
+        self.wanted = (SERVER, *SITES)
         self._stack, self._runs = ExitStack(), 0
         front, status, inner = free_ports(3)
         server = {"address": "127.0.0.1", "port": front, "status_port": status, "superlink_port": inner}
-        wanted = {"name": "toy", "server": server, "sites": [{"name": name} for name in SITES]}
+        wanted = {"name": "toy", "server": server, "sites": [{"name": name} for name in (*SITES, EXTERNAL)]}
         folder = root / "consortium"
         folder.mkdir()
         (folder / "consortium.toml").write_text(tomli_w.dumps(wanted))
         provision(folder / "consortium.toml", folder / "kits", datetime.now(UTC))
-        self.rehearsed = Rehearsed(folder, SITES, data)
+        self.rehearsed = Rehearsed(folder, (*SITES, EXTERNAL), data)
         self.proxies = {}
-        for number, name in enumerate(SITES):
+        for number, name in enumerate(self.rehearsed.sites):
             self.proxies[name] = self._stack.enter_context(Proxy(front, seed=number))
             path = self.kit(name) / "node.toml"
             node = tomllib.loads(path.read_text())
@@ -59,7 +65,8 @@ class Consortium:
         for line in self.proxies.values():
             line.faults = Faults()
             line.seen.clear()
-        if not all(name in self.processes for name in (SERVER, *SITES)) or not wait_for(self.connected, 90):
+        self.wanted = (SERVER, *SITES, *([EXTERNAL] if "external" in config["data"] else []))
+        if set(self.processes) != set(self.wanted) or not wait_for(self.connected, 90):
             self.stop()
             self.start()
         self._runs += 1
@@ -67,15 +74,16 @@ class Consortium:
         (self.root / f"{self.name}.toml").write_text(tomli_w.dumps(config))
 
     def connected(self):
-        """Whether the server runs, and both sites by what they said last."""
+        """Whether the server runs, and the sites by what they said last."""
         if any(running.poll() is not None for running in self.processes.values()):
             return False
-        last = {site: [line["event"] for line in self.audit(site) if line["event"] in THERE | AWAY] for site in SITES}
+        sites = [name for name in self.processes if name != SERVER]
+        last = {site: [line["event"] for line in self.audit(site) if line["event"] in THERE | AWAY] for site in sites}
         return all(said and said[-1] in THERE for said in last.values())
 
     def start(self, *names):
         """Start processes and wait until they serve."""
-        for name in names or (SERVER, *SITES):
+        for name in names or self.wanted:
             word = "superlink-ready" if name == SERVER else "connected"
             known = self.said(name, word)
             self.processes[name] = self._stack.enter_context(process(self.rehearsed, name))
@@ -95,7 +103,9 @@ class Consortium:
     def close(self):
         self.stop()
         self._stack.close()
-        for name in (SERVER, *SITES):
+        for name in (SERVER, *self.rehearsed.sites):
+            if not self.audit(name):
+                continue  # it was never started
             assert verify(self.kit(name) / "state" / "audit.jsonl").broken_at is None
 
     def kit(self, name):
@@ -107,9 +117,9 @@ class Consortium:
             return []
         return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
 
-    def said(self, name, event):
-        """How often a member's audit log tells of an event."""
-        return sum(line["event"] == event for line in self.audit(name))
+    def said(self, name, event, **facts):
+        """How often a member's audit log tells of an event, with these facts."""
+        return sum({"event": event, **facts}.items() <= line.items() for line in self.audit(name))
 
     def members(self, name, words=""):
         """Processes of a member whose command line holds the words, by number."""
@@ -140,6 +150,22 @@ class Consortium:
         signal_all(numbers, signal.SIGKILL)
         if words is None:
             self.processes[name].wait()
+
+    def unplug(self, name):
+        """SIGKILL a member with all that belongs to it, as a loss of power does: nobody says goodbye."""
+        signal_all([self.processes[name].pid, *self.members(name)], signal.SIGKILL)
+        self.processes[name].wait()
+        assert wait_for(lambda: not self.members(name), 10)
+
+    def resident(self, *names):
+        """Resident memory of members' processes, MB, by the member and the end of the command line's first words."""
+        found = Counter()
+        for name in names:
+            for pid, command in self.members(name).items():
+                with suppress(OSError):
+                    pages = int((Path("/proc") / str(pid) / "statm").read_text().split()[1])
+                    found[f"{name}: {shortened(command)}"] += pages * PAGE / 1e6
+        return found
 
     def run(self, *, resume=False):
         """Start `fedbreast run`; its output goes to a file."""
@@ -216,6 +242,12 @@ def end(running, number):
         except subprocess.TimeoutExpired:
             running.kill()
             running.wait()
+
+
+def shortened(command):
+    """What a process is, in two words: its program, and what that was told to run."""
+    words = [Path(word).name for word in command.split() if not word.startswith("-")]
+    return " ".join(words[:2])
 
 
 def fields(folder):

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
 
+from client.fleet_client import tls_context
 from client.kit import SiteKit
-from client.node import tls_context
 from server.provisioning.authority import load_authority, pem, private_pem
 from server.provisioning.changes import provision
 from server.serving.kit import ServerKit

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from client.node import tls_context
+from client.fleet_client import tls_context
 from server.provisioning.authority import issue, make_authority, new_key, pem, private_pem
 from tests.server.serving.stand import make_consortium
 

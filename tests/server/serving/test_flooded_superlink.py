@@ -16,7 +16,7 @@ from flwr.app.message.arraychunk import ArrayChunk
 from flwr.proto import fleet_pb2, heartbeat_pb2, message_pb2, node_pb2
 from flwr.supercore.inflatable.inflatable_object import get_object_id, iterate_object_tree
 
-from client.node import tls_context
+from client.fleet_client import tls_context
 from server.flower_run import flwr
 from server.serving.bounded_superlink import ANNOUNCEMENTS, SPARE_BYTES
 from server.serving.superlink import CONNECTION

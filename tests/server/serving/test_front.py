@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from client.node import tls_context
+from client.fleet_client import tls_context
 from server.provisioning.authority import issue, make_authority, new_key, pem
 from server.provisioning.changes import revoke, rotate
 from server.serving.front import reload

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from client.node import tls_context
+from client.fleet_client import tls_context
 from server.serving import front_conf as fronting
 from tests.server.serving.stand import PULL, call, connection, post, reached, signed, trusting, until_new_workers
 

@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from client.node import tls_context
+from client.fleet_client import tls_context
 
 OLDER = ("SSLv2", "SSLv3", "TLSv1.0", "TLSv1.1", "TLSv1.2")
 STRONG = {"TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"}  # RFC 8446, all of AEAD
