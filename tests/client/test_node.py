@@ -1,10 +1,7 @@
 """A hospital's node: where its gate stands, what it tells the app, and what it writes when it is refused."""
 
-from datetime import UTC, datetime
-from email.utils import format_datetime
 from types import SimpleNamespace
 
-import httpx
 import pytest
 import tomli_w
 from flwr.supercore.fab import Fab
@@ -74,23 +71,3 @@ def test_another_version_of_flower_is_refused(kit, monkeypatch):
     monkeypatch.setattr(own, "version", lambda _: "1.42.0")
     with pytest.raises(RunError, match=r"1\.42\.0.*1\.41\.0"):
         own.run_node(kit, 1)
-
-
-@pytest.mark.parametrize(
-    ("status", "kind", "apart_s", "line"),
-    [
-        (401, "text/html", 0, "401 door"),
-        (401, "application/json", 1, "401 flower"),
-        (401, "application/json", 310, "401 flower clocks differ by 310 s"),
-        (401, "application/json", -10, "401 flower clocks differ by 10 s"),
-        (412, "application/json", 3, "412 flower"),
-    ],
-)
-def test_a_refusal_is_written_with_who_refused_and_how_far_the_clocks_are_apart(
-    monkeypatch, status, kind, apart_s, line
-):
-    at = datetime.now(UTC)
-    monkeypatch.setattr(own.time, "time", lambda: at.replace(microsecond=0).timestamp() + apart_s)
-    headers = {"content-type": kind, "date": format_datetime(at, usegmt=True)}
-    assert own._refusal(httpx.Response(status, headers=headers)) == line
-    assert own._refusal(httpx.Response(status, headers={"content-type": kind, "date": "no date"})).count("clocks") == 0
