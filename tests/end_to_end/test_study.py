@@ -18,6 +18,7 @@ import tomli_w
 
 from client.app import app
 from server.journal import RunFolder
+from server.reports import vectors
 from server.rounds import Federation
 from server.studies.arms import train_arm
 from server.studies.design import Cell, Design
@@ -46,6 +47,14 @@ def silent(*_):
 
 def study(root, out, **options):
     return run_study(load_config(root / "toy.toml"), out, on_progress=silent, on_moment=silent, **{"jobs": 2} | options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_vector_files():
+    """Their fonts take most of a report's time here; a smaller study's files are tested beside the page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectors, "keep", lambda *_: None)
+        yield
 
 
 @pytest.fixture(scope="module")
