@@ -30,6 +30,16 @@ from shared.processes import MARK, end_processes
 
 ROOT = Path(__file__).resolve().parents[3]
 PULL = "/v1/fleet/pull-messages"
+PROJECT = """[project]
+name = "fedbreast"
+version = "1.0.0"
+[tool.flwr.app]
+publisher = "fedbreast"
+[tool.flwr.app.components]
+serverapp = "{module}:app"
+clientapp = "{module}:app"
+[tool.flwr.app.config]
+"""
 
 
 @dataclass
@@ -157,6 +167,14 @@ def upstream(kit):
     finally:
         server.shutdown()
         server.server_close()
+
+
+def small_app(folder, module):
+    """A project below the folder whose apps are those of one module, which is still to be written there."""
+    app = folder / "fedbreast"
+    app.mkdir()
+    (app / "pyproject.toml").write_text(PROJECT.format(module=module))
+    return app
 
 
 def reached(stand):

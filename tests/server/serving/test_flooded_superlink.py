@@ -21,7 +21,7 @@ from server.flower_run import flwr
 from server.serving.bounded_superlink import ANNOUNCEMENTS, SPARE_BYTES
 from server.serving.superlink import CONNECTION
 from shared.processes import MARK, processes_of
-from tests.server.serving.stand import call, connection, post, signed
+from tests.server.serving.stand import call, connection, post, signed, small_app
 
 pytestmark = pytest.mark.slow
 PIECE, PIECES = 5 << 20, 60
@@ -35,16 +35,6 @@ FORMS = {
     "pull-object": (message_pb2.PullObjectRequest, message_pb2.PullObjectResponse),
     "push-object": (message_pb2.PushObjectRequest, message_pb2.PushObjectResponse),
 }
-PROJECT = """[project]
-name = "fedbreast"
-version = "1.0.0"
-[tool.flwr.app]
-publisher = "fedbreast"
-[tool.flwr.app.components]
-serverapp = "asks:app"
-clientapp = "asks:app"
-[tool.flwr.app.config]
-"""
 ASKS = """
 import time
 from pathlib import Path
@@ -81,9 +71,7 @@ def flooded(served, tmp_path_factory):
         key = b64decode(signed(served.consortium.site(name))["flwr-public-key"])
         body = fleet_pb2.ActivateNodeRequest(public_key=key, heartbeat_interval=30.0).SerializeToString()
         assert call(served.consortium, name, "/v1/fleet/activate-node", body)[0] == 200
-    app = tmp_path_factory.mktemp("app") / "fedbreast"
-    app.mkdir()
-    (app / "pyproject.toml").write_text(PROJECT)
+    app = small_app(tmp_path_factory.mktemp("app"), "asks")
     nodes = [served.numbers[name] for name in names]
     goes_on = app.parent / "goes-on"
     goes_on.touch()

@@ -26,7 +26,18 @@ from shared.audit import read
 from shared.errors import RunError
 from shared.flower_home import launch_environment
 from shared.processes import MARK, end_processes
-from tests.server.serving.stand import PULL, ROOT, call, connection, make_consortium, node, post, signed, trusting
+from tests.server.serving.stand import (
+    PULL,
+    ROOT,
+    call,
+    connection,
+    make_consortium,
+    node,
+    post,
+    signed,
+    small_app,
+    trusting,
+)
 
 pytestmark = pytest.mark.slow
 SITES = ("centre-a", "centre-b", "centre-c", "centre-d")
@@ -81,9 +92,7 @@ def test_a_sites_certificate_cannot_start_or_list_a_run(served):
 
 
 def test_flowers_own_command_line_cannot_reach_the_server_from_a_hospital(served, tmp_path):
-    app = tmp_path / "fedbreast"
-    app.mkdir()
-    (app / "pyproject.toml").write_text(TINY)
+    app = small_app(tmp_path, "tiny")
     (app / "tiny.py").write_text("from flwr.serverapp import ServerApp\n\napp = ServerApp()\n")
     home = tmp_path / "home"
     home.mkdir()
@@ -99,18 +108,6 @@ def test_flowers_own_command_line_cannot_reach_the_server_from_a_hospital(served
         # Flower's words for a 401.
         assert "Authentication failed" in done.stdout + done.stderr, done.stdout + done.stderr
     assert runs(served).get("runs") == []
-
-
-TINY = """[project]
-name = "fedbreast"
-version = "1.0.0"
-[tool.flwr.app]
-publisher = "fedbreast"
-[tool.flwr.app.components]
-serverapp = "tiny:app"
-clientapp = "tiny:app"
-[tool.flwr.app.config]
-"""
 
 
 def test_the_superlink_listens_on_this_machine_only(served):
