@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shlex
 import signal
 import time
 from collections.abc import Mapping
@@ -69,7 +70,8 @@ def serve_site(kit: Annotated[Path, typer.Argument(help="The site's kit.")]) -> 
     opened = SiteKit(kit)
     console.print(f"{opened.name}: data in {opened.data}, server {opened.server}; Ctrl-C ends it", markup=False)
     if not opened.approved():
-        errors.print(f"no app is approved yet, so nothing will run: fedbreast approve {kit}", style="yellow")
+        approve = f"fedbreast approve {shlex.quote(str(kit))}"
+        errors.print(f"no app is approved yet, so nothing will run: {approve}", style="yellow", markup=False)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:

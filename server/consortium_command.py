@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,7 +50,8 @@ def provision(
         _say(f"  1. keep {out} on a medium that is no server's; back it up; it holds private keys")
         _say(f"  2. hand out: {out}/server to {server}, and to each hospital its own folder: {sites}")
         _say(
-            f"  3. start: fedbreast serve {out}/server; at a hospital: fedbreast approve KIT, fedbreast serve-site KIT"
+            f"  3. start: fedbreast serve {shlex.quote(f'{out}/server')}; "
+            "at a hospital: fedbreast approve KIT, fedbreast serve-site KIT"
         )
         return
     _say("next:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -133,13 +134,13 @@ def _add_sites(source: Path, consortium: Consortium, root: Path, now: datetime) 
         if missing := [name for name in gone if registry.current("site", name)]:
             raise ConfigError(
                 f"{source.name} no longer lists {', '.join(missing)}, which {root} still admits: call "
-                f"`fedbreast revoke {root} {missing[0]}` first, or list it again"
+                f"`fedbreast revoke {shlex.quote(str(root))} {missing[0]}` first, or list it again"
             )
         joining = [name for name in consortium.site_names if name not in before.site_names]
         if not joining:
             raise ConfigError(
                 f"{root} was made of this file already and is left as it is: add a hospital to {source.name} to make "
-                f"its kit, or renew keys with `fedbreast rotate {root} NAME`"
+                f"its kit, or renew keys with `fedbreast rotate {shlex.quote(str(root))} NAME`"
             )
         until = {name: _admit(registry, consortium, name) for name in joining}
         for name in joining:

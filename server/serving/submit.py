@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 import time
 from collections.abc import Mapping
@@ -103,7 +104,8 @@ def _wait_for_server(kit: ServerKit, patience: float) -> None:
     deadline = time.monotonic() + patience
     while not listens(kit.server.superlink_port):
         if time.monotonic() > deadline:
-            raise RunError(f"no server runs with {kit.folder} on this machine: start `fedbreast serve {kit.folder}`")
+            start = f"fedbreast serve {shlex.quote(str(kit.folder))}"
+            raise RunError(f"no server runs with {kit.folder} on this machine: start `{start}`")
         time.sleep(0.5)
 
 

@@ -1,5 +1,7 @@
 """The hospital's commands: what they print, what they change, and their exit codes."""
 
+import shlex
+
 import pytest
 import tomli_w
 from typer.testing import CliRunner
@@ -131,3 +133,10 @@ def test_wrong_folders_and_files_are_one_line_and_exit_2(kit, app, tmp_path, mon
         assert (code, words in line) == (2, True), line
         assert len([text for text in line.splitlines() if text.startswith("error")]) == 1
     assert not (kit / "approved.toml").exists()
+
+
+def test_a_command_that_is_proposed_can_be_copied_where_the_path_has_a_blank(kit, tmp_path, monkeypatch, capsys):
+    kept = kit.rename(tmp_path / "my kit")
+    _, said = told(monkeypatch, capsys, "serve-site", kept)
+    proposed = " ".join(said.split()).partition("nothing will run: fedbreast ")[2]
+    assert shlex.split(proposed)[:2] == ["approve", str(kept)]
