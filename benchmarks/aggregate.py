@@ -7,7 +7,7 @@ from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 from timing import ratio
 
-from server.averaging import RunningAverage
+from server.federation.averaging import RunningAverage
 
 VALUES = 25_000_000
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from shared.config import load_config
+from shared.config.run_config import load_config
 from shared.tasks import task_named
 from shared.training import _batches
 

@@ -21,16 +21,16 @@ from pathlib import Path
 
 import tomli_w
 
-from server.flower_run import call as run_command
-from server.flower_run import flwr, submit
-from server.journal import RunFolder
-from server.run_command import run_folder
-from server.serving.kit import ServerKit
-from server.serving.rehearsal import Rehearsed, call, free_ports, prepare, served
-from server.serving.superlink import CONNECTION, register, superlink
-from shared.config import load_config
-from shared.flower_home import launch_environment
+from server.commands.run import run_folder
+from server.deployment.flower_cli import call as run_command
+from server.deployment.flower_cli import flwr, submit
+from server.deployment.rehearsal import Rehearsed, call, free_ports, prepare, served
+from server.deployment.server_kit import ServerKit
+from server.deployment.superlink import CONNECTION, register, superlink
+from server.run_folder.journal import RunFolder
+from shared.config.run_config import load_config
 from shared.phantom.generate import PhantomSettings, generate_federation
+from shared.runtime.flower_home import launch_environment
 
 CHANNELS = {30: (32, 492), 100: (64, 900), 300: (150, 1540)}
 ROUNDS = 3

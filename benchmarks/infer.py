@@ -9,7 +9,7 @@ import torch
 from monai.inferers.utils import sliding_window_inference
 from timing import ratio
 
-from shared.config import load_config
+from shared.config.run_config import load_config
 from shared.inference import predict
 from shared.tasks import task_named
 

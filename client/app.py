@@ -9,16 +9,16 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from client.site_log import own_log
-from shared.audited import record
 from shared.errors import ConfigError, RunError, UpdateError, safe_error
-from shared.message_records import read_instruction, write_reply
-from shared.messages import (
+from shared.messages.instruction_reply import (
     FINGERPRINT,
     PREPARE,
     REGISTER,
     Instruction,
     Reply,
 )
+from shared.messages.records import read_instruction, write_reply
+from shared.runtime.audit import record
 
 _LONGEST_NAME = 64  # what the server says is not written down at any length
 
@@ -98,7 +98,7 @@ def _work(action: str, instruction: Instruction, context: Context) -> Reply:
     # Imported here: torch takes seconds, and Flower imports this module to find `app`.
     from client import local_round
     from client.policy import check_policy
-    from client.site import held_sites, open_site
+    from shared.site import held_sites, open_site
 
     config = instruction.config
     if config is None:

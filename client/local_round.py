@@ -9,19 +9,19 @@ from dataclasses import replace
 
 from torch import nn
 
-from client.site import Prepared, Site
-from client.sound_cases import open_sound
-from shared.config import RunConfig
+from client.readable_cases import open_sound
+from shared.config.run_config import RunConfig
 from shared.errors import UpdateError
 from shared.inference import evaluate
-from shared.messages import Instruction, Reply
-from shared.models.unset import UnsetValues
-from shared.payload import State, count_splits, flatten, label_key, manifest_of, unflatten
+from shared.messages.instruction_reply import Instruction, Reply
+from shared.messages.payload import State, count_splits, flatten, label_key, manifest_of, unflatten
+from shared.messages.versions import own_versions
+from shared.models.uninitialised import UnsetValues
 from shared.preprocessing.cache import CachedCase
 from shared.preprocessing.plan import Plan
+from shared.site import Prepared, Site
 from shared.tasks import Task, task_named
 from shared.training import train_round
-from shared.versions import own_versions
 
 log = logging.getLogger(__name__)
 

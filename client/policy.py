@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shared.config import RunConfig
+from shared.config.run_config import RunConfig
 from shared.errors import ConfigError
 
 

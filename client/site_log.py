@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shared.files import writing
-from shared.logs import log_to
-from shared.project import cache_root
+from shared.atomic_files import writing
+from shared.runtime.logs import log_to
+from shared.runtime.project import cache_root
 
 ROOMS = ("client", "shared")
 """Loggers of the code that runs at a site."""

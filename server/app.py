@@ -32,15 +32,15 @@ def main(grid: Grid, context: Context) -> None:
 
     """
     # Imported here: Flower imports this module to find `app`, and torch takes seconds.
-    from server.journal import RunFolder
-    from server.participation import sentence
-    from server.results import read_results
+    from server.federation.nonblocking_grid import whole_answers
     from server.run import ensure_data, run
-    from server.whole_answers import whole_answers
-    from shared.audited import record
-    from shared.logs import log_to
-    from shared.progress import write_progress
-    from shared.project import load_run_config, project_root
+    from server.run_folder.journal import RunFolder
+    from server.run_folder.participation import sentence
+    from server.run_folder.results import read_results
+    from shared.runtime.audit import record
+    from shared.runtime.logs import log_to
+    from shared.runtime.progress import write_progress
+    from shared.runtime.project import load_run_config, project_root
 
     check_one_root(find_spec(room) for room in ("server", "client", "shared"))
     settings = context.run_config

@@ -14,25 +14,25 @@ from pathlib import Path
 import torch
 from flwr.serverapp import Grid
 
-from server.chosen import best_record
-from server.external_node import validate_at_node
-from server.external_segmentation import ARM
-from server.external_validation import Trained, validate_externally
-from server.journal import RoundRecord, RunFolder
-from server.participants import Progress
-from server.participation import sentence
+from server.evaluation.external_segmentation import ARM
+from server.evaluation.external_validation import Trained, validate_externally
+from server.evaluation.metric_rows import internal_rows
+from server.evaluation.remote_external_validation import validate_at_node
+from server.federation.model_selection import best_record
+from server.federation.participants import Progress
+from server.federation.rounds import Federation
+from server.monitoring.mlflow_tracking import open_tracking
 from server.reports.page import build_report
-from server.results import Provenance, ResultRow, Role, TrainedTask, read_results, write_results
-from server.rounds import Federation
-from server.summaries import internal_rows
-from server.tracking import open_tracking
+from server.run_folder.journal import RoundRecord, RunFolder
+from server.run_folder.participation import sentence
+from server.run_folder.results import Provenance, ResultRow, Role, TrainedTask, read_results, write_results
 from shared.cohort.site_folder import open_site_folder
-from shared.config import RunConfig
-from shared.config_sections import TaskName
+from shared.config.run_config import RunConfig
+from shared.config.sections import TaskName
 from shared.errors import SiteError
-from shared.metrics.classification import LABELS, ClassificationSums
-from shared.payload import Sums, sums_of
-from shared.project import project_root
+from shared.messages.payload import Sums, sums_of
+from shared.metrics.score_sums import LABELS, ClassificationSums
+from shared.runtime.project import project_root
 from shared.tasks import task_named
 
 log = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
-from shared.config import RunConfig
-from shared.metrics.classification import ClassificationSums
-from shared.metrics.counts import SegmentationSums
+from shared.config.run_config import RunConfig
 from shared.metrics.overlap import CaseMetrics, case_metrics
+from shared.metrics.score_sums import ClassificationSums
+from shared.metrics.sums import SegmentationSums
 from shared.metrics.tissues import TissueMetrics, TissueSums, tissue_metrics
 from shared.preprocessing.pipeline import to_native
 from shared.preprocessing.tissues import native_tissues

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from shared.config import RunConfig
+from shared.config.run_config import RunConfig
 from shared.errors import RunError
 from shared.reproducibility import derive_seed, make_deterministic
 from shared.tasks import Task, task_named

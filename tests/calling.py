@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from server import cli
+from server.commands import cli
 
 
 def told(monkeypatch, capsys, *arguments):

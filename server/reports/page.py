@@ -13,14 +13,15 @@ from urllib.parse import quote
 
 import jinja2
 
-from server.participation import missing, round_rows
-from server.reports import at_node, course, sections, wording
-from server.reports.explanations import explanations
-from server.reports.rivals import classifier_sections
-from server.reports.run_folder import RunFolder, read_run_folder
-from server.reports.tissues import tissue_section
-from server.results import replace_file
-from shared.project import project_root
+from server.reports import metric_text
+from server.reports.sections import external_sums, lesion_segmentation, training_course
+from server.reports.sections.breast_segmentation import tissue_section
+from server.reports.sections.model_comparison import classifier_sections
+from server.reports.sections.saliency import explanations
+from server.run_folder.finished_run import RunFolder, read_run_folder
+from server.run_folder.participation import missing, round_rows
+from server.run_folder.results import replace_file
+from shared.runtime.project import project_root
 
 # Part of the content, anchor on the page, words of the link; in the order of the page.
 _ANCHORS = (
@@ -51,21 +52,22 @@ def build_report(run_dir: Path) -> Path:
 
     """
     runs = read_run_folder(run_dir)
-    explained = wording.meanings(runs[0].config.evaluation)
+    explained = metric_text.meanings(runs[0].config.evaluation)
     # Flower ships an app without its HTML: a server started by it finds the template in the checkout.
+    homes = (Path(__file__).parent, project_root() / "server" / "reports")
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([Path(__file__).parent, project_root() / "server" / "reports"]),
+        loader=jinja2.FileSystemLoader([here / name for here in homes for name in (".", "sections", "figures")]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "label": wording.label,
-        "unit": wording.unit,
-        "value": wording.value,
-        "interval": wording.interval,
-        "fixed": wording.fixed,
+        "label": metric_text.label,
+        "unit": metric_text.unit,
+        "value": metric_text.value,
+        "interval": metric_text.interval,
+        "fixed": metric_text.fixed,
         "meaning": lambda row: explained.get(row.metric, ""),
     }
     text = environment.get_template("page.html").render(_content(runs))
@@ -79,16 +81,16 @@ def _content(runs: list[RunFolder]) -> dict[str, Any]:
     run = by_task.get("lesion-segmentation", runs[0])
     config, made = run.config, run.results.provenance
     outlines = run.task == "lesion-segmentation"
-    external = sections.external(run) if outlines else None
+    external = lesion_segmentation.external(run) if outlines else None
     parts = {
         "external": external,
-        "at_node": at_node.section(runs),
-        "pictures": sections.pictures(run) if external else [],
-        "comparison": sections.comparison(run) if outlines else None,
-        "flow": course.flow(run),
-        "curves": [drawn for item in runs for drawn in course.curves(item)],
-        "internal": sections.internal(run) if outlines else [],
-        "ledger": [course.ledger(item) for item in runs],
+        "at_node": external_sums.section(runs),
+        "pictures": lesion_segmentation.pictures(run) if external else [],
+        "comparison": lesion_segmentation.comparison(run) if outlines else None,
+        "flow": training_course.flow(run),
+        "curves": [drawn for item in runs for drawn in training_course.curves(item)],
+        "internal": lesion_segmentation.internal(run) if outlines else [],
+        "ledger": [training_course.ledger(item) for item in runs],
     }
     tissues = tissue_section(by_task["breast-segmentation"]) if "breast-segmentation" in by_task else None
     explained = by_task.get("subtype-ensemble")
@@ -104,7 +106,7 @@ def _content(runs: list[RunFolder]) -> dict[str, Any]:
         "tissues": tissues,
         "classifiers": classifiers,
         "explanations": explained_part,
-        "classes": course.classes(run) if classifiers else None,
+        "classes": training_course.classes(run) if classifiers else None,
         "name": made.name,
         "task": ", then ".join(item.task for item in runs),
         "title": _title(runs),
@@ -151,13 +153,13 @@ def _sentence(run: RunFolder) -> str:
         f"A 3D ResU-Net, averaged by {_STRATEGIES[federation.strategy]} over {_rounds(len(run.rounds))} "
         f"across {len(run.config.data.sites)} sites, no image leaving a site"
     )
-    dice = sections.headline(run, run.config.data.external).get("dice")
+    dice = lesion_segmentation.headline(run, run.config.data.external).get("dice")
     if dice is None or not dice.n:
         return f"{start}. No external centre judged it: internal figures flatter."
     subject = f"{dice.n} {'phantom' if made.phantom else 'unseen'} case{'' if dice.n == 1 else 's'}"
     return (
         f"{start}, outlined lesions in {subject} of {run.judge} with a mean Dice of "
-        f"{wording.value(dice)} ({run.config.evaluation.confidence:.0%} interval {wording.interval(dice)})."
+        f"{metric_text.value(dice)} ({run.config.evaluation.confidence:.0%} interval {metric_text.interval(dice)})."
     )
 
 

@@ -13,24 +13,24 @@ from pathlib import Path
 import tomli_w
 
 from client.app import app
-from client.site import Prepared, open_site
-from server.chosen import best_record
-from server.journal import RoundRecord, RunFolder
-from server.results import replace_file
-from server.rounds import Federation
-from server.studies.arms import train_arm
+from server.federation.model_selection import best_record
+from server.federation.rounds import Federation
+from server.run_folder.journal import RoundRecord, RunFolder
+from server.run_folder.results import replace_file
+from server.studies.comparator_arms import train_arm
 from server.studies.design import FEDERATED, Cell, Design
-from server.studies.fold_judge import judge_fold
-from server.studies.in_process import InProcessGrid
-from server.studies.places import CONFIG, cell_folder, fold_folder, last_file
+from server.studies.fold_evaluation import judge_fold
+from server.studies.in_process_grid import InProcessGrid
+from server.studies.paths import CONFIG, cell_folder, fold_folder, last_file
 from shared.cohort.preflight import open_cohort
-from shared.config import RunConfig, load_config
+from shared.config.run_config import RunConfig, load_config
 from shared.errors import RunError
-from shared.metrics.classification import LABELS, ClassificationSums
+from shared.metrics.score_sums import LABELS, ClassificationSums
 from shared.preprocessing.cache import CaseCache
 from shared.preprocessing.plan import Plan
 from shared.preprocessing.prepare import fingerprint_cases
-from shared.project import cache_root, project_root
+from shared.runtime.project import cache_root, project_root
+from shared.site import Prepared, open_site
 from shared.tasks import task_named
 
 Report = Callable[[int, int, str], None]

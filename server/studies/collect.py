@@ -12,17 +12,17 @@ from typing import Any
 
 import pandas as pd
 
-from server.external_validation import OPENED
-from server.journal import RunFolder
-from server.results import replace_file
+from server.evaluation.external_validation import OPENED
 from server.run import git_commit, is_phantom, package_versions
+from server.run_folder.journal import RunFolder
+from server.run_folder.results import replace_file
 from server.studies.design import Cell, Design
-from server.studies.places import HELD_OUT, cell_folder, fold_folder, judged_path, trained
+from server.studies.paths import HELD_OUT, cell_folder, fold_folder, judged_path, trained
 from shared.cohort.manifest import TABLE_NAME, CaseRow
 from shared.cohort.preflight import open_cohort
-from shared.metrics.classification import ClassificationSums
-from shared.payload import Sums
-from shared.project import project_root
+from shared.messages.payload import Sums
+from shared.metrics.score_sums import ClassificationSums
+from shared.runtime.project import project_root
 
 _AGE_BANDS = ((50.0, "<50"), (70.0, "50-69"), (float("inf"), ">=70"))
 

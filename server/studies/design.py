@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.config import RunConfig
-from shared.config_sections import TaskName
+from shared.config.run_config import RunConfig
+from shared.config.sections import TaskName
 
 Kind = Literal["extract", "prepare", "train", "judge"]
 

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.external_validation import open_once
-from server.journal import RunFolder
+from server.evaluation.external_validation import open_once
+from server.run_folder.journal import RunFolder
 from server.studies.design import Cell, Design
-from server.studies.places import finished, fold_folder, progress_path, trained
+from server.studies.paths import finished, fold_folder, progress_path, trained
 from shared.errors import FedBreastError, RunError
-from shared.progress import read_progress, write_progress
+from shared.runtime.progress import read_progress, write_progress
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def _share(root: Path, cell: Cell) -> tuple[float, str]:
 def work(root: Path, cell: Cell) -> str:
     """Do a cell in this process; returns what went wrong, or nothing. Details go to the cell's own log."""
     from server.studies.cells import run_cell
-    from shared.logs import log_to
+    from shared.runtime.logs import log_to
 
     progress = progress_path(root, cell)
 

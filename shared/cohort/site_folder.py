@@ -21,7 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shared.cohort.manifest import TABLE_NAME, CaseRow
-from shared.config_sections import SiteName
+from shared.config.sections import SiteName
 from shared.errors import SiteError
 
 SITE_FILE = "site.toml"

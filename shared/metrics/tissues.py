@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from shared.metrics.counts import NOTHING, Moments, flat_sums, read_sums
 from shared.metrics.overlap import Spacing, dice, surface_figures
+from shared.metrics.sums import NOTHING, Moments, flat_sums, read_sums
 from shared.types import STRUCTURES, BoolArray
 
 Pair = tuple[float, float]

@@ -14,7 +14,7 @@ import torch
 from monai.networks.nets import ResNet
 from torch import Tensor, nn
 
-from shared.config_sections import SubtypeConfig
+from shared.config.sections import SubtypeConfig
 from shared.models.lesion_measures import lesion_measures, measure_count, plane_measures, voxel_edge
 from shared.models.measured_heads import MEASURED_GAIN
 from shared.models.pretrained import load_pretrained_resnet2d

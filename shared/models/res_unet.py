@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared.config_sections import ModelConfig
+from shared.config.sections import ModelConfig
 from shared.models.norms import Norm, norm3d
 
 LESION_LOGIT = -4.0

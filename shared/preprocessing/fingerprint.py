@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from shared.config import RunConfig
+from shared.config.run_config import RunConfig
 from shared.errors import ConfigError, RunError
 from shared.preprocessing.histograms import (
     INTENSITY_EDGES,

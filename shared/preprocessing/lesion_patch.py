@@ -17,7 +17,7 @@ import numpy.typing as npt
 from filelock import FileLock
 from scipy import ndimage
 
-from shared.config_sections import PatchConfig
+from shared.config.sections import PatchConfig
 from shared.errors import StudyError
 from shared.preprocessing.intensity import scale_channels, to_channels
 from shared.preprocessing.plan import Plan

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.config_sections import PreprocessingConfig
+from shared.config.sections import PreprocessingConfig
 
 VERSION = 2
 """Of this package's code: raised when it changes what a case looks like, so that older cached cases are made anew."""

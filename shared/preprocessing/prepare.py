@@ -11,7 +11,7 @@ from logging.handlers import QueueHandler, QueueListener
 from typing import TypeVar
 
 from shared.cohort.preflight import Case, Exclusion
-from shared.config import RunConfig
+from shared.config.run_config import RunConfig
 from shared.errors import RunError, StudyError
 from shared.preprocessing.cache import CachedCase, CaseCache
 from shared.preprocessing.fingerprint import SiteFingerprint, fingerprint_region

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from shared.files import writing
+from shared.atomic_files import writing
 from shared.types import BoolArray
 
 FACTS = "meta.json"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from shared.config_sections import TaskName
+from shared.config.sections import TaskName
 from shared.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
     from shared.cohort.labels import CaseLabels
-    from shared.config import RunConfig
-    from shared.config_sections import AugmentationConfig
+    from shared.config.run_config import RunConfig
+    from shared.config.sections import AugmentationConfig
     from shared.preprocessing.cache import CachedCase
     from shared.preprocessing.plan import Plan
     from shared.types import FloatArray

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from shared.config_sections import AugmentationConfig
+from shared.config.sections import AugmentationConfig
 
 _TIMING = (0.8, 1.4)  # of a phase's time: protocols' first post-contrast phase lies between 60 and 120 s
 _ARRIVAL = 1 / 6  # of the first phase's time: some 15 of 90 s pass before the agent reaches the breast

@@ -11,8 +11,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from shared.cohort.labels import CaseLabels
-from shared.config import RunConfig
-from shared.config_sections import AugmentationConfig
+from shared.config.run_config import RunConfig
+from shared.config.sections import AugmentationConfig
 from shared.models.res_unet import ResUNet
 from shared.preprocessing.cache import CachedCase
 from shared.preprocessing.tissues import open_tissues

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.cohort.labels import CaseLabels
-from shared.config import RunConfig
+from shared.config.run_config import RunConfig
 from shared.models.ensemble_resnet import Branch, build_resnet, relative_channels
 from shared.models.lesion_measures import lesion_measures
 from shared.reproducibility import derive_seed

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.cohort.labels import CaseLabels
-from shared.config import RunConfig
+from shared.config.run_config import RunConfig
 from shared.models.res_unet import ResUNet
 from shared.preprocessing.cache import CachedCase
 from shared.reproducibility import derive_seed

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from shared.cohort.labels import CaseLabels
-from shared.config import RunConfig
-from shared.config_sections import AugmentationConfig, ClassifierConfig
+from shared.config.run_config import RunConfig
+from shared.config.sections import AugmentationConfig, ClassifierConfig
 from shared.errors import ConfigError
 from shared.preprocessing.cache import CachedCase
 from shared.preprocessing.lesion_patch import keep_patch, open_patch

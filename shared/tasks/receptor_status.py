@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from shared.config import RunConfig
+from shared.config.run_config import RunConfig
 from shared.models.measured_heads import MeasuredHeads
 from shared.models.receptor_resnet import ReceptorResNets
 from shared.reproducibility import derive_seed

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from shared.cohort.labels import CaseLabels
-from shared.config import RunConfig
+from shared.config.run_config import RunConfig
 from shared.models.spatial_multitask import KI67_UNIT
 from shared.tasks import Scores
 

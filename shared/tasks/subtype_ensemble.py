@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.cohort.labels import SUBTYPES, CaseLabels, Receptors, subtype_of
-from shared.config import RunConfig
+from shared.config.run_config import RunConfig
 from shared.models.ensemble_resnet import BRANCHES, EnsembleResNet
 from shared.reproducibility import derive_seed
 from shared.tasks import Scores, Task, patches

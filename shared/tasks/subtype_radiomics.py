@@ -9,8 +9,8 @@ import numpy as np
 from torch import Generator, Tensor, nn
 
 from shared.cohort.labels import SUBTYPES, CaseLabels
-from shared.config import RunConfig
-from shared.config_sections import AugmentationConfig
+from shared.config.run_config import RunConfig
+from shared.config.sections import AugmentationConfig
 from shared.errors import ConfigError
 from shared.models.radiomics import RadiomicsLinear
 from shared.preprocessing.cache import CachedCase

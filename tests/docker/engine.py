@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlparse
 
-from shared.processes import processes_of
+from shared.runtime.processes import processes_of
 
 BASE = "python:3.11-slim-bookworm"
 STAND_IN = r"""

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from server.serving.rehearsal import free_ports
-from shared.bundle import open_bundle, stage_app
+from server.deployment.rehearsal import free_ports
+from shared.runtime.app_bundle import open_bundle, stage_app
 from tests.docker.engine import Engine, Served, events, make_base, mounts, pip_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,7 +111,10 @@ def test_no_installer_no_compiler_no_mirror_and_nothing_of_the_house_is_inside(b
 
 
 def test_the_image_holds_the_app_that_hospitals_approve(built, checkout):
-    show = "from pathlib import Path; from shared.bundle import open_bundle; print(open_bundle(Path('/work')).sha256)"
+    show = (
+        "from pathlib import Path; from shared.runtime.app_bundle import open_bundle; "
+        "print(open_bundle(Path('/work')).sha256)"
+    )
     for image in ("client", "server"):
         assert built.run(image, "python", "-c", show).stdout.strip() == open_bundle(checkout).sha256
 

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from server.provisioning.consortium import Consortium
-from server.provisioning.instructions import CLIENT_IMAGE, GPU_IMAGE, SERVER_IMAGE, rendered
-from shared.bundle import stage_app
+from server.deployment.provisioning.consortium_file import Consortium
+from server.deployment.provisioning.instructions import CLIENT_IMAGE, GPU_IMAGE, SERVER_IMAGE, rendered
+from shared.runtime.app_bundle import stage_app
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
@@ -118,7 +118,7 @@ def test_nothing_enters_the_build_but_what_is_named():
     assert rules[0] == "*"
 
 
-@pytest.mark.parametrize(("running", "healthy"), [("client.node", True), ("client.nodes", False)])
+@pytest.mark.parametrize(("running", "healthy"), [("client.node.supernode", True), ("client.nodes", False)])
 def test_a_node_is_healthy_while_its_process_runs(tmp_path, running, healthy):
     shell = re.search(r'CMD \["sh", "-c", "(.*)"\]', DOCKERFILE.read_text())[1].replace("\\\\", "\\")
     (tmp_path / "7").mkdir()

@@ -8,11 +8,11 @@ from flwr.app import Error, Message
 
 from client.app import app
 from server.app import main
-from server.journal import RunFolder
-from server.studies.in_process import InProcessGrid
-from shared.audit import verify
-from shared.audited import AUDIT
+from server.run_folder.journal import RunFolder
+from server.studies.in_process_grid import InProcessGrid
 from shared.errors import RunError
+from shared.runtime.audit import AUDIT
+from shared.runtime.audit_log import verify
 
 TASK = "lesion-segmentation"
 SETTINGS = {"config": "toy.toml", "seed": -1, "rounds": -1, "run-name": "one", "resume": "", "consortium": True}

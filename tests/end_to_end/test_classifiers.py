@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 
 from client.app import app
-from server.journal import RunFolder
-from server.results import read_results
-from server.rounds import Federation
+from server.federation.rounds import Federation
 from server.run import run
-from server.studies.in_process import InProcessGrid
+from server.run_folder.journal import RunFolder
+from server.run_folder.results import read_results
+from server.studies.in_process_grid import InProcessGrid
 from shared.errors import RunError
-from shared.payload import FEW
-from shared.project import load_run_config
+from shared.messages.payload import FEW
+from shared.runtime.project import load_run_config
 
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
 TINY = {

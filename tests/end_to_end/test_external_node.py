@@ -6,15 +6,15 @@ import pytest
 
 from client.app import app
 from client.policy import check_policy
-from server.external_validation import OPENED
-from server.journal import RunFolder
+from server.evaluation.external_validation import OPENED
 from server.reports.page import build_report
-from server.results import read_results
 from server.run import run
-from server.studies.in_process import InProcessGrid
-from shared.config import load_config
+from server.run_folder.journal import RunFolder
+from server.run_folder.results import read_results
+from server.studies.in_process_grid import InProcessGrid
+from shared.config.run_config import load_config
 from shared.errors import ConfigError
-from shared.project import load_run_config
+from shared.runtime.project import load_run_config
 
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
 
@@ -99,9 +99,9 @@ def test_the_external_centre_does_not_train_and_a_training_site_does_not_give_al
     assert all(split != "external" for site, _, split in asked if site != "centre-d")
 
     from client import local_round
-    from client.site import open_site
     from shared.errors import UpdateError
-    from shared.messages import Instruction
+    from shared.messages.instruction_reply import Instruction
+    from shared.site import open_site
 
     config = load_config(root / "toy.toml")
     site = open_site(phantom_root / "centre-d", "centre-d", config)

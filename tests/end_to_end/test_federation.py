@@ -10,16 +10,16 @@ import pytest
 from flwr.app import Array, ArrayRecord, MetricRecord
 
 from client.app import app
-from server.external_validation import OPENED, open_once
-from server.journal import RunFolder
-from server.results import read_results
+from server.evaluation.external_validation import OPENED, open_once
 from server.run import run
-from server.studies.in_process import InProcessGrid
+from server.run_folder.journal import RunFolder
+from server.run_folder.results import read_results
+from server.studies.in_process_grid import InProcessGrid
 from shared.errors import RunError
-from shared.payload import flatten
+from shared.messages.payload import flatten
 from shared.preprocessing.cache import CaseCache
-from shared.project import load_run_config
 from shared.reproducibility import state_hash
+from shared.runtime.project import load_run_config
 from shared.tasks import task_named
 from shared.training import train_round
 from tests.end_to_end.wire import opened, train
@@ -62,7 +62,7 @@ def test_scenario_72_a_federation_of_one_site_is_central_training(project):
     root = project(data={"sites": ["centre-b"], "external": "centre-d"})
     federation, records = federate(root)
     config = federation.config
-    from client.site import open_site
+    from shared.site import open_site
 
     cases = open_site(root / config.data.root / "centre-b", "centre-b", config).prepare(federation.plan)["train"]
     model = task_named(config.task).build_model(config)

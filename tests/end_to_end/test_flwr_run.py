@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from server.results import read_results
-from shared.processes import MARK, end_processes
+from server.run_folder.results import read_results
+from shared.runtime.processes import MARK, end_processes
 
 ROOT = Path(__file__).resolve().parents[2]
-CLI = [sys.executable, "-c", "from server.cli import main; main()"]
+CLI = [sys.executable, "-c", "from server.commands.cli import main; main()"]
 LONGEST_S = 300
 
 pytestmark = [

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 
 import pytest
 
-from server import cli
-from server.journal import RunFolder
-from server.rounds import Federation
-from server.studies.in_process import InProcessGrid
-from shared.audit import AuditLog, verify
+from server.commands import cli
+from server.federation.rounds import Federation
+from server.run_folder.journal import RunFolder
+from server.studies.in_process_grid import InProcessGrid
+from shared.atomic_files import replace_file
 from shared.errors import RunError
-from shared.files import replace_file
-from shared.logs import log_to
 from shared.preprocessing.store import read_entry
-from shared.project import load_run_config
+from shared.runtime.audit_log import AuditLog, verify
+from shared.runtime.logs import log_to
+from shared.runtime.project import load_run_config
 from tests.end_to_end.tiny_sites import TASK, federate
 from tests.mounts import enlarge, fill, small_disk
 

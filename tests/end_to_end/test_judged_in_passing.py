@@ -10,12 +10,12 @@ from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
 
 from client import local_round
 from client.app import app
-from client.site import open_site
-from server.journal import RunFolder
+from server.run_folder.journal import RunFolder
 from shared.errors import RunError
-from shared.messages import Instruction
-from shared.payload import flatten, manifest_of
-from shared.project import load_run_config
+from shared.messages.instruction_reply import Instruction
+from shared.messages.payload import flatten, manifest_of
+from shared.runtime.project import load_run_config
+from shared.site import open_site
 from tests.end_to_end.wire import RUN_CONFIG, TASK, Killed, Wire, federate, hashes, killed_at, of
 
 SITES = ("centre-a", "centre-b", "centre-c")

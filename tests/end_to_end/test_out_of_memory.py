@@ -3,11 +3,11 @@
 import torch
 
 from client.app import app
-from server.journal import RunFolder
-from server.rounds import Federation
-from server.studies.in_process import InProcessGrid
+from server.federation.rounds import Federation
+from server.run_folder.journal import RunFolder
+from server.studies.in_process_grid import InProcessGrid
 from shared import training
-from shared.project import load_run_config
+from shared.runtime.project import load_run_config
 
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
 

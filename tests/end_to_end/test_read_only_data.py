@@ -6,11 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from client.app import app
-from server.cli import app as commands
-from server.journal import RunFolder
-from server.rounds import Federation
-from server.studies.in_process import InProcessGrid
-from shared.project import load_run_config
+from server.commands.cli import app as commands
+from server.federation.rounds import Federation
+from server.run_folder.journal import RunFolder
+from server.studies.in_process_grid import InProcessGrid
+from shared.runtime.project import load_run_config
 from tests.mounts import read_only
 
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from client.app import app
-from server.fused import TABLE
-from server.journal import RunFolder
-from server.predictions import read_predictions
+from server.evaluation.late_fusion import TABLE
 from server.reports.page import build_report
-from server.results import read_results
 from server.run import run
-from server.studies.in_process import InProcessGrid
-from shared.metrics.classification import SUBTYPES
-from shared.project import load_run_config
+from server.run_folder.journal import RunFolder
+from server.run_folder.predictions import read_predictions
+from server.run_folder.results import read_results
+from server.studies.in_process_grid import InProcessGrid
+from shared.metrics.score_sums import SUBTYPES
+from shared.runtime.project import load_run_config
 
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
 TINY = {"rounds": 1, "patch": {"voxels": [16, 16, 16]}, "training": {"batch_size": 2, "steps_per_round": 1}}

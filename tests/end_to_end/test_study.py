@@ -17,15 +17,15 @@ import pytest
 import tomli_w
 
 from client.app import app
-from server.journal import RunFolder
-from server.reports import vectors
-from server.rounds import Federation
-from server.studies.arms import train_arm
+from server.federation.rounds import Federation
+from server.reports.figures import vector_files
+from server.run_folder.journal import RunFolder
+from server.studies.comparator_arms import train_arm
 from server.studies.design import Cell, Design
-from server.studies.in_process import InProcessGrid
-from server.studies.places import cell_folder, finished, trained
-from server.studies.study import make_report, run_study
-from shared.config import load_config
+from server.studies.in_process_grid import InProcessGrid
+from server.studies.paths import cell_folder, finished, trained
+from server.studies.run_study import make_report, run_study
+from shared.config.run_config import load_config
 from shared.errors import ConfigError, RunError
 from shared.training import TrainSummary
 
@@ -34,8 +34,8 @@ TABLES = ("results.csv", "summary.csv", "comparisons.csv", "meta_analysis.csv", 
 START = """
 import sys
 from pathlib import Path
-from server.studies.study import run_study
-from shared.config import load_config
+from server.studies.run_study import run_study
+from shared.config.run_config import load_config
 if __name__ == "__main__":
     run_study(load_config(Path(sys.argv[1])), Path(sys.argv[2]), jobs=2, on_progress=print, on_moment=lambda m: None)
 """
@@ -53,7 +53,7 @@ def study(root, out, **options):
 def _no_vector_files():
     """Their fonts take most of a report's time here; a smaller study's files are tested beside the page."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vectors, "keep", lambda *_: None)
+        patch.setattr(vector_files, "keep", lambda *_: None)
         yield
 
 
@@ -202,9 +202,9 @@ def test_a_cell_that_fails_is_named_and_the_others_are_kept(at, tmp_path, relabe
 
 
 def test_the_ensemble_is_the_mean_of_the_local_models(at):
-    from client.site import open_site
-    from server.studies.judging import Judged, judge_cases
+    from server.evaluation.case_tables import Judged, judge_cases
     from shared.inference import judge_outline, predict
+    from shared.site import open_site
     from shared.tasks import task_named
 
     design = Design(load_config(at / "toy.toml"))
@@ -225,7 +225,7 @@ def test_the_ensemble_is_the_mean_of_the_local_models(at):
 
 
 def test_the_pooled_arm_has_every_centres_cases_and_steps(at, monkeypatch):
-    from server.studies import arms
+    from server.studies import comparator_arms
 
     calls = []
 
@@ -233,8 +233,8 @@ def test_the_pooled_arm_has_every_centres_cases_and_steps(at, monkeypatch):
         calls.append((site, round_number, config.training.steps_per_round, len(cases)))
         return TrainSummary(1.0, config.training.steps_per_round, 0.0)
 
-    monkeypatch.setattr(arms, "train_round", record)
-    from client.site import open_site
+    monkeypatch.setattr(comparator_arms, "train_round", record)
+    from shared.site import open_site
 
     config = Design(load_config(at / "toy.toml")).fold("centre-d", 0)
     plan = RunFolder(at / "whole" / "folds" / "centre-d").plan()
@@ -254,7 +254,7 @@ def test_the_pooled_arm_has_every_centres_cases_and_steps(at, monkeypatch):
 
 
 def changed(at, **sections):
-    from shared.config import parse_config
+    from shared.config.run_config import parse_config
 
     return parse_config(load_config(at / "toy.toml").model_dump(mode="json", exclude_none=True) | sections, "changed")
 

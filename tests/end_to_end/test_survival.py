@@ -10,14 +10,14 @@ import pytest
 from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
 
 from client.app import app
-from client.site import open_site
-from server import exchange
-from server.journal import RunFolder
-from server.results import read_results
-from server.rounds import Federation
+from server.federation import site_requests
+from server.federation.rounds import Federation
 from server.run import run
-from shared.payload import flatten
-from shared.project import load_run_config
+from server.run_folder.journal import RunFolder
+from server.run_folder.results import read_results
+from shared.messages.payload import flatten
+from shared.runtime.project import load_run_config
+from shared.site import open_site
 from tests.end_to_end.wire import RUN_CONFIG, Wire, federate, hashes, of, statuses
 
 
@@ -158,7 +158,7 @@ def test_a_site_that_keeps_failing_is_asked_so_often_and_no_more(project, retrie
 
 
 def test_scenario_12_a_node_that_left_is_not_waited_for_and_takes_part_when_it_is_back(project, monkeypatch):
-    monkeypatch.setattr(exchange, "LOOK_S", 0.2)
+    monkeypatch.setattr(site_requests, "LOOK_S", 0.2)
     root = project(federation={"rounds": 4})
 
     def client(message, context):
@@ -173,7 +173,7 @@ def test_scenario_12_a_node_that_left_is_not_waited_for_and_takes_part_when_it_i
     _, records = federate(root, grid=grid)
     assert time.monotonic() - started < 30  # the deadline is 60 s
     assert statuses(records) == ["accepted", "absent", "absent", "accepted"]
-    assert {item.sites["centre-b"].reason for item in records[2:4]} == {exchange.GONE}
+    assert {item.sites["centre-b"].reason for item in records[2:4]} == {site_requests.GONE}
 
 
 def test_a_site_that_comes_late_joins_and_one_that_returns_under_another_number_is_found(project):

@@ -7,19 +7,19 @@ import pandas as pd
 import pytest
 
 from client.app import app
-from client.site import open_site
-from server.journal import RunFolder
-from server.results import read_results
-from server.rounds import Federation
+from server.federation.rounds import Federation
 from server.run import run
-from server.studies.in_process import InProcessGrid
+from server.run_folder.journal import RunFolder
+from server.run_folder.results import read_results
+from server.studies.in_process_grid import InProcessGrid
 from shared.cohort.preflight import open_cohort
 from shared.errors import RunError
 from shared.metrics.overlap import dice
 from shared.metrics.tissues import TissueSums
 from shared.preprocessing.fingerprint import make_plan
 from shared.preprocessing.tissues import open_tissues
-from shared.project import load_run_config
+from shared.runtime.project import load_run_config
+from shared.site import open_site
 
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
 TASK = "breast-segmentation"

@@ -7,12 +7,12 @@ import tomllib
 import pytest
 
 from client.app import app
-from server import tracking
-from server.journal import RunFolder
-from server.studies.in_process import InProcessGrid
-from server.tracking import Tracking
+from server.monitoring import mlflow_tracking
+from server.monitoring.mlflow_tracking import Tracking
+from server.run_folder.journal import RunFolder
+from server.studies.in_process_grid import InProcessGrid
 from shared.errors import RunError
-from shared.project import load_run_config
+from shared.runtime.project import load_run_config
 from tests.end_to_end.tiny_sites import TASK, site
 from tests.end_to_end.tracked_runs import (
     Stored,
@@ -85,8 +85,8 @@ def test_what_mlflow_holds_is_what_journal_results_and_configuration_hold(projec
     }  # fmt: skip
     assert stored.status == "FINISHED"
 
-    assert {item.name for item in stored.artifacts.iterdir()} == set(tracking.ARTIFACTS)
-    for name in tracking.ARTIFACTS:
+    assert {item.name for item in stored.artifacts.iterdir()} == set(mlflow_tracking.ARTIFACTS)
+    for name in mlflow_tracking.ARTIFACTS:
         assert (stored.artifacts / name).read_bytes() == (folder.path / name).read_bytes()
 
     held = b"".join(

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from shared.logs import log_to
+from shared.runtime.logs import log_to
 from tests.end_to_end.tiny_sites import TASK
 from tests.end_to_end.tracked_runs import (
     Stored,

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 from flwr.app import Message
 
-from server.journal import RunFolder
-from server.rounds import Federation
-from server.studies.in_process import InProcessGrid
-from shared.config import parse_config
-from shared.message_records import read_instruction, write_reply
-from shared.messages import Reply
-from shared.metrics.counts import Moments, SegmentationSums
-from shared.payload import count_splits
+from server.federation.rounds import Federation
+from server.run_folder.journal import RunFolder
+from server.studies.in_process_grid import InProcessGrid
+from shared.config.run_config import parse_config
+from shared.messages.instruction_reply import Reply
+from shared.messages.payload import count_splits
+from shared.messages.records import read_instruction, write_reply
+from shared.messages.versions import own_versions
+from shared.metrics.sums import Moments, SegmentationSums
 from shared.preprocessing.fingerprint import fingerprint_region
 from shared.preprocessing.region import BreastRegion
 from shared.types import Grid
-from shared.versions import own_versions
 
 TASK = "lesion-segmentation"
 PAGE = os.sysconf("SC_PAGE_SIZE")

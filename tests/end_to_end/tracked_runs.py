@@ -6,11 +6,11 @@ from importlib.util import find_spec
 
 import pytest
 
-from server import tracking
-from server.journal import RunFolder
+from server.monitoring import mlflow_tracking
 from server.run import run
-from server.studies.in_process import InProcessGrid
-from shared.config import parse_config
+from server.run_folder.journal import RunFolder
+from server.studies.in_process_grid import InProcessGrid
+from shared.config.run_config import parse_config
 from tests.end_to_end.tiny_sites import TASK, site
 
 needs_mlflow = pytest.mark.skipif(
@@ -20,7 +20,7 @@ needs_mlflow = pytest.mark.skipif(
 
 def empty_project(tmp_path, monkeypatch):
     """Its folder; and what a run sets in the environment goes when the test does."""
-    for name in ("MLFLOW_DISABLE_TELEMETRY", *tracking._PATIENCE):
+    for name in ("MLFLOW_DISABLE_TELEMETRY", *mlflow_tracking._PATIENCE):
         monkeypatch.setenv(name, "")  # so that its absence is restored
         monkeypatch.delenv(name)
     monkeypatch.setenv("FEDBREAST_ROOT", str(tmp_path))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from flwr.app import Error, Message
 
-from shared.bundle import open_bundle
-from shared.project import load_run_config
+from shared.runtime.app_bundle import open_bundle
+from shared.runtime.project import load_run_config
 from tests.network.consortium import EXTERNAL, SITES, TASK, Consortium
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,9 +59,9 @@ def reference(standing, tmp_path):
 
     def federate(absent=()):
         from client.app import app
-        from server.journal import RunFolder
-        from server.rounds import Federation
-        from server.studies.in_process import InProcessGrid
+        from server.federation.rounds import Federation
+        from server.run_folder.journal import RunFolder
+        from server.studies.in_process_grid import InProcessGrid
 
         def client(message, context):
             site, number = SITES[context.node_config["partition-id"]], message.content["header"]["round"]

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import tomli_w
 
-from client.kit import SiteKit
-from server.journal import RunFolder
-from server.provisioning.changes import provision
-from server.serving.rehearsal import Rehearsed, fedbreast, free_ports, process
-from shared.audit import verify
+from client.node.site_kit import SiteKit
+from server.deployment.provisioning.members import provision
+from server.deployment.rehearsal import Rehearsed, fedbreast, free_ports, process
+from server.run_folder.journal import RunFolder
+from shared.runtime.audit_log import verify
 from tests.network.proxy import Faults, Proxy
 
 TASK = "lesion-segmentation"

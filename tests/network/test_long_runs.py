@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.provisioning.changes import revoke, rotate
+from server.deployment.provisioning.members import revoke, rotate
 from tests.mounts import enlarge, fill, small_disk
 from tests.network.consortium import LONGEST_S, SERVER, SITES, wait_for
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from server.journal import RunFolder
 from server.run import run
-from shared.config import parse_config
+from server.run_folder.journal import RunFolder
+from shared.config.run_config import parse_config
 from shared.errors import ConfigError
 from shared.preprocessing import radiomics
 

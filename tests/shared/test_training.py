@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from shared.config import parse_config
+from shared.config.run_config import parse_config
 from shared.errors import RunError
 from shared.inference import keep_lesions, predict
 from shared.reproducibility import state_hash

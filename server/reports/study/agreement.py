@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.reports.agreement_figures import DENSITY, VOLUME, bland_altman_plot
-from server.reports.study.measures import Summary, arm_name, axis_name, metric_name, seed_rows
-from server.reports.study.reading import Study
+from server.reports.figures.agreement import DENSITY, VOLUME, bland_altman_plot
+from server.reports.study.metric_lookup import Summary, arm_name, axis_name, metric_name, seed_rows
+from server.reports.study.study_reader import Study
 
 # Task to what was measured twice, and the rows of agreement.
 _AGREEING = {

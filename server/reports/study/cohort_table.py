@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from server.reports.judged import LABEL_NAMES
-from server.reports.study.reading import Study
-from server.reports.wording import DASH, fixed
+from server.reports.metric_text import DASH, fixed
+from server.reports.sections.classification_data import LABEL_NAMES
+from server.reports.study.study_reader import Study
 
 _MOST_LEVELS = 12  # of a free column; the rest is one line
 _GROUPED = {

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from server.reports.figures import _STYLE, ACCENT, ALARM, INK, MUTED, _svg
-from server.reports.study.measures import TASK_NAMES
-from server.reports.study.reading import CentreFlow, Study
+from server.reports.figures.style import _STYLE, ACCENT, ALARM, INK, MUTED, _svg
+from server.reports.study.metric_lookup import TASK_NAMES
+from server.reports.study.study_reader import CentreFlow, Study
 
 _STEP, _BOX = 1.0, 0.86
 _SPLITS = ("train", "validation", "test")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 
-from server.reports.figures import _STYLE, ACCENT, INK, MUTED, _svg
+from server.reports.figures.style import _STYLE, ACCENT, INK, MUTED, _svg
 
 _MARGIN = 0.4  # of the intervals' span, left free on both sides for a prediction interval that is wider
 _WIDTH = 4.4

@@ -13,11 +13,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from server.reports.figures import _STYLE, INK, MUTED, _svg
-from server.reports.study import measures
-from server.reports.study.measures import Shown, Summary, arm_name, axis_name
-from server.reports.study.reading import Study
-from server.reports.wording import fixed, value
+from server.reports.figures.style import _STYLE, INK, MUTED, _svg
+from server.reports.metric_text import fixed, value
+from server.reports.study import metric_lookup
+from server.reports.study.metric_lookup import Shown, Summary, arm_name, axis_name
+from server.reports.study.study_reader import Study
 
 ALARM = 0.1  # an external figure above the internal one by more is a leak until shown otherwise
 # Light enough for dark numbers over its whole length.
@@ -26,7 +26,7 @@ _SHADES = LinearSegmentedColormap.from_list("shades", ["#f7fbff", "#7fb6dd"])
 
 def matrix(study: Study, task: str) -> dict[str, Any] | None:
     """The headline metric of each arm at each centre, drawn; and which external cells are too good to be true."""
-    summary, metric = Summary(study, task), measures.headline(study, task)
+    summary, metric = Summary(study, task), metric_lookup.headline(study, task)
     arms = summary.arms
     cells = [[_cell(summary, arm, centre, metric) for centre in study.centres] for arm in arms]
     found = [cell for line in cells for cell in line if cell is not None]
@@ -41,7 +41,7 @@ def matrix(study: Study, task: str) -> dict[str, Any] | None:
         label=axis,
         name=f"{task}-matrix",
         description=description,
-        darker_is_lower=measures.better(metric) == "left",
+        darker_is_lower=metric_lookup.better(metric) == "left",
     )
     caption = (
         f"{description}, below it the number of {study.subject} and patients; mean of {known.seeds} "

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from server.reports.study import card_tables, card_words
-from server.reports.study.card_tables import markdown_table
-from server.reports.study.measures import TASK_NAMES, metric_name
-from server.reports.study.reading import Study, read_study
-from server.results import replace_file
-from shared.config_sections import TaskName
+from server.reports.study import model_card_tables, model_card_text
+from server.reports.study.metric_lookup import TASK_NAMES, metric_name
+from server.reports.study.model_card_tables import markdown_table
+from server.reports.study.study_reader import Study, read_study
+from server.run_folder.results import replace_file
+from shared.config.sections import TaskName
 
 NAME = "MODEL_CARD.md"
 
@@ -43,27 +43,27 @@ def write_model_card(folder: Path) -> Path:
     """
     study = read_study(folder)
     parts = [
-        *([f"> {card_words.PHANTOM}"] if study.phantom else []),
+        *([f"> {model_card_text.PHANTOM}"] if study.phantom else []),
         f"# Model card: {study.provenance.name}",
         *_details(study),
-        *("## Intended use", card_words.INTENDED),
-        *("## Factors", card_tables.factors_table(study.cohort)),
+        *("## Intended use", model_card_text.INTENDED),
+        *("## Factors", model_card_tables.factors_table(study.cohort)),
         *_metrics(study),
         "## Training data",
-        card_words.DATA,
-        card_tables.training_table(study),
+        model_card_text.DATA,
+        model_card_tables.training_table(study),
         "## Evaluation data",
         "Each held-out centre, whole, opened once after every model of its fold was frozen.",
-        card_tables.opened_table(study),
+        model_card_tables.opened_table(study),
         "## Quantitative analyses",
-        "\n".join(f"- **{arm}**: {words}" for arm, words in card_words.ARMS.items()),
+        "\n".join(f"- **{arm}**: {words}" for arm, words in model_card_text.ARMS.items()),
         *(part for task in study.config.tasks for part in _analyses(study, task)),
-        *("## Ethical considerations and privacy", card_words.PRIVACY),
+        *("## Ethical considerations and privacy", model_card_text.PRIVACY),
         "## Caveats and recommendations",
-        *([card_words.PHANTOM] if study.phantom else []),
-        card_words.CAVEATS,
+        *([model_card_text.PHANTOM] if study.phantom else []),
+        model_card_text.CAVEATS,
         *_loading(study),
-        *("## Licence", card_words.LICENCE),
+        *("## Licence", model_card_text.LICENCE),
         *_provenance(study),
     ]
     path = folder / NAME
@@ -81,15 +81,15 @@ def _details(study: Study) -> list[str]:
     ]
     parts = ["## Model details", markdown_table(("detail", "value"), facts, "")]
     for name in study.config.tasks:
-        network, reads, answers = card_words.NETWORKS[name]
+        network, reads, answers = model_card_text.NETWORKS[name]
         rows = [("model", network), ("reads", reads), ("answers", answers)]
-        rows += card_words.training(study.config.for_task(name))
+        rows += model_card_text.training(study.config.for_task(name))
         parts += [f"### {TASK_NAMES[name]} (`{name}`)", markdown_table(("detail", "value"), rows, "")]
     return [
         *parts,
         "### Federated models",
         "Files are named from the study's folder; the hash is over names, shapes, types and bytes of all tensors.",
-        card_tables.models_table(study),
+        model_card_tables.models_table(study),
     ]
 
 
@@ -98,7 +98,8 @@ def _metrics(study: Study) -> list[str]:
     table = study.tables.summary
     found = table[["metric", "unit"]].drop_duplicates("metric").itertuples(index=False)
     rows = [
-        (metric_name(metric), "" if unit == "1" else unit, card_words.meaning(metric, config)) for metric, unit in found
+        (metric_name(metric), "" if unit == "1" else unit, model_card_text.meaning(metric, config))
+        for metric, unit in found
     ]
     words = (
         f"Intervals are {study.confidence} percentile bootstraps over patients ({config.bootstrap:,} resamples, by "
@@ -118,29 +119,29 @@ def _analyses(study: Study, task: TaskName) -> list[str]:
     return [
         f"### {TASK_NAMES[task]}: results of the federated model",
         "On each held-out centre and on all of them together.",
-        card_tables.results_table(summary, interval),
+        model_card_tables.results_table(summary, interval),
         f"### {TASK_NAMES[task]}: pooled over centres",
         "Random effects; the prediction interval is where the next centre is expected. The tau2 of AUCs is of logits.",
-        card_tables.meta_table(own(tables.meta), interval),
+        model_card_tables.meta_table(own(tables.meta), interval),
         f"### {TASK_NAMES[task]}: beside the other arms",
         "All held-out centres together, value (interval), n cases.",
-        card_tables.arms_table(summary),
+        model_card_tables.arms_table(summary),
         "Federated minus each arm, paired on the same cases; p of the primary comparisons is adjusted after Holm.",
-        card_tables.comparisons_table(own(tables.comparisons), units, interval),
+        model_card_tables.comparisons_table(own(tables.comparisons), units, interval),
         f"### {TASK_NAMES[task]}: subgroups",
-        card_tables.subgroups_table(own(tables.subgroups), units, interval),
+        model_card_tables.subgroups_table(own(tables.subgroups), units, interval),
     ]
 
 
 def _loading(study: Study) -> list[str]:
-    kept = next(((cell, path) for cell, path in card_tables.federated_models(study) if path is not None), None)
+    kept = next(((cell, path) for cell, path in model_card_tables.federated_models(study) if path is not None), None)
     if kept is None:
         return ["## How to load a model", "This folder holds no federated weights."]
     cell, path = kept
-    code = card_words.LOADING.format(
+    code = model_card_text.LOADING.format(
         file=path.relative_to(study.path).as_posix(), task=cell.task, held_out=cell.held_out, hash=cell.model_hash
     )
-    return ["## How to load a model", card_words.FIRST, code]
+    return ["## How to load a model", model_card_text.FIRST, code]
 
 
 def _provenance(study: Study) -> list[str]:

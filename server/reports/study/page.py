@@ -13,26 +13,27 @@ from typing import Any
 
 import jinja2
 
-from server.reports import vectors, wording
+from server.reports import metric_text
+from server.reports.figures import vector_files
+from server.reports.figures.volume_viewer import viewer_notes, viewer_script, viewer_style
 from server.reports.study import (
     agreement,
-    answer,
-    cases,
-    centres,
+    appendix,
+    case_gallery,
     cohort_table,
-    design,
-    details,
+    design_schematic,
     flow_diagram,
-    learning,
+    headline,
+    learning_curves,
     matrix,
-    measures,
-    scores,
+    metric_lookup,
+    per_centre,
+    roc_calibration,
     subgroups,
 )
-from server.reports.study.reading import Study, read_study
-from server.reports.volume_viewer import viewer_notes, viewer_script, viewer_style
-from server.results import replace_file
-from shared.project import project_root
+from server.reports.study.study_reader import Study, read_study
+from server.run_folder.results import replace_file
+from shared.runtime.project import project_root
 
 STAMP = "PHANTOM DATA, not patients"
 PARTS = {
@@ -68,8 +69,8 @@ def build_study_report(folder: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"unit": wording.unit, "value": wording.value, "interval": wording.interval}
-    with vectors.kept_in(folder / "figures", STAMP if study.phantom else ""):
+    environment.filters |= {"unit": metric_text.unit, "value": metric_text.value, "interval": metric_text.interval}
+    with vector_files.kept_in(folder / "figures", STAMP if study.phantom else ""):
         content = _content(study)
     replace_file(folder / "report.html", environment.get_template("study.html").render(content).encode())
     return folder / "report.html"
@@ -79,7 +80,7 @@ def _content(study: Study) -> dict[str, Any]:
     """Everything the template names."""
     taken: set[str] = set()
     blocks = [_block(study, task, taken) for task in study.tasks]
-    pictures, volumes = cases.cases(study), cases.volumes(study)
+    pictures, volumes = case_gallery.cases(study), case_gallery.volumes(study)
     shared = {"cases"} if pictures else set()
     anchors = taken | shared | {"design", "flow", "table-1", "provenance", "limits", "model-card"}
     script = viewer_script() if volumes else None
@@ -87,15 +88,15 @@ def _content(study: Study) -> dict[str, Any]:
         "name": study.provenance.name,
         "created": f"{study.provenance.created:%Y-%m-%d %H:%M} UTC",
         "phantom": study.phantom,
-        "title": answer.title(study),
-        "answers": [answer.cards(study, task) for task in study.tasks],
-        "remarks": answer.remarks(study),
+        "title": headline.title(study),
+        "answers": [headline.cards(study, task) for task in study.tasks],
+        "remarks": headline.remarks(study),
         "confidence": study.confidence,
         "resamples": f"{study.config.evaluation.bootstrap:,}",
         "blocks": blocks,
         "parts": PARTS,
-        "weak": centres.WEAK,
-        "design": design.design(study),
+        "weak": per_centre.WEAK,
+        "design": design_schematic.design(study),
         "flow": flow_diagram.flow(study),
         "table_1": cohort_table.table_1(study),
         "cases": pictures,
@@ -104,12 +105,12 @@ def _content(study: Study) -> dict[str, Any]:
         "style": viewer_style() if volumes else "",
         "notes": viewer_notes(),
         "policy": _policy(script),
-        "checklists": details.checklists(anchors),
-        "every_figure": [details.every_figure(study, task) for task in study.tasks],
-        "provenance": details.provenance(study),
-        "opened": details.opened(study),
-        "models": details.models(study),
-        "limits": details.limits(study),
+        "checklists": appendix.checklists(anchors),
+        "every_figure": [appendix.every_figure(study, task) for task in study.tasks],
+        "provenance": appendix.provenance(study),
+        "opened": appendix.opened(study),
+        "models": appendix.models(study),
+        "limits": appendix.limits(study),
         "config_text": study.config_text,
     }
 
@@ -126,14 +127,14 @@ def _policy(script: str | None) -> str:
 def _block(study: Study, task: str, taken: set[str]) -> dict[str, Any]:
     """One task's figures; a part's anchor is its own name for the first task that has it."""
     found = {
-        "forest": centres.forests(study, task),
-        "differences": centres.differences(study, task),
+        "forest": per_centre.forests(study, task),
+        "differences": per_centre.differences(study, task),
         "matrix": matrix.matrix(study, task),
-        "learning": learning.learning(study, task),
-        "roc": scores.scores(study, task),
+        "learning": learning_curves.learning(study, task),
+        "roc": roc_calibration.scores(study, task),
         "agreement": agreement.agreement(study, task),
         "subgroups": subgroups.subgroups(study, task),
     }
     anchors = {part: part if part not in taken else f"{part}-{task}" for part in found if found[part]}
     taken |= set(anchors.values())
-    return {"task": task, "title": measures.TASK_NAMES.get(task, task), "anchors": anchors, **found}
+    return {"task": task, "title": metric_lookup.TASK_NAMES.get(task, task), "anchors": anchors, **found}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.reports.study import measures
+from server.reports.study import metric_lookup
 from server.reports.study.forest import Line, forest_plot
-from server.reports.study.measures import axis_name, between, number, p_value, rounded, with_interval
-from server.reports.study.reading import Study
+from server.reports.study.metric_lookup import axis_name, between, number, p_value, rounded, with_interval
+from server.reports.study.study_reader import Study
 
 _FACTORS = {
     "manufacturer": "Vendor",
@@ -64,8 +64,8 @@ def _plot(study: Study, task: str, lines: list[dict[str, Any]], unit: str, *, ga
         drawn.append(
             Line(f"{_level(line['level'])} ({line['n']})", text, value, low, high, ranked=bool(line["ranked"]))
         )
-    what = f"{measures.metric_name(metric)} in subgroups, federated" + (" minus local" if gained else "")
-    side = f"\n(better: {measures.better(metric)} of 0)" if gained else ""
+    what = f"{metric_lookup.metric_name(metric)} in subgroups, federated" + (" minus local" if gained else "")
+    side = f"\n(better: {metric_lookup.better(metric)} of 0)" if gained else ""
     svg = forest_plot(
         drawn,
         label=(f"difference in {axis_name(metric, unit)}{side}" if gained else axis_name(metric, unit)),

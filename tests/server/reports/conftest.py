@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from server.predictions import prediction_table, select_cases, write_predictions
+from server.evaluation.metric_rows import external_rows, internal_rows
 from server.reports.page import build_report
-from server.reports.pictures import select_pictures, store_picture
-from server.results import Provenance, TrainedTask, write_results
-from server.summaries import external_rows, internal_rows
-from shared.config import load_config
-from shared.metrics.counts import SegmentationSums
+from server.run_folder.pictures import select_pictures, store_picture
+from server.run_folder.predictions import prediction_table, select_cases, write_predictions
+from server.run_folder.results import Provenance, TrainedTask, write_results
+from shared.config.run_config import load_config
 from shared.metrics.overlap import case_metrics
+from shared.metrics.sums import SegmentationSums
 
 TASK = "lesion-segmentation"
 SITES = ("centre-a", "centre-b", "centre-c")

@@ -9,19 +9,19 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from server.classified import classification_rows
-from server.reports import classifiers
-from server.reports.classifiers import classifier_section
-from server.summaries import internal_rows
-from shared.config_sections import EvaluationConfig
-from shared.metrics.classification import KI67, SUBTYPES, ClassificationSums
+from server.evaluation.classification_rows import classification_rows
+from server.evaluation.metric_rows import internal_rows
+from server.reports.sections import classification
+from server.reports.sections.classification import classifier_section
+from shared.config.sections import EvaluationConfig
+from shared.metrics.score_sums import KI67, SUBTYPES, ClassificationSums
 
 SETTINGS = EvaluationConfig(bootstrap=100)
 TASK, BEST, CENTRE, END = "subtype-ensemble", "b" * 64, "centre-d", "federated:end-to-end"
 RECEPTORS = "receptor-ki67-multitask"
 ORACLE = {"luminal_a": 0.90, "luminal_b": 0.85, "her2_enriched": 0.88, "triple_negative": 0.93, "macro": 0.89}
 THRESHOLDS = {"luminal_a": 0.3, "luminal_b": 0.3, "her2_enriched": None, "er": 0.5}
-FOLDER = Path(classifiers.__file__).parent
+FOLDER = Path(classification.__file__).parent
 
 
 def long(truth, score, *, label="er", arm="federated", model_hash=BEST, centre=CENTRE):

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 
-from server.predictions import tissue_table, write_predictions
-from server.reports.pictures import TISSUES, store_planes
-from server.results import TrainedTask, read_results, write_results
-from server.summaries import internal_rows
-from server.tissue_summaries import tissue_rows
-from shared.config import load_config
+from server.evaluation.metric_rows import internal_rows
+from server.evaluation.tissue_rows import tissue_rows
+from server.run_folder.pictures import TISSUES, store_planes
+from server.run_folder.predictions import tissue_table, write_predictions
+from server.run_folder.results import TrainedTask, read_results, write_results
+from shared.config.run_config import load_config
 from shared.metrics.tissues import TissueSums, tissue_metrics, tissue_surfaces
 
 TASK, MODEL = "breast-segmentation", "c" * 64

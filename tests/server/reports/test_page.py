@@ -7,12 +7,12 @@ from urllib.parse import unquote
 
 import pytest
 
-from server.predictions import read_predictions, write_predictions
+from server.evaluation.metric_rows import external_rows
+from server.reports.metric_text import fixed
 from server.reports.page import READY_STUDY, build_report
-from server.reports.wording import fixed
-from server.results import read_results, write_results
-from server.summaries import external_rows
-from shared.config import load_config
+from server.run_folder.predictions import read_predictions, write_predictions
+from server.run_folder.results import read_results, write_results
+from shared.config.run_config import load_config
 from shared.errors import ConfigError, RunError
 
 TASK = "lesion-segmentation"

@@ -6,9 +6,9 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from server.studies.statistics import analyse
-from shared.config import RunConfig
-from shared.metrics.classification import SUBTYPES
+from server.evaluation.study_statistics.analysis import analyse
+from shared.config.run_config import RunConfig
+from shared.metrics.score_sums import SUBTYPES
 from shared.reproducibility import derive_seed
 
 CENTRES = ("a", "b", "c")

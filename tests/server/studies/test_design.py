@@ -3,9 +3,9 @@
 import pytest
 
 from server.studies.design import Cell, Design, differences, training_steps
-from shared.config import load_config, parse_config
+from shared.config.run_config import load_config, parse_config
 from shared.errors import ConfigError
-from shared.project import load_run_config
+from shared.runtime.project import load_run_config
 
 RAW = {
     "name": "t",

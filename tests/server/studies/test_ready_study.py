@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.studies.study import make_report
+from server.studies.run_study import make_report
 
 READY = Path(__file__).resolve().parents[3] / "docs" / "example-study"
 MADE = ("summary.csv", "comparisons.csv", "meta_analysis.csv", "subgroups.csv", "report.html", "MODEL_CARD.md")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from server.studies.statistics import analyse
+from server.evaluation.study_statistics.analysis import analyse
 from shared.errors import RunError
 from tests.server.studies.invented_studies import NO_COHORT, by_hand, cohort, only, settings, study, tissues
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from shared.config_sections import SubtypeConfig
+from shared.config.sections import SubtypeConfig
 from shared.models.ensemble_resnet import EnsembleResNet
 
 SMALL = {"plane_depth": 10, "plane_width": 4, "volume_depth": 10, "volume_width": 4, "pretrained": "none"}

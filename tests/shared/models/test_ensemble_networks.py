@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from shared.config_sections import SubtypeConfig
+from shared.config.sections import SubtypeConfig
 from shared.errors import ConfigError
 from shared.models.ensemble_resnet import PLANES, EnsembleResNet, build_resnet
 from shared.models.lesion_measures import measure_count

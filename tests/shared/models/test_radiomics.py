@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 
+from shared.messages.payload import flatten, unflatten
 from shared.models.radiomics import RadiomicsLinear
-from shared.payload import flatten, unflatten
 
 
 def counted(batches):

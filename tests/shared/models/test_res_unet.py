@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from shared.config_sections import ModelConfig
+from shared.config.sections import ModelConfig
 from shared.models.norms import norm3d
 from shared.models.res_unet import ResidualBlock, ResUNet
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from shared.config import RunConfig, parse_config
+from shared.config.run_config import RunConfig, parse_config
 from shared.types import DceStudy, Grid
 
 AIR, FAT, GLAND, CHEST = 2.0, 40.0, 120.0, 80.0

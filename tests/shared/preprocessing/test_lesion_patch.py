@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shared.config_sections import PatchConfig
+from shared.config.sections import PatchConfig
 from shared.errors import StudyError
 from shared.preprocessing import lesion_patch
 from shared.preprocessing.lesion_patch import box_spacing, cut_patch, keep_patch, open_patch, signed_distance

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from shared.cohort.preflight import open_cohort
-from shared.config import parse_config
+from shared.config.run_config import parse_config
 from shared.errors import StudyError
 from shared.preprocessing.cache import CaseCache
 from shared.preprocessing.plan import Extraction, Plan

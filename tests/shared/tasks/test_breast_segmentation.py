@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from shared.cohort.labels import CaseLabels
-from shared.config import parse_config
-from shared.config_sections import AugmentationConfig, ModelConfig
+from shared.config.run_config import parse_config
+from shared.config.sections import AugmentationConfig, ModelConfig
 from shared.inference import outline_tissues, predict_structures
 from shared.models.res_unet import ResUNet
 from shared.preprocessing.store import pack_mask, write_entry

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from shared.cohort.labels import SUBTYPES, CaseLabels
-from shared.config import parse_config
+from shared.config.run_config import parse_config
 from shared.models.lesion_measures import lesion_measures, measure_count
 from shared.models.measured_heads import MEASURED_GAIN, MeasuredHeads
 from shared.models.radiomics import CLIP

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from shared.config import parse_config
-from shared.config_sections import AugmentationConfig
+from shared.config.run_config import parse_config
+from shared.config.sections import AugmentationConfig
 from shared.reproducibility import state_hash
 from shared.tasks import task_named
 from shared.tasks.augmentation import _random_affine, augment, other_times

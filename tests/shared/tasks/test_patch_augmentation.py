@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from shared.config_sections import AugmentationConfig
+from shared.config.sections import AugmentationConfig
 from shared.models.lesion_measures import lesion_measures, measure_count, voxel_edge
 from shared.tasks.patches import _turn, augment
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from shared.cohort.labels import CaseLabels
-from shared.config import parse_config
-from shared.config_sections import PatchConfig
+from shared.config.run_config import parse_config
+from shared.config.sections import PatchConfig
 from shared.errors import ConfigError
 from shared.preprocessing.lesion_patch import cut_patch
 from shared.preprocessing.plan import Extraction, Plan

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.reports import vectors
+from server.reports.figures import vector_files
 from server.reports.study.page import build_study_report
 from tests.server.reports.study.invented_study import make_study
 
@@ -11,7 +11,7 @@ from tests.server.reports.study.invented_study import make_study
 def study_dir(tmp_path_factory):
     folder = make_study(tmp_path_factory.mktemp("study") / "leave-one-out-0")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vectors, "keep", lambda *_: None)  # fonts take longest; a smaller study's files are tested
+        patch.setattr(vector_files, "keep", lambda *_: None)  # fonts take longest; a smaller study's files are tested
         build_study_report(folder)
     return folder
 

@@ -7,9 +7,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from server.reports.pictures import store_picture
-from server.reports.volumes import store_volume
-from server.studies.tables import write_tables
+from server.run_folder.pictures import store_picture
+from server.run_folder.study_tables import write_tables
+from server.run_folder.volumes import store_volume
 from tests.server.reports.study.invented_tables import CENTRES, SEEDS, tables
 
 SEGMENTATION, CLASSIFIER = "lesion-segmentation", "receptor-status"

@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 
-from server.studies.tables import COMPARISONS, META, RESULTS, SUBGROUPS, SUMMARY, StudyTables, typed
+from server.run_folder.study_tables import COMPARISONS, META, RESULTS, SUBGROUPS, SUMMARY, StudyTables, typed
 
 CENTRES = ("centre-a", "centre-b", "centre-c", "centre-d")
 SEEDS = (0, 1)

@@ -12,8 +12,8 @@ from markdown_it import MarkdownIt
 from safetensors.torch import save_file
 
 from server.reports.study.model_card import write_model_card
-from server.studies.tables import read_tables
-from shared.config import load_config
+from server.run_folder.study_tables import read_tables
+from shared.config.run_config import load_config
 from shared.errors import RunError
 from shared.reproducibility import state_hash
 from shared.tasks import task_named

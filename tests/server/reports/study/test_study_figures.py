@@ -6,10 +6,10 @@ import sys
 import pandas as pd
 import pytest
 
-from server.reports import vectors
-from server.reports.study import centres, cohort_table, flow_diagram, matrix, measures
+from server.reports.figures import vector_files
+from server.reports.study import cohort_table, flow_diagram, matrix, metric_lookup, per_centre
 from server.reports.study.forest import Line, _limits, forest_plot
-from server.reports.study.reading import read_study
+from server.reports.study.study_reader import read_study
 from tests.server.reports.study.invented_study import CLASSIFIER, SEGMENTATION
 
 DRAWING = """
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from server.reports import vectors
 from server.reports.study.forest import Line, forest_plot
-with vectors.kept_in(Path(sys.argv[1]), "PHANTOM"):
+with vector_files.kept_in(Path(sys.argv[1]), "PHANTOM"):
     forest_plot([Line("a", "1", 1.0, 0.0, 2.0), Line("b", kind="heading")], label="x", name="n", description="d")
 """
 
@@ -47,14 +47,14 @@ def test_vector_files_have_the_same_bytes_in_another_process_and_hold_their_font
 def test_outside_a_place_nothing_is_kept_and_inside_the_page_s_drawing_is_the_same(tmp_path):
     line = [Line("a", "1", 1.0, 0.0, 2.0)]
     alone = forest_plot(line, label="x", name="n", description="d")
-    with vectors.kept_in(tmp_path / "kept", "STAMP"):
+    with vector_files.kept_in(tmp_path / "kept", "STAMP"):
         kept = forest_plot(line, label="x", name="n", description="d")
     assert alone == kept
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["n.pdf", "n.svg"]
 
 
 def test_a_forest_lists_held_out_centres_in_order_then_the_model_with_the_tables_numbers(study):
-    svg = next(item for item in centres.forests(study, SEGMENTATION) if "Dice of" in item["caption"])["svg"]
+    svg = next(item for item in per_centre.forests(study, SEGMENTATION) if "Dice of" in item["caption"])["svg"]
     table = study.tables.summary.query(
         f"task == '{SEGMENTATION}' and arm == 'federated' and role == 'external' and metric == 'dice'"
     ).set_index("centre")
@@ -71,10 +71,10 @@ def test_a_forest_lists_held_out_centres_in_order_then_the_model_with_the_tables
 
 
 def test_thin_centres_are_named_as_not_ranked_in_caption_and_remark(study, page):
-    captions = [item["caption"] for item in centres.forests(study, CLASSIFIER)]
+    captions = [item["caption"] for item in per_centre.forests(study, CLASSIFIER)]
     assert all("not ranked: centre-d" in text for text in captions)
     assert "Too few cases for some figures of receptor status at centre-d" in page
-    assert "not ranked" not in centres.forests(study, SEGMENTATION)[0]["caption"]
+    assert "not ranked" not in per_centre.forests(study, SEGMENTATION)[0]["caption"]
 
 
 def test_the_axis_holds_every_interval_but_not_an_endless_prediction():
@@ -117,7 +117,7 @@ def test_an_external_cell_far_above_the_internal_one_raises_an_alarm(study):
 
 
 def test_smaller_is_better_for_distances_and_errors():
-    found = {name: measures.better(name) for name in ("dice", "auc_er", "hd95", "mae_density", "brier_er")}
+    found = {name: metric_lookup.better(name) for name in ("dice", "auc_er", "hd95", "mae_density", "brier_er")}
     assert found == {"dice": "right", "auc_er": "right", "hd95": "left", "mae_density": "left", "brier_er": "left"}
 
 

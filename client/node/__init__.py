@@ -1,0 +1,1 @@
+"""The SuperNode of a hospital and what keeps it running."""

@@ -1,0 +1,78 @@
+"""The gate for apps: what a hospital's node runs is decided before anything of a bundle is unpacked or imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from client.node.site_kit import SiteKit
+from shared.errors import ConfigError
+from shared.runtime.app_bundle import APP, digest_of, read_bundle
+from shared.runtime.audit_log import AuditLog
+
+_LICENCE = "valid_license"  # Flower asks for it before it asks whether an app is verified
+
+
+class AppGate:
+    """Stands before the two functions by which Flower learns of a run and fetches its app.
+
+    Flower calls one after the other at a run's first message, and neither again while the node lives. What the server
+    says of the run is compared with the approved bundle: of the app's name and version Flower makes, unchecked, the
+    path of the folder that it imports from.
+
+    Parameters
+    ----------
+    kit
+        The site's kit, whose list of approved apps is read anew each time.
+    audit
+        Told of each app that came, and why one was refused.
+    get_run, get_fab
+        Flower's own functions.
+
+    """
+
+    def __init__(
+        self, kit: SiteKit, audit: AuditLog, get_run: Callable[[int], Any], get_fab: Callable[[str, int], Any]
+    ) -> None:
+        self._kit, self._audit = kit, audit
+        self._ask_run, self._ask_fab = get_run, get_fab
+        self._run: Any = None
+
+    def get_run(self, run: int) -> Any:
+        """What the server says of a run; judged when its app is here."""
+        self._run = self._ask_run(run)
+        return self._run
+
+    def get_fab(self, named: str, run: int) -> Any:
+        """The app's bundle; with a licence only when the hospital runs it. Without one Flower answers with an error."""
+        from flwr.supercore.fab import Fab
+
+        fab = self._ask_fab(named, run)
+        digest = digest_of(fab.content)
+        why = self._objection(fab, named, run, digest)
+        event, told = ("app-refused", {"why": why}) if why else ("app-accepted", {})
+        self._audit.record(event, site=self._kit.name, run=str(run), app=digest, **told)
+        return Fab(digest, fab.content, {} if why else {_LICENCE: "approved here"})
+
+    def _objection(self, fab: Any, named: str, number: int, digest: str) -> str:
+        try:
+            if all(item.sha256 != digest for item in self._kit.approved()):
+                return "it is not approved"
+            if not named == fab.hash_str == digest:
+                return "the server names it by another hash"
+            if self._run is None or (self._run.run_id, self._run.fab_hash) != (number, digest):
+                return "the server tells of another run"
+            return _difference(self._run, read_bundle(fab.content, "the server's app").version)
+        except ConfigError:
+            return "the list of approved apps or the bundle is damaged"
+
+
+def _difference(run: Any, version: str) -> str:
+    """What a run says of its app that the approved app does not."""
+    from flwr.supercore.constant import TaskType
+
+    if run.fab_id != APP:
+        return "the server names another app"
+    if run.fab_version != version:
+        return "the server names another version"
+    return "the server wants an agent" if run.primary_task_type == TaskType.AGENT_APP else ""

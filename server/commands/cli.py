@@ -1,0 +1,237 @@
+"""The command line: `fedbreast --help`. Heavy libraries are imported where a command needs them."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from client.commands import site_app
+from server.commands import display
+from server.commands.audit_log import audit_app
+from server.commands.consortium import consortium_app
+from server.commands.monitor import watch_app
+from server.commands.run import EXCLUDED_TOO_MANY, run_federation, run_folder
+from server.commands.serve import serve_app
+from shared.atomic_files import is_full
+from shared.errors import ConfigError, FedBreastError, SiteError, StudyError
+from shared.runtime.project import project_root
+
+if TYPE_CHECKING:
+    from shared.cohort.preflight import Exclusion
+
+DEMO, STUDY = Path("configs/quick.toml"), Path("configs/study.toml")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Federated deep learning for breast imaging. Research software, not a medical device.",
+)
+app.add_typer(serve_app)
+app.add_typer(site_app)
+app.add_typer(watch_app)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"fedbreast {version('fedbreast')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Federated deep learning for breast imaging. Research software, not a medical device."""
+
+
+@app.command(epilog="Example: [bold]fedbreast demo[/bold]")
+def demo(fresh: Annotated[bool, typer.Option(help="Make the phantoms anew first.")] = False) -> None:
+    """Train on three phantom hospitals, judge on a fourth, print the report's path."""
+    from shared.config.run_config import load_config
+
+    config = load_config(project_root() / DEMO)
+    data = project_root() / config.data.root
+    if fresh and data.exists():
+        if not (data / "phantom.json").is_file():
+            raise SiteError(f"{data} holds no phantom and is left alone: move it, or change data.root in {DEMO}")
+        shutil.rmtree(data)
+    run_federation(project_root() / DEMO, config, f"{config.name}-{_now()}")
+
+
+@app.command(
+    epilog="Examples: [bold]fedbreast run configs/quick.toml --name first[/bold]   "
+    "[bold]fedbreast run --resume first[/bold]   "
+    "[bold]fedbreast run configs/quick.toml --server consortium/server[/bold]"
+)
+def run(
+    config: Annotated[Path | None, typer.Argument(help="The run's TOML file (default: configs/quick.toml).")] = None,
+    name: Annotated[str, typer.Option(help="Folder below runs/; empty: the config's name and the time.")] = "",
+    resume: Annotated[str, typer.Option(help="Go on with the run of this name.")] = "",
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's.")] = None,
+    held_out: Annotated[str, typer.Option(help="Leave this centre out as the external one; all others train.")] = "",
+    server: Annotated[Path | None, typer.Option(help="Kit of a served consortium; else a simulation here.")] = None,
+) -> None:
+    """Run a federation: a simulation on this machine, or on the hospitals of a consortium (--server)."""
+    from shared.config.run_config import load_config
+
+    if resume:
+        if config or name or seed is not None or rounds is not None or held_out:
+            raise ConfigError("--resume goes on with the run's own configuration, name, seed and rounds: give it alone")
+        from server.run_folder.journal import RunFolder
+
+        folder, settings = RunFolder.resume(run_folder(resume))
+        folder.release()
+        run_federation(folder.path / "config.toml", settings, resume, resume=resume, server=server)
+        return
+    path = _find(config or DEMO)
+    settings = load_config(path)
+    settings = settings.leaving_out(held_out) if held_out else settings
+    chosen = name or f"{settings.name}-{_now()}"
+    if (run_folder(chosen) / "config.toml").exists():
+        raise ConfigError(f"runs/{chosen} already holds a run: choose another --name, or --resume {chosen}")
+    given = (("seed", seed), ("rounds", rounds), ("held-out", held_out or None))
+    overrides = {key: value for key, value in given if value is not None}
+    run_federation(path, settings, chosen, overrides=overrides, server=server)
+
+
+@app.command(epilog="Example: [bold]fedbreast phantom data/small --cases-per-site 6 --cases-external 4[/bold]")
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder to write; one site folder a centre.")],
+    cases_per_site: Annotated[int, typer.Option(min=2, help="Patients a training centre.")] = 36,
+    cases_external: Annotated[int, typer.Option(min=2, help="Patients at the external centre.")] = 120,
+    cases_benign: Annotated[int, typer.Option(min=0, help="Further patients a centre with a benign lesion.")] = 0,
+    shift: Annotated[float, typer.Option(min=0.0, max=2.0, help="0: one protocol; 1: full differences.")] = 0.6,
+    separation: Annotated[float, typer.Option(min=0.01, max=2.0, help="Distance of the subtypes' means.")] = 0.75,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Write a federation of phantom hospitals as DICOM; a stopped call goes on where it was."""
+    from shared.phantom.generate import PhantomSettings, generate_federation
+
+    settings = PhantomSettings(
+        cases_per_site=cases_per_site,
+        cases_external=cases_external,
+        cases_benign=cases_benign,
+        shift=shift,
+        separation=separation,
+        seed=seed,
+    )
+    with display.bars() as bars:
+        task = bars.add_task("making phantoms", total=None, text="patients")
+        generate_federation(
+            out, settings, on_progress=lambda done, total: bars.update(task, completed=done, total=total)
+        )
+    display.console.print(f"phantoms: {out}", soft_wrap=True)
+
+
+@app.command(epilog="Example: [bold]fedbreast check data/phantom/centre-a[/bold]")
+def check(folder: Annotated[Path, typer.Argument(help="A site folder: site.toml, cases.csv, images.")]) -> None:
+    """Read every case of a site folder; show what would be left out and why. Exit 3 above the site's own limit."""
+    from shared.cohort.preflight import Exclusion, open_cohort, tissue_fault
+
+    cohort = open_cohort(folder)
+    excluded: list[Exclusion] = list(cohort.exclusions)
+    tissues: list[Exclusion] = []
+    with display.bars() as bars:
+        task = bars.add_task("reading studies", total=len(cohort.cases), text="cases")
+        for case in cohort.cases:
+            try:
+                grid = case.load_study().grid
+                case.load_mask(grid)
+                if fault := tissue_fault(case, grid):
+                    tissues.append(Exclusion(case.row.row, fault))
+            except StudyError as error:
+                excluded.append(Exclusion(case.row.row, error.reason))
+            bars.advance(task)
+    display.show_cohort(cohort, excluded, tissues)
+    total = len(cohort.cases) + len(cohort.exclusions)
+    if cohort.over_policy(excluded):
+        limit = f"{cohort.folder.policy.max_excluded_share:.0%}"
+        display.errors.print(f"{len(excluded)} of {total} left out: more than the site's limit of {limit}", style="red")
+        raise typer.Exit(EXCLUDED_TOO_MANY)
+
+
+@app.command(epilog="Examples: [bold]fedbreast report runs/latest[/bold]   [bold]fedbreast report runs/study[/bold]")
+def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run or study.")]) -> None:
+    """Build the report of a run or a study again, with the same numbers."""
+    if not folder.is_dir():
+        raise ConfigError(f"there is no run folder {folder}: name one below {project_root() / 'runs'}")
+    if (folder / "study.toml").is_file():
+        from server.studies.run_study import make_report
+
+        with display.console.status("statistics and figures, about half a minute"):
+            path = make_report(folder)
+    else:
+        from server.reports.page import build_report
+
+        path = build_report(folder)
+    display.console.print(f"report: {path}", soft_wrap=True)
+
+
+@app.command(
+    epilog="Examples: [bold]fedbreast study configs/study.toml --dry-run[/bold]   "
+    "[bold]fedbreast study configs/study.toml --seeds 0,1,2 --jobs 2[/bold]   "
+    "[bold]fedbreast study configs/study.toml --held-out centre-d[/bold]"
+)
+def study(
+    config: Annotated[Path | None, typer.Argument(help="The TOML file (default: configs/study.toml).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study (default: below runs/).")] = None,
+    seeds: Annotated[str, typer.Option(help="Training seeds, with commas; instead of the configuration's.")] = "",
+    arms: Annotated[str, typer.Option(help="Of local, federated, pooled, ensemble, with commas.")] = "",
+    held_out: Annotated[str, typer.Option(help="Centres to leave out, with commas; otherwise every one.")] = "",
+    jobs: Annotated[int, typer.Option(min=0, help="Cells at once; 0: as many as cores or GPUs allow.")] = 0,
+    ray: Annotated[str, typer.Option(help="Address of a Ray cluster that shares the folder, or `auto`.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="Print the plan and how long it will take; do nothing.")] = False,
+) -> None:
+    """Leave every centre out once: local, federated, pooled and ensemble arms, judged where they never trained.
+
+    A study that was stopped goes on where it was when it is called again; finished cells are not run again.
+    """
+    from server.commands.study import run_study_command
+
+    run_study_command(_find(config or STUDY), out, seeds=seeds, arms=arms, held_out=held_out, jobs=jobs, ray=ray,
+                      dry_run=dry_run)  # fmt: skip
+
+
+app.add_typer(audit_app, name="audit-log")
+
+
+app.add_typer(consortium_app)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line and an exit code, never a trace."""
+    # `kill` and a closed terminal tidy up as Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        app()
+    except FedBreastError as error:
+        display.errors.print(f"error: {error}", style="red", markup=False)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        where = f" to write {error.filename}" if error.filename else ""
+        display.errors.print(f"error: no space left{where}: free some and call again", style="red", markup=False)
+        sys.exit(FedBreastError.exit_code)
+
+
+def _find(config: Path) -> Path:
+    """The file as named from here, else from the project's root."""
+    return config if config.exists() else project_root() / config
+
+
+def _now() -> str:
+    return time.strftime("%Y%m%d-%H%M%S")

@@ -1,0 +1,204 @@
+"""`fedbreast study`: its options, the plan it prints, and the progress of its cells."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from math import ceil, isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.progress import TaskID
+from rich.table import Table
+
+from server.commands import display
+from server.commands.run import INTERRUPTED
+from server.studies.design import Cell, Design
+from shared.config.run_config import RunConfig, load_config, parse_config
+from shared.errors import ConfigError
+from shared.runtime.project import project_root
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+    from server.studies.runner import Moment
+    from server.studies.time_estimate import Estimate
+
+_SETTLED_S = 30.0
+"""Expected seconds of what is done, from which a kind's pace is believed."""
+_KINDS = {
+    "extract": "read a centre's images",
+    "prepare": "plan and prepare a fold",
+    "train": "train a model",
+    "judge": "judge a fold's models",
+}
+
+
+def run_study_command(
+    path: Path,
+    out: Path | None,
+    *,
+    seeds: str,
+    arms: str,
+    held_out: str,
+    jobs: int,
+    ray: str,
+    dry_run: bool,
+) -> None:
+    """Do what `fedbreast study` was asked; the parameters are its options."""
+    config = with_options(load_config(path), seeds=seeds, arms=arms, held_out=held_out)
+    name = config.name if config.name.startswith("study") else f"study-{config.name}"
+    root = out or project_root() / "runs" / name
+    design = Design(config)
+    for fold in design.folds:
+        design.fold(fold)  # a fold that cannot be is refused before anything is timed
+    from server.studies.paths import finished
+    from server.studies.runner import jobs_here
+    from server.studies.time_estimate import estimate
+
+    workers = jobs or jobs_here(config.compute.threads)
+    with display.console.status("timing the networks"):
+        expected = estimate(design)
+    done = [cell for cell in expected.seconds if finished(root, cell)]
+    show_plan(design, expected, done, workers, root)
+    if dry_run:
+        return
+    from server.studies.run_study import run_study
+
+    with display.bars() as bars:
+        shown = StudyShown(bars, expected, workers, done)
+        try:
+            report = run_study(
+                config,
+                root,
+                jobs=workers,
+                ray_address=ray,
+                on_progress=display.Shown(bars).report,
+                on_moment=shown.report,
+            )
+        except KeyboardInterrupt:
+            display.errors.print("stopped; call the same again to go on: finished cells are kept", markup=False)
+            raise typer.Exit(INTERRUPTED) from None
+    show_summary(root)
+    display.console.print(f"report: {report}", soft_wrap=True, highlight=False)
+
+
+def with_options(config: RunConfig, *, seeds: str, arms: str, held_out: str) -> RunConfig:
+    """The configuration with the command's own seeds, arms and centres.
+
+    Raises
+    ------
+    ConfigError
+        One of them cannot be meant.
+
+    """
+    raw = config.model_dump(mode="json", exclude_none=True)
+    own: dict[str, Any] = raw["study"]
+    if seeds:
+        try:
+            own["seeds"] = [int(item) for item in seeds.split(",")]
+        except ValueError as error:
+            raise ConfigError(f"--seeds takes whole numbers with commas, as in 0,1,2 (given: {seeds!r})") from error
+    for key, text in (("arms", arms), ("held_out", held_out)):
+        if text:
+            own[key] = [item.strip() for item in text.split(",")]
+    return parse_config(raw, "fedbreast study")
+
+
+def show_plan(design: Design, expected: Estimate, done: list[Cell], jobs: int, root: Path) -> None:
+    """Print the cells by kind and how long they will take."""
+    study = design.config.study
+    table = Table(title=f"{design.config.name}: {len(design.folds)} centres left out, one at a time")
+    for column, side in (("cells", "left"), ("number", "right"), ("finished", "right"), ("one worker", "right")):
+        table.add_column(column, justify=side)  # type: ignore[arg-type]
+    numbers, finished = Counter(cell.kind for cell in expected.seconds), Counter(cell.kind for cell in done)
+    for kind, text in _KINDS.items():
+        seconds = sum(value for cell, value in expected.seconds.items() if cell.kind == kind and cell not in set(done))
+        table.add_row(text, str(numbers[kind]), str(finished[kind]), _duration(seconds))  # type: ignore[index]
+    display.console.print(table)
+    seeds = ", ".join(map(str, study.seeds))
+    display.console.print(
+        f"left out: {', '.join(design.folds)}; arms: {', '.join(study.arms)}; tasks: {', '.join(design.config.tasks)}; "
+        f"seeds: {seeds}\nabout {_duration(expected.left(done, {}, jobs))} on {jobs} at once (cached images are read "
+        f"faster); folder: {root}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def show_summary(root: Path) -> None:
+    """Print each task's first figure by arm, all centres left out together."""
+    from server.reports.metric_text import fixed
+    from server.run_folder.finished_study import read_gathered
+    from server.run_folder.study_tables import read_tables
+
+    phantom = "PHANTOM DATA, " if read_gathered(root).provenance["phantom"] else ""
+    summary = read_tables(root).summary
+    whole = summary[(summary["centre"] == "all") & (summary["role"] == "external")]
+    for task, rows in whole.groupby("task", sort=False):
+        metric = rows["metric"].iloc[0]
+        table = Table(title=f"{phantom}{task}: {metric} at centres that did not train, mean of the seeds")
+        for column in ("arm", "value", "interval", "cases"):
+            table.add_column(column, justify="left" if column == "arm" else "right")
+        for row in rows[rows["metric"] == metric].itertuples():
+            bounds = f"{row.ci_low:.3f} to {row.ci_high:.3f}" if isfinite(row.ci_low) else ""
+            table.add_row(str(row.arm), fixed(row.value, 3), bounds, str(row.n))
+        display.console.print(table)
+
+
+class StudyShown:
+    """A bar for the study and one for each running cell; away from a terminal a line a finished cell."""
+
+    def __init__(self, bars: Bars, expected: Estimate, jobs: int, done: list[Cell]) -> None:
+        self.bars = bars
+        self.expected = expected
+        self.jobs = jobs
+        self.before = frozenset(done)
+        self.seen = set(done)
+        self.began: dict[Cell, float] = {}
+        self.took: dict[Cell, float] = {}
+        self.whole: TaskID | None = None
+        self.tasks: dict[Cell, TaskID] = {}
+
+    def report(self, moment: Moment) -> None:
+        """Show a moment."""
+        shares = {cell: share for cell, (share, _) in moment.running.items()}
+        waits = len(moment.done) < moment.total
+        left = f", about {_duration(self._left(moment, shares))} left" if waits else ""
+        if not display.console.is_terminal:
+            for cell in [cell for cell in moment.done if cell not in self.seen]:
+                line = f"{len(moment.done)}/{moment.total} {cell.name}{left}"
+                display.console.print(line, soft_wrap=True, highlight=False, markup=False)
+            self.seen |= set(moment.done)
+            return
+        if self.whole is None:
+            self.whole = self.bars.add_task("study", total=moment.total, text="")
+        self.bars.update(self.whole, completed=len(moment.done), text=f"cells{left}")
+        for cell in [cell for cell in self.tasks if cell not in moment.running]:
+            self.bars.remove_task(self.tasks.pop(cell))
+        for cell, (share, text) in moment.running.items():
+            if cell not in self.tasks:
+                self.tasks[cell] = self.bars.add_task(f"  {cell.name}", total=100, text="")
+            self.bars.update(self.tasks[cell], completed=100 * share, text=f"% {text}")
+
+    def _left(self, moment: Moment, shares: dict[Cell, float]) -> float:
+        """What the pace of this call's own cells of a kind says of the others."""
+        now = time.monotonic()
+        for cell in [*moment.running, *moment.done]:
+            if cell not in self.before:
+                self.began.setdefault(cell, now)
+                if cell in moment.running:
+                    self.took[cell] = now - self.began[cell]
+        paces = {}
+        for kind in _KINDS:
+            shown = [cell for cell in self.took if cell.kind == kind]
+            expected = sum(self.expected.seconds[cell] * shares.get(cell, 1.0) for cell in shown)
+            if expected > _SETTLED_S:
+                paces[kind] = sum(self.took[cell] for cell in shown) / expected
+        return self.expected.left(moment.done, shares, self.jobs, paces)
+
+
+def _duration(seconds: float) -> str:
+    minutes = ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004 - two hours

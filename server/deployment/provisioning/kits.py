@@ -1,0 +1,120 @@
+"""The folder each member of a consortium is handed, file by file; a folder that stands keeps what its owner edited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import tomli_w
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from server.deployment.provisioning.certificate_authority import (
+    CERTIFICATE_FILE,
+    KEY_FILE,
+    Authority,
+    node_private,
+    node_public,
+    pem,
+    private_pem,
+)
+from server.deployment.provisioning.certificate_ledger import write_file, write_private
+from server.deployment.provisioning.consortium_file import Consortium
+from server.deployment.provisioning.instructions import rendered
+
+SERVER: Final = "server"
+OBSERVER: Final = "observer"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A member's TLS key and certificate."""
+
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+    certificate: x509.Certificate
+
+    @property
+    def until(self) -> datetime:
+        """When the certificate ends."""
+        return self.certificate.not_valid_after_utc
+
+    def write(self, certificate: Path, key: Path) -> None:
+        """Write both; the key for its owner alone."""
+        write_private(key, private_pem(self.key))
+        write_file(certificate, pem(self.certificate))
+
+
+def write_authority(folder: Path, authority: Authority) -> None:
+    """What stays offline; the ledger and the consortium's file come beside it."""
+    write_private(folder / KEY_FILE, private_pem(authority.key))
+    write_file(folder / CERTIFICATE_FILE, pem(authority.certificate))
+
+
+def write_server_kit(root: Path, consortium: Consortium, ca: x509.Certificate, server: Credentials) -> None:
+    """The server's kit, but for the observer's credentials and the sites."""
+    folder = root / SERVER
+    server.write(folder / "certificates" / "server.crt", folder / "keys" / "server.key")
+    write_file(folder / "certificates" / CERTIFICATE_FILE, pem(ca))
+    place = consortium.server
+    settings = {
+        "name": consortium.name,
+        "profile": consortium.profile,
+        **place.model_dump(),
+        "warn_days": consortium.certificates.warn_days,
+    }
+    write_file(folder / "server.toml", tomli_w.dumps(settings).encode())
+    _write_papers(folder, "server", consortium, server.until, {})
+
+
+def write_observer(root: Path, consortium: Consortium, ca: x509.Certificate, observer: Credentials) -> None:
+    """The observer's folder, and the same credentials in the server's kit for its own health check."""
+    folder, server = root / OBSERVER, root / SERVER
+    observer.write(server / "certificates" / "observer.crt", server / "keys" / "observer.key")
+    observer.write(folder / "observer.crt", folder / "observer.key")
+    write_file(folder / CERTIFICATE_FILE, pem(ca))
+    place = {"address": consortium.server.address, "status_port": consortium.server.status_port}
+    write_file(folder / "observer.toml", tomli_w.dumps(place).encode())
+
+
+def write_site_kit(
+    folder: Path,
+    name: str,
+    consortium: Consortium,
+    ca: x509.Certificate,
+    site: Credentials,
+    node_key: ec.EllipticCurvePrivateKey,
+) -> None:
+    """A hospital's kit."""
+    site.write(folder / "certificates" / "site.crt", folder / "keys" / "site.key")
+    write_private(folder / "keys" / "node.key", node_private(node_key))
+    write_file(folder / "certificates" / CERTIFICATE_FILE, pem(ca))
+    facts = {"site": name}
+    _write_once(folder / "node.toml", rendered("node.toml.j2", consortium, site.until, facts))
+    _write_papers(folder, "site", consortium, site.until, facts)
+
+
+def welcome_site(root: Path, name: str, site: Credentials, node_key: ec.EllipticCurvePrivateKey) -> None:
+    """Tell the server of a site: its certificate and its node's public key."""
+    write_file(root / SERVER / "sites" / f"{name}.crt", pem(site.certificate))
+    write_file(root / SERVER / "sites" / f"{name}.pub", node_public(node_key))
+
+
+def dismiss_site(root: Path, name: str) -> None:
+    """Take a site's files from the server's kit."""
+    for ending in ("pub", "crt"):  # a running server looks for the second by the first
+        (root / SERVER / "sites" / f"{name}.{ending}").unlink(missing_ok=True)
+
+
+def _write_papers(folder: Path, kind: str, consortium: Consortium, until: datetime, facts: Mapping[str, str]) -> None:
+    """Instructions with the kit's expiry date, the compose file, and the only folder that is written to in use."""
+    write_file(folder / "README.md", rendered(f"{kind}_readme.md.j2", consortium, until, facts))
+    _write_once(folder / "compose.yaml", rendered(f"{kind}_compose.yaml.j2", consortium, until, facts))
+    (folder / "state").mkdir(exist_ok=True, mode=0o700)
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    if not path.exists():
+        write_file(path, content)

@@ -1,0 +1,1 @@
+"""What the models are worth: external validation, rows of results, comparisons, saliency."""

@@ -1,0 +1,112 @@
+"""The external centre at a node of its own: its cases stay there, and it judges with sums instead of cases.
+
+A hospital that validates need not hand its images to the coordinator. The price: figures from sums have no per-case
+table, no picture and no bootstrap, and classifiers are judged in the reference outline only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from server.evaluation.external_segmentation import ARM
+from server.evaluation.external_validation import Trained, open_once
+from server.evaluation.metric_rows import internal_rows
+from server.federation.participants import Participants
+from server.federation.update_checks import Expected, check_answer, check_sums
+from server.run_folder.results import ResultRow
+from shared.config.sections import TaskName
+from shared.errors import RunError, UpdateError
+from shared.messages.instruction_reply import EVALUATE, PREPARE, Instruction, Reply
+from shared.messages.payload import flatten, manifest_of
+
+log = logging.getLogger(__name__)
+
+EXTERNAL = "external"
+"""The split an external centre is asked for: all its cases."""
+
+
+def validate_at_node(
+    participants: Participants, trained: Mapping[TaskName, Trained], on_model: Callable[[int, int], None]
+) -> list[ResultRow]:
+    """Have the external centre's node judge every task's models on all its cases, once a run.
+
+    Parameters
+    ----------
+    participants
+        The run's sites; the external centre's node is known to them.
+    trained
+        Models by task.
+    on_model
+        Called with (done, total) over models.
+
+    Raises
+    ------
+    RunError
+        The centre was opened before for other models, or gives no good answer: the run may be resumed.
+
+    """
+    config, centre = participants.config, str(participants.config.data.external)
+    open_once(participants.folder, centre, [model for item in trained.values() for model in item.models], at_node=True)
+    cases = _prepare(participants, centre)
+    total, done = sum(len(item.models) for item in trained.values()), 0
+    rows: list[ResultRow] = []
+    on_model(done, total)
+    for name, item in trained.items():
+        view = config.for_task(name)
+        for model_hash, state in item.models.items():
+            instruction = replace(
+                participants.instruction(0, name),
+                split=EXTERNAL,
+                weights=flatten(state),
+                manifest=manifest_of(state),
+            )
+
+            def check(site: str, reply: Reply) -> None:
+                check_sums(reply, Expected(site, participants.run, 0, cases=cases))
+
+            sums = _answer(participants, centre, EVALUATE, instruction, check).sums
+            if sums is None:
+                raise RunError(f"the external centre '{centre}' sent no sums: resume the run")
+            rows += internal_rows(
+                {centre: sums},
+                view.evaluation,
+                task=name,
+                arm=ARM,
+                seed=view.seed,
+                role="external",
+                model_hash=model_hash,
+            )
+            done += 1
+            on_model(done, total)
+    return rows
+
+
+def _prepare(participants: Participants, centre: str) -> int:
+    """Have the centre prepare its cases by the plan; returns their number."""
+
+    def check(site: str, reply: Reply) -> None:
+        check_answer(reply, Expected(site, participants.run, 0))
+        if not sum((reply.included or {}).values()):
+            raise UpdateError("no case is usable")
+
+    reply = _answer(participants, centre, PREPARE, participants.instruction(), check)
+    cases = sum((reply.included or {}).values())
+    flow = participants.folder.flow()
+    flow[centre] = {"role": EXTERNAL, "included": {EXTERNAL: cases}, "excluded": dict(reply.excluded or {})}
+    if reply.over_policy:
+        log.warning("%s: more cases are left out than the site's policy allows", centre)
+        flow[centre]["over_policy"] = True
+    participants.folder.write_flow(flow)
+    return cases
+
+
+def _answer(
+    participants: Participants, centre: str, kind: str, instruction: Instruction, check: Callable[[str, Reply], None]
+) -> Reply:
+    for _, answer in participants.ask([centre], kind, instruction, check):
+        if answer.reply is not None:
+            return answer.reply
+        raise RunError(f"the external centre '{centre}' did not judge: {answer.reason}; mend and resume the run")
+    raise RunError(f"the external centre '{centre}' was not asked")

@@ -1,0 +1,163 @@
+"""The statistics of a cross-centre study: from per-case tables to the tables of a report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from server.evaluation.study_statistics.contrasts import Contrast, contrasts_of
+from server.evaluation.study_statistics.estimates import Figure, figure_of
+from server.evaluation.study_statistics.metrics import Measure, measures_of
+from server.evaluation.study_statistics.per_seed import model_rows, together_rows
+from server.evaluation.study_statistics.random_effects import pooled
+from server.evaluation.study_statistics.resamples import ALL, EXTERNAL, TEST, Panel, Thresholds, panel_of, tidy
+from server.evaluation.study_statistics.subgroups import subgroup_rows
+from server.run_folder.study_tables import COMPARISONS, META, RESULTS, SUBGROUPS, SUMMARY, StudyTables, typed
+from server.studies.design import FEDERATED
+from shared.config.run_config import RunConfig
+from shared.metrics.multiple_testing import adjusted
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """One arm's figure of one centre over seeds."""
+
+    measure: Measure
+    arm: str
+    centre: str
+    figure: Figure
+
+
+def analyse(
+    predictions: Mapping[str, pd.DataFrame],
+    cohort: pd.DataFrame,
+    thresholds: Mapping[str, Thresholds],
+    config: RunConfig,
+) -> StudyTables:
+    """Compute every table of a study from its per-case tables; the order of their rows does not matter.
+
+    Patients are drawn within centres, never cases or seeds; every figure of a task shares the draws. Holm's family is
+    the study's primary one: the first metric of each task at all held-out centres together, federated against every
+    other arm.
+
+    Parameters
+    ----------
+    predictions
+        By task: `predictions/<task>.parquet`.
+    cohort
+        `cohort.parquet`: one row a case with the factors of the subgroups.
+    thresholds
+        By task, model hash and label: frozen on validation cases.
+    config
+        Tasks in the order of the tables; resamples and confidence.
+
+    Raises
+    ------
+    RunError
+        A table is not such a table; the message says in what.
+
+    """
+    settings = config.evaluation
+    results: list[Row] = []
+    summary: list[Row] = []
+    comparisons: list[Row] = []
+    meta: list[Row] = []
+    subgroups: list[Row] = []
+    for task in (name for name in config.tasks if len(predictions.get(name, ()))):
+        log.info("statistics of %s", task)
+        frozen = thresholds.get(task, {})
+        table = tidy(predictions[task], frozen)
+        measures = measures_of(table)
+        panels = {role: panel_of(table, role, settings) for role in (EXTERNAL, TEST)}
+        held_out = panels[EXTERNAL]
+        own = model_rows(predictions[task], frozen, settings, task)
+        results += [row.model_dump() for row in (*own, *together_rows(held_out, measures, settings, task))]
+        summed = {role: list(_summed(panel, measures)) for role, panel in panels.items()}
+        contrasts = contrasts_of(held_out, measures, settings.confidence)
+        found = (
+            (summary, (_summary_row(item, role, settings.confidence) for role in summed for item in summed[role])),
+            (comparisons, (_comparison_row(item, measures[0], settings.confidence) for item in contrasts)),
+            (meta, _meta_rows(summed[EXTERNAL], contrasts, settings.confidence)),
+            (subgroups, subgroup_rows(held_out, measures[0], cohort, settings.confidence)),
+        )
+        for rows, more in found:
+            rows += [{"task": task} | row for row in more]
+    family = typed(comparisons, COMPARISONS)
+    family["p_holm"] = adjusted(family["p"].where(family["primary"]).to_numpy(np.float64), "holm")
+    return StudyTables(
+        results=typed(results, RESULTS),
+        summary=typed(summary, SUMMARY),
+        comparisons=family,
+        meta=typed(meta, META),
+        subgroups=typed(subgroups, SUBGROUPS),
+    )
+
+
+def _summed(panel: Panel, measures: Sequence[Measure]) -> Iterator[Summed]:
+    """Every measure and arm at each centre; held-out centres also all together."""
+    for measure in measures:
+        for arm in panel.arms:
+            samples = panel.samples(measure, arm)
+            for centre in (*((ALL,) if panel.role == EXTERNAL else ()), *panel.centres):
+                keep = panel.at_centre(centre)
+                figure = figure_of(panel, measure, [sample.only(keep) for sample in samples])
+                if figure:
+                    yield Summed(measure, arm, centre, figure)
+
+
+def _summary_row(item: Summed, role: str, confidence: float) -> Row:
+    low, high = item.figure.interval(confidence)
+    figure = item.figure
+    return {
+        "arm": item.arm,
+        "centre": item.centre,
+        "role": role,
+        "metric": item.measure.metric,
+        "unit": item.measure.unit,
+        "value": figure.value,
+        "ci_low": low,
+        "ci_high": high,
+        "n": figure.n,
+        "patients": figure.patients,
+        "seeds": figure.seeds,
+        "ranked": figure.ranked,
+        "note": figure.note,
+    }
+
+
+def _comparison_row(item: Contrast, first: Measure, confidence: float) -> Row:
+    low, high = item.figure.interval(confidence)
+    return {
+        "metric": item.measure.metric,
+        "centre": item.centre,
+        "arm": item.arm,
+        "difference": item.figure.value,
+        "ci_low": low,
+        "ci_high": high,
+        "n": item.figure.n,
+        "p": item.p,
+        "primary": item.measure is first and item.centre == ALL,
+    }
+
+
+def _meta_rows(summed: Sequence[Summed], contrasts: Sequence[Contrast], confidence: float) -> Iterator[Row]:
+    """Arms first, then differences, each pooled over the held-out centres."""
+    groups: dict[tuple[str, str], tuple[Measure, dict[str, Figure]]] = {}
+    items: list[Summed | Contrast] = [*summed, *contrasts]
+    for item in items:
+        if item.measure.pooled and item.centre != ALL:
+            quantity = f"{FEDERATED}-{item.arm}" if isinstance(item, Contrast) else item.arm
+            key = (item.measure.metric, quantity)
+            groups.setdefault(key, (item.measure, {}))[1][item.centre] = item.figure
+    for (_, quantity), (measure, by_centre) in groups.items():
+        row = pooled(measure, quantity, by_centre, confidence)
+        if row:
+            yield row

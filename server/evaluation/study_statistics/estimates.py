@@ -1,0 +1,135 @@
+"""A figure over seeds: the mean of each seed's statistic, and its draws under the same resamples of patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from server.evaluation.study_statistics.metrics import Measure
+from server.evaluation.study_statistics.resamples import Panel, Sample
+from shared.metrics.intervals import Numbers, Statistic
+
+_FEWEST = 10  # positives, negatives, or patients of a segmentation: below, a figure is shown but not ranked
+_DEFINED = 0.9  # share of resamples from which an interval exists, as in `bootstrap_patients`
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure, or a difference of two, with its resamples.
+
+    Attributes
+    ----------
+    value
+        NaN where it is undefined.
+    draws
+        `(resample,)`; empty where none were made.
+    n, patients, seeds
+        Distinct cases and patients that it rests on, and training seeds.
+    ranked, note
+        Whether it may be compared, and why not; or why it is undefined.
+
+    """
+
+    value: float
+    draws: Numbers
+    n: int
+    patients: int
+    seeds: int
+    ranked: bool
+    note: str
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """Percentile interval; NaN without resamples, with one patient, or where a tenth of them is undefined."""
+        known = self._known()
+        if not len(known):
+            return np.nan, np.nan
+        low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return float(low), float(high)
+
+    @property
+    def error(self) -> float:
+        """Standard error: the resamples' standard deviation; NaN where there is no interval."""
+        known = self._known()
+        return float(known.std(ddof=1)) if len(known) else np.nan
+
+    def _known(self) -> Numbers:
+        known = self.draws[np.isfinite(self.draws)]
+        enough = self.patients > 1 and np.isfinite(self.value) and len(known) > _DEFINED * len(self.draws)
+        return known if enough else known[:0]
+
+
+def over_seeds(statistic: Statistic, samples: Sequence[Sample], weights: Numbers) -> tuple[float, Numbers]:
+    """Average a statistic over samples, as the data are and under each resample of the patients.
+
+    A case that a seed leaves undefined is missing from that seed's sample alone; every sample is weighed by the same
+    draws, as another seed is no new patient. Undefined (NaN) where one sample's statistic is.
+
+    Parameters
+    ----------
+    statistic
+        Of one sample's values.
+    samples
+        One or more, each with at least one case.
+    weights
+        `(case, resample)`: of all cases of the panel.
+
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = [statistic(sample.values, np.ones((1, len(sample.at))))[0] for sample in samples]
+        draws = [statistic(sample.values, weights[sample.at].T) for sample in samples]
+    return float(np.mean(values)), np.mean(draws, axis=0)
+
+
+def figure_of(panel: Panel, measure: Measure, samples: Sequence[Sample]) -> Figure | None:
+    """A measure over an arm's samples; `None` without a case."""
+    known = [sample for sample in samples if len(sample.at)]
+    if not known:
+        return None
+    weights = panel.weights if measure.drawn else panel.weights[:, :0]
+    return _described(panel, measure, known, *over_seeds(measure.statistic, known, weights))
+
+
+def difference_of(panel: Panel, measure: Measure, pairs: Sequence[tuple[Sample, Sample]]) -> Figure | None:
+    """First minus second over the pairs of `paired`, which must have their cases in common; `None` without a pair."""
+    if not pairs:
+        return None
+    ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
+    value, draws = over_seeds(measure.statistic, ours, panel.weights)
+    other, other_draws = over_seeds(measure.statistic, theirs, panel.weights)
+    return _described(panel, measure, ours, value - other, draws - other_draws)
+
+
+def paired(ours: Sequence[Sample], theirs: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
+    """Pairs of the same seed, cut to the cases that both have; pairs without a case are left out."""
+    found = []
+    for other in theirs:
+        for sample in ours:
+            if sample.seed == other.seed:
+                keep = np.zeros(1 + max(sample.at.max(initial=0), other.at.max(initial=0)), np.bool_)
+                keep[np.intersect1d(sample.at, other.at)] = True
+                found.append((sample.only(keep), other.only(keep)))
+    return [pair for pair in found if len(pair[0].at)]
+
+
+def _described(panel: Panel, measure: Measure, samples: Sequence[Sample], value: float, draws: Numbers) -> Figure:
+    at, first = np.unique(np.concatenate([sample.at for sample in samples]), return_index=True)
+    truths = np.concatenate([sample.truths for sample in samples])[first]
+    patients = panel.cases["patient"].iloc[at].nunique()
+    ranked, note = _standing(measure, value, patients, truths)
+    return Figure(value, draws, len(at), patients, len({sample.seed for sample in samples}), ranked, note)
+
+
+def _standing(measure: Measure, value: float, patients: int, truths: Numbers) -> tuple[bool, str]:
+    """Whether a figure is ranked, and the note that says why not."""
+    if not measure.labels:
+        thin = f"thin: {patients} patients" if patients < _FEWEST else ""
+        return bool(not thin and np.isfinite(value)), thin if np.isfinite(value) else "undefined"
+    counts = np.stack([(truths == 1).sum(axis=0), (truths == 0).sum(axis=0)])
+    # Of several labels the thinnest counts.
+    positives, negatives = counts[:, counts.min(axis=0).argmin()].tolist()
+    thin = f"thin: {positives} positives, {negatives} negatives" if min(positives, negatives) < _FEWEST else ""
+    if np.isfinite(value):
+        return not thin, thin
+    return False, "undefined: one class" if not min(positives, negatives) else f"undefined{thin and f'; {thin}'}"

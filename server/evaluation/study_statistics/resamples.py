@@ -1,0 +1,195 @@
+"""The judged cases of one task and role, and resamples of their patients that every figure shares.
+
+All figures of a study rest on one set of resamples a centre, so that any two of them can be compared, and so that a
+centre's figure is the same whether the centre is looked at alone or among the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from server.evaluation.study_statistics.metrics import Measure
+from server.studies.design import ENSEMBLE, FEDERATED, LOCAL, POOLED
+from shared.config.sections import EvaluationConfig
+from shared.errors import RunError
+from shared.metrics.intervals import Numbers, draw_patients
+from shared.reproducibility import derive_seed
+
+Places = npt.NDArray[np.int64]
+Thresholds = Mapping[str, Mapping[str, float | None]]
+"""By model hash and label: frozen on validation cases; `None` where there is none."""
+
+StudyRole = Literal["external", "test"]
+EXTERNAL: StudyRole = "external"
+TEST: StudyRole = "test"
+ALL = "all"
+WHO = ["role", "held_out", "seed", "arm", "model_hash", "centre", "patient", "case"]
+_NO_SEED = 0  # the study's own draws: no training seed has a say in them
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One model's answers, or one model's a fold: a row a case, in the order of the panel's cases.
+
+    Attributes
+    ----------
+    seed
+        Training seed.
+    at
+        Places of the cases in `Panel.cases`, ascending.
+    values
+        `(case, column)`, finite, for a measure's statistic.
+    truths
+        `(case, label)` of 0 and 1 (-1: lacking), for the counts of classes.
+
+    """
+
+    seed: int
+    at: Places
+    values: Numbers
+    truths: Numbers
+
+    def only(self, keep: npt.NDArray[np.bool_]) -> Sample:
+        """The answers to some of the panel's cases."""
+        chosen = keep[self.at]
+        return Sample(self.seed, self.at[chosen], self.values[chosen], self.truths[chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Cases of one task and role.
+
+    Attributes
+    ----------
+    role
+        `external`: held-out centres; `test`: test cases of training centres.
+    table
+        One row a fold, seed, arm and case, sorted; columns `at`: the case's place in `cases`, and
+        `model`: a number a fold, seed and arm, ascending.
+    cases
+        `case, patient, centre`, sorted by case.
+    weights
+        `(case, resample)`: how often each case is drawn; patients are drawn within centres.
+    arms
+        In the order of reports; `local` stands for the mean of a fold's local models.
+
+    """
+
+    role: StudyRole
+    table: pd.DataFrame
+    cases: pd.DataFrame
+    weights: Numbers
+    arms: tuple[str, ...]
+
+    @property
+    def centres(self) -> list[str]:
+        """Centres with cases."""
+        return sorted(set(self.cases["centre"]))
+
+    def at_centre(self, centre: str) -> npt.NDArray[np.bool_]:
+        """Which cases lie in a centre, or all."""
+        if centre == ALL:
+            return np.ones(len(self.cases), np.bool_)
+        return np.asarray(self.cases["centre"] == centre)
+
+    def samples(self, measure: Measure, arm: str) -> list[Sample]:
+        """Answers of an arm that have the figure: one sample a seed, over which figures are averaged.
+
+        Of held-out centres a sample has one model a fold, and so each case once. `local` has several samples a seed:
+        the k-th takes the k-th local model of every fold, in the order of their names, and starts again at the first
+        where a fold has fewer. Of test cases each model is a sample, as folds judge the same cases again.
+        """
+        named = [name for name in self.arms if _is_local(name)] if arm == LOCAL else [arm]
+        mine = self.table.loc[self.table["arm"].isin(named)]
+        values = measure.read(mine)
+        known = np.flatnonzero(np.isfinite(values).all(axis=1))
+        mine, values = mine.iloc[known], values[known]
+        truths = np.nan_to_num(
+            mine.reindex(columns=[f"truth_{label}" for label in measure.labels]).to_numpy(np.float64), nan=-1.0
+        )
+        at = mine["at"].to_numpy(np.int64)
+        found = []
+        for seed, rows in _series(mine, apart=self.role == TEST):
+            order = rows[np.argsort(at[rows], kind="stable")]
+            found.append(Sample(seed, at[order], values[order], truths[order]))
+        return found
+
+
+def _series(table: pd.DataFrame, *, apart: bool) -> Iterator[tuple[int, Places]]:
+    """Seed and rows of each sample."""
+    models: dict[int, dict[str, list[Places]]] = {}
+    starts = np.flatnonzero(np.diff(table["model"].to_numpy(np.int64), prepend=-1))
+    named = table[["seed", "held_out"]].iloc[starts].itertuples(index=False)
+    for (seed, fold), rows in zip(named, np.split(np.arange(len(table)), starts)[1:], strict=True):
+        models.setdefault(seed, {}).setdefault(fold, []).append(rows)
+    for seed, folds in models.items():
+        if apart:
+            yield from ((seed, rows) for parts in folds.values() for rows in parts)
+            continue
+        for k in range(math.lcm(*(len(parts) for parts in folds.values()))):
+            yield seed, np.concatenate([parts[k % len(parts)] for parts in folds.values()])
+
+
+def panel_of(table: pd.DataFrame, role: StudyRole, config: EvaluationConfig) -> Panel:
+    """Cases of a role from the table of `tidy`, with the resamples of their patients."""
+    mine = table[table["role"] == role].sort_values(["seed", "held_out", "arm", "case"], ignore_index=True)
+    cases = mine[["case", "patient", "centre"]].drop_duplicates().sort_values("case", ignore_index=True)
+    weights = np.empty((len(cases), config.bootstrap))
+    for centre, rows in cases.groupby("centre").indices.items():
+        patients = cases["patient"].iloc[rows].tolist()
+        seed = derive_seed(_NO_SEED, "bootstrap", str(centre))
+        weights[rows] = draw_patients(patients, [str(centre)] * len(rows), config.bootstrap, seed)[1].T
+    place = pd.Series(np.arange(len(cases)), index=cases["case"])
+    model = mine.groupby(["seed", "held_out", "arm"], sort=True).ngroup()
+    return Panel(role, mine.assign(at=mine["case"].map(place), model=model), cases, weights, _ordered(mine["arm"]))
+
+
+def _ordered(arms: pd.Series[str]) -> tuple[str, ...]:
+    found = set(arms)
+    local = sorted(arm for arm in found if _is_local(arm))
+    return (*(arm for arm in (FEDERATED, POOLED, ENSEMBLE) if arm in found), *([LOCAL, *local] if local else []))
+
+
+def tidy(predictions: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
+    """One row a role, fold, seed, arm and case: a classifier's labels become columns `truth_*, score_*, threshold_*`.
+
+    Raises
+    ------
+    RunError
+        A column is missing, an arm judged a case of a fold twice, an external case lies outside the centre held out,
+        or a case has two patients or centres; the message names no case.
+
+    """
+    if missing := {*WHO} - {*predictions.columns}:
+        raise RunError(f"the study's predictions lack {', '.join(sorted(missing))}")
+    label = ["label"] if "label" in predictions else []
+    if predictions.duplicated(["role", "held_out", "seed", "arm", "case", *label]).any():
+        raise RunError("the study's predictions hold an arm's answer for one case of a fold and seed twice")
+    outside = (predictions["role"] == EXTERNAL) & (predictions["centre"] != predictions["held_out"])
+    if outside.any():
+        raise RunError("the study's predictions call a case external that does not lie in the centre held out")
+    if predictions[["case", "patient", "centre"]].drop_duplicates()["case"].duplicated().any():
+        raise RunError("the study's predictions give one case two patients or centres")
+    return _widened(predictions, thresholds) if label else predictions
+
+
+def _widened(predictions: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
+    labels = sorted(set(predictions["label"]))
+    # Not `pivot_table`: a case twice is an error, never a mean.
+    parts = predictions.pivot(index=WHO, columns="label", values=["truth", "score"])  # noqa: PD010
+    wide = parts.set_axis([f"{part}_{label}" for part in ("truth", "score") for label in labels], axis=1).reset_index()
+    for label in labels:
+        frozen = {model: own.get(label) for model, own in thresholds.items()}
+        wide[f"threshold_{label}"] = wide["model_hash"].map(frozen).astype("float64")
+    return wide
+
+
+def _is_local(arm: str) -> bool:
+    return arm.startswith(f"{LOCAL}:")

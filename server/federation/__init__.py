@@ -1,0 +1,1 @@
+"""The loop of a federation: sites found, asked, checked, averaged."""

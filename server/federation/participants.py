@@ -1,0 +1,250 @@
+"""Who takes part in a run: found, fingerprinted, prepared; lost, and back again before a later round."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from flwr.serverapp import Grid
+
+from server.federation.site_registration import find_sites
+from server.federation.site_requests import LATE, Answer, Check, ask
+from server.federation.update_checks import Expected, check_answer
+from server.run_folder.journal import RunFolder, SiteEntry
+from server.run_folder.site_states import SiteStates
+from shared.config.run_config import RunConfig
+from shared.errors import RunError, UpdateError
+from shared.messages.instruction_reply import FINGERPRINT, PREPARE, TRAIN, Instruction, Reply
+from shared.messages.payload import label_key
+from shared.preprocessing.fingerprint import SiteFingerprint, make_plan
+from shared.preprocessing.plan import Plan
+from shared.runtime.progress import read_progress, site_progress_path
+from shared.runtime.project import cache_root
+from shared.tasks import Task
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with (phase, done, total, text)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A site in the federation, its cases in each split, and its training cases of each task and label."""
+
+    name: str
+    included: Mapping[str, int]
+    labelled: Mapping[str, int]
+
+    def counts(self, task: Task) -> dict[str, int]:
+        """Training cases by label that owns parameters; under "" those the task uses."""
+        return {label: self.labelled.get(label_key(task.name, label), 0) for label in ("", *task.owners.values())}
+
+
+class Participants:
+    """The sites of a run and the messages to them.
+
+    Parameters
+    ----------
+    grid, config, folder, on_progress
+        As `server.federation.rounds.Federation`.
+
+    """
+
+    def __init__(self, grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress) -> None:
+        self.grid = grid
+        self.config = config
+        self.folder = folder
+        self.run = folder.path.name
+        self.on_progress = on_progress
+        self.nodes: dict[str, int] = {}
+        self.sites: list[Registered] = []
+        self.lost: dict[str, SiteEntry] = {}
+        self.plan: Plan | None = None
+        self.states = SiteStates(folder.path, config.data.sites)
+        self._asked: set[int] = set()
+
+    def register(self) -> None:
+        """Find the sites, merge their fingerprints into the plan, and have each prepare its cases.
+
+        A resumed run keeps its plan, and each site must still have the cases it had.
+
+        Raises
+        ------
+        RunError
+            Fewer than `min_sites` can take part.
+
+        """
+        names, federation = self.config.data.sites, self.config.federation
+        self.on_progress("register", 0, len(names), "")
+        self.lost = {name: SiteEntry("absent", "never connected", attempts=0) for name in names}
+        self._find(min(federation.join_timeout_s, federation.round_timeout_s), patient=True)
+        self.plan = self.folder.plan()
+        joining = [name for name in names if name in self.nodes]
+        if self.plan is None:
+            merged, joining = self._fingerprint(joining)
+            self.need(len(joining))
+            self.plan = make_plan(merged, self.config)
+            self.folder.write_plan(self.plan)
+        self._prepare(joining, federation.round_timeout_s)
+        self.need(len(self.sites))
+
+    def rejoin(self) -> None:
+        """Take back, without waiting, sites that are missing and have come meanwhile; each prepares by the run's plan.
+
+        One that did not answer in time is asked again. One that failed is asked when its node left and came back.
+        """
+        online = set(self.grid.get_node_ids())
+        self._asked &= online
+        missing = [name for name in self.config.data.sites if name in self.lost or self.nodes[name] not in online]
+        if not missing:
+            return
+        wait, started = self.config.federation.join_timeout_s, time.monotonic()
+        late = [name for name in missing if self.nodes.get(name) in online and self.lost[name].status == "absent"]
+        back = [*late, *(self._find(wait, patient=False) if online - self._asked else [])]
+        if back:
+            joining = [name for name in missing if name in back]
+            self.on_progress("register", 0, len(joining), f"{', '.join(joining)} joining")
+            self._prepare(joining, max(1.0, wait - (time.monotonic() - started)))
+
+    def external(self) -> bool:
+        """Whether the external centre has a node of its own, also one that came late."""
+        centre = str(self.config.data.external)
+        if centre not in self.nodes and set(self.grid.get_node_ids()) - self._asked:
+            self._find(self.config.federation.join_timeout_s, patient=False)
+        return centre in self.nodes
+
+    def ask(
+        self,
+        names: Sequence[str],
+        kind: str,
+        instruction: Instruction,
+        check: Check,
+        *,
+        phase: str = "",
+        wait: float | None = None,
+    ) -> Iterator[tuple[str, Answer]]:
+        """Ask sites the same; while they work on `phase`, report how far they are."""
+        self.states.change(dict.fromkeys(names, ("training" if kind == TRAIN else "connected", "")))
+        answers = ask(
+            self.grid,
+            {name: self.nodes[name] for name in names},
+            instruction,
+            kind,
+            self.config,
+            check,
+            wait=wait,
+            on_wait=lambda: self._watch_sites(phase),
+        )
+        for name, answer in answers:
+            self.states.change({name: ("absent" if answer.status == "absent" else "connected", answer.reason)})
+            yield name, answer
+            del answer
+
+    def instruction(self, number: int = 0, task: str = "") -> Instruction:
+        """What every question of a round holds."""
+        return Instruction(self.run, number, self.plan, config=self.config, task=task)
+
+    def need(self, able: int, where: str = "") -> None:
+        """Stop when fewer than `min_sites` are able to take part.
+
+        Raises
+        ------
+        RunError
+            So it is; the message says why each is not.
+
+        """
+        if able < self.config.federation.min_sites:
+            reasons = "; ".join(f"{name}: {entry.reason}" for name, entry in sorted(self.lost.items()))
+            raise RunError(
+                f"{able} of {len(self.config.data.sites)} sites can take part{where}, federation.min_sites is "
+                f"{self.config.federation.min_sites} ({reasons})",
+            )
+
+    def _find(self, wait: float, *, patient: bool) -> list[str]:
+        """Find the nodes of sites that are missing; return those found."""
+        found, refused = find_sites(self.grid, self.config, self.run, wait, self._asked, patient=patient)
+        for name, reason in refused.items():
+            self._lose(name, SiteEntry("refused", reason))
+        online = set(self.grid.get_node_ids())
+        back = []
+        for name, node in found.items():
+            if name not in self.lost and self.nodes.get(name) in online:
+                log.warning("node %d also claims to be '%s' and is not asked", node, name)
+                continue
+            self.nodes[name] = node
+            self.lost.pop(name, None)
+            back.append(name)
+        return back
+
+    def _fingerprint(self, names: Sequence[str]) -> tuple[SiteFingerprint, list[str]]:
+        """Merge the sites' fingerprints; a site whose answer is bad is lost, the others are returned."""
+
+        def check(name: str, reply: Reply) -> None:
+            check_answer(reply, Expected(name, self.run, 0))
+            if reply.fingerprint is None:
+                raise UpdateError("the answer holds no fingerprint")
+
+        merged = SiteFingerprint.empty(self.config.preprocessing.post_phases)
+        good = set()
+        for name, answer in self.ask(names, FINGERPRINT, self.instruction(), check, phase="fingerprint"):
+            if answer.reply is None or answer.reply.fingerprint is None:
+                self._lose(name, _entry(answer))
+                continue
+            merged = merged + answer.reply.fingerprint
+            good.add(name)
+        return merged, [name for name in names if name in good]
+
+    def _prepare(self, names: Sequence[str], wait: float) -> None:
+        """Have sites prepare their cases; register those that have some to train on."""
+        flow = self.folder.flow()
+
+        def check(name: str, reply: Reply) -> None:
+            check_answer(reply, Expected(name, self.run, 0))
+            if (reply.included or {}).get("train", 0) <= 0:
+                raise UpdateError("no training case is left")
+            if name in flow and flow[name]["included"] != reply.included:
+                raise UpdateError("its cases changed since the run began: start a new run")
+
+        known = {site.name: site for site in self.sites if site.name not in names}
+        for name, answer in self.ask(names, PREPARE, self.instruction(), check, phase="prepare", wait=wait):
+            reply = answer.reply
+            if reply is None:
+                late = "did not prepare its cases before the deadline"
+                self._lose(name, _entry(answer, late if answer.reason == LATE else answer.reason))
+                continue
+            self.lost.pop(name, None)
+            included = dict(reply.included or {})
+            known[name] = Registered(name, included, dict(reply.labelled or {}))
+            flow[name] = {
+                "role": "training",
+                "included": included,
+                "excluded": dict(reply.excluded or {}),
+                "classes": dict(reply.classes or {}),
+            }
+            if reply.over_policy:
+                log.warning("%s: more cases are left out than the site's policy allows", name)
+                flow[name]["over_policy"] = True
+        self.sites = [known[name] for name in self.config.data.sites if name in known]
+        self.folder.write_flow(flow)
+
+    def _lose(self, name: str, entry: SiteEntry) -> None:
+        log.warning("%s cannot take part: %s", name, entry.reason)
+        self.lost[name] = entry
+        self.states.change({name: ("absent", entry.reason)})
+
+    def _watch_sites(self, phase: str) -> None:
+        """Report how far the sites are with their studies, where their progress can be seen: in a simulation."""
+        if not phase:
+            return
+        moments = [read_progress(site_progress_path(cache_root(), self.run, name)) for name in self.nodes]
+        seen = [moment for moment in moments if moment is not None and moment.phase == phase]
+        if seen:
+            done, total = sum(moment.done for moment in seen), sum(moment.total for moment in seen)
+            self.on_progress(phase, done, total, f"{len(self.nodes)} sites")
+
+
+def _entry(answer: Answer, reason: str | None = None) -> SiteEntry:
+    return SiteEntry(answer.status, reason or answer.reason, attempts=answer.attempts)

@@ -1,0 +1,193 @@
+"""The loop of a federation on Flower's `Grid`: train, average, commit; absent and bad sites do not end it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from flwr.serverapp import Grid
+
+from server.federation.participants import Participants, Progress
+from server.federation.round_requests import Judgement, RoundQuestions
+from server.federation.strategies import strategy_for
+from server.run_folder.journal import RoundRecord, RunFolder, SiteEntry
+from server.run_folder.participation import Participation
+from shared.config.run_config import RunConfig
+from shared.config.sections import TaskName
+from shared.errors import RunError
+from shared.messages.payload import State, Sums, flatten, unflatten
+from shared.metrics.score_sums import ClassificationSums
+from shared.preprocessing.plan import Plan
+from shared.reproducibility import state_hash
+from shared.runtime.audit import record as note
+from shared.tasks import task_named
+from shared.types import FloatArray
+
+log = logging.getLogger(__name__)
+
+
+class Federation:
+    """A run's tasks trained and judged by its sites, round by round.
+
+    Parameters
+    ----------
+    grid
+        Flower's grid, or the in-process one of `server.studies.in_process_grid`.
+    config
+        The run's configuration.
+    folder
+        The run's folder; its name is the run's.
+    on_progress
+        Where to report.
+    on_judged
+        Called with each round's record once the sites have judged its model: during the next round, and after the last.
+
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        config: RunConfig,
+        folder: RunFolder,
+        on_progress: Progress,
+        on_judged: Callable[[RoundRecord], None] | None = None,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.on_progress = on_progress
+        self.on_judged = on_judged
+        self.participants = Participants(grid, config, folder, on_progress)
+        self.questions = RoundQuestions(self.participants, config)
+        self.participation = Participation(folder.path, config.data.sites)
+
+    @property
+    def plan(self) -> Plan | None:
+        """The federation's plan, once there is one."""
+        return self.participants.plan
+
+    @property
+    def lost(self) -> dict[str, SiteEntry]:
+        """Sites that cannot take part now, and why."""
+        return self.participants.lost
+
+    def register(self) -> None:
+        """Find and prepare the sites; see `Participants.register`."""
+        self.participants.register()
+
+    def train(self, name: TaskName) -> list[RoundRecord]:
+        """Run a task's rounds that are not committed yet; return every round's record.
+
+        Raises
+        ------
+        RunError
+            Fewer than `min_sites` have the task's labels, or gave a good answer in a round; what was committed stays.
+            Or the committed rounds were drawn with another seed.
+
+        """
+        view, task = self.config.for_task(name), task_named(name)
+        self.participants.rejoin()
+        able = [site.name for site in self.participants.sites if site.counts(task)[""] > 0]
+        self.participants.need(len(able), f" in {name}, for which they need its labels")
+        records = self.folder.records(name)
+        model = task.build_model(view)
+        strategy = strategy_for(view.federation)
+        like = model.state_dict()
+        if not records:
+            start = RoundRecord(name, 0, state_hash(like), 0.0, seed=view.seed)
+            self.folder.commit(start, like, {})
+            records = [start]
+        if records[-1].seed not in {None, view.seed}:
+            raise RunError(
+                f"round {records[-1].round} of {name} was drawn with seed {records[-1].seed}, and the run's "
+                f"config.toml now has {view.seed}: put it back, or start a new run"
+            )
+        state = self.folder.model(records[-1])
+        moments: Mapping[str, FloatArray] = self.folder.moments(records[-1])
+        total = view.federation.rounds
+        self.participation.rounds(name, records)
+        for number in range(records[-1].round + 1, total + 1):
+            started = time.perf_counter()
+            if number > 1:
+                self.participants.rejoin()
+            self.on_progress("train", number - 1, total, f"{name}, round {number}: training{_so_far(records)}")
+            trained = self.questions.train(task, number, state, judging=records[-1].unjudged())
+            if trained.judgement is not None:
+                self._enter(records, trained.judgement)
+            if trained.average is None:
+                raise RunError(self._too_few(name, number, trained.sites))
+            if trained.judgement is not None:
+                self._tell(records[-1], total)
+            weights, moments = strategy.step(flatten(state), trained.average, number, moments)
+            state = unflatten(weights, like)
+            seconds = time.perf_counter() - started
+            record = RoundRecord(name, number, state_hash(state), seconds, trained.sites, seed=view.seed)
+            self.folder.commit(record, state, moments)
+            note(
+                "round-committed",
+                run=self.participants.run,
+                task=name,
+                round=number,
+                model=record.model_hash,
+                accepted=", ".join(site for site, entry in trained.sites.items() if entry.status == "accepted"),
+            )
+            records.append(record)
+            self.participation.rounds(name, records)
+        if records[-1].unjudged():
+            self.on_progress("train", total, total, f"{name}, round {records[-1].round}: validating")
+            started = time.perf_counter()
+            judgement = self.questions.judge(name, state, records[-1].round, "validation")
+            records[-1].seconds += time.perf_counter() - started
+            self._enter(records, judgement)
+            self._tell(records[-1], total)
+        return records
+
+    def evaluate(self, record: RoundRecord, state: State) -> dict[str, Sums]:
+        """Have the sites test a chosen round's model on their own cases; without any, or failing, they are left out."""
+        tested = self.questions.judge(record.task, state, record.round, "test")
+        self.participation.tested(record, tested.sites)
+        return tested.sums
+
+    def _enter(self, records: list[RoundRecord], judgement: Judgement) -> None:
+        """Enter what the sites say of the last round's model into its record; what one said before is kept."""
+        record = records[-1]
+        before = {site: entry for site, entry in record.judged.items() if entry.status == "accepted"}
+        record.judged = judgement.sites | before
+        for site, sums in judgement.sums.items():
+            record.sites[site].validation = sums.to_dict()
+        self.folder.enter(record)
+        self.participation.rounds(record.task, records)
+
+    def _tell(self, record: RoundRecord, total: int) -> None:
+        """Tell of a round whose model was judged."""
+        if self.on_judged is not None:
+            self.on_judged(record)
+        shown = _shown(record)
+        log.info("%s, round %d of %d: %s, model %s", record.task, record.round, total, shown, record.model_hash[:12])
+        self.on_progress("train", record.round, total, f"{record.task}, {shown}")
+
+    def _too_few(self, name: TaskName, number: int, sites: Mapping[str, SiteEntry]) -> str:
+        """Why a round came to nothing."""
+        good = sum(entry.status == "accepted" for entry in sites.values())
+        reasons = "; ".join(f"{site}: {entry.reason}" for site, entry in sites.items() if entry.reason)
+        return (
+            f"round {number} of {name} has {good} good answers, federation.min_sites is "
+            f"{self.config.federation.min_sites} ({reasons}); the last committed round is kept: mend and resume"
+        )
+
+
+def _so_far(records: Sequence[RoundRecord]) -> str:
+    """What is known of the last round whose model was judged, in brackets."""
+    judged = [item for item in records if item.judged]
+    return f" (round {judged[-1].round}: {_shown(judged[-1])})" if judged else ""
+
+
+def _shown(record: RoundRecord) -> str:
+    """A round's validation in a few words."""
+    sums = record.validation()
+    if sums.score is None:
+        return "no validation cases"
+    if not isinstance(sums, ClassificationSums):
+        return f"validation Dice {sums.score:.3f}"
+    areas = sums.separation()
+    return f"validation log-loss {-sums.score:.3f}" + (f", mean AUC {areas[0]:.3f}" if areas else "")

@@ -1,0 +1,56 @@
+"""What MLflow is told of a run, as names and numbers: its configuration, a round, the external centre."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from server.evaluation.external_segmentation import ARM
+from server.run_folder.journal import RoundRecord
+from server.run_folder.results import Results
+from shared.config.run_config import RunConfig
+from shared.messages.payload import sums_of
+
+_LONGEST = 250
+
+
+def parameters(config: RunConfig) -> dict[str, str]:
+    """The resolved configuration, flat: `federation.rounds`; without paths and without the tracking's own section."""
+    raw = config.model_dump(mode="json", exclude_none=True, exclude={"tracking": True, "data": {"root"}})
+    weights = raw["subtype_ensemble"]["pretrained"]
+    raw["subtype_ensemble"]["pretrained"] = weights if weights in {"hub", "none"} else "a file"
+    return {key: value[:_LONGEST] for key, value in _flat(raw, "")}
+
+
+def round_metrics(record: RoundRecord) -> dict[str, float]:
+    """Figures of a committed round as MLflow's metrics; what a site does not have is left out."""
+    kind = sums_of(record.task)
+    figures = {"seconds": record.seconds, "validation": record.validation().score}
+    for site, entry in record.sites.items():
+        figures[f"{site}/loss"] = entry.loss
+        figures[f"{site}/validation"] = kind.from_dict(entry.validation).score if entry.validation else None
+    return {f"{record.task}/{key}": value for key, value in figures.items() if value is not None}
+
+
+def external_metrics(results: Results) -> dict[str, float]:
+    """External figures with their bounds, as MLflow's metrics.
+
+    `TASK/external/METRIC` are the chosen model's, `TASK/final/external/METRIC` the last one's where it is another;
+    other arms have their name before the metric's.
+    """
+    figures: dict[str, float | None] = {}
+    for row in (item for item in results.rows if item.role == "external"):
+        trained = results.provenance.tasks[row.task]
+        last = row.model_hash == trained.final != trained.best
+        # MLflow takes no colon everywhere.
+        arm = "" if row.arm == ARM else row.arm.replace(":", ".") + "/"
+        key = f"{row.task}/{'final/' if last else ''}external/{arm}{row.metric}"
+        figures |= {key: row.value, f"{key}_low": row.ci_low, f"{key}_high": row.ci_high}
+    return {key: value for key, value in figures.items() if value is not None}
+
+
+def _flat(value: object, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else key)
+    else:
+        yield path, ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,210 @@
+"""A run told to MLflow, where its configuration asks for it: parameters, figures a round, results.
+
+The run folder stays the only record that a run needs. What MLflow lacks, because it did not answer or the run was
+killed in between, is made up from the folder when the run is resumed. Only what configuration, journal and results hold
+gets there, and none of them knows a patient. The report stays in the run folder: it shows pictures of cases.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from server.monitoring.mlflow_metrics import external_metrics, parameters, round_metrics
+from server.run_folder.journal import RoundRecord, RunFolder
+from server.run_folder.participation import FILE as PARTICIPATION
+from server.run_folder.results import read_results
+from shared.config.run_config import RunConfig
+from shared.errors import ConfigError
+from shared.runtime.project import project_root
+
+log = logging.getLogger(__name__)
+
+KEPT = "mlflow.json"
+"""File of the run folder that names the run in MLflow: a resumed run goes on there."""
+
+ARTIFACTS = ("results.csv", "results.json", PARTICIPATION, "plan.json")
+
+_PARAMS_AT_ONCE, _METRICS_AT_ONCE = 100, 1000  # what MLflow takes in one request
+_PATIENCE = {
+    # A server that does not answer is waited for once, not five minutes a request.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "20",
+}
+
+
+class Tracking:
+    """A run's entry in MLflow. Of a run that is not tracked, or whose MLflow failed, every method does nothing.
+
+    Parameters
+    ----------
+    config
+        The run's configuration.
+    folder
+        The run's folder; its name is the run's.
+
+    """
+
+    def __init__(self, config: RunConfig, folder: RunFolder) -> None:
+        self._config = config
+        self._folder = folder
+        self._client: Any = None
+        self._run = ""
+        self._told: dict[str, set[int]] = {}
+
+    def open(self, facts: Callable[[], Mapping[str, str]]) -> None:
+        """Find the run's entry or make one, and tell what it lacks of the judged rounds.
+
+        Parameters
+        ----------
+        facts
+            Gives what is known of the run beside its configuration: tags of a new entry.
+
+        """
+        with self._outlived():
+            from mlflow import MlflowClient
+            from mlflow.telemetry import set_telemetry_client
+
+            # MONAI imports MLflow where it is installed, and then that was before `open_tracking` forbade it telemetry.
+            set_telemetry_client()
+            # To stderr it quotes statements, values and what a server sent.
+            logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+            client = MlflowClient(tracking_uri=self._config.tracking.uri or _own_store())
+            kept = self._folder.path / KEPT
+            if kept.is_file():
+                self._run = str(json.loads(kept.read_bytes())["run_id"])
+                if client.get_run(self._run).info.status == "FINISHED":
+                    return
+                client.update_run(self._run, status="RUNNING")
+            else:
+                self._run = self._create(client, facts())
+                self._folder.write(KEPT, json.dumps({"run_id": self._run}).encode())
+            self._client = client
+            self._tell_parameters()  # the same again changes nothing
+            for name in self._config.tasks:
+                self._told[name] = {item.step for item in client.get_metric_history(self._run, f"{name}/seconds")}
+        for name in self._config.tasks:
+            records = self._folder.records(name)
+            # Of a run that goes on the last model may be still to be judged: it is told when it has a score.
+            waits = records and records[-1].unjudged() and not (self._folder.path / "results.json").is_file()
+            for record in records[:-1] if waits else records:
+                self.judged(record)
+
+    def judged(self, record: RoundRecord) -> None:
+        """Tell a judged round: score, seconds, each site's loss and score. One that was told is passed over."""
+        if self._client is None or record.round == 0 or record.round in self._told[record.task]:
+            return
+        with self._outlived():
+            # In one request: `seconds` is there exactly when the rest is.
+            self._tell(round_metrics(record), record.round)
+            self._told[record.task].add(record.round)
+
+    def finish(self) -> None:
+        """Tell the external centre's figures and keep the results' files; the entry is finished then."""
+        if self._client is None:
+            return
+        with self._outlived():
+            told = self._client.get_run(self._run).data.metrics
+            figures = external_metrics(read_results(self._folder.path))
+            self._tell({key: value for key, value in figures.items() if key not in told}, 0)
+            for name in ARTIFACTS:
+                if (self._folder.path / name).is_file():
+                    self._client.log_artifact(self._run, str(self._folder.path / name))
+            self._client.set_terminated(self._run, "FINISHED")
+            self._client = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None and error is not None:
+            with self._outlived():
+                self._client.set_terminated(self._run, "FAILED" if isinstance(error, Exception) else "KILLED")
+
+    @contextmanager
+    def _outlived(self) -> Iterator[None]:
+        """Whatever MLflow does, the run goes on; after a failure it is asked no more."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of MLflow's own libraries
+                yield
+        except Exception as error:  # noqa: BLE001 - an MLflow server can fail in any way
+            self._client = None
+            # A class, no text: that may hold what the server sent.
+            log.warning(
+                "MLflow failed (%s) and is told no more; the run goes on, and resuming it makes up for what is missing",
+                type(error).__name__,
+            )
+
+    def _create(self, client: Any, facts: Mapping[str, str]) -> str:
+        settings = self._config.tracking
+        found = client.get_experiment_by_name(settings.experiment)
+        # A server has a place of its own for artifacts.
+        place = None if settings.uri else (_runs() / "mlflow-artifacts").as_uri()
+        experiment = found.experiment_id if found else client.create_experiment(settings.experiment, place)
+        name = self._folder.path.name
+        tags = {"run": name, "seed": str(self._config.seed), "use": "research software", **facts}
+        return str(client.create_run(experiment, tags=tags, run_name=name).info.run_id)
+
+    def _tell_parameters(self) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(*item) for item in parameters(self._config).items()]
+        for start in range(0, len(params), _PARAMS_AT_ONCE):
+            self._client.log_batch(self._run, params=params[start : start + _PARAMS_AT_ONCE])
+
+    def _tell(self, metrics: Mapping[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
+        now = time.time_ns() // 1_000_000
+        items = [Metric(key, value, now, step) for key, value in metrics.items()]
+        for start in range(0, len(items), _METRICS_AT_ONCE):
+            self._client.log_batch(self._run, metrics=items[start : start + _METRICS_AT_ONCE])
+
+
+def open_tracking(config: RunConfig, folder: RunFolder, facts: Callable[[], Mapping[str, str]]) -> Tracking:
+    """Open a run's entry in MLflow where the configuration asks for one; see `Tracking.open`.
+
+    Raises
+    ------
+    ConfigError
+        It asks, and MLflow is not installed.
+
+    """
+    tracking = Tracking(config, folder)
+    if config.tracking.mlflow:
+        if find_spec("mlflow") is None:
+            raise ConfigError(
+                "tracking.mlflow needs MLflow, which is not installed: "
+                "pip install -c constraints.txt 'fedbreast[tracking]'"
+            )
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
+        tracking.open(facts)
+    return tracking
+
+
+def _runs() -> Path:
+    return project_root().resolve() / "runs"
+
+
+def _own_store() -> str:
+    """Its address, once it can be opened: MLflow itself would try for 100 s."""
+    place = _runs() / "mlflow.db"
+    with closing(sqlite3.connect(place)) as store:
+        store.execute("PRAGMA schema_version")
+    return f"sqlite:///{place}"

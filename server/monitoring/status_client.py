@@ -1,0 +1,150 @@
+"""The observer's side of the status service: its identity, one look, the stream, and the health check."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.struct_pb2 import Struct
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from server.monitoring.status_messages import GET, MOST_BYTES, RUN_KEY, SERVICE, WATCH, from_struct
+from shared.errors import ConfigError, RunError
+
+_ANSWER_S = 10.0
+_REASONS = {
+    grpc.StatusCode.UNAVAILABLE: "no connection: is the server running, is the port open, do the certificates fit?",
+    grpc.StatusCode.DEADLINE_EXCEEDED: f"no answer within {_ANSWER_S:.0f} s",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """Where the service is and who asks: PEM texts of the authority, the observer's certificate and its key."""
+
+    host: str
+    port: int
+    authority: bytes
+    certificate: bytes
+    key: bytes
+
+    @property
+    def where(self) -> str:
+        """Address and port, as a person reads them."""
+        return f"{self.host}:{self.port}"
+
+
+def read_observer(folder: Path) -> Observer:
+    """The identity in an observer's folder, or in a server's kit: that one asks on its own machine.
+
+    Raises
+    ------
+    ConfigError
+        The folder is neither, or lacks a file.
+
+    """
+    server = (folder / "server.toml").is_file()
+    settings = folder / ("server.toml" if server else "observer.toml")
+    public, private = (folder / "certificates", folder / "keys") if server else (folder, folder)
+    try:
+        found = tomllib.loads(settings.read_text(encoding="utf-8"))
+        return Observer(
+            "127.0.0.1" if server else str(found["address"]),
+            int(found["status_port"]),
+            (public / "ca.crt").read_bytes(),
+            (public / "observer.crt").read_bytes(),
+            (private / "observer.key").read_bytes(),
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} is neither an observer's folder nor a server's kit of `fedbreast provision`: {error.filename}: "
+            f"{error.strerror}"
+        ) from error
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"{settings} must have address and status_port: {error}") from error
+
+
+@contextmanager
+def connection(observer: Observer) -> Iterator[grpc.Channel]:
+    """A channel to the service, closed at the end."""
+    options: list[tuple[str, int]] = [
+        ("grpc.max_receive_message_length", MOST_BYTES),
+        # A cable that was pulled sends no goodbye.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # The caller tries again itself, and says so; gRPC's own waits grow to two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 500),
+        ("grpc.max_reconnect_backoff_ms", 500),
+    ]
+    if observer.host in {"127.0.0.1", "localhost", "::1"}:
+        options.append(("grpc.enable_http_proxy", 0))
+    identity = grpc.ssl_channel_credentials(observer.authority, observer.key, observer.certificate)
+    with grpc.secure_channel(observer.where, identity, options=options) as channel:
+        yield channel
+
+
+def look(observer: Observer, run: str | None) -> tuple[dict[str, Any], float]:
+    """One snapshot, and how many seconds this machine's clock is ahead of the server's.
+
+    Raises
+    ------
+    RunError
+        The server does not answer, or refuses; says why.
+
+    """
+    with connection(observer) as channel:
+        get = channel.unary_unary(
+            f"/{SERVICE}/{GET}", request_serializer=Empty.SerializeToString, response_deserializer=Struct.FromString
+        )
+        try:
+            return from_struct(get(Empty(), metadata=_asking_for(run), timeout=_ANSWER_S))
+        except grpc.RpcError as error:
+            raise RunError(f"{observer.where}: {reason(error)}") from error
+
+
+def watch(channel: grpc.Channel, run: str | None) -> Iterator[tuple[dict[str, Any], float]]:
+    """The same, again and again; `grpc.RpcError` ends it."""
+    stream = channel.unary_stream(
+        f"/{SERVICE}/{WATCH}", request_serializer=Empty.SerializeToString, response_deserializer=Struct.FromString
+    )
+    for message in stream(Empty(), metadata=_asking_for(run)):
+        yield from_struct(message)
+
+
+def probe(kit: Path) -> str:
+    """The health check of a server's kit: a line that says it serves.
+
+    Raises
+    ------
+    RunError
+        It does not; says why, in a line.
+
+    """
+    observer = read_observer(kit)
+    with connection(observer) as channel:
+        request = health_pb2.HealthCheckRequest(service=SERVICE)
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=_ANSWER_S)
+        except grpc.RpcError as error:
+            raise RunError(f"{observer.where} is not serving: {reason(error)}") from error
+    status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    if answer.status != health_pb2.HealthCheckResponse.SERVING:
+        raise RunError(f"{observer.where} is not serving: {status}")
+    return f"{observer.where}: {status}"
+
+
+def reason(error: grpc.RpcError) -> str:
+    """Why a call failed, in a line."""
+    code, details = error.code(), " ".join(str(error.details()).split())
+    said = _REASONS.get(code)
+    return f"{said} ({details[:200]})" if said else f"{details[:300]} ({code.name})"
+
+
+def _asking_for(run: str | None) -> tuple[tuple[str, str], ...]:
+    return ((RUN_KEY, run),) if run else ()

@@ -1,0 +1,189 @@
+"""The status service: observers read over gRPC how the run goes. TLS with client certificates; it changes nothing."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NoReturn
+
+import grpc
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.struct_pb2 import Struct
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
+
+from server.monitoring.snapshot import snapshot
+from server.monitoring.status_messages import GET, MOST_BYTES, RUN_KEY, SERVICE, WATCH, to_struct
+from shared.errors import ConfigError, RunError
+
+log = logging.getLogger(__name__)
+
+MOST_WATCHING = 32
+AT_LEAST_EVERY_S = 15.0
+_GLANCE_S = 1.0
+_SPARE = 8
+"""Calls that find a thread while everybody watches: the health check must not fail then."""
+_OBSERVER = "observer"
+
+
+def serve_status(kit: Path, runs: Path, host: str, port: int) -> grpc.Server:
+    """Start the service of a server's kit over the runs below `runs`; the caller stops it.
+
+    Raises
+    ------
+    RunError
+        A key or certificate is missing, or the port is taken.
+
+    """
+    certificates = kit / "certificates"
+    try:
+        key = (kit / "keys" / "server.key").read_bytes()
+        chain = (certificates / "server.crt").read_bytes()
+        authority = (certificates / "ca.crt").read_bytes()
+    except OSError as error:
+        raise RunError(f"{kit} is not a server's kit: {error.filename}: {error.strerror}") from error
+    server = grpc.server(
+        ThreadPoolExecutor(MOST_WATCHING + _SPARE, thread_name_prefix="status"),
+        maximum_concurrent_rpcs=MOST_WATCHING + _SPARE,
+        compression=grpc.Compression.Gzip,
+        options=[
+            ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
+            ("grpc.max_receive_message_length", 4096),
+            ("grpc.max_send_message_length", MOST_BYTES),
+            ("grpc.max_concurrent_streams", MOST_WATCHING),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ],
+    )
+    door = Door(certificates / "crl.pem")
+    server.add_generic_rpc_handlers((_handlers(Status(runs, door)),))
+    health_pb2_grpc.add_HealthServicer_to_server(_health(door), server)
+    identity = grpc.ssl_server_credentials([(key, chain)], root_certificates=authority, require_client_auth=True)
+    try:
+        server.add_secure_port(f"{host}:{port}", identity)
+    except RuntimeError as error:
+        raise RunError(f"the status service cannot listen on {host}:{port}: is another server running?") from error
+    server.start()
+    log.info("status service on %s:%d", host, port)
+    return server
+
+
+class Door:
+    """Lets observers in. The sites' certificates come from the same authority, and no site may see another's figures.
+
+    Parameters
+    ----------
+    revoked
+        The authority's revocation list; none has been revoked where the file is absent.
+
+    """
+
+    def __init__(self, revoked: Path) -> None:
+        self.revoked = revoked
+
+    def check(self, context: grpc.ServicerContext) -> None:
+        """End the call of whoever is no observer."""
+        (pem,) = context.auth_context()["x509_pem_cert"]
+        certificate = x509.load_pem_x509_certificate(pem)
+        units = [item.value for item in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
+        if units != [_OBSERVER]:
+            _refuse(context, "only an observer's certificate may read the run's status (its OU must be 'observer')")
+        try:
+            revoked = self._is_revoked(certificate.serial_number)
+        except (OSError, ValueError) as error:  # just being copied, maybe
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the list of revoked certificates cannot be read: ask again")
+            raise AssertionError from error  # abort never returns
+        if revoked:
+            _refuse(context, "this observer's certificate was revoked: ask the coordinator for another")
+
+    def _is_revoked(self, serial: int) -> bool:
+        try:
+            # Read at every call, as a revocation holds at once; a list that cannot be read lets nobody in.
+            found = x509.load_pem_x509_crl(self.revoked.read_bytes())
+        except FileNotFoundError:
+            return False
+        return found.get_revoked_certificate_by_serial_number(serial) is not None
+
+
+class Status:
+    """`fedbreast.Status`: see status.proto."""
+
+    def __init__(self, runs: Path, door: Door) -> None:
+        self.runs = runs
+        self.door = door
+        self.places = threading.BoundedSemaphore(MOST_WATCHING)
+
+    def get(self, _: Empty, context: grpc.ServicerContext) -> Struct:
+        """The run as it is now."""
+        self.door.check(context)
+        return to_struct(self._look(context))
+
+    def watch(self, _: Empty, context: grpc.ServicerContext) -> Iterator[Struct]:
+        """The run now, whenever it changes, and at least every 15 s, for as long as the certificate holds."""
+        self.door.check(context)
+        if not self.places.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_WATCHING} observers watch already: try later")
+        gone = threading.Event()
+        try:
+            if not context.add_callback(gone.set):
+                return
+            told: dict[str, Any] | None = None
+            due = 0.0
+            while not gone.wait(_GLANCE_S if told is not None else 0):
+                self.door.check(context)  # who was revoked meanwhile sees no more
+                found = self._look(context)
+                if found is told and time.monotonic() < due:
+                    continue
+                told, due = found, time.monotonic() + AT_LEAST_EVERY_S - _GLANCE_S
+                yield to_struct(found)
+        finally:
+            self.places.release()
+
+    def _look(self, context: grpc.ServicerContext) -> dict[str, Any]:
+        named = dict(context.invocation_metadata()).get(RUN_KEY)
+        try:
+            return snapshot(self.runs, named)
+        except ConfigError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            raise AssertionError from error  # abort never returns
+
+
+def _handlers(status: Status) -> grpc.GenericRpcHandler:
+    wire = {"request_deserializer": Empty.FromString, "response_serializer": Struct.SerializeToString}
+    return grpc.method_handlers_generic_handler(
+        SERVICE,
+        {
+            GET: grpc.unary_unary_rpc_method_handler(status.get, **wire),
+            WATCH: grpc.unary_stream_rpc_method_handler(status.watch, **wire),
+        },
+    )
+
+
+def _health(door: Door) -> HealthServicer:
+    """The standard health service behind the same door: a site could otherwise take all of its places."""
+    health = _GuardedHealth(experimental_non_blocking=False)
+    health.door = door
+    health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+    return health
+
+
+class _GuardedHealth(HealthServicer):  # type: ignore[misc]  # it ships no types
+    door: Door
+
+    def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - the service's own name
+        self.door.check(context)
+        return super().Check(request, context)
+
+    def Watch(self, request: Any, context: Any, send_response_callback: Any = None) -> Any:  # noqa: N802 - the same
+        self.door.check(context)
+        return super().Watch(request, context, send_response_callback)
+
+
+def _refuse(context: grpc.ServicerContext, why: str) -> NoReturn:
+    context.abort(grpc.StatusCode.PERMISSION_DENIED, why)
+    raise AssertionError(why)  # abort never returns

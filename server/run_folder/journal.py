@@ -1,0 +1,249 @@
+"""The run folder: a commit a round of each task, and the ledger of who took part with how many cases.
+
+`models/TASK/round-NNN.safetensors` is written first and `journal/TASK/round-NNN.json` after it, each atomically: the
+journal's file is the commit. What a kill leaves half done is done again, to the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tomli_w
+import torch
+from filelock import FileLock, Timeout
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from shared.atomic_files import remove_drafts, replace_file
+from shared.config.run_config import RunConfig, load_config
+from shared.errors import ConfigError, RunError
+from shared.messages.payload import Sums, sums_of
+from shared.preprocessing.plan import Plan
+from shared.reproducibility import state_hash
+from shared.types import FloatArray
+
+Status = Literal["accepted", "absent", "refused", "failed"]
+NO_LABEL = "has no label of this task"
+"""Why a site takes no part in a task by nature: nothing is missing."""
+
+
+@dataclass(slots=True)
+class SiteEntry:
+    """A site's line in a ledger; `validation` are the task's sums of the round's new model, `to_dict`.
+
+    `cases` entered, `skipped` ones could not be opened this time; the site was asked `attempts` times.
+    """
+
+    status: Status
+    reason: str = ""
+    cases: int = 0
+    seconds: float | None = None
+    loss: float | None = None
+    validation: dict[str, float] | None = None
+    attempts: int = 1
+    skipped: int = 0
+
+
+@dataclass(slots=True)
+class RoundRecord:
+    """One committed round of a task: who trained it, and who `judged` the new model on its validation cases.
+
+    Nothing random outlives a round: `seed`, a site's name and the round's number fix all that is drawn in it
+    (`shared.training.train_round`), so these are the generators' whole state. None in journals of earlier versions.
+    """
+
+    task: str
+    round: int
+    model_hash: str
+    seconds: float
+    sites: dict[str, SiteEntry] = field(default_factory=dict)
+    judged: dict[str, SiteEntry] = field(default_factory=dict)
+    seed: int | None = None
+
+    def validation(self) -> Sums:
+        """All sites' validation cases together."""
+        kind = sums_of(self.task)
+        return sum((kind.from_dict(item.validation) for item in self.sites.values() if item.validation), kind())
+
+    def unjudged(self) -> bool:
+        """Whether somebody is still to judge the round's model: that is asked with the next round's training.
+
+        Of a run that is resumed, also where a site was away when it was asked.
+        """
+        return self.round > 0 and (not self.judged or any(item.status != "accepted" for item in self.judged.values()))
+
+    def complete(self) -> bool:
+        """Whether every site's update is in the average."""
+        return all(item.status == "accepted" for item in self.sites.values())
+
+
+class RunFolder:
+    """A run's folder, locked against a second server."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(path / ".lock")
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> RunFolder:
+        """Start a new run.
+
+        Raises
+        ------
+        ConfigError
+            The folder already holds a run.
+
+        """
+        if (path / "config.toml").exists():
+            raise ConfigError(f"runs/{path.name} already holds a run: choose another name, or resume it")
+        folder = cls(path)
+        folder.lock()
+        folder.write("config.toml", tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)).encode())
+        folder.write("started.json", json.dumps({"at": datetime.now(UTC).isoformat()}).encode())
+        folder.point_latest()
+        return folder
+
+    @classmethod
+    def resume(cls, path: Path) -> tuple[RunFolder, RunConfig]:
+        """Open a run that was stopped, with the configuration it was started with.
+
+        Raises
+        ------
+        ConfigError
+            There is no such run; the message lists those there are.
+
+        """
+        if not (path / "config.toml").is_file():
+            known = (
+                sorted(item.parent.name for item in path.parent.glob("*/config.toml") if not item.parent.is_symlink())
+                if path.parent.is_dir()
+                else []
+            )
+            raise ConfigError(f"no run '{path.name}' to resume; there are: {', '.join(known) or 'none'}")
+        folder = cls(path)
+        folder.lock()
+        remove_drafts(path)
+        folder.point_latest()
+        return folder, load_config(path / "config.toml")
+
+    def lock(self) -> None:
+        """Take the folder for this process.
+
+        Raises
+        ------
+        RunError
+            Another server holds it.
+
+        """
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(
+                f"runs/{self.path.name} is in use by another server: wait for it or choose another name"
+            ) from error
+
+    def release(self) -> None:
+        """Give the folder back."""
+        self._lock.release()
+
+    def point_latest(self) -> None:
+        """Make `runs/latest` point here."""
+        draft = self.path.parent / f".latest.{os.getpid()}"
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(self.path.name)
+        draft.replace(self.path.parent / "latest")
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of the folder atomically, and so that it outlasts a loss of power.
+
+        Raises
+        ------
+        RunError
+            There is no space left for it; what was committed stays.
+
+        """
+        replace_file(self.path / name, content, f"runs/{self.path.name}", durable=True)
+
+    def commit(
+        self,
+        record: RoundRecord,
+        state: Mapping[str, torch.Tensor],
+        moments: Mapping[str, FloatArray],
+    ) -> None:
+        """Commit a round: model, the server optimiser's moments where there are any, and last the record."""
+        stem = _stem(record)
+        self.write(
+            f"models/{stem}.safetensors", save_tensors({key: value.contiguous() for key, value in state.items()})
+        )
+        if moments:
+            self.write(f"journal/{stem}.moments", save_arrays({key: np.asarray(item) for key, item in moments.items()}))
+        self.enter(record)
+
+    def enter(self, record: RoundRecord) -> None:
+        """Write a round's record alone: its commit, and once more when its model was judged."""
+        self.write(f"journal/{_stem(record)}.json", json.dumps(asdict(record), indent=1).encode())
+
+    def records(self, task: str) -> list[RoundRecord]:
+        """Every committed round of a task, in order, from round 0 (the start)."""
+        found = []
+        for path in (self.path / "journal" / task).glob("round-*.json"):
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            for ledger in ("sites", "judged"):
+                raw[ledger] = {name: SiteEntry(**entry) for name, entry in raw.get(ledger, {}).items()}
+            found.append(RoundRecord(**raw))
+        return sorted(found, key=lambda item: item.round)
+
+    def model(self, record: RoundRecord) -> dict[str, torch.Tensor]:
+        """The global model after a round.
+
+        Raises
+        ------
+        RunError
+            Its bytes are not those that were committed.
+
+        """
+        path = self.path / "models" / f"{_stem(record)}.safetensors"
+        state: dict[str, torch.Tensor] = load_tensors(path.read_bytes())
+        if state_hash(state) != record.model_hash:
+            raise RunError(
+                f"models/{record.task}/{path.name} is not the model the journal committed: restore the folder from a "
+                "copy"
+            )
+        return state
+
+    def moments(self, record: RoundRecord) -> dict[str, FloatArray]:
+        """The server optimiser's moments after a round; empty where it has none."""
+        path = self.path / "journal" / f"{_stem(record)}.moments"
+        return dict(load_arrays(path.read_bytes())) if path.is_file() else {}
+
+    def write_plan(self, plan: Plan) -> None:
+        """Keep the federation's plan."""
+        self.write("plan.json", plan.model_dump_json(indent=1).encode())
+
+    def plan(self) -> Plan | None:
+        """The federation's plan, once there is one: a resumed run keeps it."""
+        path = self.path / "plan.json"
+        return Plan.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def write_flow(self, flow: Mapping[str, Mapping[str, object]]) -> None:
+        """Keep `cases.json`: a site's included cases by split and left-out ones by reason."""
+        self.write("cases.json", json.dumps(flow, indent=1).encode())
+
+    def flow(self) -> dict[str, dict[str, object]]:
+        """What `write_flow` kept; empty before."""
+        path = self.path / "cases.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _stem(record: RoundRecord) -> str:
+    return f"{record.task}/round-{record.round:03d}"

@@ -1,0 +1,133 @@
+"""What a study will take: each cell's seconds, from a trial of the network on this machine and rules of thumb."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from server.studies.design import Cell, Design, training_steps
+from shared.cohort.manifest import TABLE_NAME
+from shared.config.run_config import RunConfig
+from shared.errors import StudyError
+from shared.runtime.project import project_root
+from shared.tasks import task_named
+from shared.training import pick_device
+
+# Rules of thumb, seconds a case on one core: reading with N4, resampling, and measuring a case's surfaces.
+_READ_S, _RESAMPLE_S, _MEASURE_S = 2.0, 0.15, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Seconds of each cell on one worker."""
+
+    seconds: Mapping[Cell, float]
+
+    def left(
+        self, done: Sequence[Cell], shares: Mapping[Cell, float], jobs: int, paces: Mapping[str, float] | None = None
+    ) -> float:
+        """Seconds to go on `jobs` workers.
+
+        Parameters
+        ----------
+        done
+            Cells that are finished.
+        shares
+            Share done of each running cell.
+        jobs
+            Workers.
+        paces
+            By kind of cell: how many times as long as expected they took so far.
+
+        """
+        finished, known = set(done), paces or {}
+        rest = [
+            seconds * (1 - shares.get(cell, 0.0)) * known.get(cell.kind, 1.0)
+            for cell, seconds in self.seconds.items()
+            if cell not in finished
+        ]
+        # No sooner than the longest cell.
+        return max([sum(rest) / jobs, *rest], default=0.0)
+
+
+def estimate(design: Design) -> Estimate:
+    """Estimate every cell; trains each task's network for two steps on noise."""
+    cases = {name: _count(design.config, name) for name in design.config.centres}
+    steps = {task: _step_seconds(design.config.for_task(task)) for task in design.config.tasks}
+    found = {}
+    for cell in design.cells():
+        training = design.training(cell.centre) if cell.kind != "extract" else ()
+        if cell.kind == "extract":
+            found[cell] = _READ_S * cases[cell.centre]
+        elif cell.kind == "prepare":
+            found[cell] = _RESAMPLE_S * sum(cases[name] for name in training)
+        elif cell.kind == "train":
+            found[cell] = _train_seconds(cell, design, cases, steps[cell.task or design.config.task])
+        else:
+            view = design.config.for_task(cell.task or design.config.task)
+            judged = cases[cell.centre] + sum(cases[name] for name in training) * view.splits.test
+            arms = len(design.trained_arms(cell.centre)) + ("ensemble" in view.study.arms)
+            found[cell] = judged * (arms * _read_seconds(view, steps[view.task]) + _RESAMPLE_S)
+    return Estimate(found)
+
+
+def _train_seconds(cell: Cell, design: Design, cases: Mapping[str, int], step: float) -> float:
+    view = design.config.for_task(cell.task or design.config.task)
+    local = cell.arm.partition(":")[2]
+    sites = [local] if local else design.training(cell.centre)
+    validated = sum(cases[name] for name in sites) * view.splits.validation * view.federation.rounds
+    return training_steps(cell, design) * step + validated * _read_seconds(view, step)
+
+
+def _read_seconds(view: RunConfig, step: float) -> float:
+    """Of one case: a third of a training step a case, and what is measured on it."""
+    if task_named(view.task).kind == "classification":
+        return step / 3
+    return step / 3 * (2 if view.inference.flip_averaging else 1) / view.training.batch_size + _MEASURE_S
+
+
+def _step_seconds(view: RunConfig) -> float:
+    """Seconds of a training step of a task's network, on noise of the size it will read."""
+    task, device = task_named(view.task), pick_device(view)
+    torch.set_num_threads(view.compute.threads)
+    section = view.classifier(view.task)
+    channels, batch = 1 + view.preprocessing.post_phases, view.training.batch_size
+    if section is not None:
+        shape: tuple[int, ...] = (channels + 1, *section.patch.voxels)
+    elif view.training.mode == "patch":
+        shape = (channels, *view.training.patch_voxels)
+    else:
+        side = max(8, round(view.preprocessing.max_voxels ** (1 / 3) / 8) * 8)
+        shape = (channels, side, side, side)
+    noise = torch.rand((batch, *shape), generator=torch.Generator().manual_seed(0)).to(device)
+    try:
+        model = task.build_model(view).to(device).train()
+        if section is not None:
+            noise = torch.stack([torch.from_numpy(task.read(item.cpu().numpy(), view)) for item in noise]).to(device)
+        best = float("inf")
+        for _ in range(2):
+            started = time.perf_counter()
+            loss = torch.stack([output.float().mean() for output in model(noise)]).sum()
+            if loss.requires_grad:
+                loss.backward()  # type: ignore[no-untyped-call]
+            best = min(best, time.perf_counter() - started)
+    except (StudyError, ValueError, RuntimeError):  # a task that cannot read noise, such as radiomics
+        return 0.05
+    return best
+
+
+def _count(config: RunConfig, centre: str) -> int:
+    """Rows of a centre's table; before phantoms are made, as many as there will be."""
+    table = project_root() / config.data.root / centre / TABLE_NAME
+    if table.is_file():
+        with table.open(newline="", encoding="utf-8", errors="replace") as stream:
+            return max(0, sum(1 for row in csv.reader(stream) if row) - 1)
+    phantom = config.data.phantom
+    if phantom is None:
+        return 0
+    cancers = phantom.cases_external if centre == "centre-d" else phantom.cases_per_site
+    return cancers + phantom.cases_benign

@@ -1,0 +1,1 @@
+"""A run's configuration: strict TOML and its sections."""

@@ -1,0 +1,1 @@
+"""Instructions and replies, and the records they travel in."""

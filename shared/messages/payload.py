@@ -1,0 +1,199 @@
+"""What messages carry: weights as one flat array, sums of figures, counts under names of closed lists.
+
+What they are wrapped in, the question and the answer, is `shared.messages.records`'.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from shared.cohort.labels import SUBTYPES
+from shared.config.sections import TaskName
+from shared.errors import UpdateError
+from shared.metrics.score_sums import KI67, LABELS, ClassificationSums
+from shared.metrics.sums import SegmentationSums
+from shared.metrics.tissues import TissueSums
+from shared.types import SPLITS, FloatArray
+
+State = Mapping[str, torch.Tensor]
+Sums = SegmentationSums | TissueSums | ClassificationSums
+CLASS_NAMES = tuple(
+    f"{label}/{value}"
+    for label, values in (
+        ("subtype", (*SUBTYPES, "missing")),
+        *((name, ("positive", "negative", "missing")) for name in ("er", "pr", "her2", "malignant")),
+        ("ki67_percent", ("known", "missing")),
+    )
+    for value in values
+)
+"""Names under which a site counts its cases by class."""
+LABELLED_NAMES = tuple(
+    f"{task}{label}" for task in get_args(TaskName) for label in ("", *(f"/{name}" for name in (*LABELS, KI67)))
+)
+"""Names under which a site counts training cases: a task, or one of its labels (`label_key`)."""
+FEW = -1
+"""In place of a count of cases that the site's policy does not tell."""
+
+Record = TypeVar("Record", ArrayRecord, ConfigRecord, MetricRecord)
+_FLAT = "flat"
+_HEADER_BYTES = 256
+
+
+def manifest_of(state: State) -> str:
+    """SHA-256 over names, shapes and types in name order: both sides must mean the same array."""
+    lines = [f"{name}|{tuple(value.shape)}|{value.dtype}" for name, value in sorted(state.items())]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def flatten(state: State) -> FloatArray:
+    """Concatenate every tensor of a state dict, in name order, to float32 `(n,)`.
+
+    In name order, because a file of weights need not keep the order in which a module lists them.
+
+    Counters of batch norm travel as floats and are rounded back: they are far below 2^24.
+    """
+    flat: FloatArray = torch.cat(
+        [value.detach().reshape(-1).float().cpu() for _, value in sorted(state.items())]
+    ).numpy()
+    return flat
+
+
+def unflatten(flat: FloatArray, like: State) -> dict[str, torch.Tensor]:
+    """Cut a flat array into tensors of the names, shapes and types of `like`.
+
+    Raises
+    ------
+    UpdateError
+        The array's length is not the model's.
+
+    """
+    total = sum(value.numel() for value in like.values())
+    if flat.shape != (total,):
+        raise UpdateError(f"weights have shape {flat.shape}, the model has {total} values")
+    state, start = {}, 0
+    for name, value in sorted(like.items()):
+        part = torch.from_numpy(flat[start : start + value.numel()].copy()).reshape(value.shape)
+        state[name] = part.to(value.dtype) if value.dtype.is_floating_point else part.round().to(value.dtype)
+        start += value.numel()
+    return state
+
+
+def record_of(content: RecordDict, name: str, kind: type[Record]) -> Record:
+    """A message's record by its name and kind.
+
+    Flower's `array_records` and the like are views that point back at the message: its weights would stay in memory
+    until Python next looks for such circles, many answers later.
+
+    Raises
+    ------
+    KeyError, TypeError
+        There is none of that name, or it is of another kind.
+
+    """
+    record = content[name]
+    if not isinstance(record, kind):
+        raise TypeError(f"record '{name}' is no {kind.__name__}")
+    return record
+
+
+def pack_weights(flat: FloatArray) -> ArrayRecord:
+    """A flat array as the record that travels."""
+    return ArrayRecord({_FLAT: Array(np.ascontiguousarray(flat, np.float32))})
+
+
+def unpack_weights(record: ArrayRecord) -> FloatArray:
+    """Undo `pack_weights`, distrusting the sender.
+
+    Raises
+    ------
+    UpdateError
+        The record is not one float32 vector.
+
+    """
+    if set(record) != {_FLAT}:
+        raise UpdateError(f"weights must be one array named '{_FLAT}'")
+    array = record[_FLAT]
+    # Before its bytes are read: Flower reads them with pickles refused, but a type is cheaper to refuse than to read.
+    if array.stype != "numpy.ndarray" or array.dtype != "float32" or len(array.shape) != 1:
+        raise UpdateError(f"weights must be one float32 vector, got {array.dtype} of {len(array.shape)} axes")
+    # NumPy takes the memory that the bytes' own header asks for, before it looks for as many bytes.
+    if not 0 <= len(array.data) - 4 * array.shape[0] <= _HEADER_BYTES or _claimed(array.data) != tuple(array.shape):
+        raise UpdateError(f"weights are said to be {array.shape[0]} values, but come in {len(array.data)} bytes")
+    flat: FloatArray = array.numpy()
+    if flat.dtype != np.float32 or flat.shape != tuple(array.shape):
+        raise UpdateError("weights are not what their header says")
+    return flat
+
+
+def _claimed(data: bytes) -> tuple[int, ...]:
+    """The shape that NumPy's own header claims."""
+    stream = io.BytesIO(data[:_HEADER_BYTES])
+    np.lib.format.read_magic(stream)
+    return tuple(np.lib.format.read_array_header_1_0(stream)[0])
+
+
+def count_splits(splits: Mapping[str, int]) -> dict[str, int]:
+    """Counts for every split, also the empty ones, so that messages always have the same form."""
+    return {name: splits.get(name, 0) for name in SPLITS}
+
+
+def sums_of(task: str) -> type[Sums]:
+    """The sums that a task's evaluation sends."""
+    if task == "lesion-segmentation":
+        return SegmentationSums
+    return TissueSums if task == "breast-segmentation" else ClassificationSums
+
+
+def label_key(task: str, label: str) -> str:
+    """Name of a count of training cases: of a task, or of those that have one of its labels."""
+    return f"{task}/{label}" if label else task
+
+
+def named_counts(found: Mapping[str, Any], allowed: tuple[str, ...]) -> dict[str, int]:
+    """Counts under names of a closed list: a name is a word, and words could be anything.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not a whole number; a name that is not `allowed`.
+
+    """
+    counts = {name: whole_number(count) for name, count in found.items()}
+    if not set(counts) <= set(allowed):
+        raise ValueError("an unknown name")
+    return counts
+
+
+def whole_numbers(value: object) -> tuple[int, ...]:
+    """A list of counts as a message holds it.
+
+    Raises
+    ------
+    TypeError
+        Not a list, or not of whole numbers.
+
+    """
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return tuple(whole_number(item) for item in value)
+
+
+def whole_number(value: object) -> int:
+    """A count as a message holds it.
+
+    Raises
+    ------
+    TypeError
+        Not a whole number.
+
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("not a whole number")
+    return value

@@ -1,0 +1,178 @@
+"""The records in which a question and its answer travel: this file alone knows their names, and checks their form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
+
+from shared.config.run_config import parse_config
+from shared.errors import EXCLUSION_REASONS, LONGEST_ERROR, UpdateError
+from shared.messages.instruction_reply import Instruction, Reply
+from shared.messages.payload import (
+    CLASS_NAMES,
+    LABELLED_NAMES,
+    named_counts,
+    pack_weights,
+    record_of,
+    sums_of,
+    unpack_weights,
+    whole_number,
+    whole_numbers,
+)
+from shared.messages.versions import read_versions
+from shared.preprocessing.fingerprint import SiteFingerprint
+from shared.preprocessing.plan import Plan
+from shared.types import SPLITS, FloatArray
+
+_FAILURES = {
+    ErrorCode.INVALID_FAB: "this hospital has not approved the app: its data officer may look at it and approve it",
+    ErrorCode.NODE_UNAVAILABLE: "its connection was lost while it was at work",
+    ErrorCode.MESSAGE_UNAVAILABLE: "its upload broke off",
+}
+
+_WEIGHTS, _HEADER, _NUMBERS = "weights", "header", "numbers"
+
+
+def write_instructions(instruction: Instruction, sites: Sequence[str]) -> dict[str, RecordDict]:
+    """Pack the same instruction for several sites; the weights are packed once, whoever gets them."""
+    weights = pack_weights(instruction.weights) if instruction.weights is not None else None
+    packed = {name: write_instruction(replace(instruction, site=name, weights=None)) for name in sites}
+    for records in packed.values():
+        if weights is not None:
+            records[_WEIGHTS] = weights
+    return packed
+
+
+def write_instruction(instruction: Instruction) -> RecordDict:
+    """Pack an instruction."""
+    header = ConfigRecord(
+        {
+            "run": instruction.run,
+            "round": instruction.round,
+            "split": instruction.split,
+            "manifest": instruction.manifest,
+            "plan": instruction.plan.model_dump_json() if instruction.plan else "",
+            "site": instruction.site,
+            "config": instruction.config.model_dump_json() if instruction.config else "",
+            "task": instruction.task,
+            "judging": instruction.judging,
+        },
+    )
+    records = RecordDict({_HEADER: header})
+    if instruction.weights is not None:
+        records[_WEIGHTS] = pack_weights(instruction.weights)
+    return records
+
+
+def read_instruction(message: Message) -> Instruction:
+    """Unpack an instruction, at a site.
+
+    Raises
+    ------
+    ConfigError
+        The configuration is not one that this site's code knows.
+
+    """
+    header = record_of(message.content, _HEADER, ConfigRecord)
+    plan, config = str(header["plan"]), str(header["config"])
+    return Instruction(
+        run=str(header["run"]),
+        round=int(str(header["round"])),
+        plan=Plan.model_validate_json(plan) if plan else None,
+        split=str(header["split"]),
+        weights=_weights(message),
+        manifest=str(header["manifest"]),
+        site=str(header["site"]),
+        config=parse_config(json.loads(config), "the run's configuration") if config else None,
+        task=str(header["task"]),
+        judging=bool(header["judging"]),
+    )
+
+
+def write_reply(reply: Reply) -> RecordDict:
+    """Pack an answer."""
+    header = ConfigRecord(
+        {"site": reply.site, "run": reply.run, "manifest": reply.manifest, "error": reply.error},
+    )
+    numbers: dict[str, int | float | list[int] | list[float]] = {
+        "round": reply.round,
+        "cases": reply.cases,
+        "skipped": reply.skipped,
+        "loss": reply.loss,
+        "seconds": reply.seconds,
+        "over_policy": int(reply.over_policy),
+        "judging_skipped": reply.judging_skipped,
+        "judging_seconds": reply.judging_seconds,
+        "sites": list(reply.sites),
+    }
+    if reply.fingerprint is not None:
+        numbers |= {f"fingerprint.{name}": values for name, values in reply.fingerprint.to_dict().items()}
+    if reply.sums is not None:
+        numbers |= {f"sums.{name}": value for name, value in reply.sums.to_dict().items()}
+    numbers |= {f"versions.{name}": list(parts) for name, parts in (reply.versions or {}).items()}
+    for group in ("labelled", "classes", "included", "excluded"):
+        numbers |= {f"{group}.{name}": count for name, count in (getattr(reply, group) or {}).items()}
+    records = RecordDict({_HEADER: header, _NUMBERS: MetricRecord(numbers)})
+    if reply.weights is not None:
+        records[_WEIGHTS] = pack_weights(reply.weights)
+    return records
+
+
+def read_reply(message: Message, post_phases: int, task: str) -> Reply:
+    """Unpack and check the form of an answer about a task, on the server; `update_checks` sees to its meaning.
+
+    Raises
+    ------
+    UpdateError
+        The answer is an error, or a record is missing or of another form than `write_reply` gives it.
+
+    """
+    if message.has_error():
+        # The reason is another process's text: it may quote data and stays where it is.
+        code = message.error.code
+        raise UpdateError(_FAILURES.get(code, f"the site's process failed (Flower error {code})"))
+    try:
+        header = record_of(message.content, _HEADER, ConfigRecord)
+        numbers = record_of(message.content, _NUMBERS, MetricRecord)
+        sums = _group(numbers, "sums.")
+        histogram = _group(numbers, "fingerprint.")
+        return Reply(
+            site=str(header["site"]),
+            run=str(header["run"]),
+            manifest=str(header["manifest"]),
+            error="".join(filter(str.isprintable, str(header["error"])))[:LONGEST_ERROR],
+            round=whole_number(numbers["round"]),
+            cases=whole_number(numbers["cases"]),
+            skipped=whole_number(numbers["skipped"]),
+            loss=float(numbers["loss"]),  # type: ignore[arg-type]  # a list fails here, as it should
+            seconds=float(numbers["seconds"]),  # type: ignore[arg-type]  # the same
+            weights=_weights(message),
+            fingerprint=SiteFingerprint.from_dict(histogram, post_phases) if histogram else None,
+            sums=sums_of(task).from_dict(sums) if sums else None,
+            labelled=named_counts(_group(numbers, "labelled."), LABELLED_NAMES),
+            classes=named_counts(_group(numbers, "classes."), CLASS_NAMES),
+            included=named_counts(_group(numbers, "included."), SPLITS),
+            excluded=named_counts(_group(numbers, "excluded."), EXCLUSION_REASONS),
+            over_policy=bool(whole_number(numbers["over_policy"])),
+            judging_skipped=whole_number(numbers["judging_skipped"]),
+            judging_seconds=float(numbers["judging_seconds"]),  # type: ignore[arg-type]  # the same
+            sites=whole_numbers(numbers["sites"]),
+            versions=read_versions(_group(numbers, "versions.")),
+        )
+    except UpdateError:
+        raise
+    except Exception as error:  # whatever a site sends, only its own answer is lost
+        raise UpdateError(f"the answer has not the agreed form ({type(error).__name__})") from error
+
+
+def _weights(message: Message) -> FloatArray | None:
+    return unpack_weights(record_of(message.content, _WEIGHTS, ArrayRecord)) if _WEIGHTS in message.content else None
+
+
+def _group(numbers: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in numbers.items() if name.startswith(prefix)}

@@ -1,0 +1,1 @@
+"""Processes, logs, progress and the audit log of both sides."""

@@ -1,0 +1,77 @@
+"""What every process of Flower is given: an environment of its own, and commands by a path that needs no quotes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+from shared.runtime.processes import MARK
+from shared.runtime.project import project_root
+
+BINARIES = Path(sys.executable).parent  # of this environment: Flower's commands and what they start in turn
+
+_HOME = "flower-"
+_GUARD_S = 12.0
+_LONGEST_RAY_HOME = 36  # a Unix socket's path ends at 107 characters; Ray adds about 70
+
+
+def fresh_home(state: Path) -> Path:
+    """Make a home of Flower's below a kit's `state` for one start, when what a killed start left there is gone.
+
+    Its guard ends its processes, which hold the ports and the node's place at the server, and removes its home last.
+    """
+    deadline = time.monotonic() + _GUARD_S
+    while (old := list(state.glob(f"{_HOME}*"))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for item in old:  # the guard was killed as well
+        shutil.rmtree(item, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=_HOME, dir=state))
+
+
+def launch_environment(home: Path) -> dict[str, str]:
+    """Environment of every process of a run, whose files are below `home`."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "RAY_"))}
+    local = "127.0.0.1,localhost"
+    environment |= {
+        MARK: uuid.uuid4().hex,
+        "PATH": str(plain_commands(home)) + os.pathsep + os.environ.get("PATH", os.defpath),
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "MLFLOW_DISABLE_TELEMETRY": "true",  # MONAI imports MLflow wherever it is installed
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "FEDBREAST_ROOT": str(project_root().resolve()),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        # A proxy of the house must not be asked for this machine.
+        "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), local))),
+        "no_proxy": ",".join(filter(None, (os.environ.get("no_proxy"), local))),
+    }
+    # Else Ray would take TMPDIR, however long.
+    environment["RAY_TMPDIR"] = str(home) if len(str(home)) <= _LONGEST_RAY_HOME else "/tmp"  # noqa: S108
+    return environment
+
+
+def plain_commands(home: Path) -> Path:
+    """Folder of Flower's commands by a path that no shell has to quote.
+
+    Ray starts its workers through a shell and does not quote the interpreter's path (`RuntimeEnvContext.exec_worker`):
+    in a checkout with a blank in its path none would start. There a link below `home` leads to the environment, and
+    each command is started by the interpreter behind that link.
+    """
+    if shlex.quote(str(BINARIES)) == str(BINARIES):
+        return BINARIES
+    (home / "env").symlink_to(BINARIES.parent, target_is_directory=True)
+    linked, commands = home / "env" / BINARIES.name, home / "bin"
+    commands.mkdir()
+    for script in (path for pattern in ("flwr*", "flower*") for path in BINARIES.glob(pattern)):
+        starter = commands / script.name
+        starter.write_text(f'#!/bin/sh\nexec "{linked}/python" "{linked}/{script.name}" "$@"\n')
+        starter.chmod(0o755)
+    return commands

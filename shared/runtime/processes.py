@@ -1,0 +1,130 @@
+"""The processes of a run: found by a mark that all of them inherit, ended whatever happens.
+
+Ray's daemons leave the process tree; an environment variable stays with them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+MARK = "FEDBREAST_LAUNCH"
+_GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A running process; `started` tells it from a later one with the same number."""
+
+    pid: int
+    parent: int
+    started: str
+    marked: bool
+
+
+def processes_of(mark: str) -> set[Process]:
+    """Processes that carry a run's mark, and their descendants (one may have overwritten its environment)."""
+    everyone = [item for item in _all_processes(f"{MARK}={mark}") if item.pid != os.getpid()]
+    found = {item.pid for item in everyone if item.marked}
+    while more := {item.pid for item in everyone if item.parent in found} - found:
+        found |= more
+    return {item for item in everyone if item.pid in found}
+
+
+def end_processes(mark: str) -> None:
+    """End every process of a run: SIGTERM, and SIGKILL for what is still there after a grace."""
+    known = processes_of(mark)
+    for number, wait in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _GRACE_S)):
+        for item in known:
+            try:
+                os.kill(item.pid, number)
+            except (ProcessLookupError, PermissionError):
+                continue
+        deadline = time.monotonic() + wait
+        while known and time.monotonic() < deadline:
+            time.sleep(0.05)
+            # Who was known stays known: with its parent gone, only its number still leads to it. Asked one by one, as a
+            # listing taken while processes come and go may pass one over.
+            known = {item for item in known | processes_of(mark) if _runs(item)}
+
+
+def _runs(process: Process) -> bool:
+    """Whether a process still runs: the same number and the same start."""
+    stat = Path("/proc") / str(process.pid) / "stat"
+    if not Path("/proc/self/stat").exists():
+        return any((item.pid, item.started) == (process.pid, process.started) for item in _all_processes(""))
+    try:
+        fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return False
+    return len(fields) > 19 and fields[0] not in {"Z", "X"} and fields[19] == process.started  # noqa: PLR2004 - proc(5)
+
+
+def _all_processes(needle: str) -> Iterator[Process]:
+    """Every running process; marked where its environment holds `needle`. Zombies have ended."""
+    if not Path("/proc/self/stat").exists():
+        yield from _ask_ps(needle)
+        return
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            # The name in brackets may hold anything, brackets too; what follows are state, parent, ..., start.
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if fields[0] not in {"Z", "X"}:
+                yield Process(int(folder.name), int(fields[1]), fields[19], _environment_has(folder, needle))
+        except (OSError, IndexError):
+            continue
+
+
+def _environment_has(folder: Path, needle: str) -> bool:
+    try:
+        return needle.encode() in (folder / "environ").read_bytes().split(b"\0")
+    except OSError:  # another user's
+        return False
+
+
+def _ask_ps(needle: str) -> Iterator[Process]:
+    """The same from `ps` (macOS)."""
+    command = ["ps", "-A", "-E", "-ww", "-o", "pid=,ppid=,stat=,lstart=,command="]
+    for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():  # noqa: S603
+        pid, parent, state, rest = line.split(maxsplit=3)
+        if not state.startswith("Z"):
+            yield Process(int(pid), int(parent), " ".join(rest.split()[:5]), needle in rest.split())
+
+
+@contextmanager
+def guarded(home: Path, mark: str) -> Iterator[None]:
+    """Have a second process tidy up should this one be killed outright.
+
+    It waits for the end of a pipe that only this process holds. Left alone, Flower and Ray go on for minutes.
+    """
+    guard = subprocess.Popen(  # noqa: S603 - ourselves
+        [sys.executable, "-m", __name__, str(home), mark],
+        cwd=Path(__file__).resolve().parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        guard.communicate()
+
+
+def guard(home: Path, mark: str) -> None:
+    """Wait until standard input ends, then end a run's processes and remove its home."""
+    sys.stdin.read()
+    end_processes(mark)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    guard(Path(sys.argv[1]), sys.argv[2])

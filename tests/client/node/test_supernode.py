@@ -1,0 +1,73 @@
+"""A hospital's node: where its gate stands, what it tells the app, and what it writes when it is refused."""
+
+from types import SimpleNamespace
+
+import pytest
+import tomli_w
+from flwr.supercore.fab import Fab
+
+from client.node.site_kit import SiteKit
+from client.node.supernode import supernode as own
+from shared.errors import RunError
+from shared.runtime.app_bundle import digest_of
+from shared.runtime.audit_log import AuditLog, read
+
+CONTENT = b"the bundle's bytes"
+DIGEST = digest_of(CONTENT)
+RUN = SimpleNamespace(run_id=1)
+
+
+@pytest.fixture
+def kit(tmp_path):
+    settings = {"server": {"address": "127.0.0.1", "port": 9443}, "site": {"name": "centre-a"}}
+    (tmp_path / "node.toml").write_text(tomli_w.dumps(settings))
+    return SiteKit(tmp_path)
+
+
+class _connection:  # noqa: N801 - plays a function of Flower's
+    def __init__(self, get_run):
+        self._given = (5, lambda: None, None, get_run, lambda *_: Fab(DIGEST, CONTENT, {}), None, None, None)
+
+    def __enter__(self):
+        return self._given
+
+    def __exit__(self, *_):
+        return False
+
+
+def test_the_gate_stands_before_flowers_own_functions(kit):
+    with own._gated(lambda **_: _connection(lambda _: RUN), kit, AuditLog(kit.state / "audit.jsonl")) as connection:
+        assert len(connection) == 8
+        assert connection[0] == 5
+        assert connection[3](1) is RUN
+        assert not connection[4](DIGEST, 1).verifications
+    assert [line["event"] for line in read(kit.state / "audit.jsonl")] == ["connected", "app-refused"]
+
+
+def test_it_asks_for_a_message_until_there_is_one(monkeypatch):
+    answers, slept = iter([None, None, "a message"]), []
+    monkeypatch.setattr(own.time, "sleep", slept.append)
+    assert own._patient(lambda: next(answers)) == "a message"
+    assert slept == [own.POLL_S, own.POLL_S]
+
+
+def test_the_app_is_told_the_site_and_its_policy_by_the_hospital(tmp_path):
+    settings = {
+        "server": {"address": "fed.example.org", "port": 9443},
+        "site": {"name": "centre-a", "data": "/mnt/mri"},
+        "policy": {"tasks": ["lesion-segmentation"], "max_rounds": 12, "differential_privacy": True},
+    }
+    (tmp_path / "node.toml").write_text(tomli_w.dumps(settings))
+    assert own.node_config(SiteKit(tmp_path)) == {
+        "site": "centre-a",
+        "data-dir": "/mnt/mri",
+        "tasks": "lesion-segmentation",
+        "max-rounds": 12,
+        "differential-privacy": True,
+    }
+
+
+def test_another_version_of_flower_is_refused(kit, monkeypatch):
+    monkeypatch.setattr(own, "version", lambda _: "1.42.0")
+    with pytest.raises(RunError, match=r"1\.42\.0.*1\.41\.0"):
+        own.run_node(kit, 1)

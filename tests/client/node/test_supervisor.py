@@ -1,0 +1,172 @@
+"""What keeps a hospital's node running: what it refuses to start with, and the reason it gives when a node ended."""
+
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from client.node.audit_tail import Events
+from client.node.site_kit import APPROVED_FILE, SITE_DATA, SiteKit
+from client.node.supernode import supervisor
+from client.node.supervisor import _START, _alone, _reason, _shorten, check_kit, serve_site
+from server.deployment.provisioning.members import provision
+from shared.errors import ConfigError, RunError, SiteError
+from shared.runtime.audit_log import AuditLog, read
+
+TOML = 'name = "toy"\n[server]\naddress = "127.0.0.1"\n[[sites]]\nname = "centre-a"\n[[sites]]\nname = "centre-b"\n'
+NOW = datetime.now(UTC)
+FIRST, SECOND = "ab" * 32, "ac" * 32
+
+
+def made(folder, now=NOW):
+    """A kit as the coordinator sends it, its data beside it."""
+    (folder / "toy.toml").write_text(TOML)
+    provision(folder / "toy.toml", folder / "out", now)
+    kit = folder / "out" / "centre-a"
+    (kit / "data").mkdir()
+    (kit / "data" / "site.toml").write_text('[site]\nname = "centre-a"\n')
+    (kit / "data" / "cases.csv").write_text("patient\n")
+    return kit
+
+
+def test_a_kit_as_it_was_sent_is_good(tmp_path):
+    check_kit(SiteKit(made(tmp_path)))
+
+
+def test_a_relative_site_folder_is_the_one_seen_from_where_the_command_was_given(tmp_path, monkeypatch):
+    kit = made(tmp_path)
+    (kit / "data").rename(tmp_path / "north")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(SITE_DATA, "north")
+    found = []
+    monkeypatch.setattr(supervisor, "_keep_up", lambda _kit, environment, *_: found.append(environment[SITE_DATA]))
+    serve_site(SiteKit(kit), lambda *_: None)
+    assert found == [str(tmp_path / "north")]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda kit: (kit / "keys/site.key").chmod(0o644), "site.key can be read by others: chmod 600"),
+        (lambda kit: (kit / "keys/node.key").chmod(0o660), "node.key can be read by others: chmod 600"),
+        (lambda kit: (kit / "keys/node.key").unlink(), "node.key is missing"),
+        (lambda kit: (kit / "certificates/ca.crt").unlink(), "ca.crt is missing"),
+        (lambda kit: (kit / "certificates/ca.crt").write_text("x"), "damaged"),
+        (lambda kit: (kit / "certificates/site.crt").write_text("x"), "damaged"),
+        (lambda kit: (kit / "keys/node.key").write_text("x"), "damaged"),
+        (lambda kit: shutil.copy(kit.parent / "centre-b/keys/site.key", kit / "keys/site.key"), "no pair"),
+    ],
+)
+def test_a_kit_that_cannot_be_used_is_refused_with_what_to_do(tmp_path, change, words):
+    kit = made(tmp_path)
+    change(kit)
+    with pytest.raises(ConfigError, match=words):
+        check_kit(SiteKit(kit))
+
+
+def test_an_expired_certificate_is_refused_with_its_day(tmp_path):
+    kit = made(tmp_path, NOW - timedelta(days=366))
+    with pytest.raises(ConfigError, match=f"expired on {NOW - timedelta(days=1):%Y-%m-%d}.*rotate"):
+        check_kit(SiteKit(kit))
+
+
+def test_anothers_data_and_no_data_are_refused(tmp_path):
+    kit = made(tmp_path)
+    (kit / "data" / "site.toml").write_text('[site]\nname = "centre-b"\n')
+    with pytest.raises(ConfigError, match="'centre-b', this kit is 'centre-a'"):
+        check_kit(SiteKit(kit))
+    shutil.rmtree(kit / "data")
+    with pytest.raises(SiteError, match="does not exist"):
+        check_kit(SiteKit(kit))
+
+
+def test_a_kit_is_served_once_at_a_time(tmp_path):
+    kit = SiteKit(made(tmp_path))
+    with _alone(kit), pytest.raises(RunError, match="served by another process already"), _alone(kit):
+        pass
+    with _alone(kit):
+        pass
+
+
+# What Flower and our client write, as in `tests/server/deployment/test_superlink.py`, where each really happens.
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ("the server refuses: 412 flower\n[code: 2004] Failed to activate SuperNode.", "another node is connected"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "the server's certificate is not"),
+        ("the server refuses: 401 door", "the server refuses this site's certificate"),
+        ("the server refuses: 401 flower clocks differ by 310 s", "clock"),
+        ("the server refuses: 401 flower", "does not know this node any more"),
+        ("SuperNode terminated gracefully.", "the connection was lost"),
+        ("Invalid key already 401 403 400 Bad Request", "the connection was lost"),
+    ],
+)
+def test_the_reason_is_read_from_what_the_last_node_wrote(tmp_path, lines, reason):
+    log = tmp_path / "node.log"
+    log.write_text(f"{_START}\nthe server refuses: 403 door\n{_START}\nINFO: started\n{lines}\nINFO: ended\n")
+    assert reason in _reason(log)
+
+
+def test_a_long_log_keeps_its_end(tmp_path):
+    log = tmp_path / "node.log"
+    log.write_text("".join(f"line {number} {'x' * 300}\n" for number in range(5000)))
+    _shorten(log)
+    lines = log.read_text().splitlines()
+    assert len(lines) == supervisor._LOG_LINES
+    assert lines[-1].startswith("line 4999 ")
+
+
+class _Enough(Exception):  # noqa: N818 - ends a loop that has no end
+    pass
+
+
+@pytest.mark.parametrize("how", ["withdrawn", "damaged", "removed"])
+def test_a_node_is_ended_when_an_approval_is_taken_back_and_started_anew_without_it(tmp_path, monkeypatch, how):
+    kit, nodes, glances, pauses = SiteKit(made(tmp_path)), [], [], []
+    kit.approve(FIRST, "fedbreast 1.0")
+    kit.approve(SECOND, "fedbreast 1.1")
+
+    @contextmanager
+    def node(*_):
+        assert all(process.poll() is not None for process in nodes)
+        nodes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
+        try:
+            yield nodes[-1]
+        finally:
+            nodes[-1].kill()
+            nodes[-1].wait()
+
+    def slept(wait_s):
+        if wait_s != supervisor._GLANCE_S:
+            assert nodes[-1].returncode is not None  # before the pause, so that nothing is answered in it
+            pauses.append(wait_s)
+            return
+        glances.append(len(nodes))
+        if glances == [1, 1]:
+            kit.approve("ad" * 32, "fedbreast 1.2")  # one more is no reason
+        elif glances == [1, 1, 1, 1]:
+            take_back()
+        elif glances[-3:] == [2, 2, 2]:
+            raise _Enough
+
+    def take_back():
+        if how == "withdrawn":
+            kit.withdraw(SECOND[:8])
+        elif how == "damaged":
+            (kit.folder / APPROVED_FILE).write_text("[[app")
+        else:
+            (kit.folder / APPROVED_FILE).unlink()
+
+    monkeypatch.setattr(supervisor, "_node", node)
+    monkeypatch.setattr(supervisor.time, "sleep", slept)
+    audit = AuditLog(kit.state / "audit.jsonl")
+    with pytest.raises(_Enough):
+        supervisor._keep_up(kit, {}, tmp_path / "door", audit, Events(audit.path, lambda *_: None))
+    assert glances == [1, 1, 1, 1, 2, 2, 2]
+    assert pauses == [supervisor.PAUSES_S[0]]
+    (line,) = read(audit.path)
+    assert (line["event"], line["site"]) == ("connection-ended", "centre-a")
+    assert "an approval was withdrawn" in line["why"]

@@ -1,0 +1,142 @@
+"""The hospital's commands: what they print, what they change, and their exit codes."""
+
+import shlex
+
+import pytest
+import tomli_w
+from typer.testing import CliRunner
+
+from client.node.site_kit import SiteKit
+from server.commands import cli
+from shared.errors import ConfigError
+from shared.runtime.app_bundle import open_bundle
+from shared.runtime.audit_log import read
+from tests.calling import told
+
+# Flower's bundling calls an old name of another package.
+pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+SETTINGS = {"server": {"address": "127.0.0.1", "port": 9443}, "site": {"name": "centre-a"}}
+PYPROJECT = """[project]
+name = "fedbreast"
+version = "1.2.3"
+[tool.flwr.app]
+publisher = "fedbreast"
+[tool.flwr.app.components]
+serverapp = "server.app:app"
+clientapp = "client.app:app"
+"""
+
+
+@pytest.fixture
+def kit(tmp_path):
+    (tmp_path / "centre-a").mkdir()
+    (tmp_path / "centre-a" / "node.toml").write_text(tomli_w.dumps(SETTINGS))
+    return tmp_path / "centre-a"
+
+
+@pytest.fixture
+def app(tmp_path):
+    """A checkout; importing its code would end the test."""
+    for name, text in {
+        "pyproject.toml": PYPROJECT,
+        "server/app.py": "from flwr.serverapp import ServerApp\napp = ServerApp()\nraise SystemExit('imported')\n",
+        "client/app.py": "from flwr.clientapp import ClientApp\napp = ClientApp()\nraise SystemExit('imported')\n",
+    }.items():
+        (tmp_path / "app" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "app" / name).write_text(text)
+    return tmp_path / "app"
+
+
+def call(*arguments):
+    return CliRunner().invoke(cli.app, [str(item) for item in arguments])
+
+
+def events(kit):
+    return [line["event"] for line in read(kit / "state" / "audit.jsonl")]
+
+
+@pytest.mark.parametrize("command", ["approve", "serve-site"])
+def test_help_shows_an_example(command):
+    done = call(command, "--help")
+    assert done.exit_code == 0
+    assert f"fedbreast {command}" in done.output
+
+
+def test_approving_prints_the_hash_that_is_then_listed_and_logged(kit, app):
+    digest = open_bundle(app).sha256
+    done = call("approve", kit, app)
+    assert done.exit_code == 0, done.exception
+    assert f"content hash {digest}" in done.output
+    assert "fedbreast 1.2.3" in done.output
+    assert [item.sha256 for item in SiteKit(kit).approved()] == [digest]
+    listed = call("approve", kit, "--list").output
+    assert digest in listed
+    assert "fedbreast 1.2.3" in listed
+    (line,) = read(kit / "state" / "audit.jsonl")
+    assert (line["event"], line["app"], line["site"]) == ("app-approved", digest, "centre-a")
+
+
+def test_a_bundle_file_has_the_hash_of_its_own_bytes(kit, app, tmp_path):
+    from flwr.cli.build import build_fab_from_disk
+
+    from shared.runtime.app_bundle import STAGE, digest_of, stage_app
+
+    content = build_fab_from_disk(stage_app(app, tmp_path / STAGE))
+    (tmp_path / "app.fab").write_bytes(content)
+    assert f"content hash {digest_of(content)}" in call("approve", kit, tmp_path / "app.fab").output
+    assert digest_of(content) == open_bundle(app).sha256
+
+
+def test_one_changed_byte_is_another_hash(kit, app):
+    call("approve", kit, app)
+    (app / "client" / "app.py").write_bytes((app / "client" / "app.py").read_bytes().replace(b"imported", b"Imported"))
+    call("approve", kit, app)
+    first, second = SiteKit(kit).approved()
+    assert first.sha256 != second.sha256
+
+
+def test_without_a_name_this_checkout_is_approved(kit, app, monkeypatch):
+    monkeypatch.setenv("FEDBREAST_ROOT", str(app))
+    assert open_bundle(app).sha256 in call("approve", kit).output
+
+
+def test_withdrawing_takes_it_off_the_list_and_logs_it(kit, app):
+    call("approve", kit, app)
+    digest = SiteKit(kit).approved()[0].sha256
+    done = call("approve", kit, "--withdraw", digest[:6])
+    assert (done.exit_code, digest in done.output) == (0, True)
+    assert SiteKit(kit).approved() == ()
+    assert "nothing is approved" in call("approve", kit, "--list").output
+    assert events(kit) == ["app-approved", "approval-withdrawn"]
+
+
+def test_withdrawing_what_is_not_approved_changes_nothing(kit, app):
+    call("approve", kit, app)
+    done = call("approve", kit, "--withdraw", "zz")
+    assert isinstance(done.exception, ConfigError)
+    assert len(SiteKit(kit).approved()) == 1
+    assert events(kit) == ["app-approved"]
+
+
+def test_wrong_folders_and_files_are_one_line_and_exit_2(kit, app, tmp_path, monkeypatch, capsys):
+    (tmp_path / "text.fab").write_text("no bundle")
+    for arguments, words in (
+        (("approve", app, app), "no site's kit"),
+        (("approve", tmp_path / "nowhere"), "no site's kit"),
+        (("approve", kit, kit), "neither an app's bundle nor a checkout"),
+        (("approve", kit, tmp_path / "nowhere"), "neither an app's bundle nor a checkout"),
+        (("approve", kit, tmp_path / "text.fab"), "not an app's bundle"),
+        (("serve-site", app), "no site's kit"),
+        (("serve-site", kit), "is missing"),
+    ):
+        code, line = told(monkeypatch, capsys, *arguments)
+        assert (code, words in line) == (2, True), line
+        assert len([text for text in line.splitlines() if text.startswith("error")]) == 1
+    assert not (kit / "approved.toml").exists()
+
+
+def test_a_command_that_is_proposed_can_be_copied_where_the_path_has_a_blank(kit, tmp_path, monkeypatch, capsys):
+    kept = kit.rename(tmp_path / "my kit")
+    _, said = told(monkeypatch, capsys, "serve-site", kept)
+    proposed = " ".join(said.split()).partition("nothing will run: fedbreast ")[2]
+    assert shlex.split(proposed)[:2] == ["approve", str(kept)]

@@ -1,0 +1,116 @@
+"""The coordinator's commands: what they print, and their exit codes."""
+
+import shutil
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from typer.testing import CliRunner
+
+from server.commands import cli
+from server.deployment.provisioning.members import provision, revoke
+from shared.errors import ConfigError
+
+TOML = """name = "toy"
+[server]
+address = "127.0.0.1"
+[certificates]
+warn_days = 30
+[[sites]]
+name = "centre-a"
+"""
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "toy.toml"
+    path.write_text(TOML)
+    return path
+
+
+def call(*arguments):
+    return CliRunner().invoke(cli.app, [str(item) for item in arguments])
+
+
+@pytest.mark.parametrize("command", ["provision", "rotate", "revoke", "expiry"])
+def test_help_shows_an_example(command):
+    done = call(command, "--help")
+    assert done.exit_code == 0
+    assert f"fedbreast {command}" in done.output
+
+
+def test_provision_tells_what_was_written_until_when_and_what_comes_next(file, tmp_path):
+    done = call("provision", file, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.exception
+    until = NOW + timedelta(days=365)
+    for name in ("server", "observer", "centre-a"):
+        assert f"── {name + '/':<12} until {until:%Y-%m-%d}" in done.output
+    assert "authority must stay offline" in done.output
+    assert all(f"  {step}. " in done.output for step in (1, 2, 3))
+
+
+def test_a_second_call_ends_with_2_and_one_line(file, tmp_path, monkeypatch, capsys):
+    call("provision", file, "--out", tmp_path / "out")
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["fedbreast", "provision", str(file), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_added_hospital_is_the_only_one_to_be_handed_a_kit(file, tmp_path):
+    call("provision", file, "--out", tmp_path / "out")
+    file.write_text(TOML + '[[sites]]\nname = "centre-b"\n')
+    done = call("provision", file, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.exception
+    assert "centre-b/" in done.output
+    assert "server/" in done.output
+    assert "centre-a" not in done.output
+
+
+def test_rotate_and_revoke_say_which_folders_to_hand_out_again(file, tmp_path):
+    call("provision", file, "--out", tmp_path / "out")
+    done = call("rotate", tmp_path / "out", "centre-a")
+    assert (done.exit_code, "centre-a/" in done.output, "server/" in done.output) == (0, True, True)
+    done = call("revoke", tmp_path / "out", "centre-a")
+    assert (done.exit_code, "centre-a/" in done.output, "server/" in done.output) == (0, False, True)
+    assert isinstance(call("revoke", tmp_path / "out", "centre-a").exception, ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("age", "code", "state"), [(0, 0, "good"), (334, 0, "good"), (336, 3, "renew"), (366, 3, "EXPIRED")]
+)
+def test_expiry_ends_with_3_when_a_certificate_ends_soon_or_has_ended(file, tmp_path, age, code, state):
+    provision(file, tmp_path / "out", NOW - timedelta(days=age))
+    for folder in ("out", "out/server", "out/centre-a", "out/observer"):
+        done = call("expiry", tmp_path / folder)
+        assert (done.exit_code, state in done.output) == (code, True), folder
+        left = str((NOW + timedelta(days=365 - age) - datetime.now(UTC)) // timedelta(days=1))
+        assert left in done.output
+
+
+def test_a_revoked_certificate_no_longer_warns(file, tmp_path):
+    file.write_text(
+        TOML.replace("warn_days = 30", "warn_days = 30\nvalid_days = 10") + '[[sites]]\nname = "centre-b"\n'
+    )
+    provision(file, tmp_path / "out", NOW)
+    assert "centre-a" in call("expiry", tmp_path / "out").output
+    revoke(tmp_path / "out", "centre-a", NOW)
+    assert "centre-a" not in call("expiry", tmp_path / "out").output
+
+
+def test_the_servers_kit_knows_its_own_days_of_warning(file, tmp_path):
+    file.write_text(TOML.replace("warn_days = 30", "warn_days = 5\nvalid_days = 10"))
+    provision(file, tmp_path / "out", NOW)
+    assert call("expiry", tmp_path / "out/server").exit_code == 0
+    assert call("expiry", tmp_path / "out").exit_code == 0
+    shutil.rmtree(tmp_path / "out/server")
+    assert call("expiry", tmp_path / "out/centre-a").exit_code == 3
+
+
+def test_a_folder_without_certificates_is_refused(tmp_path):
+    done = call("expiry", tmp_path)
+    assert isinstance(done.exception, ConfigError)
+    assert "no certificate" in str(done.exception)

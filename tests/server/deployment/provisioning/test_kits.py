@@ -1,0 +1,189 @@
+"""What lies in each folder: who may read it, whose keys it holds, and that the readers of kits understand it."""
+
+import subprocess
+import tomllib
+from contextlib import nullcontext
+from datetime import UTC, datetime
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from client.node.site_kit import SiteKit
+from client.node.supernode import node_config
+from client.policy import check_policy
+from server.deployment.provisioning.members import provision
+from server.deployment.server_kit import ServerKit
+from shared.config.run_config import parse_config
+from shared.errors import ConfigError
+
+FOLDERS = ("authority", "server", "observer", "centre-a", "centre-b")
+
+
+def point(public):
+    return public.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint)
+
+
+def private_keys(folder):
+    """Every private key of a folder by the public point it belongs to, whatever its file is called."""
+    found = {}
+    for path in folder.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        if b"PRIVATE KEY" not in content:
+            continue
+        ssh = b"OPENSSH" in content
+        load = serialization.load_ssh_private_key if ssh else serialization.load_pem_private_key
+        found[point(load(content, None).public_key())] = path
+    return found
+
+
+def test_private_keys_are_their_owners_alone_and_lie_in_closed_folders(made):
+    keys = [path for folder in FOLDERS for path in private_keys(made / folder).values()]
+    assert len(keys) == 1 + 2 + 1 + 2 * 2
+    for path in keys:
+        assert path.stat().st_mode & 0o777 == 0o600, path
+        assert path.parent.stat().st_mode & 0o777 == 0o700, path
+    assert made.stat().st_mode & 0o777 == 0o700
+    for path in (path for path in made.rglob("*") if path.is_file() and path not in keys):
+        assert b"PRIVATE" not in path.read_bytes(), path
+
+
+def test_no_kit_holds_anothers_private_key(made):
+    points = {folder: set(private_keys(made / folder)) for folder in FOLDERS}
+    for one in FOLDERS:
+        for other in FOLDERS:
+            if one == other or {one, other} == {"server", "observer"}:
+                continue
+            assert not points[one] & points[other], (one, other)
+    # The server watches itself as the observer does, and holds nothing else of others.
+    assert points["server"] & points["observer"] == points["observer"]
+    assert len(points["server"]) == 2
+
+
+def test_no_secret_of_one_folder_occurs_in_another_in_any_form(made):
+    for folder in ("authority", "server", "centre-a", "centre-b"):
+        for path in private_keys(made / folder).values():
+            if path.name == "observer.key":
+                continue
+            content = path.read_bytes()
+            ssh = b"OPENSSH" in content
+            key = (serialization.load_ssh_private_key if ssh else serialization.load_pem_private_key)(content, None)
+            number = key.private_numbers().private_value
+            secrets = (
+                content.splitlines()[2],
+                number.to_bytes(48, "big"),
+                f"{number:x}".encode(),
+                str(number).encode(),
+            )
+            for other in (item for name in FOLDERS if name != folder for item in (made / name).rglob("*")):
+                if other.is_file():
+                    assert not [secret for secret in secrets if secret in other.read_bytes()], (path, other)
+
+
+def test_keys_belong_to_the_certificates_beside_them(made):
+    pairs = {
+        "authority/ca.key": "authority/ca.crt",
+        "server/keys/server.key": "server/certificates/server.crt",
+        "server/keys/observer.key": "server/certificates/observer.crt",
+        "observer/observer.key": "observer/observer.crt",
+        "centre-a/keys/site.key": "centre-a/certificates/site.crt",
+    }
+    for key, certificate in pairs.items():
+        private = serialization.load_pem_private_key((made / key).read_bytes(), None)
+        public = x509.load_pem_x509_certificate((made / certificate).read_bytes()).public_key()
+        assert private.public_key() == public, key
+
+
+def test_a_node_key_loads_as_flower_loads_it_and_is_the_one_the_server_knows(made):
+    for name in ("centre-a", "centre-b"):
+        private = serialization.load_ssh_private_key((made / name / "keys/node.key").read_bytes(), None)
+        assert isinstance(private, ec.EllipticCurvePrivateKey)
+        assert isinstance(private.curve, ec.SECP384R1)
+        public = serialization.load_ssh_public_key((made / "server/sites" / f"{name}.pub").read_bytes())
+        assert public == private.public_key()
+
+
+def test_flower_itself_takes_the_public_key_for_registration(made):
+    from flwr.cli.supernode.register import try_load_public_key
+
+    assert try_load_public_key(made / "server/sites/centre-a.pub")
+
+
+def test_the_server_and_a_site_open_their_kits(made):
+    server, site = ServerKit(made / "server"), SiteKit(made / "centre-a")
+    assert [key.name for key in server.sites()] == ["centre-a", "centre-b"]
+    assert (site.name, site.server) == ("centre-a", "fed.example.org:9443")
+    assert site.approved() == ()
+    assert site.data == made / "centre-a/data"
+    files = (*server.certificate, server.authority, server.revoked, *site.certificate, site.authority, site.node_key)
+    assert all(path.is_file() for path in files)
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_scenario_67_where_a_consortium_asks_for_privacy_each_hospital_refuses_a_run_without(tmp_path, made, private):
+    said = (made.parent / "toy.toml").read_text()
+    asked = 'profile = "production"\nprivacy.differential_privacy = true\n' if private else ""
+    (tmp_path / "toy.toml").write_text(said.replace("[server]", f"{asked}[server]", 1))
+    provision(tmp_path / "toy.toml", tmp_path / "out", datetime.now(UTC))
+    run = parse_config({"name": "run", "data": {"root": "d", "sites": ["centre-a", "centre-b"]}}, "run.toml")
+    for name in ("centre-a", "centre-b"):
+        told = node_config(SiteKit(tmp_path / "out" / name))
+        assert told["differential-privacy"] is private
+        with pytest.raises(ConfigError, match="differential privacy") if private else nullcontext():
+            check_policy(told, run)
+
+
+def test_observers_know_where_to_look(made):
+    said = tomllib.loads((made / "observer/observer.toml").read_text())
+    assert said == {"address": "fed.example.org", "status_port": 9444}
+
+
+def services(kit):
+    return yaml.safe_load((kit / "compose.yaml").read_text())["services"]
+
+
+@pytest.mark.parametrize("kit", ["server", "centre-a"])
+def test_containers_are_closed(made, kit):
+    for name, service in services(made / kit).items():
+        if name == "site-gpu":
+            assert service["extends"] == {"service": "site"}
+            continue
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["user"] == "10001:10001"
+        assert service["tmpfs"] == ["/tmp"]  # noqa: S108 - inside the container
+        assert "privileged" not in service
+        written = [mount for mount in service["volumes"] if not mount.endswith(":ro")]
+        assert written == ["./state:/kit/state", *(["runs:/work/runs"] if name == "server" else [])]
+        assert (made / kit / "state").is_dir()  # a mount point cannot be made in a read-only folder
+
+
+def test_the_server_publishes_its_two_ports_and_a_site_none(made):
+    server = services(made / "server")["server"]
+    assert server["ports"] == ["9443:9443", "9444:9444"]
+    assert server["healthcheck"]["test"] == ["CMD", "fedbreast", "health", "/kit"]
+    site = services(made / "centre-a")["site"]
+    assert "ports" not in site
+    assert site["environment"]["FEDBREAST_SITE_DATA"] == "/data"
+    assert any(mount.startswith("${SITE_DATA:?") and mount.endswith(":/data:ro") for mount in site["volumes"])
+
+
+def test_a_sites_instructions_name_its_address_expiry_and_commands(made):
+    text = (made / "centre-a/README.md").read_text()
+    until = x509.load_pem_x509_certificate((made / "centre-a/certificates/site.crt").read_bytes()).not_valid_after_utc
+    assert f"expires on {until:%Y-%m-%d}" in text
+    assert "TCP to fed.example.org port 9443" in text
+    for command in ("approve KIT", "serve-site KIT", "audit-log verify KIT/state/audit.jsonl", "check /path"):
+        assert f"fedbreast {command}" in text
+    assert "centre-b" not in text
+
+
+def test_git_never_takes_a_consortium_into_a_repository(own):
+    subprocess.run(["git", "init", "--quiet", own.parent], check=True)
+    seen = subprocess.run(
+        ["git", "-C", own.parent, "status", "--porcelain", "--untracked-files=all"], capture_output=True, check=True
+    )
+    assert seen.stdout.decode().split() == ["??", "toy.toml"]

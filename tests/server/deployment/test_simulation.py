@@ -1,0 +1,294 @@
+"""Processes owned and ended; what Flower is told. Flower is played here, `end_to_end/test_flwr_run.py` runs it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from server.deployment import flower_cli
+from server.deployment.simulation import federation_options, run_flower
+from shared.errors import RunError
+from shared.runtime import flower_home
+from shared.runtime.app_bundle import STAGE, stage_app
+from shared.runtime.processes import MARK, end_processes, processes_of
+from shared.runtime.progress import Progress, read_progress, write_progress
+
+ROOT = Path(__file__).resolve().parents[3]
+
+TREE = """
+import os, signal, subprocess, sys, time
+sleeper = [sys.executable, "-c", "import signal, time; {prelude}print(flush=True); time.sleep(60)"]
+def start(prelude, **options):
+    child = subprocess.Popen([*sleeper[:2], sleeper[2].format(prelude=prelude)], stdout=subprocess.PIPE, **options)
+    child.stdout.readline()
+    return child.pid
+deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+pids = [start(""), start(deaf)]
+pids.append(start(deaf, env={}))  # its environment is gone: only its parent leads to it, and that one ends first
+reader, writer = os.pipe()
+between = os.fork()
+if between == 0:  # a daemon, as Ray's: forked twice, in a session of its own
+    os.setsid()
+    os.write(writer, str(start("", start_new_session=True)).encode())
+    os._exit(0)
+pids.append(int(os.read(reader, 20)))
+os.waitpid(between, 0)
+print(*pids, flush=True)
+time.sleep(60)
+"""
+
+SUPERLINK = """
+import http.server, os, pathlib, subprocess, sys
+home = pathlib.Path(os.environ["FLWR_HOME"])
+(pathlib.Path(os.environ["FEDBREAST_ROOT"]) / "superlink.txt").write_text(str(home) + "|" + " ".join(sys.argv[1:]))
+if os.environ.get("PLAY") == "no-start":
+    sys.exit("the port is taken")
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+class Health(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *_):
+        pass
+port = int(sys.argv[sys.argv.index("--port") + 1])
+http.server.HTTPServer(("127.0.0.1", port), Health).serve_forever()
+"""
+
+FLWR = """
+import json, os, pathlib, signal, sys, time, tomllib
+root, play = pathlib.Path(os.environ["FEDBREAST_ROOT"]), os.environ["PLAY"]
+command = sys.argv[1]
+if command == "run":
+    settings = tomllib.loads(pathlib.Path(sys.argv[sys.argv.index("--run-config") + 1]).read_text())
+    (root / "settings.json").write_text(json.dumps([sys.argv[2:], settings]))
+    if play == "refused":
+        print(json.dumps({"success": False, "error-message": "no such app"}))
+        sys.exit(1)
+    moments = {"good": "done", "reason": "failed", "hung": "failed", "stuck": "train"}.get(play)
+    if moments:
+        (root / "runs" / "one").mkdir(parents=True, exist_ok=True)
+        progress = {"phase": moments, "done": 1, "total": 2, "text": "site b is gone", "at": time.time() + 1}
+        (root / "runs" / "one" / "progress.json").write_text(json.dumps(progress))
+    print("Successfully started run 7"); print(json.dumps({"success": True, "run-id": "7"}))
+elif command == "list":
+    asked = len(list(root.glob("asked-*")))
+    (root / f"asked-{asked}").touch()  # a run that nobody ends must not hang the tests
+    stuck = "running" if asked < 3 else "finished:failed"
+    status = {"good": "finished:completed", "stuck": stuck, "hung": stuck}.get(play, "finished:failed")
+    print(json.dumps({"runs": [{"status": status, "status-details": "no heartbeat"}]}))
+else:
+    print("what the app logged")
+"""
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to see what is left")
+
+
+@linux_only
+def test_every_process_of_a_run_is_found_and_ended_and_no_other():
+    mark, bystander_mark = uuid.uuid4().hex, uuid.uuid4().hex
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with (
+        subprocess.Popen(command, env={**os.environ, MARK: bystander_mark}) as bystander,
+        subprocess.Popen([sys.executable, "-c", TREE], env={**os.environ, MARK: mark}, stdout=subprocess.PIPE) as tree,
+    ):
+        try:
+            children = [int(item) for item in tree.stdout.readline().split()]
+            assert len(children) == 4
+            assert {item.pid for item in processes_of(mark)} == {tree.pid, *children}
+            end_processes(mark)
+            assert not [pid for pid in (tree.pid, *children) if alive(pid)]
+            assert processes_of(mark) == set()
+            assert alive(bystander.pid)
+        finally:
+            bystander.kill()
+            tree.kill()
+            for pid in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+# Flower's own use of a library.
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+def test_the_app_is_staged_whole_under_a_name_flower_takes(tmp_path):
+    from flwr.cli.build import build_fab_from_disk
+
+    checkout = tmp_path / "my checkout (2)"
+    checkout.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs", "tests"):
+        (checkout / name).symlink_to(ROOT / name)
+    app = stage_app(checkout, tmp_path / STAGE)
+    staged = {str(path.relative_to(app)) for path in app.rglob("*.py")}
+    assert staged == {
+        str(path.relative_to(ROOT)) for room in ("server", "client", "shared") for path in (ROOT / room).rglob("*.py")
+    }
+    assert not list(app.rglob("__pycache__"))
+    assert len(build_fab_from_disk(app)) > 10_000
+
+
+def test_a_folder_that_is_no_checkout_is_named(tmp_path):
+    with pytest.raises(RunError, match=r"no pyproject.toml.*FEDBREAST_ROOT"):
+        stage_app(tmp_path, tmp_path / "stage")
+
+
+@pytest.mark.parametrize(("sites", "gpus", "per_client"), [(3, 0, 0.0), (3, 1, 0.33), (4, 2, 0.5), (2, 4, 1.0)])
+def test_flower_understands_the_simulation_settings(sites, gpus, per_client):
+    from flwr.common.config import parse_config_args
+    from flwr.supercore.utils import simulation_config_from_json
+
+    parsed = parse_config_args([federation_options(sites, gpus)])
+    settings = simulation_config_from_json({key.replace("-", "_"): value for key, value in parsed.items()})
+    assert settings.num_supernodes == settings.init_args_num_cpus == sites
+    assert settings.client_resources_num_cpus == 1
+    assert settings.client_resources_num_gpus == pytest.approx(per_client)
+    assert settings.init_args_num_gpus == gpus
+
+
+def test_commands_of_an_environment_with_a_blank_in_its_path_run_by_one_without(tmp_path, monkeypatch):
+    environment, home = tmp_path / "my checkout (2)" / ".venv", tmp_path / "home"
+    (environment / "bin").mkdir(parents=True)
+    home.mkdir()
+    (environment / "bin" / "python").symlink_to(sys.executable)
+    # As pip writes a command whose interpreter has a blank in its path.
+    start = f"#!/bin/sh\n'''exec' \"{environment}/bin/python\" \"$0\" \"$@\"\n' '''\n"
+    (environment / "bin" / "flwr-simulation").write_text(start + "import sys\nprint(sys.executable, *sys.argv[1:])\n")
+    monkeypatch.setattr(flower_home, "BINARIES", environment / "bin")
+    commands = flower_home.launch_environment(home)["PATH"].split(os.pathsep)[0]
+    done = subprocess.run([f"{commands}/flwr-simulation", "a b", "c"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{home}/env/bin/python a b c"
+    monkeypatch.setattr(flower_home, "BINARIES", tmp_path / "plain" / "bin")
+    assert flower_home.plain_commands(home) == tmp_path / "plain" / "bin"
+
+
+@pytest.fixture
+def play(tmp_path, monkeypatch):
+    """A checkout and a Flower that plays a part; returns a function that runs it."""
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    for name, text in (("flower-superlink", SUPERLINK), ("flwr", FLWR)):
+        (binaries / name).write_text(f"#!{sys.executable}\n{text}")
+        (binaries / name).chmod(0o755)
+    root = tmp_path / "root"
+    (root / "server").mkdir(parents=True)
+    (root / "pyproject.toml").write_text("")
+    (root / "toy.toml").write_text('name = "toy"\n[data]\nroot = "x"\nsites = ["a", "b"]\n[compute]\ndevice = "cpu"\n')
+    monkeypatch.setenv("FEDBREAST_ROOT", str(root))
+    monkeypatch.setattr(flower_home, "BINARIES", binaries)
+
+    def run(part, **options):
+        monkeypatch.setenv("PLAY", part)
+        run_flower(root / "toy.toml", run_name="one", **options)
+
+    run.root = root
+    return run
+
+
+def nothing_left(root):
+    home = Path((root / "superlink.txt").read_text().split("|")[0])
+    needle = f"FLWR_HOME={home}".encode()
+    left = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if needle in (folder / "environ").read_bytes().split(b"\0") and alive(folder.name):
+                left.append(folder.name)
+    return not left and not home.exists()
+
+
+def test_a_run_that_completes_is_told_to_flower_watched_and_tidied(play):
+    seen = []
+    play("good", overrides={"seed": 3}, watch=seen.append)
+    arguments, settings = json.loads((play.root / "settings.json").read_text())
+    assert settings == {"config": str(play.root / "toy.toml"), "run-name": "one", "resume": "", "seed": 3}
+    assert arguments[arguments.index("--federation-config") + 1] == federation_options(2, 0)
+    assert [(item.phase, item.done, item.total) for item in seen] == [("done", 1, 2)]
+    options = (play.root / "superlink.txt").read_text()
+    assert "--host 127.0.0.1" in options
+    assert "--disable-runtime-dependency-installation" in options
+    assert nothing_left(play.root)
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ("reason", "site b is gone; more in .*flower.log"),
+        ("crash", "the run failed: no heartbeat; more in .*flower.log"),
+        ("refused", "did not take the run: no such app"),
+        ("no-start", "(?s)SuperLink did not start.*the port is taken"),
+    ],
+)
+def test_a_run_that_fails_says_why_and_leaves_nothing(play, part, reason):
+    # What an earlier attempt of the same run left must not be taken for this one's end.
+    (play.root / "runs" / "one").mkdir(parents=True)
+    write_progress(play.root / "runs" / "one" / "progress.json", "failed", 0, 0, "an old reason")
+    with pytest.raises(RunError, match=reason):
+        play(part)
+    assert nothing_left(play.root)
+    if part in {"reason", "crash"}:
+        assert "what the app logged" in (play.root / "runs" / "one" / "flower.log").read_text()
+
+
+def test_a_run_that_failed_is_not_waited_for_when_flower_hangs(play, monkeypatch):
+    monkeypatch.setattr(flower_cli, "_DYING_S", -5.0)
+    with pytest.raises(RunError, match=r"site b is gone; more in .*flower.log"):
+        play("hung")
+    assert not list(play.root.glob("asked-3"))  # before Flower said that it had ended
+    assert nothing_left(play.root)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_a_run_and_all_it_started(play, number):
+    # Workers of parallel tests ignore Ctrl-C; a terminal's process does not.
+    outer = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            play("stuck", watch=lambda _: os.kill(os.getpid(), number))
+        assert nothing_left(play.root)
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, outer)
+
+
+@linux_only
+def test_when_a_launcher_is_killed_outright_another_process_tidies_up(play, monkeypatch):
+    monkeypatch.setenv("PLAY", "stuck")
+    code = (
+        "import pathlib, sys; from server import launch; from shared import flower_home\n"
+        "flower_home.BINARIES = pathlib.Path(sys.argv[2])\n"
+        "launch.run_flower(pathlib.Path(sys.argv[1]), run_name='one', watch=lambda _: print('up', flush=True))"
+    )
+    command = [sys.executable, "-c", code, str(play.root / "toy.toml"), str(flower_home.BINARIES)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as launcher:
+        assert launcher.stdout.readline() == b"up\n"
+        assert not nothing_left(play.root)
+        launcher.kill()
+    deadline = time.monotonic() + 20
+    while not nothing_left(play.root) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert nothing_left(play.root)
+
+
+def test_progress_survives_the_way_to_the_file_and_back(tmp_path):
+    path = tmp_path / "progress.json"
+    assert read_progress(path) is None
+    before = time.time()
+    write_progress(path, "train", 3, 10, "round 4: training")
+    moment = read_progress(path)
+    assert moment == Progress("train", 3, 10, "round 4: training", moment.at)
+    assert before <= moment.at <= time.time()
+    assert [item.name for item in tmp_path.iterdir()] == ["progress.json"]
+    for broken in ("", "[1]", '{"phase": "train"}'):
+        path.write_text(broken)
+        assert read_progress(path) is None

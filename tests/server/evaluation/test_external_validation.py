@@ -1,0 +1,26 @@
+"""The report's oracle: malignancy is among its figures where the phantoms have both classes, and only there."""
+
+from pathlib import Path
+
+import pytest
+
+from server.evaluation import external_validation
+from shared.config.run_config import load_config
+from shared.phantom.benign import malignancy_oracle
+from shared.phantom.centres import CENTRES, population_at
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+EXTERNAL = Path("data/phantom/centre-d")
+
+
+def oracle(name):
+    config = load_config(CONFIGS / f"{name}.toml")
+    return external_validation._oracle(config.for_task(config.tasks[0]), EXTERNAL)
+
+
+def test_phantoms_with_benign_patients_have_an_oracle_of_malignancy():
+    settings = load_config(CONFIGS / "malignancy.toml").data.phantom
+    expected = malignancy_oracle(population_at(CENTRES["D"], settings.shift), settings.separation)
+    found = oracle("malignancy")
+    assert found["malignant"] == pytest.approx(expected)
+    assert set(oracle("receptors")) == set(found) - {"malignant"}

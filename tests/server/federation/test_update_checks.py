@@ -1,0 +1,97 @@
+"""The gate: scenarios 39, 40, 41, 44."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from server.federation.update_checks import Expected, check_answer, check_sums, check_update, weighed_cases
+from shared.errors import UpdateError
+from shared.messages.instruction_reply import Reply
+from shared.metrics.sums import SegmentationSums
+
+EXPECTED = Expected(site="a", run="r", round=3, manifest="m", cases=24, values=4)
+GOOD = Reply(site="a", run="r", round=3, manifest="m", weights=np.ones(4, np.float32), cases=24, loss=0.5)
+
+
+def refused(**changed):
+    with pytest.raises(UpdateError) as caught:
+        check_update(replace(GOOD, **changed), EXPECTED)
+    return str(caught.value)
+
+
+def test_a_good_update_passes():
+    check_update(GOOD, EXPECTED)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_scenario_39_values_that_are_not_finite(value):
+    weights = np.ones(4, np.float32)
+    weights[2] = value
+    assert "not finite (25.00%" in refused(weights=weights)
+
+
+def test_scenario_39_a_loss_that_is_no_number():
+    assert "loss" in refused(loss=float("nan"))
+
+
+@pytest.mark.parametrize("shape", [(3,), (5,), (1,), (4, 1), (1, 4)])
+def test_scenario_40_shapes_also_those_that_would_broadcast(shape):
+    assert "shape" in refused(weights=np.ones(shape, np.float32))
+
+
+def test_scenario_40_another_manifest():
+    assert "names, shapes or types" in refused(manifest="other")
+
+
+def test_scenario_40_no_weights():
+    assert "no weights" in refused(weights=None)
+
+
+@pytest.mark.parametrize("cases", [0, -1, 23, 25, 10**9])
+def test_scenario_41_another_number_of_cases_than_registered(cases):
+    assert f"claims {cases} cases, 24 were registered" in refused(cases=cases)
+
+
+def test_scenario_44_an_answer_to_another_round_or_run():
+    assert "round 2" in refused(round=2)
+    assert "replay" in refused(run="yesterday")
+
+
+def test_an_answer_in_anothers_name():
+    assert "'a' was asked" in refused(site="b")
+
+
+def test_a_reported_failure_is_passed_on():
+    with pytest.raises(UpdateError, match="could not do it: RunError"):
+        check_answer(replace(GOOD, error="RunError: no training case"), EXPECTED)
+
+
+def test_skipped_cases_and_used_ones_are_those_registered():
+    check_update(replace(GOOD, cases=22, skipped=2), EXPECTED)
+    assert "claims 22 cases and 1 skipped" in refused(cases=22, skipped=1)
+    assert "claims 25 cases and -1 skipped" in refused(cases=25, skipped=-1)
+    assert "claims 0 cases and 24 skipped" in refused(cases=0, skipped=24)
+
+
+def test_an_update_weighs_the_cases_really_used_of_each_label():
+    expected = replace(EXPECTED, labels={"er": 20, "ki67_percent": 5})
+    registered = {"": 24, "er": 20, "ki67_percent": 5}
+    # Without a skipped case the site's word on labels is not even read.
+    assert weighed_cases(replace(GOOD, labelled={"receptor-status/er": 1}), expected, "receptor-status") == registered
+    told = {"receptor-status/er": 19, "receptor-status/ki67_percent": 5}
+    reply = replace(GOOD, cases=22, skipped=2, labelled=told)
+    assert weighed_cases(reply, expected, "receptor-status") == {"": 22, "er": 19, "ki67_percent": 5}
+    for wrong in ({}, told | {"receptor-status/er": 17}, told | {"receptor-status/er": 21}):
+        with pytest.raises(UpdateError, match="cases with er, 20 were registered"):
+            weighed_cases(replace(reply, labelled=wrong), expected, "receptor-status")
+
+
+@pytest.mark.parametrize(("judged", "skipped"), [(5, 0), (4, 1), (3, -1)])
+def test_an_evaluation_of_more_cases_than_a_site_has_is_refused(judged, skipped):
+    expected = Expected("a", "r", 3, cases=4)
+    check_sums(replace(GOOD, sums=SegmentationSums(n=3), skipped=1), expected)
+    with pytest.raises(UpdateError, match=f"judges {judged} cases, {skipped} skipped, of 4 registered"):
+        check_sums(replace(GOOD, sums=SegmentationSums(n=judged), skipped=skipped), expected)
+    with pytest.raises(UpdateError, match="no sums"):
+        check_sums(GOOD, expected)

@@ -1,0 +1,106 @@
+"""Configurations: what stands in `configs/` is valid, and what cannot be meant is refused with its place."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from shared.config.run_config import load_config, parse_config
+from shared.errors import ConfigError
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+MINIMAL = {"name": "tiny", "data": {"root": "data", "sites": ["a", "b"], "external": "c"}}
+
+
+RUNS = sorted(set(CONFIGS.glob("*.toml")) - {CONFIGS / "consortium.toml"})
+
+
+@pytest.mark.parametrize("file", RUNS, ids=lambda file: file.name)
+def test_every_shipped_configuration_is_valid_and_says_how_to_launch_it(file):
+    config = load_config(file)
+    assert config.name == file.stem
+    header = file.read_text().split("\nname")[0]
+    assert f"configs/{file.name}" in header
+
+
+def test_scenario_66_an_unknown_key_is_refused_with_its_path_and_the_nearest_name():
+    raw = {**MINIMAL, "training": {"learning_rat": 1e-3}}
+    with pytest.raises(
+        ConfigError, match=r"run\.toml: unknown key 'training\.learning_rat'.*'training\.learning_rate'"
+    ):
+        parse_config(raw, "run.toml")
+
+
+def test_scenario_66_a_nested_unknown_key_names_the_nested_section():
+    raw = {**MINIMAL, "training": {"augmentation": {"flips": 0.5}}}
+    with pytest.raises(ConfigError, match=r"'training\.augmentation\.flips'.*'training\.augmentation\.flip'"):
+        parse_config(raw, "run.toml")
+
+
+def test_scenario_66_an_unknown_key_far_from_all_names_lists_the_valid_ones():
+    with pytest.raises(ConfigError, match=r"valid keys here: .*training"):
+        parse_config({**MINIMAL, "zzzz": 1}, "run.toml")
+
+
+def test_scenario_66_an_unknown_key_in_an_optional_section_is_explained():
+    raw = {**MINIMAL, "data": {**MINIMAL["data"], "phantom": {"shifts": 1.0}}}
+    with pytest.raises(ConfigError, match=r"'data\.phantom\.shifts'.*'data\.phantom\.shift'"):
+        parse_config(raw, "run.toml")
+
+
+def test_scenario_66_a_wrong_type_is_refused_with_path_and_value():
+    with pytest.raises(ConfigError, match=r"'federation\.rounds'.*given: 'ten'"):
+        parse_config({**MINIMAL, "federation": {"rounds": "ten"}}, "run.toml")
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(ConfigError, match=r"'data\.root' is missing"):
+        parse_config({"name": "tiny", "data": {"sites": ["a"]}}, "run.toml")
+
+
+def test_batch_size_one_is_refused():
+    with pytest.raises(ConfigError, match=r"'training\.batch_size'"):
+        parse_config({**MINIMAL, "training": {"batch_size": 1}}, "run.toml")
+
+
+def test_scenario_69_an_external_centre_among_the_trainers_is_refused():
+    raw = {"name": "tiny", "data": {"root": "data", "sites": ["a", "c"], "external": "c"}}
+    with pytest.raises(ConfigError, match=r"external centre 'c' is also listed in sites"):
+        parse_config(raw, "run.toml")
+
+
+def test_a_site_listed_twice_is_refused():
+    with pytest.raises(ConfigError, match="one site twice"):
+        parse_config({"name": "tiny", "data": {"root": "data", "sites": ["a", "a"]}}, "run.toml")
+
+
+def test_more_required_sites_than_there_are_is_refused():
+    with pytest.raises(ConfigError, match="min_sites is 3"):
+        parse_config({**MINIMAL, "federation": {"min_sites": 3}}, "run.toml")
+
+
+def test_an_absent_file_lists_what_is_there(tmp_path):
+    (tmp_path / "quick.toml").write_text("")
+    with pytest.raises(ConfigError, match=r"cannot read.*found there: quick\.toml"):
+        load_config(tmp_path / "quik.toml")
+
+
+def test_a_file_that_is_not_toml_is_refused(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("name = ")
+    with pytest.raises(ConfigError, match=r"run\.toml is not valid TOML"):
+        load_config(file)
+
+
+def test_the_resolved_configuration_reads_back_as_itself(tmp_path):
+    import tomli_w
+
+    config = load_config(CONFIGS / "quick.toml")
+    text = tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+    assert parse_config(tomllib.loads(text), "resolved") == config
+
+
+def test_an_unknown_task_is_one_error_with_the_tasks_there_are():
+    with pytest.raises(ConfigError, match="'subtype-ensemble'") as caught:
+        parse_config({"name": "t", "tasks": ["subtype"], "data": {"root": "d", "sites": ["a"]}}, "t")
+    assert "at least 1 item" not in str(caught.value)
