@@ -20,7 +20,9 @@ from shared.runtime.audit_line import OWN, TORN
 
 BROKEN = 1
 
-audit_app = typer.Typer(no_args_is_help=True, help="Check and read an audit log: what was done, each line sealed.")
+audit_app = typer.Typer(
+    name="audit-log", no_args_is_help=True, help="Check and read an audit log: what was done, each line sealed."
+)
 
 _File = Annotated[Path, typer.Argument(help="The log: state/audit.jsonl of a kit, or a copy of it.")]
 

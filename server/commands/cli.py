@@ -6,18 +6,14 @@ import shutil
 import signal
 import sys
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.commands import site_app
 from server.commands import display
-from server.commands.audit_log import audit_app
-from server.commands.consortium import consortium_app
-from server.commands.monitor import watch_app
 from server.commands.run import EXCLUDED_TOO_MANY, run_federation, run_folder
-from server.commands.serve import serve_app
 from shared.atomic_files import is_full
 from shared.errors import ConfigError, FedBreastError, SiteError, StudyError
 from shared.runtime.project import project_root
@@ -35,9 +31,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Federated deep learning for breast imaging. Research software, not a medical device.",
 )
-app.add_typer(serve_app)
-app.add_typer(site_app)
-app.add_typer(watch_app)
 
 
 def _version(value: bool) -> None:
@@ -204,10 +197,8 @@ def study(
                       dry_run=dry_run)  # fmt: skip
 
 
-app.add_typer(audit_app, name="audit-log")
-
-
-app.add_typer(consortium_app)
+for _entry in sorted(entry_points(group="fedbreast.commands"), key=lambda item: item.name):
+    app.add_typer(_entry.load())
 
 
 def main() -> None:

@@ -12,20 +12,12 @@ from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElap
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from shared.runtime.progress import PHASES
+
 if TYPE_CHECKING:
     from server.run_folder.results import Results
     from shared.cohort.preflight import Cohort, Exclusion
 
-PHASES = {
-    "start": "starting Flower",
-    "phantom": "making phantoms",
-    "fingerprint": "reading sites",
-    "prepare": "preparing cases",
-    "train": "training",
-    "external": "external centre",
-    "report": "writing report",
-    "statistics": "statistics and report",
-}
 SUMMARY = (
     *("dice", "nsd", "hd95", "sensitivity", "ppv", "lesion_f1", "volume_icc_a1", "failure_share", "no_overlap"),
     *("dice_breast", "dice_fibroglandular", "hd95_breast", "hd95_fibroglandular"),

@@ -15,13 +15,13 @@ from server.commands import display
 from shared.errors import RunError
 from shared.runtime.project import project_root
 
-watch_app = typer.Typer()
+monitor_app = typer.Typer()
 _AGAIN_S = 0.5
 # gRPC's own lines about connections would stand among ours; it reads this when it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
-@watch_app.command(
+@monitor_app.command(
     epilog="Examples: [bold]fedbreast monitor consortium/observer[/bold]   "
     "[bold]fedbreast monitor --runs runs[/bold] (simulations of this machine)"
 )
@@ -65,7 +65,7 @@ def monitor(
             stop.set()
 
 
-@watch_app.command(epilog="Example: [bold]fedbreast health consortium/server --wait 60[/bold]")
+@monitor_app.command(epilog="Example: [bold]fedbreast health consortium/server --wait 60[/bold]")
 def health(
     kit: Annotated[Path, typer.Argument(help="The server's kit.")],
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a server that is starting.")] = 0.0,

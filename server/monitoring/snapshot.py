@@ -9,12 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from server.commands.display import PHASES
 from server.monitoring.training_progress import pace, site_tiles, task_course
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import ConfigError, FedBreastError
 from shared.messages.payload import sums_of
-from shared.runtime.progress import read_progress
+from shared.runtime.progress import PHASES, read_progress
 from shared.runtime.project import project_root
 
 MOST_SITES = 100

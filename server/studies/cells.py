@@ -12,7 +12,6 @@ from pathlib import Path
 
 import tomli_w
 
-from client.app import app
 from server.federation.model_selection import best_record
 from server.federation.rounds import Federation
 from server.run_folder.journal import RoundRecord, RunFolder
@@ -20,7 +19,7 @@ from server.run_folder.results import replace_file
 from server.studies.comparator_arms import train_arm
 from server.studies.design import FEDERATED, Cell, Design
 from server.studies.fold_evaluation import judge_fold
-from server.studies.in_process_grid import InProcessGrid
+from server.studies.in_process_grid import InProcessGrid, client_app
 from server.studies.paths import CONFIG, cell_folder, fold_folder, last_file
 from shared.cohort.preflight import open_cohort
 from shared.config.run_config import RunConfig, load_config
@@ -131,7 +130,7 @@ def _finish(root: Path, cell: Cell, folder: RunFolder, records: list[RoundRecord
 
 def _federation(config: RunConfig, folder: RunFolder, on_progress: Callable[[str, int, int, str], None]) -> Federation:
     # The client app takes nothing from the run's configuration: the server sends it.
-    return Federation(InProcessGrid(app, {}, len(config.data.sites)), config, folder, on_progress)
+    return Federation(InProcessGrid(client_app(), {}, len(config.data.sites)), config, folder, on_progress)
 
 
 def _run_folder(path: Path, config: RunConfig) -> RunFolder:

@@ -9,13 +9,25 @@ from __future__ import annotations
 import copy
 import itertools
 import time
+import tomllib
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import NoReturn
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
+
+from shared.runtime.project import project_root
+
+
+def client_app() -> ClientApp:
+    """The project's ClientApp, by the name that `pyproject.toml` gives this component, as Flower finds it."""
+    project = tomllib.loads((project_root() / "pyproject.toml").read_text(encoding="utf-8"))
+    module, _, name = project["tool"]["flwr"]["app"]["components"]["clientapp"].partition(":")
+    app: ClientApp = getattr(import_module(module), name)
+    return app
 
 
 class InProcessGrid(Grid):

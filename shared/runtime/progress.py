@@ -12,6 +12,18 @@ from pathlib import Path
 from shared.atomic_files import replace_file
 from shared.errors import RunError
 
+PHASES = {
+    "start": "starting Flower",
+    "phantom": "making phantoms",
+    "fingerprint": "reading sites",
+    "prepare": "preparing cases",
+    "train": "training",
+    "external": "external centre",
+    "report": "writing report",
+    "statistics": "statistics and report",
+}
+"""The phases of a run or a study, in words."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
