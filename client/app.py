@@ -52,7 +52,7 @@ def train(message: Message, context: Context) -> Message:
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the global model; answer with sums."""
-    return _answer("judge", message, context)
+    return _answer("evaluate", message, context)
 
 
 def _answer(action: str, message: Message, context: Context) -> Message:

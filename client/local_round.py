@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from torch import nn
 
-from client.readable_cases import open_sound
+from client.readable_cases import open_readable
 from shared.config.run_config import RunConfig
 from shared.errors import UpdateError
-from shared.inference import evaluate
+from shared.evaluation import evaluate_site
 from shared.messages.instruction_reply import Instruction, Reply
 from shared.messages.payload import State, count_splits, flatten, label_key, manifest_of, unflatten
 from shared.messages.versions import own_versions
@@ -20,7 +20,8 @@ from shared.models.uninitialised import UnsetValues
 from shared.preprocessing.cache import CachedCase
 from shared.preprocessing.plan import Plan
 from shared.site import Prepared, Site
-from shared.tasks import Task, task_named
+from shared.tasks import task_named
+from shared.tasks.task import Task
 from shared.training import train_round
 
 log = logging.getLogger(__name__)
@@ -75,12 +76,12 @@ def train(site: Site, instruction: Instruction) -> Reply:
     task = task_named(config.task)
     prepared = site.prepared(plan)
     judged = _empty(site, instruction)
-    if instruction.judging and prepared["validation"]:
+    if instruction.evaluating and prepared["validation"]:
         try:
-            judged = judge(site, replace(instruction, split="validation"))
+            judged = evaluate(site, replace(instruction, split="validation"))
         except Exception:
             log.exception("judging before round %d failed", instruction.round)
-    cases, skipped = open_sound(task, prepared["train"], plan, config)
+    cases, skipped = open_readable(task, prepared["train"], plan, config)
     model, start = _model(task, config, instruction)
     proximal = config.federation.strategy == "fedprox"
     summary = train_round(
@@ -103,26 +104,23 @@ def train(site: Site, instruction: Instruction) -> Reply:
         loss=summary.loss,
         seconds=summary.seconds,
         sums=judged.sums,
-        judging_skipped=judged.skipped,
-        judging_seconds=judged.seconds,
+        evaluation_skipped=judged.skipped,
+        evaluation_seconds=judged.seconds,
     )
 
 
-def judge(site: Site, instruction: Instruction) -> Reply:
+def evaluate(site: Site, instruction: Instruction) -> Reply:
     """Evaluate the global model on one split; answer with sums."""
     started = time.perf_counter()
     config, plan = _view(site, instruction), _plan(instruction)
     task = task_named(config.task)
-    prepared = _asked(site, site.prepared(plan), instruction.split)
-    # Balancing is for the loss: each case is judged once.
-    opened, skipped = open_sound(task, prepared, plan, config)
-    cases = list({case.key: case for case in opened}.values())
+    cases = [case for case in _asked(site, site.prepared(plan), instruction.split) if task.uses(case.labels, config)]
     model, _ = _model(task, config, instruction)
-    sums = evaluate(model, cases, config)
+    sums, skipped = evaluate_site(task, model, cases, plan, config)
     return replace(
         _empty(site, instruction),
         sums=sums,
-        cases=len(cases),
+        cases=sums.n,
         skipped=skipped,
         seconds=time.perf_counter() - started,
     )
@@ -163,7 +161,7 @@ def _plan(instruction: Instruction) -> Plan:
 def _model(task: Task, config: RunConfig, instruction: Instruction) -> tuple[nn.Module, State]:
     """The task's network with the server's weights in it, and these weights by name."""
     with UnsetValues():
-        model = task.build_model(config)
+        model = task.learner.build_model(config)
     like = model.state_dict()
     if instruction.weights is None or instruction.manifest != manifest_of(like):
         raise UpdateError("the server's model has other names, shapes or types than this site's code builds")

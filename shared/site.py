@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from shared.atomic_files import replace_file
-from shared.cohort.labels import SUBTYPES, CaseLabels
+from shared.cohort.labels import CaseLabels
 from shared.cohort.manifest import TABLE_NAME
 from shared.cohort.preflight import Case, Cohort, Exclusion, open_cohort
 from shared.cohort.splits import assign_splits
@@ -66,7 +66,7 @@ class Site:
             No case is usable.
 
         """
-        found = open_cohort(self.folder, needs_mask=self.config.reads_lesions)
+        found = open_cohort(self.folder, needs_mask="lesion" in self.config.needs)
         if not found.cases:
             raise RunError(f"site '{self.name}' has no usable case: run `fedbreast check` on its folder")
         return found
@@ -106,7 +106,7 @@ class Site:
             CaseCache(cache_root()),
             workers=self.config.preprocessing.workers,
             on_progress=self._report("prepare"),
-            tissues=self.config.reads_tissues,
+            tissues="tissues" in self.config.needs,
         )
         self.excluded |= set(excluded)
         splits = {case.key: split for split, case in ordered}
@@ -137,7 +137,8 @@ class Site:
 
     def classes(self, cases: Sequence[CachedCase]) -> dict[str, int]:
         """Count cases by class of each label; below the policy's least it is `FEW`: it could point at a person."""
-        found = Counter(name for case in cases for name in class_names(case.labels))
+        labels = dict.fromkeys(label for name in self.config.tasks for label in task_named(name).labels)
+        found = Counter(label.counted_as(case.labels) for case in cases for label in labels)
         least = self.cohort.folder.policy.least_count
         return {name: count if count >= least else FEW for name, count in found.items()}
 
@@ -147,7 +148,7 @@ class Site:
     def _index(self, plan: Plan) -> Path:
         """Name of the list of prepared cases: it depends on all that decides which cases are where."""
         table = hashlib.sha256((self.folder / TABLE_NAME).read_bytes()).hexdigest()
-        reads = f"{self.config.reads_lesions} {self.config.reads_tissues}"
+        reads = " ".join(sorted(self.config.needs))
         parts = [str(self.folder.resolve()), self.name, plan.hash(), self.config.splits.model_dump_json(), table, reads]
         return cache_root() / "sites" / f"{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:32]}.json"
 
@@ -233,14 +234,3 @@ def _read_index(path: Path) -> Prepared | None:
     folders = [path for cases in prepared.values() for case in cases for path in (case.folder, case.tissue_folder)]
     there = all(path.is_dir() for path in folders if path is not None)
     return prepared if there else None
-
-
-def class_names(labels: CaseLabels) -> list[str]:
-    """The classes that a case belongs to, one a label, as `payload.CLASS_NAMES` has them."""
-
-    def status(value: bool | None) -> str:
-        return "missing" if value is None else "positive" if value else "negative"
-
-    subtype = labels.subtype if labels.subtype in SUBTYPES else "missing"
-    binary = [f"{name}/{status(getattr(labels, name))}" for name in ("er", "pr", "her2", "malignant")]
-    return [f"subtype/{subtype}", *binary, f"ki67_percent/{'missing' if labels.ki67_percent is None else 'known'}"]

@@ -14,7 +14,6 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.atomic_files import replace_file
-from shared.config.sections import TaskName
 from shared.errors import ConfigError
 
 NODE_FILE, APPROVED_FILE = "node.toml", "approved.toml"
@@ -44,7 +43,7 @@ class SitePlace(_Strict):
 class NodePolicy(_Strict):
     """What this hospital lets a run ask, whatever the server says."""
 
-    tasks: tuple[TaskName, ...] = Field(default=(), description="Tasks a run may have; empty: all.")
+    tasks: tuple[str, ...] = Field(default=(), description="Tasks a run may have; empty: all.")
     max_rounds: int = Field(default=1000, ge=1, description="Most rounds a run may have.")
     differential_privacy: bool = Field(default=False, description="Refuse a run that trains without it.")
 

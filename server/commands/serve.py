@@ -54,8 +54,8 @@ def rehearse(
     Ends with the hashes of its models beside those of a simulation with the same configuration and seed.
     """
     from server.commands.run import run_federation, run_folder
+    from server.deployment.phantom_data import ensure_data
     from server.deployment.rehearsal import prepare, same_models, served
-    from server.run import ensure_data
     from shared.config.run_config import load_config
     from shared.runtime.project import project_root
 

@@ -12,7 +12,8 @@ from flwr.serverapp import Grid
 from server.federation.site_registration import find_sites
 from server.federation.site_requests import LATE, Answer, Check, ask
 from server.federation.update_checks import Expected, check_answer
-from server.run_folder.journal import RunFolder, SiteEntry
+from server.run_folder.journal import RunFolder
+from server.run_folder.round_record import SiteEntry
 from server.run_folder.site_states import SiteStates
 from shared.config.run_config import RunConfig
 from shared.errors import RunError, UpdateError
@@ -22,7 +23,7 @@ from shared.preprocessing.fingerprint import SiteFingerprint, make_plan
 from shared.preprocessing.plan import Plan
 from shared.runtime.progress import read_progress, site_progress_path
 from shared.runtime.project import cache_root
-from shared.tasks import Task
+from shared.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,9 @@ class Registered:
 
     def counts(self, task: Task) -> dict[str, int]:
         """Training cases by label that owns parameters; under "" those the task uses."""
-        return {label: self.labelled.get(label_key(task.name, label), 0) for label in ("", *task.owners.values())}
+        return {
+            label: self.labelled.get(label_key(task.name, label), 0) for label in ("", *task.learner.owners.values())
+        }
 
 
 class Participants:

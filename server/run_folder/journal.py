@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import tomli_w
@@ -23,67 +21,14 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from server.run_folder.format import check_format, write_format
+from server.run_folder.round_record import RoundRecord, read_records, record_bytes
 from shared.atomic_files import remove_drafts, replace_file
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import ConfigError, RunError
-from shared.messages.payload import Sums, sums_of
 from shared.preprocessing.plan import Plan
 from shared.reproducibility import state_hash
 from shared.types import FloatArray
-
-Status = Literal["accepted", "absent", "refused", "failed"]
-NO_LABEL = "has no label of this task"
-"""Why a site takes no part in a task by nature: nothing is missing."""
-
-
-@dataclass(slots=True)
-class SiteEntry:
-    """A site's line in a ledger; `validation` are the task's sums of the round's new model, `to_dict`.
-
-    `cases` entered, `skipped` ones could not be opened this time; the site was asked `attempts` times.
-    """
-
-    status: Status
-    reason: str = ""
-    cases: int = 0
-    seconds: float | None = None
-    loss: float | None = None
-    validation: dict[str, float] | None = None
-    attempts: int = 1
-    skipped: int = 0
-
-
-@dataclass(slots=True)
-class RoundRecord:
-    """One committed round of a task: who trained it, and who `judged` the new model on its validation cases.
-
-    Nothing random outlives a round: `seed`, a site's name and the round's number fix all that is drawn in it
-    (`shared.training.train_round`), so these are the generators' whole state. None in journals of earlier versions.
-    """
-
-    task: str
-    round: int
-    model_hash: str
-    seconds: float
-    sites: dict[str, SiteEntry] = field(default_factory=dict)
-    judged: dict[str, SiteEntry] = field(default_factory=dict)
-    seed: int | None = None
-
-    def validation(self) -> Sums:
-        """All sites' validation cases together."""
-        kind = sums_of(self.task)
-        return sum((kind.from_dict(item.validation) for item in self.sites.values() if item.validation), kind())
-
-    def unjudged(self) -> bool:
-        """Whether somebody is still to judge the round's model: that is asked with the next round's training.
-
-        Of a run that is resumed, also where a site was away when it was asked.
-        """
-        return self.round > 0 and (not self.judged or any(item.status != "accepted" for item in self.judged.values()))
-
-    def complete(self) -> bool:
-        """Whether every site's update is in the average."""
-        return all(item.status == "accepted" for item in self.sites.values())
 
 
 class RunFolder:
@@ -109,6 +54,7 @@ class RunFolder:
         folder = cls(path)
         folder.lock()
         folder.write("config.toml", tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)).encode())
+        write_format(path)
         folder.write("started.json", json.dumps({"at": datetime.now(UTC).isoformat()}).encode())
         folder.point_latest()
         return folder
@@ -130,6 +76,7 @@ class RunFolder:
                 else []
             )
             raise ConfigError(f"no run '{path.name}' to resume; there are: {', '.join(known) or 'none'}")
+        check_format(path)
         folder = cls(path)
         folder.lock()
         remove_drafts(path)
@@ -190,18 +137,12 @@ class RunFolder:
         self.enter(record)
 
     def enter(self, record: RoundRecord) -> None:
-        """Write a round's record alone: its commit, and once more when its model was judged."""
-        self.write(f"journal/{_stem(record)}.json", json.dumps(asdict(record), indent=1).encode())
+        """Write a round's record alone: its commit, and once more when its model was evaluated."""
+        self.write(f"journal/{_stem(record)}.json", record_bytes(record))
 
     def records(self, task: str) -> list[RoundRecord]:
         """Every committed round of a task, in order, from round 0 (the start)."""
-        found = []
-        for path in (self.path / "journal" / task).glob("round-*.json"):
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            for ledger in ("sites", "judged"):
-                raw[ledger] = {name: SiteEntry(**entry) for name, entry in raw.get(ledger, {}).items()}
-            found.append(RoundRecord(**raw))
-        return sorted(found, key=lambda item: item.round)
+        return read_records(self.path, task)
 
     def model(self, record: RoundRecord) -> dict[str, torch.Tensor]:
         """The global model after a round.

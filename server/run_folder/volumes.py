@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from server.run_folder.pictures import FIELD_OF_VIEW_MM, largest_section
+from server.run_folder.pictures import largest_section
 from server.run_folder.results import replace_file
 from shared.errors import RunError
 from shared.types import BoolArray, FloatArray
@@ -40,6 +40,9 @@ _DAMAGE = (
     zlib.error,
     zipfile.BadZipFile,
 )  # what zipfile and numpy raise on bytes that are no archive of arrays
+
+
+_FIELD_MM = 90.0  # what is kept around the reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ def store_volume(
     """
     centre = largest_section(reference if reference.any() else prediction)
     box = tuple(
-        slice(max(0, middle - round(FIELD_OF_VIEW_MM / 2 / step)), middle + round(FIELD_OF_VIEW_MM / 2 / step) + 1)
+        slice(max(0, middle - round(_FIELD_MM / 2 / step)), middle + round(_FIELD_MM / 2 / step) + 1)
         for middle, step in zip(centre, spacing, strict=True)
     )
     # Cut before the conversion: the whole image can be a hundred times the box.

@@ -12,19 +12,21 @@ from pathlib import Path
 
 import tomli_w
 
-from server.federation.model_selection import best_record
+from server.federation.model_selection import chosen_record, thresholds
 from server.federation.rounds import Federation
-from server.run_folder.journal import RoundRecord, RunFolder
+from server.run_folder.arms import FEDERATED
+from server.run_folder.finished_study import CONFIG
+from server.run_folder.journal import RunFolder
 from server.run_folder.results import replace_file
+from server.run_folder.round_record import RoundRecord
 from server.studies.comparator_arms import train_arm
-from server.studies.design import FEDERATED, Cell, Design
-from server.studies.fold_evaluation import judge_fold
+from server.studies.design import Cell, Design
+from server.studies.fold_evaluation import evaluate_fold
 from server.studies.in_process_grid import InProcessGrid, client_app
-from server.studies.paths import CONFIG, cell_folder, fold_folder, last_file
+from server.studies.paths import cell_folder, fold_folder, last_file
 from shared.cohort.preflight import open_cohort
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import RunError
-from shared.metrics.score_sums import LABELS, ClassificationSums
 from shared.preprocessing.cache import CaseCache
 from shared.preprocessing.plan import Plan
 from shared.preprocessing.prepare import fingerprint_cases
@@ -55,12 +57,12 @@ def run_cell(root: Path, cell: Cell, report: Report) -> None:
     else:
         config = design.fold(cell.centre, cell.seed)
         plan = _plan(fold_folder(root, cell.centre))
-        judge_fold(root, cell, design, config, plan, _prepared(config, plan), report)
+        evaluate_fold(root, cell, design, config, plan, _prepared(config, plan), report)
 
 
 def _extract(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
     """Read a centre's studies into the cache, which all folds share."""
-    cohort = open_cohort(project_root() / config.data.root / cell.centre, needs_mask=config.reads_lesions)
+    cohort = open_cohort(project_root() / config.data.root / cell.centre, needs_mask="lesion" in config.needs)
     total = len(cohort.cases)
     fingerprint_cases(
         cohort.cases, config, CaseCache(cache_root()), on_progress=lambda done, _: report(done, total, "cases read")
@@ -84,7 +86,7 @@ def _prepare(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
 
 def _train(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
     """Train one model; keep the chosen round's, and what chose it."""
-    view = config.for_task(task_named(cell.task).name)
+    view = config.for_task(cell.task)
     plan = _plan(fold_folder(root, cell.centre))
     folder = _run_folder(cell_folder(root, cell), config)
     total = view.federation.rounds
@@ -107,9 +109,8 @@ def _train(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
 
 
 def _finish(root: Path, cell: Cell, folder: RunFolder, records: list[RoundRecord]) -> None:
-    best = best_record(records)
-    sums = best.validation()
-    thresholds = {name: sums.threshold(name) for name in LABELS} if isinstance(sums, ClassificationSums) else {}
+    task = task_named(cell.task)
+    best = chosen_record(task, records)
     entry = {
         "task": cell.task,
         "held_out": cell.centre,
@@ -119,7 +120,7 @@ def _finish(root: Path, cell: Cell, folder: RunFolder, records: list[RoundRecord
         "best_round": best.round,
         "rounds": len(records) - 1,
         "seconds": round(sum(item.seconds for item in records), 1),
-        "thresholds": thresholds,
+        "thresholds": thresholds(task, best),
     }
     replace_file(last_file(root, cell), json.dumps(entry, indent=1).encode())
     # The other rounds' weights have done their work: hundreds of models are many gigabytes.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from shared.config.run_config import RunConfig
-from shared.messages.payload import Sums
+from shared.metrics.sums import Sums
 from shared.preprocessing.fingerprint import SiteFingerprint
 from shared.preprocessing.plan import Plan
 from shared.types import FloatArray
@@ -46,8 +46,8 @@ class Instruction:
         The run's configuration. It travels, so that a resumed run is the same run at both ends.
     task
         What is trained or evaluated.
-    judging
-        To a question to train: judge the model that is sent on the validation cases first.
+    evaluating
+        Of a request to train: evaluate the model that is sent on the validation cases first.
 
     """
 
@@ -60,7 +60,7 @@ class Instruction:
     site: str = ""
     config: RunConfig | None = None
     task: str = ""
-    judging: bool = False
+    evaluating: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,13 @@ class Reply:
     over_policy: bool = False
     sites: tuple[int, ...] = ()
     versions: Mapping[str, tuple[int, ...]] | None = None
-    judging_skipped: int = 0
-    judging_seconds: float = 0.0
+    evaluation_skipped: int = 0
+    evaluation_seconds: float = 0.0
     error: str = ""
 
     def judgement(self) -> Reply:
         """The judging that came with an update, as if it had been asked for alone."""
         cases = 0 if self.sums is None else self.sums.n
-        return replace(self, weights=None, cases=cases, skipped=self.judging_skipped, seconds=self.judging_seconds)
+        return replace(
+            self, weights=None, cases=cases, skipped=self.evaluation_skipped, seconds=self.evaluation_seconds
+        )

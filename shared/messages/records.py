@@ -10,23 +10,24 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 
-from shared.config.run_config import parse_config
+from shared.config.run_config import RunConfig, parse_config
 from shared.errors import EXCLUSION_REASONS, LONGEST_ERROR, UpdateError
 from shared.messages.instruction_reply import Instruction, Reply
 from shared.messages.payload import (
-    CLASS_NAMES,
-    LABELLED_NAMES,
+    counted_classes,
+    counted_tasks,
     named_counts,
     pack_weights,
     record_of,
-    sums_of,
     unpack_weights,
     whole_number,
     whole_numbers,
 )
 from shared.messages.versions import read_versions
+from shared.metrics.sums import Sums
 from shared.preprocessing.fingerprint import SiteFingerprint
 from shared.preprocessing.plan import Plan
+from shared.tasks import task_named
 from shared.types import SPLITS, FloatArray
 
 _FAILURES = {
@@ -60,7 +61,7 @@ def write_instruction(instruction: Instruction) -> RecordDict:
             "site": instruction.site,
             "config": instruction.config.model_dump_json() if instruction.config else "",
             "task": instruction.task,
-            "judging": instruction.judging,
+            "evaluating": instruction.evaluating,
         },
     )
     records = RecordDict({_HEADER: header})
@@ -90,7 +91,7 @@ def read_instruction(message: Message) -> Instruction:
         site=str(header["site"]),
         config=parse_config(json.loads(config), "the run's configuration") if config else None,
         task=str(header["task"]),
-        judging=bool(header["judging"]),
+        evaluating=bool(header["evaluating"]),
     )
 
 
@@ -106,14 +107,14 @@ def write_reply(reply: Reply) -> RecordDict:
         "loss": reply.loss,
         "seconds": reply.seconds,
         "over_policy": int(reply.over_policy),
-        "judging_skipped": reply.judging_skipped,
-        "judging_seconds": reply.judging_seconds,
+        "evaluation_skipped": reply.evaluation_skipped,
+        "evaluation_seconds": reply.evaluation_seconds,
         "sites": list(reply.sites),
     }
     if reply.fingerprint is not None:
         numbers |= {f"fingerprint.{name}": values for name, values in reply.fingerprint.to_dict().items()}
     if reply.sums is not None:
-        numbers |= {f"sums.{name}": value for name, value in reply.sums.to_dict().items()}
+        numbers |= {f"sums.{name}": value for name, value in reply.sums.to_flat().items()}
     numbers |= {f"versions.{name}": list(parts) for name, parts in (reply.versions or {}).items()}
     for group in ("labelled", "classes", "included", "excluded"):
         numbers |= {f"{group}.{name}": count for name, count in (getattr(reply, group) or {}).items()}
@@ -123,7 +124,7 @@ def write_reply(reply: Reply) -> RecordDict:
     return records
 
 
-def read_reply(message: Message, post_phases: int, task: str) -> Reply:
+def read_reply(message: Message, config: RunConfig, task: str) -> Reply:
     """Unpack and check the form of an answer about a task, on the server; `update_checks` sees to its meaning.
 
     Raises
@@ -152,15 +153,15 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
             loss=float(numbers["loss"]),  # type: ignore[arg-type]  # a list fails here, as it should
             seconds=float(numbers["seconds"]),  # type: ignore[arg-type]  # the same
             weights=_weights(message),
-            fingerprint=SiteFingerprint.from_dict(histogram, post_phases) if histogram else None,
-            sums=sums_of(task).from_dict(sums) if sums else None,
-            labelled=named_counts(_group(numbers, "labelled."), LABELLED_NAMES),
-            classes=named_counts(_group(numbers, "classes."), CLASS_NAMES),
+            fingerprint=SiteFingerprint.from_dict(histogram, config.preprocessing.post_phases) if histogram else None,
+            sums=Sums.from_flat(sums, task_named(task).kinds) if sums else None,
+            labelled=named_counts(_group(numbers, "labelled."), counted_tasks(config)),
+            classes=named_counts(_group(numbers, "classes."), counted_classes(config)),
             included=named_counts(_group(numbers, "included."), SPLITS),
             excluded=named_counts(_group(numbers, "excluded."), EXCLUSION_REASONS),
             over_policy=bool(whole_number(numbers["over_policy"])),
-            judging_skipped=whole_number(numbers["judging_skipped"]),
-            judging_seconds=float(numbers["judging_seconds"]),  # type: ignore[arg-type]  # the same
+            evaluation_skipped=whole_number(numbers["evaluation_skipped"]),
+            evaluation_seconds=float(numbers["evaluation_seconds"]),  # type: ignore[arg-type]  # the same
             sites=whole_numbers(numbers["sites"]),
             versions=read_versions(_group(numbers, "versions.")),
         )

@@ -278,7 +278,7 @@ def test_a_damaged_case_is_skipped_and_the_rest_counts_for_what_it_is(project, o
     assert (before.skipped, entry.status, entry.skipped) == (0, "accepted", 1)
     assert entry.cases == before.cases - 1 == answers["centre-a"][1]
     for item in records[1:]:  # the first round's model was judged in the second
-        judged = item.judged["centre-a"]
+        judged = item.evaluated["centre-a"]
         assert (judged.status, judged.cases, judged.skipped) == ("accepted", 0, 1)
     mean = sum(weights * cases for weights, cases in answers.values()) / sum(cases for _, cases in answers.values())
     assert np.abs(flatten(federation.folder.model(records[2])) - mean).max() < 1e-6

@@ -73,7 +73,7 @@ def test_an_answer_survives_the_message():
         site="a", run="r", round=2, manifest="m", weights=np.arange(3, dtype=np.float32), cases=5, loss=0.25,
         seconds=1.5, sums=sums, included={"train": 5}, excluded={"empty_mask": 1},
         labelled={"receptor-status/er": 4}, classes={"er/positive": 4, "er/negative": FEW},
-        skipped=1, versions={"torch": (2, 13, 0), "monai": ()}, judging_skipped=4, judging_seconds=0.5,
+        skipped=1, versions={"torch": (2, 13, 0), "monai": ()}, evaluation_skipped=4, evaluation_seconds=0.5,
     )  # fmt: skip
     got = read_reply(message(write_reply(sent)), post_phases=3, task="lesion-segmentation")
     assert got.sums == sums
