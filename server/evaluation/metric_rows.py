@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from server.run_folder.arms import ORACLE
 from server.run_folder.predictions import check_table
 from server.run_folder.results import ResultRow, Role
 from shared.config.sections import EvaluationConfig
+from shared.errors import RunError
 from shared.metrics.intervals import Estimate, Numbers, bootstrap_patients, wilson
 from shared.metrics.metric import Metric
 from shared.metrics.roc import delong
@@ -47,10 +48,11 @@ def table_rows(
     Raises
     ------
     RunError
-        The table is not such a table.
+        The table is not such a table, or holds a truth or a score that cannot be.
 
     """
     check_table(table)
+    _check_scores(table, {label for metric in metrics if metric.sent == "histogram" for label in metric.labels})
     rows = []
     for (arm, centre, model_hash), cases in table.sort_values("case").groupby(
         ["arm", "centre", "model_hash"], sort=True
@@ -132,10 +134,21 @@ def sum_rows(
     ]
 
 
+def _check_scores(table: pd.DataFrame, labels: Iterable[str]) -> None:
+    """Refuse truths of binary labels that are not 0 or 1, and scores that are no probabilities; empty cells may be."""
+    for label in sorted(labels):
+        truth, score = (
+            table.get(f"{part}_{label}", pd.Series(dtype="float64")).dropna() for part in ("truth", "score")
+        )
+        if not truth.isin((0, 1)).all() or not score.between(0, 1).all():
+            raise RunError(f"the per-case table holds a truth of '{label}' other than 0 or 1, or no probability")
+
+
 def _is_answered(metric: Metric, cases: pd.DataFrame) -> bool:
-    """Whether the arm answers one of the metric's labels at all; a metric without labels is always answered."""
-    scores = [f"score_{label}" for label in metric.labels]
-    return not scores or bool(cases.reindex(columns=scores).notna().to_numpy().any())
+    """Whether the arm answers one of the metric's labels at all, at a threshold where it needs one."""
+    scores = [name for name in metric.columns if name.startswith("score_")]
+    thresholds = [name for name in metric.columns if name.startswith("threshold_")]
+    return (not scores or bool(cases[scores].notna().to_numpy().any())) and bool(cases[thresholds].notna().any().all())
 
 
 def _value(metric: Metric, values: Numbers) -> float | None:
