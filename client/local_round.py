@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from torch import nn
@@ -27,13 +27,14 @@ from shared.training import train_round
 log = logging.getLogger(__name__)
 
 
-def register(instruction: Instruction, held: Sequence[int]) -> Reply:
+def register(instruction: Instruction, held: Iterable[str]) -> Reply:
     """Say which sites' data this node holds, by their indices in `RunConfig.centres`, and what it runs."""
+    centres = instruction.config.centres if instruction.config else ()
     return Reply(
         site=instruction.site,
         run=instruction.run,
         round=instruction.round,
-        sites=tuple(held),
+        sites=tuple(centres.index(name) for name in held),
         versions=own_versions(),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from flwr.serverapp import Grid
@@ -46,70 +46,75 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
         return {"git": git_commit(), "phantom": "yes" if is_phantom(config) else "no"}
 
     with open_tracking(config, folder, facts) as tracking:
-        rows = _run(grid, config, folder, on_progress, tracking.judged)
+        if (folder.path / "results.json").is_file():
+            # The locked centre is not opened a second time.
+            log.info("the run is finished: only its report is made again")
+            build_report(folder.path)
+            rows = list(read_results(folder.path).rows)
+        else:
+            started = time.perf_counter()
+            tasks = [task_named(name) for name in config.tasks]
+            for task in tasks:
+                task.check()
+            federation = Federation(grid, config, folder, on_progress, tracking.judged)
+            federation.register()
+            rows = []
+            trained: dict[str, TrainedModels] = {}
+            for task in tasks:
+                records = federation.train(task.name)
+                best = chosen_record(task, records)
+                chosen = {item.model_hash: item for item in (best, records[-1])}
+                models = {model_hash: folder.model(item) for model_hash, item in chosen.items()}
+                frozen = {model_hash: thresholds(task, item) for model_hash, item in chosen.items()}
+                rows += _internal_rows(federation, config.for_task(task.name), chosen, models)
+                trained[task.name] = TrainedModels(models, best.model_hash, frozen)
+            rows += _external_rows(federation, trained, on_progress)
+            _finish(federation, trained, rows, time.perf_counter() - started)
+            on_progress("report", 0, 1, "")
+            build_report(folder.path)
+            on_progress("report", 1, 1, "")
+            federation.participants.states.finish()
         tracking.finish()
     return rows
 
 
-def _run(
-    grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress, on_judged: Callable[[RoundRecord], None]
+def _external_rows(
+    federation: Federation, trained: Mapping[str, TrainedModels], on_progress: Progress
 ) -> list[ResultRow]:
-    if (folder.path / "results.json").is_file():
-        # The locked centre is not opened a second time.
-        log.info("the run is finished: only its report is made again")
-        build_report(folder.path)
-        return list(read_results(folder.path).rows)
-    for name in config.tasks:
-        task_named(name).check()
-    started = time.perf_counter()
-    federation = Federation(grid, config, folder, on_progress, on_judged)
-    federation.register()
-    assert federation.plan is not None  # noqa: S101 - register made it
-    rows: list[ResultRow] = []
-    trained: dict[str, TrainedModels] = {}
-    tasks: dict[str, TrainedTask] = {}
-    for name in config.tasks:
-        task = task_named(name)
-        records = federation.train(name)
-        best, final = chosen_record(task, records), records[-1]
-        chosen = {item.model_hash: item for item in (best, final)}
-        models = {model_hash: folder.model(item) for model_hash, item in chosen.items()}
-        rows += _internal(federation, config.for_task(name), chosen, models)
-        frozen = {key: thresholds(task, item) for key, item in chosen.items()}
-        trained[name] = TrainedModels(models, best.model_hash, frozen)
-        tasks[name] = TrainedTask(
-            best=best.model_hash, final=final.model_hash, best_round=best.round, rounds=len(records) - 1
-        )
-    seconds = {"federation": time.perf_counter() - started}
-    if config.data.external is not None:
-        centre = config.data.external
+    """Figures of the centre that never trained, at its own node or from its folder here; none without such a centre."""
+    config, centre = federation.config, federation.config.data.external
+    if centre is None:
+        return []
 
-        def watch(done: int, total: int) -> None:
-            on_progress("external", done, total, centre)
+    def watch(done: int, total: int) -> None:
+        on_progress("external", done, total, centre)
 
-        if federation.participants.external():
-            rows += validate_at_node(federation.participants, trained, watch)
-        else:
-            site = project_root() / config.data.root / centre
-            rows += validate_externally(folder, site, config, federation.plan, trained, watch)
-    seconds["total"] = time.perf_counter() - started
-    folder.write(
-        "seconds.json", (str({key: round(value, 1) for key, value in seconds.items()}).replace("'", '"')).encode()
-    )
+    if federation.participants.external():
+        return validate_at_node(federation.participants, trained, watch)
+    assert federation.plan is not None  # noqa: S101 - registration made it
+    site = project_root() / config.data.root / centre
+    return validate_externally(federation.folder, site, config, federation.plan, trained, watch)
+
+
+def _finish(
+    federation: Federation, trained: Mapping[str, TrainedModels], rows: list[ResultRow], seconds: float
+) -> None:
+    """Write participation, results and provenance of a run that has ended."""
+    config, folder = federation.config, federation.folder
     federation.participation.external(rows)
     federation.participation.write()
     missing = federation.participation.missing()
     if missing:
         log.warning("%s", sentence(missing))
-    write_results(folder.path, rows, provenance(config, folder.path.name, tasks, seconds["total"], missing))
-    on_progress("report", 0, 1, "")
-    build_report(folder.path)
-    on_progress("report", 1, 1, "")
-    federation.participants.states.finish()
-    return rows
+    tasks = {}
+    for name, item in trained.items():
+        rounds = {record.model_hash: record.round for record in folder.records(name)}
+        final = max(item.models, key=rounds.__getitem__)
+        tasks[name] = TrainedTask(best=item.best, final=final, best_round=rounds[item.best], rounds=rounds[final])
+    write_results(folder.path, rows, provenance(config, folder.path.name, tasks, seconds, missing))
 
 
-def _internal(
+def _internal_rows(
     federation: Federation,
     view: RunConfig,
     records: Mapping[str, RoundRecord],
