@@ -16,9 +16,9 @@ from shared.evaluation import evaluate_site
 from shared.messages.instruction_reply import Instruction, Reply
 from shared.messages.payload import State, count_splits, flatten, label_key, manifest_of, unflatten
 from shared.messages.versions import own_versions
+from shared.modalities.mri.cache import CachedCase
+from shared.modalities.mri.plan import Plan
 from shared.models.uninitialised import UnsetValues
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
 from shared.site import Prepared, Site
 from shared.tasks import task_named
 from shared.tasks.task import Task

@@ -10,8 +10,8 @@ import numpy as np
 
 from shared.config.run_config import RunConfig
 from shared.evaluation import DAMAGED
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.cache import CachedCase
+from shared.modalities.mri.plan import Plan
 from shared.tasks.task import Task
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from torch import nn
 from shared.config.run_config import RunConfig
 from shared.errors import StudyError
 from shared.metrics.sums import Sums
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.cache import CachedCase
+from shared.modalities.mri.plan import Plan
 from shared.tasks.task import OWN, Measured, Row, Task
 
 log = logging.getLogger(__name__)

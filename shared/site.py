@@ -18,10 +18,10 @@ from shared.cohort.splits import assign_splits
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError, RunError
 from shared.messages.payload import FEW, label_key
-from shared.preprocessing.cache import CachedCase, CaseCache
-from shared.preprocessing.fingerprint import SiteFingerprint
-from shared.preprocessing.pipeline import Placement
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.cache import CachedCase, CaseCache
+from shared.modalities.mri.fingerprint import SiteFingerprint
+from shared.modalities.mri.pipeline import Placement
+from shared.modalities.mri.plan import Plan
 from shared.preprocessing.prepare import fingerprint_cases, prepare_cases
 from shared.preprocessing.store import CACHE
 from shared.runtime.progress import site_progress_path, write_progress

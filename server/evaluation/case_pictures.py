@@ -13,8 +13,8 @@ from server.run_folder.pictures import picture_path, select_pictures, store_plan
 from shared.cohort.preflight import Case
 from shared.config.run_config import RunConfig
 from shared.evaluation import Arms, evaluate
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.cache import CachedCase
+from shared.modalities.mri.plan import Plan
 from shared.tasks.task import OWN, Task
 from shared.types import BoolArray, FloatArray
 

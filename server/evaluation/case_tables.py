@@ -14,8 +14,8 @@ from server.run_folder.arms import END_TO_END, FEDERATED, reading_arm
 from server.run_folder.predictions import case_table
 from shared.config.run_config import RunConfig
 from shared.evaluation import Arms, evaluate, table_row
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.cache import CachedCase
+from shared.modalities.mri.plan import Plan
 from shared.preprocessing.store import unpack_mask
 from shared.tasks.task import OWN, Task
 from shared.types import BoolArray

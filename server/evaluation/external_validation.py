@@ -23,8 +23,8 @@ from server.run_folder.results import ResultRow
 from shared.cohort.preflight import Cohort, Exclusion, open_cohort
 from shared.config.run_config import RunConfig
 from shared.errors import SiteError
-from shared.preprocessing.cache import CachedCase, CaseCache
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.cache import CachedCase, CaseCache
+from shared.modalities.mri.plan import Plan
 from shared.preprocessing.prepare import prepare_cases
 from shared.runtime.project import cache_root
 from shared.tasks import task_named

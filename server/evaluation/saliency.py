@@ -22,10 +22,10 @@ from shared.config.sections import ClassifierSection, EvaluationConfig
 from shared.errors import ConfigError
 from shared.inference import pick_device
 from shared.metrics.intervals import Estimate, Numbers, Statistic, bootstrap_patients, weighted_mean
+from shared.modalities.mri.cache import CachedCase
+from shared.modalities.mri.lesion_patch import cut_patch
+from shared.modalities.mri.plan import Plan
 from shared.models.ensemble_resnet import BRANCHES, PLANES
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.lesion_patch import cut_patch
-from shared.preprocessing.plan import Plan
 from shared.reproducibility import derive_seed
 from shared.saliency import REGIONS, log_odds, region_means, saliencies
 from shared.tasks import task_named

@@ -19,8 +19,8 @@ from shared.config.run_config import RunConfig
 from shared.errors import RunError, UpdateError
 from shared.messages.instruction_reply import FINGERPRINT, PREPARE, TRAIN, Instruction, Reply
 from shared.messages.payload import label_key
-from shared.preprocessing.fingerprint import SiteFingerprint, make_plan
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.fingerprint import SiteFingerprint, make_plan
+from shared.modalities.mri.plan import Plan
 from shared.runtime.progress import read_progress, site_progress_path
 from shared.runtime.project import cache_root
 from shared.tasks.task import Task

@@ -18,7 +18,7 @@ from shared.config.run_config import RunConfig
 from shared.errors import RunError
 from shared.messages.payload import State, flatten, unflatten
 from shared.metrics.sums import Sums
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.plan import Plan
 from shared.reproducibility import state_hash
 from shared.runtime.audit import record as note
 from shared.tasks import task_named

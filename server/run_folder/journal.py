@@ -26,7 +26,7 @@ from server.run_folder.round_record import RoundRecord, read_records, record_byt
 from shared.atomic_files import remove_drafts, replace_file
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import ConfigError, RunError
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.plan import Plan
 from shared.reproducibility import state_hash
 from shared.types import FloatArray
 

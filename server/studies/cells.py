@@ -27,8 +27,8 @@ from server.studies.paths import cell_folder, fold_folder, last_file
 from shared.cohort.preflight import open_cohort
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import RunError
-from shared.preprocessing.cache import CaseCache
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.cache import CaseCache
+from shared.modalities.mri.plan import Plan
 from shared.preprocessing.prepare import fingerprint_cases
 from shared.runtime.project import cache_root, project_root
 from shared.site import Prepared, open_site

@@ -20,7 +20,7 @@ from server.run_folder.round_record import RoundRecord, SiteEntry
 from shared.config.run_config import RunConfig
 from shared.evaluation import evaluate_site
 from shared.metrics.sums import Sums
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.plan import Plan
 from shared.reproducibility import state_hash
 from shared.site import Prepared
 from shared.tasks import task_named

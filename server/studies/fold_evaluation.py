@@ -31,8 +31,8 @@ from shared.cohort.preflight import Case, open_cohort
 from shared.config.run_config import RunConfig
 from shared.errors import RunError
 from shared.evaluation import Arms, evaluate, table_row
-from shared.preprocessing.cache import CachedCase, CaseCache
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.cache import CachedCase, CaseCache
+from shared.modalities.mri.plan import Plan
 from shared.preprocessing.prepare import prepare_cases
 from shared.runtime.project import cache_root, project_root
 from shared.site import Prepared

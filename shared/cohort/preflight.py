@@ -18,9 +18,9 @@ from shared.cohort.site_folder import SiteFolder, open_site_folder, pseudonym
 from shared.dicom.header import MR_IMAGE_STORAGE, FileHeader
 from shared.dicom.index import Fault, list_files, scan_folder
 from shared.dicom.masks import read_mask
-from shared.dicom.study import read_files, read_study
 from shared.dicom.volumes import find_nifti_phases
 from shared.errors import ExclusionReason, StudyError
+from shared.modalities.mri.study import read_files, read_study
 from shared.types import BoolArray, DceStudy, Grid
 
 MaskKind = Literal["mask", "breast_mask", "fibroglandular_mask"]
@@ -51,7 +51,7 @@ class Case:
         Raises
         ------
         StudyError
-            See `shared.dicom.study.read_study`.
+            See `shared.modalities.mri.study.read_study`.
 
         """
         if self.study_path is None:

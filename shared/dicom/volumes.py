@@ -19,8 +19,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from shared.dicom.geometry import from_image, orientation_of, to_lps
-from shared.dicom.phases import NOMINAL_INTERVAL_S
 from shared.errors import StudyError
+from shared.modalities.mri.phases import NOMINAL_INTERVAL_S
 from shared.types import Acquisition, DceStudy, FloatArray, Grid
 
 _MAX_VOXELS = 2**29

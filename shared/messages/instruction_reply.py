@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from shared.config.run_config import RunConfig
 from shared.metrics.sums import Sums
-from shared.preprocessing.fingerprint import SiteFingerprint
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.fingerprint import SiteFingerprint
+from shared.modalities.mri.plan import Plan
 from shared.types import FloatArray
 
 REGISTER = "query.register"

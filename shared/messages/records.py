@@ -25,8 +25,8 @@ from shared.messages.payload import (
 )
 from shared.messages.versions import read_versions
 from shared.metrics.sums import Sums
-from shared.preprocessing.fingerprint import SiteFingerprint
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.fingerprint import SiteFingerprint
+from shared.modalities.mri.plan import Plan
 from shared.tasks import task_named
 from shared.types import SPLITS, FloatArray
 

@@ -13,10 +13,10 @@ from typing import TypeVar
 from shared.cohort.preflight import Case, Exclusion
 from shared.config.run_config import RunConfig
 from shared.errors import RunError, StudyError
-from shared.preprocessing.cache import CachedCase, CaseCache
-from shared.preprocessing.fingerprint import SiteFingerprint, fingerprint_region
-from shared.preprocessing.plan import Extraction, Plan
-from shared.preprocessing.tissues import with_tissues
+from shared.modalities.mri.cache import CachedCase, CaseCache
+from shared.modalities.mri.fingerprint import SiteFingerprint, fingerprint_region
+from shared.modalities.mri.plan import Extraction, Plan
+from shared.modalities.mri.tissues import with_tissues
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from shared.metrics.metric import Metric, Place
 from shared.metrics.overlap import CUBE
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, error_metrics
 from shared.metrics.tissues import structure_metrics
+from shared.modalities.mri.cache import CachedCase
+from shared.modalities.mri.pipeline import to_native
+from shared.modalities.mri.plan import Plan
+from shared.modalities.mri.tissues import native_tissues, open_tissues
 from shared.models.res_unet import ResUNet
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.pipeline import to_native
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.tissues import native_tissues, open_tissues
 from shared.reproducibility import derive_seed
 from shared.tasks import augmentation, lesion_segmentation
 from shared.tasks.choice import highest_mean

@@ -17,9 +17,9 @@ from shared.inference import pick_device
 from shared.metrics.metric import Metric
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, error_metrics
 from shared.metrics.scores import label_metrics, macro_auc
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.lesion_patch import cut_patch, keep_patch, open_patch
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.cache import CachedCase
+from shared.modalities.mri.lesion_patch import cut_patch, keep_patch, open_patch
+from shared.modalities.mri.plan import Plan
 from shared.tasks.task import OWN, Evaluator, Measured, Row
 from shared.types import BoolArray, FloatArray
 

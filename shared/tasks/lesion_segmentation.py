@@ -20,10 +20,10 @@ from shared.metrics.intervals import total
 from shared.metrics.metric import Metric
 from shared.metrics.overlap import CUBE, case_metrics, matches, pooled_f1
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, ratio_metrics
+from shared.modalities.mri.cache import CachedCase
+from shared.modalities.mri.pipeline import to_native
+from shared.modalities.mri.plan import Plan
 from shared.models.res_unet import ResUNet
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.pipeline import to_native
-from shared.preprocessing.plan import Plan
 from shared.reproducibility import derive_seed
 from shared.tasks.augmentation import augment
 from shared.tasks.choice import highest_mean

@@ -16,9 +16,9 @@ from torch import Generator, Tensor
 from shared.cohort.labels import CaseLabels
 from shared.config.run_config import RunConfig
 from shared.config.sections import AugmentationConfig, ClassifierSection
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.lesion_patch import keep_patch, open_patch
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.cache import CachedCase
+from shared.modalities.mri.lesion_patch import keep_patch, open_patch
+from shared.modalities.mri.plan import Plan
 from shared.tasks.augmentation import change_intensity
 from shared.types import FloatArray
 

@@ -13,10 +13,10 @@ from shared.cohort.labels import SUBTYPE_LABELS, SUBTYPES, CaseLabels
 from shared.config.run_config import RunConfig
 from shared.config.sections import AugmentationConfig, ClassifierSection, LoopConfig, PatchConfig
 from shared.errors import ConfigError
+from shared.modalities.mri.cache import CachedCase
+from shared.modalities.mri.plan import Plan
+from shared.modalities.mri.radiomics import compact_names, feature_names, need_pyradiomics, radiomic_features
 from shared.models.radiomics import RadiomicsLinear
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.radiomics import compact_names, feature_names, need_pyradiomics, radiomic_features
 from shared.tasks import patches, subtype_ensemble
 from shared.tasks.choice import separates_best
 from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from shared.config.run_config import RunConfig
     from shared.config.sections import AugmentationConfig, TaskSection
-    from shared.preprocessing.cache import CachedCase
-    from shared.preprocessing.plan import Plan
+    from shared.modalities.mri.cache import CachedCase
+    from shared.modalities.mri.plan import Plan
     from shared.types import BoolArray, FloatArray
 
 Row = dict[str, float | None]

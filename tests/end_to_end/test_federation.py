@@ -17,7 +17,7 @@ from server.run_folder.results import read_results
 from server.studies.in_process_grid import InProcessGrid
 from shared.errors import RunError
 from shared.messages.payload import flatten
-from shared.preprocessing.cache import CaseCache
+from shared.modalities.mri.cache import CaseCache
 from shared.reproducibility import state_hash
 from shared.runtime.project import load_run_config
 from shared.tasks import task_named

@@ -16,8 +16,8 @@ from shared.cohort.preflight import open_cohort
 from shared.errors import RunError
 from shared.metrics.overlap import dice
 from shared.metrics.tissues import TissueSums
-from shared.preprocessing.fingerprint import make_plan
-from shared.preprocessing.tissues import open_tissues
+from shared.modalities.mri.fingerprint import make_plan
+from shared.modalities.mri.tissues import open_tissues
 from shared.runtime.project import load_run_config
 from shared.site import open_site
 

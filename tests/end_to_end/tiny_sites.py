@@ -17,8 +17,8 @@ from shared.messages.payload import count_splits
 from shared.messages.records import read_instruction, write_reply
 from shared.messages.versions import own_versions
 from shared.metrics.sums import Moments, SegmentationSums
-from shared.preprocessing.fingerprint import fingerprint_region
-from shared.preprocessing.region import BreastRegion
+from shared.modalities.mri.fingerprint import fingerprint_region
+from shared.modalities.mri.region import BreastRegion
 from shared.types import Grid
 
 TASK = "lesion-segmentation"

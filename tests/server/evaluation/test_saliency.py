@@ -22,10 +22,10 @@ from shared.cohort.labels import SUBTYPES, CaseLabels
 from shared.config.run_config import EvaluationConfig, parse_config
 from shared.errors import ConfigError
 from shared.metrics.intervals import bootstrap_patients
+from shared.modalities.mri.lesion_patch import cut_patch
+from shared.modalities.mri.plan import Extraction, Plan
+from shared.modalities.mri.region import BreastRegion
 from shared.models.ensemble_resnet import PLANES
-from shared.preprocessing.lesion_patch import cut_patch
-from shared.preprocessing.plan import Extraction, Plan
-from shared.preprocessing.region import BreastRegion
 from shared.reproducibility import derive_seed
 from shared.saliency import REGIONS
 from shared.tasks.patches import section

@@ -11,9 +11,9 @@ from shared.cohort.labels import CaseLabels
 from shared.config.run_config import parse_config
 from shared.config.sections import PatchConfig
 from shared.errors import ConfigError
-from shared.preprocessing.lesion_patch import cut_patch
-from shared.preprocessing.plan import Extraction, Plan
-from shared.preprocessing.region import BreastRegion
+from shared.modalities.mri.lesion_patch import cut_patch
+from shared.modalities.mri.plan import Extraction, Plan
+from shared.modalities.mri.region import BreastRegion
 from shared.tasks.patches import PatchCase, balanced, open_patches, sample, section
 from shared.types import Grid
 

@@ -5,9 +5,9 @@ import pytest
 
 from shared.errors import StudyError
 from shared.metrics.overlap import dice
-from shared.preprocessing.pipeline import Placement, prepare_region, preprocess, to_native
-from shared.preprocessing.plan import Extraction, Plan
-from shared.preprocessing.region import BreastRegion, extract_region
+from shared.modalities.mri.pipeline import Placement, prepare_region, preprocess, to_native
+from shared.modalities.mri.plan import Extraction, Plan
+from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.types import DceStudy, Grid
 
 WITHOUT_N4 = Extraction(post_phases=3, n4=False, n4_shrink=4, n4_iterations=(20, 20, 20, 20))

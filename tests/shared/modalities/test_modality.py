@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from shared.cohort.preflight import Exclusion, open_cohort
-from shared.preprocessing import cache as cache_module
-from shared.preprocessing.cache import CaseCache
-from shared.preprocessing.fingerprint import SiteFingerprint, fingerprint_study, make_plan
+from shared.modalities.mri import cache as cache_module
+from shared.modalities.mri.cache import CaseCache
+from shared.modalities.mri.fingerprint import SiteFingerprint, fingerprint_study, make_plan
 from shared.preprocessing.prepare import fingerprint_cases, prepare_cases
 
 

@@ -9,10 +9,10 @@ import SimpleITK as sitk
 from shared.cohort.preflight import open_cohort
 from shared.config.run_config import parse_config
 from shared.errors import StudyError
-from shared.preprocessing.cache import CaseCache
-from shared.preprocessing.plan import Extraction, Plan
+from shared.modalities.mri.cache import CaseCache
+from shared.modalities.mri.plan import Extraction, Plan
+from shared.modalities.mri.tissues import keep_tissues, native_tissues, open_tissues, with_tissues
 from shared.preprocessing.prepare import prepare_cases
-from shared.preprocessing.tissues import keep_tissues, native_tissues, open_tissues, with_tissues
 
 PLAN = Plan(
     mode="whole_breast",

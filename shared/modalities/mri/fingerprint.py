@@ -14,6 +14,9 @@ import numpy as np
 
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError, RunError
+from shared.modalities.mri.intensity import to_channels
+from shared.modalities.mri.plan import Extraction, Plan, Triple, Voxels
+from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.preprocessing.histograms import (
     INTENSITY_EDGES,
     SIZE_EDGES,
@@ -23,9 +26,6 @@ from shared.preprocessing.histograms import (
     count,
     quantile,
 )
-from shared.preprocessing.intensity import to_channels
-from shared.preprocessing.plan import Extraction, Plan, Triple, Voxels
-from shared.preprocessing.region import BreastRegion, extract_region
 from shared.types import BoolArray, DceStudy, Side
 
 SAMPLES = (

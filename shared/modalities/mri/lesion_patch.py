@@ -19,9 +19,9 @@ from scipy import ndimage
 
 from shared.config.sections import PatchConfig
 from shared.errors import StudyError
-from shared.preprocessing.intensity import scale_channels, to_channels
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.region import BreastRegion
+from shared.modalities.mri.intensity import scale_channels, to_channels
+from shared.modalities.mri.plan import Plan
+from shared.modalities.mri.region import BreastRegion
 from shared.preprocessing.resample import Axis, resample, resample_mask
 from shared.preprocessing.store import open_array, read_entry, write_entry
 from shared.types import BoolArray, FloatArray

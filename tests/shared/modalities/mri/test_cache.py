@@ -8,11 +8,11 @@ import pytest
 
 from shared.cohort.preflight import open_cohort
 from shared.errors import StudyError
-from shared.preprocessing import cache as cache_module
+from shared.modalities.mri import cache as cache_module
+from shared.modalities.mri.cache import CaseCache, content_digest
+from shared.modalities.mri.pipeline import preprocess
+from shared.modalities.mri.plan import Extraction, Plan
 from shared.preprocessing import store
-from shared.preprocessing.cache import CaseCache, content_digest
-from shared.preprocessing.pipeline import preprocess
-from shared.preprocessing.plan import Extraction, Plan
 
 PLAN = Plan(
     mode="whole_breast",

@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from shared.cohort.labels import CaseLabels
 from shared.errors import StudyError
-from shared.preprocessing.pipeline import Placement, prepare_region
-from shared.preprocessing.plan import Extraction, Plan
-from shared.preprocessing.region import BreastRegion, extract_region
+from shared.modalities.mri.pipeline import Placement, prepare_region
+from shared.modalities.mri.plan import Extraction, Plan
+from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.preprocessing.store import locked, open_array, pack_mask, read_entry, unpack_mask, write_entry
 from shared.types import BoolArray, Grid, Side
 

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from shared.cohort.preflight import TISSUE_MASKS
 from shared.errors import StudyError
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.pipeline import Placement
+from shared.modalities.mri.cache import CachedCase
+from shared.modalities.mri.pipeline import Placement
 from shared.preprocessing.resample import resample_mask
 from shared.preprocessing.store import locked, open_array, pack_mask, read_entry, unpack_mask, write_entry
 from shared.types import STRUCTURES, BoolArray

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from shared.errors import StudyError
-from shared.preprocessing.body import find_body
+from shared.modalities.mri.body import find_body
 from shared.types import BoolArray, DceStudy, FloatArray, Side
 
 Window = tuple[slice, slice, slice]

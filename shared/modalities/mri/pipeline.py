@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import StudyError
-from shared.preprocessing.intensity import scale_channels, to_channels
-from shared.preprocessing.plan import Plan, Triple, Voxels
-from shared.preprocessing.region import BreastRegion, extract_region
+from shared.modalities.mri.intensity import scale_channels, to_channels
+from shared.modalities.mri.plan import Plan, Triple, Voxels
+from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.preprocessing.resample import Axis, resample, resample_mask
 from shared.types import BoolArray, DceStudy, FloatArray, Grid, Side
 

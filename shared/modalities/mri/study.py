@@ -17,9 +17,9 @@ import pydicom
 from shared.dicom.geometry import orientation_of, to_lps
 from shared.dicom.header import ENHANCED_MR_STORAGE, MR_IMAGE_STORAGE, FileHeader, quiet_reader
 from shared.dicom.index import index_folder, read_headers
-from shared.dicom.phases import Phase, select_phases
 from shared.dicom.volumes import find_nifti_phases, read_nifti_phases
 from shared.errors import StudyError
+from shared.modalities.mri.phases import Phase, select_phases
 from shared.types import Acquisition, DceStudy, FloatArray, Side
 
 _PIXEL_TAGS = [

@@ -1,0 +1,1 @@
+"""A modality a folder: all that the system knows of one kind of images."""
