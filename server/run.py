@@ -64,7 +64,6 @@ def _run(
     started = time.perf_counter()
     federation = Federation(grid, config, folder, on_progress, on_judged)
     federation.register()
-    assert federation.plan is not None  # noqa: S101 - register made it
     rows: list[ResultRow] = []
     trained: dict[str, TrainedModels] = {}
     tasks: dict[str, TrainedTask] = {}
@@ -91,7 +90,7 @@ def _run(
             rows += validate_at_node(federation.participants, trained, watch)
         else:
             site = project_root() / config.data.root / centre
-            rows += validate_externally(folder, site, config, federation.plan, trained, watch)
+            rows += validate_externally(folder, site, config, federation.plans, trained, watch)
     seconds["total"] = time.perf_counter() - started
     folder.write(
         "seconds.json", (str({key: round(value, 1) for key, value in seconds.items()}).replace("'", '"')).encode()

@@ -13,7 +13,6 @@ from server.run_folder.journal import RunFolder
 from server.studies.in_process_grid import InProcessGrid
 from shared.config.run_config import parse_config
 from shared.messages.instruction_reply import Reply
-from shared.messages.payload import count_splits
 from shared.messages.records import read_instruction, write_reply
 from shared.messages.versions import own_versions
 from shared.metrics.sums import Moments, SegmentationSums
@@ -40,9 +39,9 @@ def site(message, context):
     if kind == "query.register":
         reply |= {"sites": (context.node_id - 1,), "versions": own_versions()}
     elif kind == "query.fingerprint":
-        reply["fingerprint"] = fingerprint()
+        reply["fingerprints"] = {"mri": fingerprint()}
     elif kind == "query.prepare":
-        reply |= {"included": count_splits({"train": 2, "validation": 1}), "labelled": {TASK: 2}}
+        reply |= {"included": {"train": 2, "validation": 1, "test": 0}, "labelled": {TASK: 2}}
     elif kind == "train":
         moved = item.weights + np.float32(1e-4 * context.node_id)
         reply |= {"weights": moved, "manifest": item.manifest, "cases": 2, "loss": 0.5}

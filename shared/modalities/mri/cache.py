@@ -1,33 +1,32 @@
 """Prepared cases on disk, in two stages: the breast as extracted, then the array on a plan's grid.
 
-Both are keyed by what they are made from: the bytes of the input files and the settings. A renamed folder hits; a
-changed image, mask, side, setting or version of this package misses. The first stage does not depend on the plan: a
-study is read, cropped and corrected once, for the fingerprint, and a new plan costs only the resampling.
+The first stage does not depend on the plan: a study is read, cropped and corrected once, for the fingerprint, and a new
+plan costs only the resampling.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.cohort.labels import CaseLabels
+from shared.cohort.preflight import Case
 from shared.errors import StudyError
 from shared.modalities.mri.pipeline import Placement, prepare_region
-from shared.modalities.mri.plan import Extraction, Plan
+from shared.modalities.mri.plan import Extraction, MriPlan
 from shared.modalities.mri.region import BreastRegion, extract_region
-from shared.preprocessing.store import locked, open_array, pack_mask, read_entry, unpack_mask, write_entry
+from shared.modalities.mri.study import image_files, read_case
+from shared.preprocessing.cache import Made, content_digest, entry_name, get_or_make
+from shared.preprocessing.store import open_array, pack_mask, read_entry, unpack_mask
 from shared.types import BoolArray, Grid, Side
-
-if TYPE_CHECKING:
-    from shared.cohort.preflight import Case
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ MOST_PHASES = 8  # post-contrast phases read, of which the plan's are chosen by 
 
 
 @dataclass(frozen=True)
-class CachedCase:
+class PreparedMri:
     """One prepared case; its arrays are opened when first used.
 
     Attributes
@@ -82,6 +81,45 @@ class CachedCase:
             raise StudyError("preprocessing_failed", "the cache lost the extracted breast: prepare the site again")
         return _load_region(self.region_folder, facts, self.side)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "key": self.key,
+            "side": self.side,
+            "folder": str(self.folder),
+            "place": self.meta.to_dict(),
+            "seconds": self.seconds,
+            "region_folder": str(self.region_folder),
+            "labels": asdict(self.labels),
+            "tissue_folder": str(self.tissue_folder) if self.tissue_folder else None,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> PreparedMri:
+        """Undo `to_dict`.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            Not what `to_dict` wrote.
+        FileNotFoundError
+            The cache was cleared since.
+
+        """
+        case = cls(
+            key=data["key"],
+            side=data["side"],
+            folder=Path(data["folder"]),
+            meta=Placement.from_dict(data["place"]),
+            seconds=data["seconds"],
+            region_folder=Path(data["region_folder"]),
+            labels=CaseLabels(**data["labels"]),
+            tissue_folder=Path(data["tissue_folder"]) if data["tissue_folder"] else None,
+        )
+        if not all(folder.is_dir() for folder in (case.folder, case.tissue_folder) if folder is not None):
+            raise FileNotFoundError("the cache no longer holds the prepared case")
+        return case
+
     @cached_property
     def image(self) -> npt.NDArray[np.float16]:
         """Memory map `(channel, z, y, x)` on the plan's grid."""
@@ -108,115 +146,88 @@ class CachedCase:
         return unpack_mask(open_array(self.folder, "native_mask"), self.meta.native.shape)
 
 
-class CaseCache:
-    """Extracted and prepared cases below one folder; safe with several processes and threads.
+def cached_region(case: Case, extraction: Extraction, root: Path) -> BreastRegion:
+    """The case's breast, extracted once.
 
     Parameters
     ----------
+    case, extraction
+        The case, and what happens to its study.
     root
-        A folder of the site's own; never inside the site's data, which stay as they are.
+        The cache's folder: one of the site's own, never inside the site's data, which stay as they are.
+
+    Raises
+    ------
+    StudyError
+        The study is not sound: see the door and `region.extract_region`.
 
     """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def region(self, case: Case, extraction: Extraction) -> BreastRegion:
-        """The case's breast, extracted once.
-
-        Raises
-        ------
-        StudyError
-            The study is not sound: see the door and `region.extract_region`.
-
-        """
-        return self._region(case, extraction, content_digest(case))[0]
-
-    def get_or_make(self, case: Case, plan: Plan) -> CachedCase:
-        """Open a prepared case, or make it first.
-
-        Raises
-        ------
-        StudyError
-            As `region`, or the lesion lies outside the plan's box.
-
-        """
-        content = content_digest(case)
-        folder = self.root / "cases" / _name(content, plan.hash())
-        with locked(self.root, folder):
-            facts = read_entry(folder)
-            if facts is None:
-                region, spent = self._region(case, plan.extraction, content)
-                started = time.perf_counter()
-                prepared = prepare_region(region, plan)
-                lesion = np.zeros(prepared.image.shape[1:], np.bool_) if prepared.mask is None else prepared.mask
-                drawn = np.zeros(region.grid.shape, np.bool_) if region.lesion is None else region.lesion
-                arrays: dict[str, npt.NDArray[Any]] = {
-                    "image": prepared.image,
-                    "mask": lesion.astype(np.uint8),
-                    "foreground": np.argwhere(lesion).astype(np.int32),
-                    "native_mask": pack_mask(drawn),
-                }
-                seconds = spent + time.perf_counter() - started
-                write_entry(folder, arrays, {"place": prepared.meta.to_dict(), "seconds": seconds})
-                log.info("case %s prepared in %.2f s", case.key, seconds)
-                # Through JSON like any later reader, so that a first and a second run go the same way.
-                facts = read_entry(folder)
-        assert facts is not None  # noqa: S101 - written under the lock just now
-        return CachedCase(
-            key=case.key,
-            side=case.row.side,
-            folder=folder,
-            meta=Placement.from_dict(facts["place"]),
-            seconds=facts["seconds"],
-            region_folder=self._region_folder(content, plan.extraction),
-            labels=case.row.labels,
-        )
-
-    def _region(self, case: Case, extraction: Extraction, content: str) -> tuple[BreastRegion, float]:
-        """The extracted breast and the seconds that it took when it was made."""
-        folder = self._region_folder(content, extraction)
-        with locked(self.root, folder):
-            facts = read_entry(folder)
-            if facts is not None:
-                return _load_region(folder, facts, case.row.side), float(facts["seconds"])
-            started = time.perf_counter()
-            study = case.load_study(MOST_PHASES)
-            lesion = case.load_mask(study.grid) if case.row.mask else None
-            read = time.perf_counter() - started
-            region = extract_region(study, lesion, case.row.side, extraction)
-            seconds = time.perf_counter() - started
-            arrays: dict[str, npt.NDArray[Any]] = {"phases": region.phases, "breast": pack_mask(region.breast)}
-            if region.lesion is not None:
-                arrays["lesion"] = pack_mask(region.lesion)
-            grid = {name: getattr(region.grid, name) for name in ("shape", "spacing", "origin", "direction")}
-            write_entry(folder, arrays, {"grid": grid, "start": region.start, "seconds": seconds})
-            log.info("case %s extracted in %.2f s, of which reading %.2f s", case.key, seconds, read)
-            return region, seconds
-
-    def _region_folder(self, content: str, extraction: Extraction) -> Path:
-        return self.root / "regions" / _name(content, extraction.hash())
+    return _region(case, extraction, content_digest(case, image_files(case)), root)[0]
 
 
-def content_digest(case: Case) -> str:
-    """SHA-256 of all that a case is read from: its files' bytes, its side, what its row says of times and segment.
+def cached_case(case: Case, plan: MriPlan, root: Path) -> PreparedMri:
+    """Open a prepared case, or make it first; `root` as in `cached_region`.
 
-    Names and places of DICOM files do not count, as their order is told by their tags; NIfTI phases are told apart by
-    their names' order.
+    Raises
+    ------
+    StudyError
+        As `cached_region`, or the lesion lies outside the plan's box.
+
     """
-    files = case.input_files()
-    mask = case.mask_path()
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path != mask]
-    if not any(path.name.endswith((".nii", ".nii.gz")) for path in files if path != mask):
-        digests.sort()
-    drawn = hashlib.sha256(mask.read_bytes()).hexdigest() if mask in files and mask is not None else "none"
-    segment = case.row.mask.rpartition("#")[2] if "#" in case.row.mask else ""
-    parts = [case.row.side, str(case.row.acquisition_times_s), drawn, segment, *digests]
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+    content = content_digest(case, image_files(case))
+
+    def make() -> Made:
+        region, spent = _region(case, plan.extraction, content, root)
+        started = time.perf_counter()
+        prepared = prepare_region(region, plan)
+        lesion = np.zeros(prepared.image.shape[1:], np.bool_) if prepared.mask is None else prepared.mask
+        drawn = np.zeros(region.grid.shape, np.bool_) if region.lesion is None else region.lesion
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "image": prepared.image,
+            "mask": lesion.astype(np.uint8),
+            "foreground": np.argwhere(lesion).astype(np.int32),
+            "native_mask": pack_mask(drawn),
+        }
+        seconds = spent + time.perf_counter() - started
+        log.info("case %s prepared in %.2f s", case.key, seconds)
+        return arrays, {"place": prepared.meta.to_dict(), "seconds": seconds}
+
+    folder = root / "cases" / entry_name(content, plan.hash())
+    facts = get_or_make(root, folder, make)
+    return PreparedMri(
+        key=case.key,
+        side=case.row.side,
+        folder=folder,
+        meta=Placement.from_dict(facts["place"]),
+        seconds=facts["seconds"],
+        region_folder=_region_folder(content, plan.extraction, root),
+        labels=case.row.labels,
+    )
 
 
-def _name(content: str, settings: str) -> str:
-    return hashlib.sha256(f"{content}|{settings}".encode()).hexdigest()[:32]
+def _region(case: Case, extraction: Extraction, content: str, root: Path) -> tuple[BreastRegion, float]:
+    """The extracted breast and the seconds that it took when it was made."""
+
+    def make() -> Made:
+        started = time.perf_counter()
+        study = read_case(case, MOST_PHASES)
+        lesion = case.load_mask(study.grid) if case.row.mask else None
+        read = time.perf_counter() - started
+        region = extract_region(study, lesion, case.row.side, extraction)
+        seconds = time.perf_counter() - started
+        arrays: dict[str, npt.NDArray[Any]] = {"phases": region.phases, "breast": pack_mask(region.breast)}
+        if region.lesion is not None:
+            arrays["lesion"] = pack_mask(region.lesion)
+        log.info("case %s extracted in %.2f s, of which reading %.2f s", case.key, seconds, read)
+        return arrays, {"grid": asdict(region.grid), "start": region.start, "seconds": seconds}
+
+    folder = _region_folder(content, extraction, root)
+    facts = get_or_make(root, folder, make)
+    return _load_region(folder, facts, case.row.side), float(facts["seconds"])
+
+
+def _region_folder(content: str, extraction: Extraction, root: Path) -> Path:
+    return root / "regions" / entry_name(content, extraction.hash())
 
 
 def _load_region(folder: Path, facts: dict[str, Any], side: Side) -> BreastRegion:

@@ -1,20 +1,21 @@
 import hashlib
 import json
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from shared.cohort.preflight import open_cohort
 from shared.errors import StudyError
 from shared.modalities.mri import cache as cache_module
-from shared.modalities.mri.cache import CaseCache, content_digest
+from shared.modalities.mri.cache import cached_case
 from shared.modalities.mri.pipeline import preprocess
-from shared.modalities.mri.plan import Extraction, Plan
+from shared.modalities.mri.plan import Extraction, MriPlan
+from shared.modalities.mri.study import image_files, read_case
 from shared.preprocessing import store
+from shared.preprocessing.cache import content_digest
+from tests.mri_cases import mri_cohort
 
-PLAN = Plan(
+PLAN = MriPlan(
     mode="whole_breast",
     spacing_mm=(4.0, 3.0, 3.0),
     crop_voxels=(32, 32, 48),
@@ -33,7 +34,7 @@ def site(make_site):
 
 @pytest.fixture
 def cases(site):
-    return open_cohort(site).cases
+    return mri_cohort(site).cases
 
 
 @pytest.fixture
@@ -50,6 +51,10 @@ def made(monkeypatch):
     return calls
 
 
+def digest_of(case):
+    return content_digest(case, image_files(case))
+
+
 def tree(folder):
     return {
         path.relative_to(folder): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
@@ -60,8 +65,8 @@ def tree(folder):
 
 def test_a_cached_case_holds_what_preprocess_makes(cases, tmp_path):
     case = cases[0]
-    found = CaseCache(tmp_path / "cache").get_or_make(case, PLAN)
-    study = case.load_study()
+    found = cached_case(case, PLAN, tmp_path / "cache")
+    study = read_case(case)
     lesion = case.load_mask(study.grid)
     expected = preprocess(study, lesion, "left", PLAN)
     np.testing.assert_array_equal(found.image, expected.image)
@@ -81,61 +86,50 @@ def test_a_cached_case_holds_what_preprocess_makes(cases, tmp_path):
 
 
 def test_a_second_call_makes_nothing_and_a_new_plan_only_resamples(cases, tmp_path, made):
-    cache = CaseCache(tmp_path / "cache")
-    first = cache.get_or_make(cases[0], PLAN)
+    cache = tmp_path / "cache"
+    first = cached_case(cases[0], PLAN, cache)
     before = tree(tmp_path / "cache")
-    again = CaseCache(tmp_path / "cache").get_or_make(cases[0], PLAN)
+    again = cached_case(cases[0], PLAN, tmp_path / "cache")
     assert (made, tree(tmp_path / "cache")) == (["left"], before)
     assert again.folder == first.folder
-    other = cache.get_or_make(cases[0], PLAN.model_copy(update={"spacing_mm": (4.0, 3.5, 3.5)}))
+    other = cached_case(cases[0], PLAN.model_copy(update={"spacing_mm": (4.0, 3.5, 3.5)}), cache)
     assert other.folder != first.folder
     assert made == ["left"]
-    cache.get_or_make(cases[0], PLAN.model_copy(update={"extraction": PLAN.extraction.model_copy(update={"n4": True})}))
+    cached_case(
+        cases[0], PLAN.model_copy(update={"extraction": PLAN.extraction.model_copy(update={"n4": True})}), cache
+    )
     assert made == ["left", "left"]
 
 
 def test_the_key_is_content_not_place(site, cases, tmp_path):
-    digest = content_digest(cases[0])
-    assert digest != content_digest(cases[1])
+    digest = digest_of(cases[0])
+    assert digest != digest_of(cases[1])
     moved = tmp_path / "elsewhere"
     site.rename(moved)
-    assert content_digest(open_cohort(moved).cases[0]) == digest
+    assert digest_of(mri_cohort(moved).cases[0]) == digest
     table = moved / "cases.csv"
     table.write_text(table.read_text().replace("-60.0 90.0", "-60.0 95.0", 1))
-    assert content_digest(open_cohort(moved).cases[0]) != digest
+    assert digest_of(mri_cohort(moved).cases[0]) != digest
     # Two phases that change places are another study, though the same bytes.
     first, second = (moved / "study1" / f"s_000{number}.nii.gz" for number in (1, 2))
-    before = content_digest(open_cohort(moved).cases[1])
+    before = digest_of(mri_cohort(moved).cases[1])
     contents = first.read_bytes(), second.read_bytes()
     first.write_bytes(contents[1])
     second.write_bytes(contents[0])
-    assert content_digest(open_cohort(moved).cases[1]) != before
-
-
-def test_dicom_files_count_by_content_alone(tmp_path):
-    def digest(*contents):
-        files = []
-        for number, content in enumerate(contents):
-            files.append(tmp_path / f"{number}.dcm")
-            files[-1].write_bytes(content)
-        row = SimpleNamespace(side="left", mask="", acquisition_times_s=None)
-        return content_digest(SimpleNamespace(row=row, input_files=lambda: tuple(files), mask_path=lambda: None))
-
-    assert digest(b"one", b"two", b"three") == digest(b"three", b"one", b"two")
-    assert digest(b"one", b"two") != digest(b"one", b"twO")
+    assert digest_of(mri_cohort(moved).cases[1]) != before
 
 
 def test_a_changed_mask_misses(site, cases, tmp_path, make_site):
     other = make_site({"side": "left", "lesion_at": (8.0, 24.0, 70.0)}, name="site-b")
-    before = content_digest(cases[0])
+    before = digest_of(cases[0])
     (site / "study0" / "lesion.nii.gz").write_bytes((other / "study0" / "lesion.nii.gz").read_bytes())
-    assert content_digest(cases[0]) != before
+    assert digest_of(cases[0]) != before
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "meta", "lost"])
 def test_a_damaged_entry_is_made_anew(cases, tmp_path, damage, made):
-    cache = CaseCache(tmp_path / "cache")
-    first = cache.get_or_make(cases[0], PLAN)
+    cache = tmp_path / "cache"
+    first = cached_case(cases[0], PLAN, cache)
     expected = np.array(first.image)
     path = first.folder / ("meta.json" if damage == "meta" else "image.npy")
     content = bytearray(path.read_bytes())
@@ -144,12 +138,12 @@ def test_a_damaged_entry_is_made_anew(cases, tmp_path, damage, made):
     path.write_bytes(content if damage == "flip" else content[: len(content) // 2])
     if damage == "lost":
         path.unlink()
-    np.testing.assert_array_equal(CaseCache(tmp_path / "cache").get_or_make(cases[0], PLAN).image, expected)
+    np.testing.assert_array_equal(cached_case(cases[0], PLAN, tmp_path / "cache").image, expected)
     assert made == ["left"]  # the extracted breast was whole
 
 
 def test_killed_half_way_leaves_no_torn_entry(cases, tmp_path, monkeypatch):
-    cache = CaseCache(tmp_path / "cache")
+    cache = tmp_path / "cache"
     saved = []
     original = np.save
 
@@ -162,24 +156,23 @@ def test_killed_half_way_leaves_no_torn_entry(cases, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(store.np, "save", killed)
         with pytest.raises(KeyboardInterrupt):
-            cache.get_or_make(cases[0], PLAN)
+            cached_case(cases[0], PLAN, cache)
     assert "image.npy" in saved
     assert list((tmp_path / "cache" / "cases").iterdir()) == []
     # A process that dies without a word leaves its scratch folder: the next one clears it.
-    done = cache.get_or_make(cases[0], PLAN)
+    done = cached_case(cases[0], PLAN, cache)
     scratch = done.folder.with_name(f".making-{done.folder.name}")
     (done.folder / "meta.json").unlink()
     scratch.mkdir()
     (scratch / "image.npy").write_bytes(b"torn")
-    assert cache.get_or_make(cases[0], PLAN).image.shape == (4, 32, 32, 48)
+    assert cached_case(cases[0], PLAN, cache).image.shape == (4, 32, 32, 48)
     assert not scratch.exists()
 
 
 def test_two_at_once_make_a_case_once(cases, tmp_path, made):
     found = []
     workers = [
-        threading.Thread(target=lambda: found.append(CaseCache(tmp_path / "cache").get_or_make(cases[0], PLAN)))
-        for _ in range(4)
+        threading.Thread(target=lambda: found.append(cached_case(cases[0], PLAN, tmp_path / "cache"))) for _ in range(4)
     ]
     for worker in workers:
         worker.start()
@@ -192,20 +185,20 @@ def test_two_at_once_make_a_case_once(cases, tmp_path, made):
 
 def test_the_input_folder_stays_as_it_was(site, cases, tmp_path):
     before = tree(site)
-    CaseCache(tmp_path / "cache").get_or_make(cases[0], PLAN)
+    cached_case(cases[0], PLAN, tmp_path / "cache")
     assert tree(site) == before
 
 
 def test_an_unsound_study_leaves_no_entry(make_site, tmp_path):
     site = make_site({"side": "left", "missing": ("left",)})
     with pytest.raises(StudyError, match="no_breast_found"):
-        CaseCache(tmp_path / "cache").get_or_make(open_cohort(site).cases[0], PLAN)
+        cached_case(mri_cohort(site).cases[0], PLAN, tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
 def test_nothing_that_names_the_patient_is_kept(cases, tmp_path):
     root = tmp_path / "cache"
-    CaseCache(root).get_or_make(cases[0], PLAN)
+    cached_case(cases[0], PLAN, root)
     for path in root.rglob("*"):
         assert "P0" not in path.name
         assert "study0" not in path.name
