@@ -14,15 +14,15 @@ from shared.config.run_config import RunConfig
 from shared.errors import UpdateError
 from shared.evaluation import evaluate_site
 from shared.messages.instruction_reply import Instruction, Reply
-from shared.messages.payload import State, count_splits, flatten, label_key, manifest_of, unflatten
+from shared.messages.payload import State, flatten, label_key, manifest_of, unflatten
 from shared.messages.versions import own_versions
+from shared.modalities.modality import Plan, PreparedCase
 from shared.models.uninitialised import UnsetValues
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
 from shared.site import Prepared, Site
 from shared.tasks import task_named
 from shared.tasks.task import Task
 from shared.training import train_round
+from shared.types import SPLITS
 
 log = logging.getLogger(__name__)
 
@@ -42,22 +42,23 @@ def register(instruction: Instruction, held: Iterable[str]) -> Reply:
 def fingerprint(site: Site, instruction: Instruction) -> Reply:
     """Count the training cases' spacing, extent, volume and intensity."""
     _must_train(site)
-    return replace(_empty(site, instruction), fingerprint=site.fingerprint())
+    return replace(_empty(site, instruction), fingerprints=site.fingerprints())
 
 
 def prepare(site: Site, instruction: Instruction) -> Reply:
-    """Prepare every case by the plan; answer with counts a split and the reasons of what was left out."""
+    """Prepare every case by its modality's plan; answer with counts a split and the reasons of what was left out."""
     started = time.perf_counter()
     for name in site.config.tasks:
         task_named(name).check()
-    prepared = site.prepare(_plan(instruction))
+    prepared = {name: site.prepare(name, _plan(instruction, name)) for name in site.config.modalities}
+    by_split = {split: [case for own in prepared.values() for case in own[split]] for split in SPLITS}
     return replace(
         _empty(site, instruction),
-        included=count_splits({split: len(cases) for split, cases in prepared.items()}),
+        included={split: len(cases) for split, cases in by_split.items()},
         excluded=site.exclusion_counts(),
         over_policy=site.over_policy(),
-        labelled=site.labelled(prepared["train"]),
-        classes=site.classes([case for cases in prepared.values() for case in cases]),
+        labelled=site.labelled({name: own["train"] for name, own in prepared.items()}),
+        classes=site.classes([case for cases in by_split.values() for case in cases]),
         seconds=time.perf_counter() - started,
     )
 
@@ -70,12 +71,12 @@ def train(site: Site, instruction: Instruction) -> Reply:
     judging that fails costs no training: the server then asks for it alone, and is told why.
     """
     _must_train(site)
-    config, plan = _view(site, instruction), _plan(instruction)
+    config, task = _view(site, instruction)
+    plan = _plan(instruction, task.modality)
     # The hospital's policy bounds the run's rounds: there are no others.
     if not 1 <= instruction.round <= config.federation.rounds:
         raise UpdateError(f"round {instruction.round} is asked for, the run has {config.federation.rounds}")
-    task = task_named(config.task)
-    prepared = site.prepared(plan)
+    prepared = site.prepared(task.modality, plan)
     judged = _empty(site, instruction)
     if instruction.evaluating and prepared["validation"]:
         try:
@@ -113,9 +114,10 @@ def train(site: Site, instruction: Instruction) -> Reply:
 def evaluate(site: Site, instruction: Instruction) -> Reply:
     """Evaluate the global model on one split; answer with sums."""
     started = time.perf_counter()
-    config, plan = _view(site, instruction), _plan(instruction)
-    task = task_named(config.task)
-    cases = [case for case in _asked(site, site.prepared(plan), instruction.split) if task.uses(case.labels, config)]
+    config, task = _view(site, instruction)
+    plan = _plan(instruction, task.modality)
+    asked = _asked(site, site.prepared(task.modality, plan), instruction.split)
+    cases = [case for case in asked if task.uses(case.labels, config)]
     model, _ = _model(task, config, instruction)
     sums, skipped = evaluate_site(task, model, cases, plan, config)
     return replace(
@@ -132,7 +134,7 @@ def _must_train(site: Site) -> None:
         raise UpdateError("this is the run's external centre: it judges and has no part in training")
 
 
-def _asked(site: Site, prepared: Prepared, split: str) -> list[CachedCase]:
+def _asked(site: Site, prepared: Prepared, split: str) -> list[PreparedCase]:
     """The cases to be judged: a training site's validation or test cases, all of an external centre's."""
     if site.name == site.config.data.external and split == "external":
         return [case for cases in prepared.values() for case in cases]
@@ -145,18 +147,18 @@ def _empty(site: Site, instruction: Instruction) -> Reply:
     return Reply(site=site.name, run=instruction.run, round=instruction.round)
 
 
-def _view(site: Site, instruction: Instruction) -> RunConfig:
-    """The site's configuration as the instruction's task sees it."""
+def _view(site: Site, instruction: Instruction) -> tuple[RunConfig, Task]:
+    """The instruction's task, and the site's configuration as it sees it."""
     for name in site.config.tasks:
         if name == instruction.task:
-            return site.config.for_task(name)
+            return site.config.for_task(name), task_named(name)
     raise UpdateError("the server asks for a task that the run does not have")
 
 
-def _plan(instruction: Instruction) -> Plan:
-    if instruction.plan is None:
+def _plan(instruction: Instruction, modality: str) -> Plan:
+    if modality not in instruction.plans:
         raise UpdateError("the server sent no preprocessing plan")
-    return instruction.plan
+    return instruction.plans[modality]
 
 
 def _model(task: Task, config: RunConfig, instruction: Instruction) -> tuple[nn.Module, State]:

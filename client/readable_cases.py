@@ -10,14 +10,15 @@ import numpy as np
 
 from shared.config.run_config import RunConfig
 from shared.evaluation import DAMAGED
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
+from shared.modalities.modality import Plan, PreparedCase
 from shared.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
 
-def open_readable(task: Task, cases: Sequence[CachedCase], plan: Plan, config: RunConfig) -> tuple[Sequence[Any], int]:
+def open_readable(
+    task: Task, cases: Sequence[PreparedCase], plan: Plan, config: RunConfig
+) -> tuple[Sequence[Any], int]:
     """Open a task's training cases, without those whose prepared files are damaged.
 
     One sample of each case is read, as the training loop will: its files are there and whole in length. Their bytes are
@@ -43,7 +44,7 @@ def open_readable(task: Task, cases: Sequence[CachedCase], plan: Plan, config: R
     return _open(task, readable, plan, config), len(cases) - len(readable)
 
 
-def _is_readable(task: Task, case: CachedCase, plan: Plan, config: RunConfig) -> bool:
+def _is_readable(task: Task, case: PreparedCase, plan: Plan, config: RunConfig) -> bool:
     try:
         _open(task, [case], plan, config)
     except DAMAGED as error:
@@ -56,7 +57,7 @@ def _is_readable(task: Task, case: CachedCase, plan: Plan, config: RunConfig) ->
     return True
 
 
-def _open(task: Task, cases: Sequence[CachedCase], plan: Plan, config: RunConfig) -> Sequence[Any]:
+def _open(task: Task, cases: Sequence[PreparedCase], plan: Plan, config: RunConfig) -> Sequence[Any]:
     opened = task.learner.open(cases, plan, config)
     draws = np.random.default_rng(0)  # not the loop's own: looking must not change what is drawn
     for case in opened:

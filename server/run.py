@@ -91,9 +91,8 @@ def _external_rows(
 
     if federation.participants.external():
         return validate_at_node(federation.participants, trained, watch)
-    assert federation.plan is not None  # noqa: S101 - registration made it
     site = project_root() / config.data.root / centre
-    return validate_externally(federation.folder, site, config, federation.plan, trained, watch)
+    return validate_externally(federation.folder, site, config, federation.plans, trained, watch)
 
 
 def _finish(

@@ -14,8 +14,7 @@ from torch import nn
 from shared.config.run_config import RunConfig
 from shared.errors import StudyError
 from shared.metrics.sums import Sums
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
+from shared.modalities.modality import Plan, PreparedCase
 from shared.tasks.task import OWN, Measured, Row, Task
 
 log = logging.getLogger(__name__)
@@ -50,13 +49,13 @@ class Arms:
 def evaluate(
     task: Task,
     arms: Arms,
-    cases: Sequence[CachedCase],
+    cases: Sequence[PreparedCase],
     plan: Plan,
     config: RunConfig,
     *,
     full: bool = True,
     on_case: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[CachedCase, dict[str, Measured]]]:
+) -> Iterator[tuple[PreparedCase, dict[str, Measured]]]:
     """Evaluate every arm on every case: one model is one arm, and so are the mean of several, and a second reading.
 
     Parameters
@@ -94,7 +93,7 @@ def evaluate(
 
 
 def evaluate_site(
-    task: Task, model: nn.Module, cases: Sequence[CachedCase], plan: Plan, config: RunConfig
+    task: Task, model: nn.Module, cases: Sequence[PreparedCase], plan: Plan, config: RunConfig
 ) -> tuple[Sums, int]:
     """The sums of a site's cases: all that leaves it, and how many cases were skipped.
 
@@ -111,7 +110,7 @@ def evaluate_site(
     return sums, skipped
 
 
-def table_row(case: CachedCase, centre: str, arm: str, model_hash: str, row: Row) -> dict[str, object]:
+def table_row(case: PreparedCase, centre: str, arm: str, model_hash: str, row: Row) -> dict[str, object]:
     """A row of the per-case table: whose case, which arm and model, and the figures."""
     patient = case.key.rsplit("-", 2)[0]
     return {"case": case.key, "patient": patient, "centre": centre, "arm": arm, "model_hash": model_hash, **row}

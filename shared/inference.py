@@ -79,7 +79,7 @@ def mean_volume(probabilities: Sequence[FloatArray]) -> FloatArray:
 
 def volume_shape(config: RunConfig) -> tuple[int, ...]:
     """Shape `(channel, z, y, x)` of what a segmentation network reads; of a whole breast, the largest cube there is."""
-    channels = 1 + config.preprocessing.post_phases
+    channels = config.preprocessing.channels
     if config.training.mode == "patch":
         return (channels, *config.training.patch_voxels)
     side = max(8, round(config.preprocessing.max_voxels ** (1 / 3) / 8) * 8)

@@ -13,13 +13,13 @@ from server.run_folder.pictures import picture_path, select_pictures, store_plan
 from shared.cohort.preflight import Case
 from shared.config.run_config import RunConfig
 from shared.evaluation import Arms, evaluate
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
+from shared.modalities import modality_named
+from shared.modalities.modality import Plan, PreparedCase
 from shared.tasks.task import OWN, Task
 from shared.types import BoolArray, FloatArray
 
 Draw = Callable[[str, str, FloatArray, BoolArray, BoolArray, tuple[float, float, float]], None]
-"""Given the label (`best`), the case, its background `(channel, z, y, x)`, reference and predicted masks
+"""Given the label (`best`), the case, what is shown of it `(z, y, x)`, reference and predicted masks
 `(structure, z, y, x)` on the study's own grid, and the grid's spacing, mm."""
 
 
@@ -27,7 +27,7 @@ def draw_cases(
     task: Task,
     model: nn.Module,
     studies: Mapping[str, Case],
-    cases: Sequence[CachedCase],
+    cases: Sequence[PreparedCase],
     table: pd.DataFrame,
     plan: Plan,
     view: RunConfig,
@@ -53,13 +53,13 @@ def draw_cases(
         return
     prepared = {case.key: case for case in cases}
     for label, key in select_pictures(table, task.pictures.by).items():
-        study = studies[key].load_study()
+        background = modality_named(task.modality).background(studies[key])
         for _, measured in evaluate(task, Arms({OWN: model}), [prepared[key]], plan, view, full=False):
             masks = measured[OWN].masks
             if masks is not None:
                 predicted, reference = masks
-                background = np.stack([study.phases[0], study.phases[1] - study.phases[0]])
-                draw(label, key, background, reference, predicted, study.grid.spacing)
+                shown = background.images[task.pictures.background]
+                draw(label, key, shown, reference, predicted, background.spacing)
 
 
 def store_pictures(run_dir: Path, task: Task) -> Draw:
@@ -70,13 +70,13 @@ def store_pictures(run_dir: Path, task: Task) -> Draw:
     def store(
         label: str,
         key: str,
-        background: FloatArray,
+        shown: FloatArray,
         reference: BoolArray,
         predicted: BoolArray,
         spacing: tuple[float, float, float],
     ) -> None:
         volumes = {
-            "image": np.asarray(background[int(pictures.background == "uptake")], np.float32),
+            "image": shown,
             # Of nested structures, in how many each voxel lies.
             "reference": reference.sum(axis=0, dtype=np.uint8),
             "prediction": predicted.sum(axis=0, dtype=np.uint8),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import nn
@@ -14,16 +15,14 @@ from server.run_folder.arms import END_TO_END, FEDERATED, reading_arm
 from server.run_folder.predictions import case_table
 from shared.config.run_config import RunConfig
 from shared.evaluation import Arms, evaluate, table_row
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.store import unpack_mask
+from shared.modalities.modality import Plan, PreparedCase
+from shared.preprocessing.store import pack_mask, unpack_mask
 from shared.tasks.task import OWN, Task
-from shared.types import BoolArray
 
 Thresholds = Mapping[str, float | None]
 """A model's operating point of each label, frozen on validation cases; None where there is none."""
-Outlines = dict[str, np.ndarray]
-"""Packed masks `(z, y, x)` on the studies' own grids, by case."""
+Outlines = dict[str, tuple[npt.NDArray[np.uint8], tuple[int, ...]]]
+"""By case a packed mask on the study's own grid, and its shape `(z, y, x)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class TrainedModels:
 def evaluate_models(
     task: Task,
     trained: TrainedModels,
-    cases: Sequence[CachedCase],
+    cases: Sequence[PreparedCase],
     plan: Plan,
     view: RunConfig,
     outlines: Outlines,
@@ -83,7 +82,7 @@ def evaluate_models(
                 elif best:
                     rows.append(table_row(case, centre, reading_arm(reading), model_hash, row))
             if best and task.gives_outline and own.masks is not None:
-                outlines[case.key] = np.packbits(own.masks[0][0])
+                outlines[case.key] = pack_mask(own.masks[0][0]), own.masks[0][0].shape
         if best and task.reads_outline:
             rows += [
                 table_row(case, centre, END_TO_END, model_hash, row | frozen)
@@ -105,18 +104,15 @@ def threshold_columns(thresholds: Thresholds) -> dict[str, float | None]:
 
 
 def _end_to_end(
-    task: Task, model: nn.Module, cases: Sequence[CachedCase], plan: Plan, view: RunConfig, outlines: Outlines
-) -> list[tuple[CachedCase, dict[str, float | None]]]:
+    task: Task, model: nn.Module, cases: Sequence[PreparedCase], plan: Plan, view: RunConfig, outlines: Outlines
+) -> list[tuple[PreparedCase, dict[str, float | None]]]:
     """Each case in the outline that the federation predicted: only this is what a hospital would get.
 
     A case in which nothing was outlined gets the mean answer of the others: it is not dropped, and tells nothing.
     """
     reader = task.evaluator
     outlined = [case for case in cases if case.key in outlines]
-    answers = []
-    for case in outlined:
-        mask: BoolArray = unpack_mask(outlines[case.key], case.native_grid.shape)
-        answers.append(reader.predict(model, case, plan, view, mask))
+    answers = [reader.predict(model, case, plan, view, unpack_mask(*outlines[case.key])) for case in outlined]
     known = [answer for answer in answers if answer is not None]
     if not known:
         return []

@@ -22,9 +22,9 @@ from shared.cohort.labels import SUBTYPES
 from shared.config.run_config import RunConfig
 from shared.config.sections import ClassifierSection
 from shared.errors import RunError
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.lesion_patch import cut_patch
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.lesion_patch import cut_patch
+from shared.modalities.mri.plan import MriPlan
 from shared.reproducibility import derive_seed
 from shared.tasks import task_named
 from shared.types import FloatArray
@@ -45,9 +45,9 @@ class Explained:
 
 def explain_centre(
     run_dir: Path,
-    cases: Sequence[CachedCase],
+    cases: Sequence[PreparedMri],
     view: RunConfig,
-    plan: Plan,
+    plan: MriPlan,
     model: nn.Module,
     answers: pd.DataFrame,
 ) -> None:

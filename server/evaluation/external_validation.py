@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,13 +21,11 @@ from server.run_folder.external_access import open_once
 from server.run_folder.journal import RunFolder
 from server.run_folder.predictions import write_predictions
 from server.run_folder.results import ResultRow
-from shared.cohort.preflight import Cohort, Exclusion, open_cohort
+from shared.cohort.preflight import Cohort, Exclusion
 from shared.config.run_config import RunConfig
 from shared.errors import SiteError
-from shared.preprocessing.cache import CachedCase, CaseCache
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.prepare import prepare_cases
-from shared.runtime.project import cache_root
+from shared.modalities.modality import Plan
+from shared.site import prepare_cohort, run_cohort
 from shared.tasks import task_named
 
 log = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ def validate_externally(
     folder: RunFolder,
     site: Path,
     config: RunConfig,
-    plan: Plan,
+    plans: Mapping[str, Plan],
     trained: Mapping[str, TrainedModels],
     on_case: Callable[[int, int], None],
 ) -> list[ResultRow]:
@@ -48,8 +47,8 @@ def validate_externally(
         The run's folder.
     site
         The external centre's site folder; read-only.
-    config, plan
-        The run's configuration and the federation's plan: the external centre changes neither.
+    config, plans
+        The run's configuration and the federation's plans: the external centre changes neither.
     trained
         Models by task, in the order of training. A classifier is read twice: in the reference outline, and in the one
         that an earlier task's chosen model predicted, where there is one.
@@ -64,17 +63,16 @@ def validate_externally(
     """
     centre = str(config.data.external)
     open_once(folder, centre, [model for item in trained.values() for model in item.models])
-    cohort = open_cohort(site, needs_mask="lesion" in config.needs)
+    cohort = run_cohort(site, config)
     total = len(cohort.cases) * (1 + sum(len(item.models) for item in trained.values()))
-    prepared, excluded = prepare_cases(
-        cohort.cases,
-        plan,
-        CaseCache(cache_root()),
+    prepared, excluded = prepare_cohort(
+        cohort,
+        config,
+        plans,
         workers=config.compute.server_workers,
         on_progress=lambda done, _: on_case(done, total),
-        tissues="tissues" in config.needs,
     )
-    _write_flow(folder, centre, cohort, excluded, prepared)
+    _write_flow(folder, centre, cohort, excluded, sum(map(len, prepared.values())))
     counter = itertools.count(len(cohort.cases) + 1)
 
     def count() -> None:
@@ -86,7 +84,8 @@ def validate_externally(
     tables: dict[str, pd.DataFrame] = {}
     for name, item in trained.items():
         task, view = task_named(name), config.for_task(name)
-        cases = [case for case in prepared if task.uses(case.labels, view)]
+        plan: Any = plans[task.modality]
+        cases: list[Any] = [case for case in prepared[task.modality] if task.uses(case.labels, view)]
         table = evaluate_models(task, item, cases, plan, view, outlines, count)
         write_predictions(folder.path, name, table)
         rows += table_rows(table, task.metrics, view.evaluation, task=name, seed=view.seed, role="external")
@@ -114,9 +113,7 @@ def _oracle(view: RunConfig, site: Path) -> dict[str, float]:
     return oracle_auc(*model) | ({"malignant": malignancy_oracle(*model)} if settings.cases_benign else {})
 
 
-def _write_flow(
-    folder: RunFolder, centre: str, cohort: Cohort, excluded: list[Exclusion], prepared: list[CachedCase]
-) -> None:
+def _write_flow(folder: RunFolder, centre: str, cohort: Cohort, excluded: list[Exclusion], included: int) -> None:
     """Count the centre's cases in `cases.json`.
 
     Raises
@@ -127,12 +124,12 @@ def _write_flow(
     """
     reasons = Counter(item.reason for item in (*cohort.exclusions, *excluded))
     flow = folder.flow()
-    flow[centre] = {"role": "external", "included": {"external": len(prepared)}, "excluded": dict(reasons)}
+    flow[centre] = {"role": "external", "included": {"external": included}, "excluded": dict(reasons)}
     if cohort.over_policy(excluded):
         log.warning("%s: more cases are left out than the site's policy allows", centre)
         flow[centre]["over_policy"] = True
     folder.write_flow(flow)
-    if not prepared:
+    if not included:
         raise SiteError(
             f"the external centre '{centre}' has no usable case ({dict(reasons)}): run `fedbreast check` on it"
         )

@@ -22,10 +22,10 @@ from shared.config.sections import ClassifierSection, EvaluationConfig
 from shared.errors import ConfigError
 from shared.inference import pick_device
 from shared.metrics.intervals import Estimate, Numbers, Statistic, bootstrap_patients, weighted_mean
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.lesion_patch import cut_patch
+from shared.modalities.mri.plan import MriPlan
 from shared.models.ensemble_resnet import BRANCHES, PLANES
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.lesion_patch import cut_patch
-from shared.preprocessing.plan import Plan
 from shared.reproducibility import derive_seed
 from shared.saliency import REGIONS, log_odds, region_means, saliencies
 from shared.tasks import task_named
@@ -53,9 +53,9 @@ def saliency_maps(
 
 def saliency_table(
     model: nn.Module,
-    cases: Sequence[CachedCase],
+    cases: Sequence[PreparedMri],
     view: RunConfig,
-    plan: Plan,
+    plan: MriPlan,
     *,
     per_subtype: int = 8,
     samples: int = 8,
@@ -115,8 +115,8 @@ def saliency_table(
 
 
 def _first(
-    cases: Sequence[CachedCase], class_of: Callable[[CachedCase], str | None], per_subtype: int
-) -> list[tuple[CachedCase, str]]:
+    cases: Sequence[PreparedMri], class_of: Callable[[PreparedMri], str | None], per_subtype: int
+) -> list[tuple[PreparedMri, str]]:
     """The first cases of each subtype in order of their keys, with it."""
     taken = Counter[str]()
     chosen = []

@@ -18,7 +18,7 @@ from shared.config.run_config import RunConfig
 from shared.errors import RunError
 from shared.messages.payload import State, flatten, unflatten
 from shared.metrics.sums import Sums
-from shared.preprocessing.plan import Plan
+from shared.modalities.modality import Plan
 from shared.reproducibility import state_hash
 from shared.runtime.audit import record as note
 from shared.tasks import task_named
@@ -62,9 +62,9 @@ class Federation:
         self.participation = Participation(folder.path, config.data.sites)
 
     @property
-    def plan(self) -> Plan | None:
-        """The federation's plan, once there is one."""
-        return self.participants.plan
+    def plans(self) -> dict[str, Plan]:
+        """The federation's plan of each modality, once there are any."""
+        return self.participants.plans
 
     @property
     def lost(self) -> dict[str, SiteEntry]:

@@ -26,7 +26,8 @@ from server.run_folder.round_record import RoundRecord, read_records, record_byt
 from shared.atomic_files import remove_drafts, replace_file
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import ConfigError, RunError
-from shared.preprocessing.plan import Plan
+from shared.modalities import MODALITIES, modality_named
+from shared.modalities.modality import Plan
 from shared.reproducibility import state_hash
 from shared.types import FloatArray
 
@@ -167,14 +168,20 @@ class RunFolder:
         path = self.path / "journal" / f"{_stem(record)}.moments"
         return dict(load_arrays(path.read_bytes())) if path.is_file() else {}
 
-    def write_plan(self, plan: Plan) -> None:
-        """Keep the federation's plan."""
-        self.write("plan.json", plan.model_dump_json(indent=1).encode())
+    def write_plans(self, plans: Mapping[str, Plan]) -> None:
+        """Keep the federation's plan of each modality."""
+        kept = {name: plan.model_dump(mode="json") for name, plan in plans.items()}
+        self.write("plan.json", json.dumps(kept, indent=1).encode())
 
-    def plan(self) -> Plan | None:
-        """The federation's plan, once there is one: a resumed run keeps it."""
+    def plans(self) -> dict[str, Plan]:
+        """The federation's plan of each modality, once there are any: a resumed run keeps them."""
         path = self.path / "plan.json"
-        return Plan.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return {}
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        # Before there were several modalities the file held MRI's plan alone.
+        by_name = kept if set(kept) <= set(MODALITIES) else {"mri": kept}
+        return {name: modality_named(name).plan.model_validate(plan) for name, plan in by_name.items()}
 
     def write_flow(self, flow: Mapping[str, Mapping[str, object]]) -> None:
         """Keep `cases.json`: a site's included cases by split and left-out ones by reason."""

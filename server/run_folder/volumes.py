@@ -56,7 +56,7 @@ class Volume:
     case
         Its pseudonym.
     image
-        Post-contrast minus pre-contrast signal, uint8 `(z, y, x)`, LPS: 0 is `bounds[0]`, 255 is `bounds[1]`.
+        What is shown below the masks, uint8 `(z, y, x)`, LPS: 0 is `bounds[0]`, 255 is `bounds[1]`.
     reference, prediction
         Boolean `(z, y, x)` on the same grid.
     spacing
@@ -97,7 +97,7 @@ def store_volume(
     case, label
         The case's pseudonym, and why it was chosen.
     image
-        `(channel, z, y, x)`, LPS, channel 0 pre-contrast, channel 1 first post-contrast minus pre-contrast.
+        What is shown below the masks, `(z, y, x)`, LPS.
     reference, prediction
         Boolean `(z, y, x)` on the same grid.
     spacing
@@ -110,7 +110,7 @@ def store_volume(
         for middle, step in zip(centre, spacing, strict=True)
     )
     # Cut before the conversion: the whole image can be a hundred times the box.
-    signal = _at_most(np.asarray(image[1][box], np.float64), order=1)
+    signal = _at_most(np.asarray(image[box], np.float64), order=1)
     low, high = (float(bound) for bound in np.percentile(signal, WINDOW_PERCENTILES))
     inside = _at_most((reference | prediction)[box].astype(np.uint8), order=0) > 0
     if inside.any():

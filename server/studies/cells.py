@@ -6,8 +6,9 @@ round, and goes on at its last committed round.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import tomli_w
@@ -24,14 +25,12 @@ from server.studies.design import Cell, Design
 from server.studies.fold_evaluation import evaluate_fold
 from server.studies.in_process_grid import InProcessGrid, client_app
 from server.studies.paths import cell_folder, fold_folder, last_file
-from shared.cohort.preflight import open_cohort
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import RunError
-from shared.preprocessing.cache import CaseCache
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.prepare import fingerprint_cases
+from shared.modalities import modality_named
+from shared.modalities.modality import Plan
 from shared.runtime.project import cache_root, project_root
-from shared.site import Prepared, open_site
+from shared.site import Prepared, open_site, run_cohort
 from shared.tasks import task_named
 
 Report = Callable[[int, int, str], None]
@@ -56,25 +55,29 @@ def run_cell(root: Path, cell: Cell, report: Report) -> None:
         _train(root, cell, design.fold(cell.centre, cell.seed), report)
     else:
         config = design.fold(cell.centre, cell.seed)
-        plan = _plan(fold_folder(root, cell.centre))
-        evaluate_fold(root, cell, design, config, plan, _prepared(config, plan), report)
+        plans = _plans(fold_folder(root, cell.centre))
+        evaluate_fold(root, cell, design, config, plans, _prepared(config, cell.task, plans), report)
 
 
 def _extract(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
     """Read a centre's studies into the cache, which all folds share."""
-    cohort = open_cohort(project_root() / config.data.root / cell.centre, needs_mask="lesion" in config.needs)
-    total = len(cohort.cases)
-    fingerprint_cases(
-        cohort.cases, config, CaseCache(cache_root()), on_progress=lambda done, _: report(done, total, "cases read")
-    )
+    cohort = run_cohort(project_root() / config.data.root / cell.centre, config)
+    total, steps = len(cohort.cases), itertools.count(1)
+    for name in config.modalities:
+        modality_named(name).fingerprint_cases(
+            [case for case in cohort.cases if case.modality == name],
+            config,
+            cache_root(),
+            on_progress=lambda *_: report(next(steps), total, "cases read"),
+        )
     replace_file(last_file(root, cell), json.dumps({"cases": total}).encode())
 
 
 def _prepare(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
-    """Merge the fold's fingerprints into its plan, and prepare the training centres' cases."""
+    """Merge the fold's fingerprints into its plans, and prepare the training centres' cases."""
     folder = _run_folder(fold_folder(root, cell.centre), config)
     try:
-        federation = _federation(config, folder, lambda *_: report(0, 1, "the plan and its cases"))
+        federation = _federation(config, folder, lambda *_: report(0, 1, "the plans and their cases"))
         federation.register()
     finally:
         folder.release()
@@ -87,7 +90,7 @@ def _prepare(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
 def _train(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
     """Train one model; keep the chosen round's, and what chose it."""
     view = config.for_task(cell.task)
-    plan = _plan(fold_folder(root, cell.centre))
+    plans = _plans(fold_folder(root, cell.centre))
     folder = _run_folder(cell_folder(root, cell), config)
     total = view.federation.rounds
 
@@ -97,12 +100,13 @@ def _train(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
     try:
         told(max((item.round for item in folder.records(cell.task)), default=0))
         if cell.arm == FEDERATED:
-            folder.write_plan(plan)
+            folder.write_plans(plans)
             federation = _federation(config, folder, lambda phase, done, *_: told(done) if phase == "train" else None)
             federation.register()
             records = federation.train(view.task)
         else:
-            records = train_arm(cell.arm, folder, view, plan, _prepared(config, plan), told)
+            plan = plans[task_named(cell.task).modality]
+            records = train_arm(cell.arm, folder, view, plan, _prepared(config, cell.task, plans), told)
         _finish(root, cell, folder, records)
     finally:
         folder.release()
@@ -142,13 +146,15 @@ def _run_folder(path: Path, config: RunConfig) -> RunFolder:
     return folder
 
 
-def _plan(fold: Path) -> Plan:
-    plan = RunFolder(fold).plan()
-    if plan is None:
+def _plans(fold: Path) -> dict[str, Plan]:
+    plans = RunFolder(fold).plans()
+    if not plans:
         raise RunError(f"{fold.name} has no plan: was its folder changed while the study ran?")
-    return plan
+    return plans
 
 
-def _prepared(config: RunConfig, plan: Plan) -> dict[str, Prepared]:
-    root = project_root() / config.data.root
-    return {name: open_site(root / name, name, config).prepared(plan) for name in config.data.sites}
+def _prepared(config: RunConfig, task: str, plans: Mapping[str, Plan]) -> dict[str, Prepared]:
+    """The cases that a task reads, of each training centre."""
+    root, modality = project_root() / config.data.root, task_named(task).modality
+    sites = {name: open_site(root / name, name, config) for name in config.data.sites}
+    return {name: site.prepared(modality, plans[modality]) for name, site in sites.items()}

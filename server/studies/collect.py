@@ -19,8 +19,8 @@ from server.run_folder.results import replace_file
 from server.studies.design import Cell, Design
 from server.studies.paths import HELD_OUT, cell_folder, fold_folder, judged_path, trained
 from shared.cohort.manifest import TABLE_NAME, CaseRow
-from shared.cohort.preflight import open_cohort
 from shared.runtime.project import project_root
+from shared.site import run_cohort
 from shared.tasks import task_named
 
 _AGE_BANDS = ((50.0, "<50"), (70.0, "50-69"), (float("inf"), ">=70"))
@@ -84,7 +84,7 @@ def _cohort(root: Path, design: Design) -> pd.DataFrame:
             volumes |= dict(zip(table["case"], table["reference_volume_ml"], strict=True))
     rows = []
     for centre in config.centres:
-        cohort = open_cohort(project_root() / config.data.root / centre, needs_mask="lesion" in config.needs)
+        cohort = run_cohort(project_root() / config.data.root / centre, config)
         for case in cohort.cases:
             row = case.row
             rows.append(
@@ -137,7 +137,7 @@ def _provenance(root: Path, design: Design, seconds: float) -> dict[str, Any]:
     data = project_root() / config.data.root
     path = root / "provenance.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    plans = {fold: RunFolder(fold_folder(root, fold)).plan() for fold in design.folds}
+    plans = {fold: RunFolder(fold_folder(root, fold)).plans() for fold in design.folds}
     return {
         "name": config.name,
         "created": before.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
@@ -146,7 +146,7 @@ def _provenance(root: Path, design: Design, seconds: float) -> dict[str, Any]:
         "phantom": is_phantom(config),
         "seconds": round(seconds, 1),
         "machine": {"cores": os.cpu_count()},
-        "plans": {fold: plan.hash() for fold, plan in plans.items() if plan is not None},
+        "plans": {fold: ", ".join(plan.hash() for plan in own.values()) for fold, own in plans.items() if own},
         "data": {name: hashlib.sha256((data / name / TABLE_NAME).read_bytes()).hexdigest() for name in config.centres},
     }
 

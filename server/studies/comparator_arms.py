@@ -20,7 +20,7 @@ from server.run_folder.round_record import RoundRecord, SiteEntry
 from shared.config.run_config import RunConfig
 from shared.evaluation import evaluate_site
 from shared.metrics.sums import Sums
-from shared.preprocessing.plan import Plan
+from shared.modalities.modality import Plan
 from shared.reproducibility import state_hash
 from shared.site import Prepared
 from shared.tasks import task_named
@@ -54,7 +54,7 @@ def train_arm(
     config
         The fold's configuration as the task sees it.
     plan, prepared
-        The federation's plan, and the prepared cases of each of its sites.
+        The plan of the task's modality, and the prepared cases of each site.
     on_round
         Told each finished round.
 

@@ -27,15 +27,13 @@ from server.run_folder.results import replace_file
 from server.run_folder.volumes import store_volume
 from server.studies.design import Cell, Design
 from server.studies.paths import HELD_OUT, fold_folder, judged_path, trained
-from shared.cohort.preflight import Case, open_cohort
+from shared.cohort.preflight import Case
 from shared.config.run_config import RunConfig
 from shared.errors import RunError
 from shared.evaluation import Arms, evaluate, table_row
-from shared.preprocessing.cache import CachedCase, CaseCache
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.prepare import prepare_cases
-from shared.runtime.project import cache_root, project_root
-from shared.site import Prepared
+from shared.modalities.modality import Plan, PreparedCase
+from shared.runtime.project import project_root
+from shared.site import Prepared, prepare_cohort, run_cohort
 from shared.tasks import task_named
 from shared.tasks.task import OWN, Task
 from shared.types import BoolArray, FloatArray
@@ -55,7 +53,7 @@ def evaluate_fold(
     cell: Cell,
     design: Design,
     config: RunConfig,
-    plan: Plan,
+    plans: Mapping[str, Plan],
     sites: Mapping[str, Prepared],
     report: Callable[[int, int, str], None],
 ) -> None:
@@ -65,8 +63,8 @@ def evaluate_fold(
     ----------
     root, cell, design
         The study's folder, the `judge` cell and the design.
-    config, plan, sites
-        The fold's configuration, its plan, and the training centres' prepared cases.
+    config, plans, sites
+        The fold's configuration, its plans, and the training centres' prepared cases of the task's modality.
     report
         Called with (done, total, text).
 
@@ -81,7 +79,8 @@ def evaluate_fold(
     opened = json.loads((fold_folder(root, cell.centre) / OPENED).read_text(encoding="utf-8"))
     if not {models.hashes[arm] for arm in models.arms.models} <= set(opened["model_hashes"]):
         raise RunError(f"{cell.centre} was opened for other models: start a new study in another folder")
-    studies, held_out = _open(root, cell.centre, config, plan, report)
+    studies, prepared = _open(root, cell.centre, config, plans, report)
+    plan, held_out = plans[task.modality], prepared[task.modality]
     places = [("external", cell.centre, held_out), *(("test", name, own["test"]) for name, own in sites.items())]
     chosen = [(role, name, [case for case in cases if task.uses(case.labels, view)]) for role, name, cases in places]
     total, done = sum(len(cases) for _, _, cases in chosen), 0
@@ -113,7 +112,7 @@ def evaluate_fold(
 def fold_table(
     models: FoldModels,
     task: Task,
-    cases: Sequence[CachedCase],
+    cases: Sequence[PreparedCase],
     plan: Plan,
     view: RunConfig,
     centre: str,
@@ -129,19 +128,15 @@ def fold_table(
 
 
 def _open(
-    root: Path, centre: str, config: RunConfig, plan: Plan, report: Callable[[int, int, str], None]
-) -> tuple[dict[str, Case], list[CachedCase]]:
-    """The cases of the centre left out: as found, and prepared by the fold's plan; says how many were left out."""
-    cohort = open_cohort(project_root() / config.data.root / centre, needs_mask="lesion" in config.needs)
-    prepared, excluded = prepare_cases(
-        cohort.cases,
-        plan,
-        CaseCache(cache_root()),
-        tissues="tissues" in config.needs,
-        on_progress=lambda done, total: report(0, 1, f"preparing {done} of {total}"),
+    root: Path, centre: str, config: RunConfig, plans: Mapping[str, Plan], report: Callable[[int, int, str], None]
+) -> tuple[dict[str, Case], dict[str, list[PreparedCase]]]:
+    """The cases of the centre left out: as located, and prepared by modality; says how many were left out."""
+    cohort = run_cohort(project_root() / config.data.root / centre, config)
+    prepared, excluded = prepare_cohort(
+        cohort, config, plans, on_progress=lambda done, total: report(0, 1, f"preparing {done} of {total}")
     )
     reasons = Counter(item.reason for item in (*cohort.exclusions, *excluded))
-    flow = {"judged": len(prepared), "excluded": dict(sorted(reasons.items()))}
+    flow = {"judged": sum(map(len, prepared.values())), "excluded": dict(sorted(reasons.items()))}
     replace_file(fold_folder(root, centre) / HELD_OUT, json.dumps(flow, indent=1).encode())
     return {case.key: case for case in cohort.cases}, prepared
 
@@ -172,13 +167,12 @@ def _keep_pictures(root: Path, centre: str, task: Task) -> Draw:
     def keep(
         label: str,
         key: str,
-        background: FloatArray,
+        shown: FloatArray,
         reference: BoolArray,
         predicted: BoolArray,
         spacing: tuple[float, float, float],
     ) -> None:
         assert task.pictures is not None  # noqa: S101 - `draw_cases` asks only then
-        shown = background[int(task.pictures.background == "uptake")]
         planes = {
             "image": shown,
             "reference": reference.sum(axis=0, dtype="uint8"),
@@ -190,7 +184,7 @@ def _keep_pictures(root: Path, centre: str, task: Task) -> Draw:
             root / "volumes" / task.name / f"{centre}-{label}.npz",
             key,
             label,
-            image=background,
+            image=shown,
             reference=reference[0],
             prediction=predicted[0],
             spacing=spacing,

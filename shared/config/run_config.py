@@ -26,7 +26,6 @@ from shared.config.sections import (
     EvaluationConfig,
     InferenceConfig,
     ModelConfig,
-    PreprocessingConfig,
     Section,
     SplitConfig,
     SubtypeRule,
@@ -36,6 +35,7 @@ from shared.config.sections import (
 from shared.config.strict_toml import read_toml, validated
 from shared.config.study import StudyConfig
 from shared.errors import ConfigError
+from shared.modalities.mri.settings import MriSettings
 from shared.tasks import TASKS, task_named
 
 S = TypeVar("S", bound=TaskSection)
@@ -51,7 +51,7 @@ class RunConfig(Section):
     seed: int = Field(default=0, ge=0)
     data: DataConfig
     splits: SplitConfig = SplitConfig()
-    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    preprocessing: MriSettings = MriSettings()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     inference: InferenceConfig = InferenceConfig()
@@ -125,9 +125,14 @@ class RunConfig(Section):
         return parse_config(raw, f"{self.name}, leaving out {centre}")
 
     @property
-    def needs(self) -> frozenset[str]:
-        """Masks that a case must come with for one of the tasks: `lesion`, `tissues`."""
-        return frozenset(mask for name in self.tasks for mask in task_named(name).needs)
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities of the tasks, in their order."""
+        return tuple(dict.fromkeys(task_named(name).modality for name in self.tasks))
+
+    def needs(self, modality: str) -> frozenset[str]:
+        """Masks that a modality's cases must come with for one of the tasks: `lesion`, `tissues`."""
+        tasks = [task_named(name) for name in self.tasks]
+        return frozenset(mask for task in tasks if task.modality == modality for mask in task.needs)
 
     @model_serializer(mode="wrap")
     def _with_sections(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:

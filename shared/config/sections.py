@@ -68,29 +68,6 @@ class SplitConfig(Section):
     test: Fraction = Field(default=0.17, description="Judges internally; share of the site's patients.")
 
 
-class PreprocessingConfig(Section):
-    """What becomes of a study before a network reads it."""
-
-    spacing_mm: tuple[float, float, float] | None = Field(
-        default=None,
-        description="(z, y, x) mm; none: the merged fingerprint's median.",
-    )
-    crop_voxels: tuple[int, int, int] | None = Field(
-        default=None,
-        description="(z, y, x) of the breast box in whole-breast mode; none: from the merged fingerprint.",
-    )
-    max_voxels: int = Field(
-        default=300_000, ge=4096, description="Upper bound of the whole-breast box; spacing is widened to fit."
-    )
-    post_phases: int = Field(
-        default=3, ge=1, le=8, description="Post-contrast phases used: first, last, evenly between."
-    )
-    n4: bool = Field(default=True, description="N4 bias field correction.")
-    n4_shrink: int = Field(default=4, ge=1, le=16, description="Shrink factor for the bias field's estimate.")
-    n4_iterations: tuple[int, ...] = Field(default=(20, 20, 20, 20), description="Iterations a fitting level.")
-    workers: int = Field(default=1, ge=1, description="Studies preprocessed at once at a site.")
-
-
 class ModelConfig(Section):
     """The 3D ResU-Net of `lesion-segmentation` and of `breast-segmentation`, a network each."""
 

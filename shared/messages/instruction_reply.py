@@ -7,12 +7,11 @@ error of `shared.errors`). It never holds a path, an identifier or text from dat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from shared.config.run_config import RunConfig
 from shared.metrics.sums import Sums
-from shared.preprocessing.fingerprint import SiteFingerprint
-from shared.preprocessing.plan import Plan
+from shared.modalities.modality import Fingerprint, Plan
 from shared.types import FloatArray
 
 REGISTER = "query.register"
@@ -32,8 +31,8 @@ class Instruction:
         Name of the run: an answer to another run is refused.
     round
         Number of the round; 0 before the first.
-    plan
-        The preprocessing plan, once there is one.
+    plans
+        The preprocessing plan of each modality, once there are any.
     split
         Which cases to evaluate.
     weights
@@ -53,7 +52,7 @@ class Instruction:
 
     run: str
     round: int
-    plan: Plan | None = None
+    plans: Mapping[str, Plan] = field(default_factory=dict)
     split: str = "validation"
     weights: FloatArray | None = None
     manifest: str = ""
@@ -67,11 +66,12 @@ class Instruction:
 class Reply:
     """What a site answers; fields that a kind of message does not use keep their defaults.
 
-    `labelled` counts the training cases of each task (`task` or `task/label`), `classes` the cases of each label's
-    classes over all splits. `sites` answers a registration: the indices in `RunConfig.centres` of those whose data
-    the node holds, and `versions` of what decides the numbers there. `over_policy`: more cases were left out than the
-    site's own policy allows. `skipped` cases could not be opened this time; `labelled` then counts those used.
-    `judging_*`: the same of the validation cases, where a question to train asked to judge the model as well.
+    `fingerprints` are by modality. `labelled` counts the training cases of each task (`task` or `task/label`),
+    `classes` the cases of each label's classes over all splits. `sites` answers a registration: the indices in
+    `RunConfig.centres` of those whose data the node holds, and `versions` of what decides the numbers there.
+    `over_policy`: more cases were left out than the site's own policy allows. `skipped` cases could not be opened
+    this time; `labelled` then counts those used. `judging_*`: the same of the validation cases, where a question to
+    train asked to judge the model as well.
     """
 
     site: str
@@ -83,7 +83,7 @@ class Reply:
     skipped: int = 0
     loss: float = 0.0
     seconds: float = 0.0
-    fingerprint: SiteFingerprint | None = None
+    fingerprints: Mapping[str, Fingerprint] = field(default_factory=dict)
     sums: Sums | None = None
     labelled: Mapping[str, int] | None = None
     classes: Mapping[str, int] | None = None

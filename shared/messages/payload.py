@@ -17,7 +17,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from shared.config.run_config import RunConfig
 from shared.errors import UpdateError
 from shared.tasks import task_named
-from shared.types import SPLITS, FloatArray
+from shared.types import FloatArray
 
 State = Mapping[str, torch.Tensor]
 FEW = -1
@@ -119,11 +119,6 @@ def _claimed(data: bytes) -> tuple[int, ...]:
     stream = io.BytesIO(data[:_HEADER_BYTES])
     np.lib.format.read_magic(stream)
     return tuple(np.lib.format.read_array_header_1_0(stream)[0])
-
-
-def count_splits(splits: Mapping[str, int]) -> dict[str, int]:
-    """Counts for every split, also the empty ones, so that messages always have the same form."""
-    return {name: splits.get(name, 0) for name in SPLITS}
 
 
 def label_key(task: str, label: str) -> str:

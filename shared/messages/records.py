@@ -25,8 +25,8 @@ from shared.messages.payload import (
 )
 from shared.messages.versions import read_versions
 from shared.metrics.sums import Sums
-from shared.preprocessing.fingerprint import SiteFingerprint
-from shared.preprocessing.plan import Plan
+from shared.modalities import modality_named
+from shared.modalities.modality import Fingerprint
 from shared.tasks import task_named
 from shared.types import SPLITS, FloatArray
 
@@ -57,7 +57,7 @@ def write_instruction(instruction: Instruction) -> RecordDict:
             "round": instruction.round,
             "split": instruction.split,
             "manifest": instruction.manifest,
-            "plan": instruction.plan.model_dump_json() if instruction.plan else "",
+            "plans": json.dumps({name: plan.model_dump(mode="json") for name, plan in instruction.plans.items()}),
             "site": instruction.site,
             "config": instruction.config.model_dump_json() if instruction.config else "",
             "task": instruction.task,
@@ -76,15 +76,15 @@ def read_instruction(message: Message) -> Instruction:
     Raises
     ------
     ConfigError
-        The configuration is not one that this site's code knows.
+        The configuration is not one that this site's code knows, or a plan's modality is none.
 
     """
     header = record_of(message.content, _HEADER, ConfigRecord)
-    plan, config = str(header["plan"]), str(header["config"])
+    plans, config = json.loads(str(header["plans"])), str(header["config"])
     return Instruction(
         run=str(header["run"]),
         round=int(str(header["round"])),
-        plan=Plan.model_validate_json(plan) if plan else None,
+        plans={name: modality_named(name).plan.model_validate(plan) for name, plan in plans.items()},
         split=str(header["split"]),
         weights=_weights(message),
         manifest=str(header["manifest"]),
@@ -111,8 +111,8 @@ def write_reply(reply: Reply) -> RecordDict:
         "evaluation_seconds": reply.evaluation_seconds,
         "sites": list(reply.sites),
     }
-    if reply.fingerprint is not None:
-        numbers |= {f"fingerprint.{name}": values for name, values in reply.fingerprint.to_dict().items()}
+    for modality, fingerprint in reply.fingerprints.items():
+        numbers |= {f"fingerprint.{modality}.{name}": values for name, values in fingerprint.to_dict().items()}
     if reply.sums is not None:
         numbers |= {f"sums.{name}": value for name, value in reply.sums.to_flat().items()}
     numbers |= {f"versions.{name}": list(parts) for name, parts in (reply.versions or {}).items()}
@@ -141,7 +141,6 @@ def read_reply(message: Message, config: RunConfig, task: str) -> Reply:
         header = record_of(message.content, _HEADER, ConfigRecord)
         numbers = record_of(message.content, _NUMBERS, MetricRecord)
         sums = _group(numbers, "sums.")
-        histogram = _group(numbers, "fingerprint.")
         return Reply(
             site=str(header["site"]),
             run=str(header["run"]),
@@ -153,7 +152,7 @@ def read_reply(message: Message, config: RunConfig, task: str) -> Reply:
             loss=float(numbers["loss"]),  # type: ignore[arg-type]  # a list fails here, as it should
             seconds=float(numbers["seconds"]),  # type: ignore[arg-type]  # the same
             weights=_weights(message),
-            fingerprint=SiteFingerprint.from_dict(histogram, config.preprocessing.post_phases) if histogram else None,
+            fingerprints=_fingerprints(_group(numbers, "fingerprint."), config),
             sums=Sums.from_flat(sums, task_named(task).kinds) if sums else None,
             labelled=named_counts(_group(numbers, "labelled."), counted_tasks(config)),
             classes=named_counts(_group(numbers, "classes."), counted_classes(config)),
@@ -169,6 +168,12 @@ def read_reply(message: Message, config: RunConfig, task: str) -> Reply:
         raise
     except Exception as error:  # whatever a site sends, only its own answer is lost
         raise UpdateError(f"the answer has not the agreed form ({type(error).__name__})") from error
+
+
+def _fingerprints(numbers: Mapping[str, Any], config: RunConfig) -> dict[str, Fingerprint]:
+    """The fingerprint of each modality that is named; one that is none is refused."""
+    names = dict.fromkeys(name.partition(".")[0] for name in numbers)
+    return {name: modality_named(name).read_fingerprint(_group(numbers, f"{name}."), config) for name in names}
 
 
 def _weights(message: Message) -> FloatArray | None:

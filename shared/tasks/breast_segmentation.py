@@ -19,11 +19,11 @@ from shared.metrics.metric import Metric, Place
 from shared.metrics.overlap import CUBE
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, error_metrics
 from shared.metrics.tissues import structure_metrics
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.pipeline import to_native
+from shared.modalities.mri.plan import MriPlan
+from shared.modalities.mri.tissues import native_tissues, open_tissues
 from shared.models.res_unet import ResUNet
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.pipeline import to_native
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.tissues import native_tissues, open_tissues
 from shared.reproducibility import derive_seed
 from shared.tasks import augmentation, lesion_segmentation
 from shared.tasks.choice import highest_mean
@@ -41,7 +41,7 @@ def build_model(config: RunConfig) -> nn.Module:
     """The ResU-Net of the configuration with an output a structure, its start drawn from the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "breast-segmentation"))
-        return ResUNet(1 + config.preprocessing.post_phases, config.model, PRIOR_LOGITS)
+        return ResUNet(config.preprocessing.channels, config.model, PRIOR_LOGITS)
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
     return torch.stack(parts).mean()
 
 
-def sample(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+def sample(case: PreparedMri, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """The whole breast, or a patch anywhere in its box: tissue is everywhere; float32 image and masks."""
     masks = open_tissues(case)
     if config.training.mode == "whole_breast":
@@ -106,13 +106,15 @@ def takes(labels: CaseLabels) -> bool:
     return labels.tissues
 
 
-def predict(model: nn.Module, case: CachedCase, plan: Plan, config: RunConfig, outline: BoolArray | None) -> FloatArray:
+def predict(
+    model: nn.Module, case: PreparedMri, plan: MriPlan, config: RunConfig, outline: BoolArray | None
+) -> FloatArray:
     """Probabilities of both structures `(structure, z, y, x)` on the plan's grid."""
     del plan, outline
     return predict_structures(model, case.image, config)
 
 
-def tissue_masks(probability: FloatArray, case: CachedCase, config: RunConfig) -> BoolArray:
+def tissue_masks(probability: FloatArray, case: PreparedMri, config: RunConfig) -> BoolArray:
     """Threshold probabilities `(structure, z, y, x)` of the plan's grid on the study's own.
 
     A breast is one piece, the largest; fibroglandular tissue lies within it.
@@ -125,7 +127,7 @@ def tissue_masks(probability: FloatArray, case: CachedCase, config: RunConfig) -
     return masks
 
 
-def measure(prediction: FloatArray, case: CachedCase, config: RunConfig, *, full: bool) -> Measured:
+def measure(prediction: FloatArray, case: PreparedMri, config: RunConfig, *, full: bool) -> Measured:
     """Both structures and the density of one case on the study's own grid; without surfaces, where not `full`."""
     masks, reference = tissue_masks(prediction, case, config), native_tissues(case)
     tolerance = config.evaluation.nsd_tolerance_mm if full else None

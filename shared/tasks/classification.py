@@ -17,9 +17,9 @@ from shared.inference import pick_device
 from shared.metrics.metric import Metric
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, error_metrics
 from shared.metrics.scores import label_metrics, macro_auc
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.lesion_patch import cut_patch, keep_patch, open_patch
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.lesion_patch import cut_patch, keep_patch, open_patch
+from shared.modalities.mri.plan import MriPlan
 from shared.tasks.task import OWN, Evaluator, Measured, Row
 from shared.types import BoolArray, FloatArray
 
@@ -51,7 +51,7 @@ def score_evaluator(
     """
 
     def predict(
-        model: nn.Module, case: CachedCase, plan: Plan, config: RunConfig, outline: BoolArray | None
+        model: nn.Module, case: PreparedMri, plan: MriPlan, config: RunConfig, outline: BoolArray | None
     ) -> Scores | None:
         settings = config.section(ClassifierSection)
         if outline is None:
@@ -64,7 +64,7 @@ def score_evaluator(
                 return None
         return read_patch(model, patch, config, scores, read)
 
-    def measure(prediction: Scores, case: CachedCase, config: RunConfig, *, full: bool) -> Measured:
+    def measure(prediction: Scores, case: PreparedMri, config: RunConfig, *, full: bool) -> Measured:
         del full
         known = truths(case.labels, config)
         return Measured({reading: _row(known, answers) for reading, answers in prediction.items()})

@@ -63,7 +63,7 @@ def build_model(config: RunConfig) -> nn.Module:
     """The network of the configuration's size."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "lesion-malignancy"))
-        return MalignancyResNet(1 + config.preprocessing.post_phases, config.section(ClassifierSection).size)
+        return MalignancyResNet(config.preprocessing.channels, config.section(ClassifierSection).size)
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:

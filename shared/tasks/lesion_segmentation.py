@@ -20,10 +20,10 @@ from shared.metrics.intervals import total
 from shared.metrics.metric import Metric
 from shared.metrics.overlap import CUBE, case_metrics, matches, pooled_f1
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, ratio_metrics
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.pipeline import to_native
+from shared.modalities.mri.plan import MriPlan
 from shared.models.res_unet import ResUNet
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.pipeline import to_native
-from shared.preprocessing.plan import Plan
 from shared.reproducibility import derive_seed
 from shared.tasks.augmentation import augment
 from shared.tasks.choice import highest_mean
@@ -35,7 +35,7 @@ def build_model(config: RunConfig) -> nn.Module:
     """The ResU-Net of the configuration, its start drawn from the configuration's seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "model"))
-        return ResUNet(channels_in=1 + config.preprocessing.post_phases, config=config.model)
+        return ResUNet(channels_in=config.preprocessing.channels, config=config.model)
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     return 1 - (2 * overlap + 1) / (probability.sum() + target.sum() + 1)
 
 
-def sample(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+def sample(case: PreparedMri, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """The whole breast, or a patch of it; float32 image and mask. Only the patch is read from the memory map."""
     if config.training.mode == "whole_breast":
         return np.asarray(case.image, np.float32), np.asarray(case.mask, np.float32)[None]
@@ -75,7 +75,7 @@ def sample(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> t
     return np.asarray(case.image[(slice(None), *window)], np.float32), np.asarray(case.mask[window], np.float32)[None]
 
 
-def patch_window(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> tuple[slice, slice, slice]:
+def patch_window(case: PreparedMri, config: RunConfig, draws: np.random.Generator) -> tuple[slice, slice, slice]:
     """Choose a patch: around a lesion voxel for `foreground_share` of the draws, else anywhere in the breast box."""
     size = config.training.patch_voxels
     limits = [max(0, side - edge) for side, edge in zip(case.mask.shape, size, strict=True)]
@@ -95,13 +95,15 @@ def takes(labels: CaseLabels) -> bool:
     return labels.malignant is not False
 
 
-def predict(model: nn.Module, case: CachedCase, plan: Plan, config: RunConfig, outline: BoolArray | None) -> FloatArray:
+def predict(
+    model: nn.Module, case: PreparedMri, plan: MriPlan, config: RunConfig, outline: BoolArray | None
+) -> FloatArray:
     """Lesion probability `(1, z, y, x)` on the plan's grid."""
     del plan, outline
     return predict_structures(model, case.image, config)
 
 
-def measure(prediction: FloatArray, case: CachedCase, config: RunConfig, *, full: bool) -> Measured:
+def measure(prediction: FloatArray, case: PreparedMri, config: RunConfig, *, full: bool) -> Measured:
     """Metrics of one case on the study's own grid, against the reference as drawn."""
     del full
     probability = to_native(prediction[0], case.meta)

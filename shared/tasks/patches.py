@@ -16,9 +16,9 @@ from torch import Generator, Tensor
 from shared.cohort.labels import CaseLabels
 from shared.config.run_config import RunConfig
 from shared.config.sections import AugmentationConfig, ClassifierSection
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.lesion_patch import keep_patch, open_patch
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.lesion_patch import keep_patch, open_patch
+from shared.modalities.mri.plan import MriPlan
 from shared.tasks.augmentation import change_intensity
 from shared.types import FloatArray
 
@@ -63,7 +63,7 @@ Target = Callable[[CaseLabels, RunConfig], tuple[tuple[float, ...], str]]
 """A case's target and the class it is balanced by; an empty target leaves the case out."""
 
 
-def open_patches(cases: Sequence[CachedCase], plan: Plan, config: RunConfig, target: Target) -> list[PatchCase]:
+def open_patches(cases: Sequence[PreparedMri], plan: MriPlan, config: RunConfig, target: Target) -> list[PatchCase]:
     """Cases that have the task's labels, with their patches cut from the reference outline.
 
     Raises
@@ -102,7 +102,7 @@ def balanced(cases: Sequence[PatchCase], how: str) -> list[PatchCase]:
 
 def shape(config: RunConfig) -> tuple[int, ...]:
     """Shape of a patch: image channels and the distance to the lesion's surface, then its voxels."""
-    return (2 + config.preprocessing.post_phases, *config.section(ClassifierSection).patch.voxels)
+    return (1 + config.preprocessing.channels, *config.section(ClassifierSection).patch.voxels)
 
 
 def sample(case: PatchCase, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:

@@ -44,7 +44,7 @@ def build_model(config: RunConfig) -> nn.Module:
     settings = config.section(MultitaskSection)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "receptor-ki67-multitask"))
-        channels = 1 + config.preprocessing.post_phases
+        channels = config.preprocessing.channels
         network = SpatialMultitask(channels, spacing_mm=settings.patch.spacing_mm or 2.0, norm="group")
         whole = WithUncertainty(network) if settings.uncertainty_weights else network
         return MeasuredHeads(whole, channels, MARKERS)

@@ -21,7 +21,7 @@ def build_model(config: RunConfig) -> nn.Module:
     """Three networks of the configuration's size, each with a linear term in the lesion's measures."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "receptor-status"))
-        channels = 1 + config.preprocessing.post_phases
+        channels = config.preprocessing.channels
         networks = ReceptorResNets(channels, size=config.section(ClassifierSection).size)
         return MeasuredHeads(networks, channels, receptors.RECEPTORS)
 

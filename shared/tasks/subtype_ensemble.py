@@ -64,7 +64,7 @@ def build_model(config: RunConfig) -> nn.Module:
     """The ensemble of the configuration."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "subtype-ensemble"))
-        return EnsembleResNet(1 + config.preprocessing.post_phases, config.section(SubtypeSection))
+        return EnsembleResNet(config.preprocessing.channels, config.section(SubtypeSection))
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:

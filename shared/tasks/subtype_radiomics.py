@@ -13,10 +13,10 @@ from shared.cohort.labels import SUBTYPE_LABELS, SUBTYPES, CaseLabels
 from shared.config.run_config import RunConfig
 from shared.config.sections import AugmentationConfig, ClassifierSection, LoopConfig, PatchConfig
 from shared.errors import ConfigError
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.plan import MriPlan
+from shared.modalities.mri.radiomics import compact_names, feature_names, need_pyradiomics, radiomic_features
 from shared.models.radiomics import RadiomicsLinear
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.radiomics import compact_names, feature_names, need_pyradiomics, radiomic_features
 from shared.tasks import patches, subtype_ensemble
 from shared.tasks.choice import separates_best
 from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by
@@ -74,7 +74,7 @@ def read(patch: FloatArray, config: RunConfig) -> FloatArray:
     return chosen
 
 
-def open_features(cases: Sequence[CachedCase], plan: Plan, config: RunConfig) -> list[FeatureCase]:
+def open_features(cases: Sequence[PreparedMri], plan: MriPlan, config: RunConfig) -> list[FeatureCase]:
     """Cases that have a subtype, with their features."""
     opened = patches.open_patches(cases, plan, config, _target)
     known = {case.key: read(case.patch, config) for case in opened}
@@ -83,7 +83,7 @@ def open_features(cases: Sequence[CachedCase], plan: Plan, config: RunConfig) ->
 
 def build_model(config: RunConfig) -> nn.Module:
     """Multinomial logistic regression from zero weights."""
-    return RadiomicsLinear(len(compact_names(1 + config.preprocessing.post_phases)), len(SUBTYPES))
+    return RadiomicsLinear(len(compact_names(config.preprocessing.channels)), len(SUBTYPES))
 
 
 def sample(case: FeatureCase, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:
@@ -131,7 +131,7 @@ TASK = Task(
         augment=augment,
         loss=subtype_ensemble.loss,
         loss_title="cross-entropy",
-        shape=lambda config: (len(compact_names(1 + config.preprocessing.post_phases)),),
+        shape=lambda config: (len(compact_names(config.preprocessing.channels)),),
     ),
     evaluator=score_evaluator(subtype_ensemble.truths, scores, read),
     metrics=METRICS,

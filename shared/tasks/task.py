@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from shared.config.run_config import RunConfig
     from shared.config.sections import AugmentationConfig, TaskSection
-    from shared.preprocessing.cache import CachedCase
-    from shared.preprocessing.plan import Plan
     from shared.types import BoolArray, FloatArray
 
 Row = dict[str, float | None]
@@ -33,7 +31,7 @@ OWN = ""
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """How a task learns.
+    """How a task learns; cases and plan are of the task's modality, and of its own kinds.
 
     Attributes
     ----------
@@ -57,7 +55,7 @@ class Learner:
     """
 
     build_model: Callable[[RunConfig], nn.Module]
-    open: Callable[[Sequence[CachedCase], Plan, RunConfig], Sequence[Any]]
+    open: Callable[[Sequence[Any], Any, RunConfig], Sequence[Any]]
     sample: Callable[[Any, RunConfig, np.random.Generator], tuple[FloatArray, FloatArray]]
     augment: Callable[[Tensor, Tensor, AugmentationConfig, Generator], tuple[Tensor, Tensor]]
     loss: Callable[[list[Tensor], Tensor], Tensor]
@@ -90,7 +88,7 @@ class Measured:
 class Measure(Protocol):
     """Compares a prediction with the case's reference."""
 
-    def __call__(self, prediction: Any, case: CachedCase, config: RunConfig, *, full: bool) -> Measured:
+    def __call__(self, prediction: Any, case: Any, config: RunConfig, *, full: bool) -> Measured:
         """Every column where `full`, otherwise those that sites' sums need."""
 
 
@@ -112,7 +110,7 @@ class Evaluator:
 
     """
 
-    predict: Callable[[nn.Module, CachedCase, Plan, RunConfig, BoolArray | None], Any]
+    predict: Callable[[nn.Module, Any, Any, RunConfig, BoolArray | None], Any]
     average: Callable[[Sequence[Any]], Any]
     measure: Measure
     restrict: Callable[[Any, frozenset[str]], Any] = lambda prediction, _labels: prediction
@@ -137,13 +135,13 @@ class Pictures:
     field_mm
         Edge of the square that is shown around the reference, mm.
     background
-        What is shown below the outlines: the first uptake of contrast, or the signal before it.
+        What is shown below the outlines, as the modality names it (`Background.images`).
 
     """
 
     by: str
     field_mm: float
-    background: Literal["uptake", "pre-contrast"]
+    background: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ def by_hand(root, name, record):
     config = load_run_config(RUN_CONFIG)
     folder = RunFolder(root / "runs" / name)
     state = folder.model(record)
-    asked = Instruction(name, record.round, folder.plan(), "validation", flatten(state), manifest_of(state), task=TASK)
+    asked = Instruction(name, record.round, folder.plans(), "validation", flatten(state), manifest_of(state), task=TASK)
     sites = {site: open_site(root / config.data.root / site, site, config) for site in SITES}
     return {name: local_round.judge(site, asked).sums.to_dict() for name, site in sites.items()}
 

@@ -4,7 +4,7 @@ import io
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from rich.console import Console
 
 from server.commands import cli, display
 from server.run_folder.results import Provenance, ResultRow, TrainedTask, write_results
-from shared.cohort.preflight import Case
 from shared.errors import StudyError
+from shared.modalities import modality_named
 from shared.phantom.generate import VERSION, PhantomSettings, make_patient, write_site
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -281,14 +281,14 @@ def test_check_reads_every_case_and_exits_3_above_the_sites_limit(call, sites, m
     assert "usable" in out
     identifiers = [line.split(",")[0] for line in (site / "cases.csv").read_text().splitlines()[1:]]
 
-    real = Case.load_study
+    modality = modality_named("mri")
 
-    def broken(case, *arguments):
+    def broken(case):
         if case.row.row == 3:
             raise StudyError("missing_slices", f"of {case.row.patient_id}")
-        return real(case, *arguments)
+        return modality.check(case)
 
-    monkeypatch.setattr(Case, "load_study", broken)
+    monkeypatch.setattr("shared.modalities.mri.mri.MODALITY", replace(modality, check=broken))
     code, out, _ = call("check", site)
     assert not code
     assert "left out: missing_slices" in out

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from server.run_folder.journal import RunFolder
-from server.run_folder.round_record import RoundRecord, SiteEntry
 from server.run_folder.participation import Participation
+from server.run_folder.round_record import RoundRecord, SiteEntry
 from shared.reproducibility import state_hash
 from shared.runtime.audit_log import AuditLog
 

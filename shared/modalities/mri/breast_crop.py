@@ -14,8 +14,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from shared.errors import StudyError
-from shared.preprocessing.body import find_body
-from shared.types import BoolArray, DceStudy, FloatArray, Side
+from shared.modalities.mri.body import find_body
+from shared.modalities.mri.dce_study import DceStudy
+from shared.types import BoolArray, FloatArray, Side
 
 Window = tuple[slice, slice, slice]
 DoubleArray = npt.NDArray[np.float64]

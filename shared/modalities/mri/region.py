@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import StudyError
-from shared.preprocessing.bias_field import bias_field
-from shared.preprocessing.breast_crop import find_breast
-from shared.preprocessing.intensity import choose_phases, reference_level
-from shared.preprocessing.plan import Extraction, Voxels
-from shared.types import BoolArray, DceStudy, Grid, Side
+from shared.modalities.mri.bias_field import bias_field
+from shared.modalities.mri.breast_crop import find_breast
+from shared.modalities.mri.dce_study import DceStudy
+from shared.modalities.mri.intensity import choose_phases, reference_level
+from shared.modalities.mri.plan import Extraction, Voxels
+from shared.types import BoolArray, Grid, Side
 
 LARGEST = 60_000.0  # float16 ends at 65504; a voxel so many times brighter than gland is a fault of the scanner
 

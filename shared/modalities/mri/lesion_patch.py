@@ -7,23 +7,20 @@ lesion then has as many voxels as a large one, and its size is told by the dista
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 from scipy import ndimage
 
 from shared.config.sections import PatchConfig
 from shared.errors import StudyError
-from shared.preprocessing.intensity import scale_channels, to_channels
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.region import BreastRegion
+from shared.modalities.mri.intensity import scale_channels, to_channels
+from shared.modalities.mri.plan import MriPlan
+from shared.modalities.mri.region import BreastRegion
+from shared.preprocessing.cache import entry_name, get_or_make
 from shared.preprocessing.resample import Axis, resample, resample_mask
-from shared.preprocessing.store import open_array, read_entry, write_entry
+from shared.preprocessing.store import open_array
 from shared.types import BoolArray, FloatArray
 
 VERSION = 1
@@ -34,7 +31,7 @@ FARTHEST_MM = 20.0
 _SMALLEST_MM = 12.0  # a box around a speck would otherwise show nothing but the speck
 
 
-def cut_patch(region: BreastRegion, lesion: BoolArray, plan: Plan, config: PatchConfig) -> FloatArray:
+def cut_patch(region: BreastRegion, lesion: BoolArray, plan: MriPlan, config: PatchConfig) -> FloatArray:
     """Cut the patch of a lesion out of an extracted breast.
 
     Parameters
@@ -97,7 +94,7 @@ def signed_distance(mask: BoolArray, spacing_mm: float) -> FloatArray:
     return clipped
 
 
-def keep_patch(root: Path, name: str, region: BreastRegion, plan: Plan, config: PatchConfig) -> Path:
+def keep_patch(root: Path, name: str, region: BreastRegion, plan: MriPlan, config: PatchConfig) -> Path:
     """Cut and keep the patch of a region's reference lesion; return the entry's folder.
 
     Parameters
@@ -113,15 +110,11 @@ def keep_patch(root: Path, name: str, region: BreastRegion, plan: Plan, config: 
         As `cut_patch`; `no_mask` also where the case has no reference.
 
     """
-    if region.lesion is None:
+    lesion = region.lesion
+    if lesion is None:
         raise StudyError("no_mask", "the case has no reference outline")
-    folder = root / "patches" / _entry(name, plan, config)
-    locks = root / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"patches-{folder.name}.lock"):
-        if read_entry(folder) is None:
-            arrays: Mapping[str, npt.NDArray[Any]] = {"patch": cut_patch(region, region.lesion, plan, config)}
-            write_entry(folder, arrays, {})
+    folder = root / "patches" / entry_name(name, plan.hash(), config.model_dump_json(), str(VERSION))
+    get_or_make(root, folder, lambda: ({"patch": cut_patch(region, lesion, plan, config)}, {}))
     return folder
 
 
@@ -129,10 +122,6 @@ def open_patch(folder: Path) -> FloatArray:
     """A kept patch, float32 `(channel + 1, z, y, x)`."""
     patch: FloatArray = np.asarray(open_array(folder, "patch"), np.float32)
     return patch
-
-
-def _entry(name: str, plan: Plan, config: PatchConfig) -> str:
-    return hashlib.sha256(f"{name}|{plan.hash()}|{config.model_dump_json()}|{VERSION}".encode()).hexdigest()[:32]
 
 
 def _axes(

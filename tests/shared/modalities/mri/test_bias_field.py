@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from shared.preprocessing.bias_field import bias_field
-from shared.preprocessing.breast_crop import find_breast
+from shared.modalities.mri.bias_field import bias_field
+from shared.modalities.mri.breast_crop import find_breast
 
 SETTINGS = {"shrink": 2, "iterations": (50, 50, 50, 50)}
 

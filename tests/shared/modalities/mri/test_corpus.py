@@ -9,8 +9,9 @@ from pydicom.data import get_testdata_files
 
 from shared.dicom.index import index_folder, read_header, scan_folder
 from shared.dicom.masks import read_mask, read_segmentation
-from shared.dicom.study import read_pixels, read_study
+from shared.dicom.pixels import read_pixels
 from shared.errors import StudyError
+from shared.modalities.mri.study import read_study
 
 
 def corpus():

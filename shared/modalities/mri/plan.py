@@ -1,14 +1,13 @@
-"""The one preprocessing plan of a federation: made on the server from merged fingerprints, followed at every site."""
+"""The preprocessing plan of a federation's MRI: made on the server from merged fingerprints, followed at every site."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from shared.config.sections import PreprocessingConfig
+from shared.modalities.modality import Plan
+from shared.modalities.mri.settings import MriSettings
 
 VERSION = 2
 """Of this package's code: raised when it changes what a case looks like, so that older cached cases are made anew."""
@@ -17,21 +16,7 @@ Triple = tuple[float, float, float]
 Voxels = tuple[int, int, int]
 
 
-class Frozen(BaseModel):
-    """A strict, immutable record with a hash."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no blanks; `from_json` undoes it."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-
-    def hash(self) -> str:
-        """SHA-256 of the canonical JSON, hexadecimal."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
-
-
-class Extraction(Frozen):
+class Extraction(Plan):
     """What happens to a study before the plan's grid matters: which phases are taken, how shading is removed."""
 
     version: int = VERSION
@@ -41,7 +26,7 @@ class Extraction(Frozen):
     n4_iterations: tuple[int, ...] = Field(min_length=1)
 
     @classmethod
-    def of(cls, config: PreprocessingConfig) -> Extraction:
+    def of(cls, config: MriSettings) -> Extraction:
         """The part of a configuration that decides it; all sites have it before there is a plan."""
         return cls(
             post_phases=config.post_phases,
@@ -51,7 +36,7 @@ class Extraction(Frozen):
         )
 
 
-class Plan(Frozen):
+class MriPlan(Plan):
     """How every site turns a study into the array a network reads.
 
     Attributes
@@ -81,20 +66,3 @@ class Plan(Frozen):
     high: tuple[float, ...]
     scale: tuple[float, ...]
     extraction: Extraction
-
-    @property
-    def post_phases(self) -> int:
-        """Post-contrast phases of a prepared case; it has one channel more."""
-        return self.extraction.post_phases
-
-    @classmethod
-    def from_json(cls, text: str) -> Plan:
-        """Read what `to_json` wrote.
-
-        Raises
-        ------
-        ValueError
-            Not a plan (pydantic's `ValidationError` is one).
-
-        """
-        return cls.model_validate_json(text)

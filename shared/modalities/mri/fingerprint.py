@@ -14,6 +14,10 @@ import numpy as np
 
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError, RunError
+from shared.modalities.mri.dce_study import DceStudy
+from shared.modalities.mri.intensity import to_channels
+from shared.modalities.mri.plan import Extraction, MriPlan, Triple, Voxels
+from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.preprocessing.histograms import (
     INTENSITY_EDGES,
     SIZE_EDGES,
@@ -23,10 +27,7 @@ from shared.preprocessing.histograms import (
     count,
     quantile,
 )
-from shared.preprocessing.intensity import to_channels
-from shared.preprocessing.plan import Extraction, Plan, Triple, Voxels
-from shared.preprocessing.region import BreastRegion, extract_region
-from shared.types import BoolArray, DceStudy, Side
+from shared.types import BoolArray, Side
 
 SAMPLES = (
     10_000  # voxels a case, spread evenly: a large breast must not weigh more than a small one (as nnU-Net samples)
@@ -152,7 +153,7 @@ def fingerprint_region(region: BreastRegion) -> SiteFingerprint:
     )
 
 
-def make_plan(merged: SiteFingerprint, config: RunConfig) -> Plan:
+def make_plan(merged: SiteFingerprint, config: RunConfig) -> MriPlan:
     """Choose the federation's preprocessing from the merged fingerprint, by nnU-Net's rules where it has one.
 
     Spacing: the median along each axis; where slices are `ANISOTROPY` times thicker than pixels, the 10th percentile of
@@ -192,7 +193,7 @@ def make_plan(merged: SiteFingerprint, config: RunConfig) -> Plan:
             )
     samples = np.maximum(1, merged.intensity.sum(axis=1)).astype(np.float64)
     rms = np.sqrt(merged.square / (FIXED * samples)).clip(1e-3)
-    return Plan(
+    return MriPlan(
         mode=config.training.mode,
         spacing_mm=spacing,
         crop_voxels=crop,

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from shared.errors import ConfigError, RunError
-from shared.preprocessing.fingerprint import FIXED, SAMPLES, SiteFingerprint, fingerprint_study, make_plan
+from shared.modalities.mri.fingerprint import FIXED, SAMPLES, SiteFingerprint, fingerprint_study, make_plan
+from shared.modalities.mri.intensity import to_channels
+from shared.modalities.mri.plan import Extraction
+from shared.modalities.mri.region import extract_region
 from shared.preprocessing.histograms import (
     INTENSITY_EDGES,
     SIZE_EDGES,
@@ -13,9 +16,6 @@ from shared.preprocessing.histograms import (
     count,
     quantile,
 )
-from shared.preprocessing.intensity import to_channels
-from shared.preprocessing.plan import Extraction
-from shared.preprocessing.region import extract_region
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from shared.errors import StudyError
+from shared.modalities.mri.body import find_body, otsu
+from shared.modalities.mri.breast_crop import find_breast, find_midline
+from shared.modalities.mri.dce_study import DceStudy
 from shared.phantom.generate import PhantomSettings, make_exam
-from shared.preprocessing.body import find_body, otsu
-from shared.preprocessing.breast_crop import find_breast, find_midline
-from shared.types import DceStudy, Grid
+from shared.types import Grid
 
 
 def edges_mm(study, window):

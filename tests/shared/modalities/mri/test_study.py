@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import JPEGLSLossless, RLELossless
 
-from shared.dicom.study import read_files, read_study
 from shared.errors import StudyError
+from shared.modalities.mri.study import read_files, read_study
 
 LAYOUTS = ["siemens", "ge", "ge_series", "philips", "acquisition_number", "acquisition_time", "instance_number"]
 PLANES = {

@@ -5,10 +5,11 @@ import pytest
 
 from shared.errors import StudyError
 from shared.metrics.overlap import dice
-from shared.preprocessing.pipeline import Placement, prepare_region, preprocess, to_native
-from shared.preprocessing.plan import Extraction, Plan
-from shared.preprocessing.region import BreastRegion, extract_region
-from shared.types import DceStudy, Grid
+from shared.modalities.mri.dce_study import DceStudy
+from shared.modalities.mri.pipeline import Placement, prepare_region, preprocess, to_native
+from shared.modalities.mri.plan import Extraction, MriPlan
+from shared.modalities.mri.region import BreastRegion, extract_region
+from shared.types import Grid
 
 WITHOUT_N4 = Extraction(post_phases=3, n4=False, n4_shrink=4, n4_iterations=(20, 20, 20, 20))
 
@@ -24,7 +25,7 @@ def make_plan_by_hand(**changes):
         "scale": (1.0,) * 4,
         "extraction": WITHOUT_N4,
     }
-    return Plan(**{**values, **changes})
+    return MriPlan(**{**values, **changes})
 
 
 def region_of(volume, side, start=(3, 4, 5), grid_shape=(30, 40, 50), spacing=(2.4, 1.6, 1.5)):
@@ -181,8 +182,8 @@ def test_placement_survives_json(make_study):
 
 def test_plan_survives_json_and_its_hash_tells_plans_apart():
     plan = make_plan_by_hand()
-    assert Plan.from_json(plan.to_json()) == plan
-    assert Plan.from_json(plan.to_json()).hash() == plan.hash()
+    assert MriPlan.model_validate_json(plan.model_dump_json()) == plan
+    assert MriPlan.model_validate_json(plan.model_dump_json()).hash() == plan.hash()
     changes = (
         {"spacing_mm": (3.5, 2.6, 2.81)},
         {"mode": "patch"},
@@ -191,4 +192,4 @@ def test_plan_survives_json_and_its_hash_tells_plans_apart():
     )
     assert len({plan.hash(), *(make_plan_by_hand(**change).hash() for change in changes)}) == 5
     with pytest.raises(ValueError, match="extra"):
-        Plan.from_json(plan.to_json()[:-1] + ',"extra":1}')
+        MriPlan.model_validate_json(plan.model_dump_json()[:-1] + ',"extra":1}')

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from shared.dicom.index import index_folder
-from shared.dicom.phases import select_phases
-from shared.dicom.study import read_study
 from shared.errors import StudyError
+from shared.modalities.mri.phases import select_phases
+from shared.modalities.mri.study import read_study
 
 LOCALISER = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "EchoTime": 1.6}
 SUBTRACTION = {"ImageType": ["DERIVED", "SECONDARY", "SUBTRACT"]}

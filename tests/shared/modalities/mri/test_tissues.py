@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from shared.cohort.preflight import open_cohort
 from shared.config.run_config import parse_config
 from shared.errors import StudyError
-from shared.preprocessing.cache import CaseCache
-from shared.preprocessing.plan import Extraction, Plan
-from shared.preprocessing.prepare import prepare_cases
-from shared.preprocessing.tissues import keep_tissues, native_tissues, open_tissues, with_tissues
+from shared.modalities.mri.cache import cached_case
+from shared.modalities.mri.mri import MODALITY
+from shared.modalities.mri.plan import Extraction, MriPlan
+from shared.modalities.mri.tissues import keep_tissues, native_tissues, open_tissues, with_tissues
+from tests.mri_cases import mri_cohort
 
-PLAN = Plan(
+PLAN = MriPlan(
     mode="whole_breast",
     spacing_mm=(5.0, 3.5, 3.0),
     crop_voxels=(32, 32, 48),
@@ -57,8 +57,7 @@ def draw(site, name, change):
 
 
 def prepared(site, root):
-    cache, cases = CaseCache(root), open_cohort(site).cases
-    return cache, [(case, cache.get_or_make(case, PLAN)) for case in cases]
+    return root, [(case, cached_case(case, PLAN, root)) for case in mri_cohort(site).cases]
 
 
 def test_a_tissue_drawn_as_the_lesion_lies_where_the_lesion_lies(site, tmp_path):
@@ -80,11 +79,11 @@ def test_only_what_lies_in_the_breasts_box_counts_and_gland_only_within_the_brea
     whole = draw(site, "whole.nii.gz", everywhere)
     rewrite(site, {"P0": ("study0/lesion.nii.gz", whole)})
     cache, ((case, made), _) = prepared(site, tmp_path / "cache")
-    breast, gland = native_tissues(with_tissues(cache.root, case, made))
+    breast, gland = native_tissues(with_tissues(cache, case, made))
     np.testing.assert_array_equal(gland, breast)
     rewrite(site, {"P0": (whole, "study0/lesion.nii.gz")})
     _, ((case, made), _) = prepared(site, tmp_path / "cache")
-    breast, gland = native_tissues(with_tissues(cache.root, case, made))
+    breast, gland = native_tissues(with_tissues(cache, case, made))
     box = np.zeros(made.native_grid.shape, bool)
     box[made.meta.window] = True
     assert 0 < box.sum() < box.size
@@ -94,8 +93,8 @@ def test_only_what_lies_in_the_breasts_box_counts_and_gland_only_within_the_brea
 
 def test_entries_of_other_tasks_stay_as_they_are(site, tmp_path):
     cache, ((case, made), _) = prepared(site, tmp_path / "cache")
-    before = {path: path.read_bytes() for path in cache.root.rglob("*") if path.is_file()}
-    found = with_tissues(cache.root, case, made)
+    before = {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+    found = with_tissues(cache, case, made)
     assert {path: path.read_bytes() for path in before} == before
     assert found.folder == made.folder
     assert found.tissue_folder.parent.name == "tissues"
@@ -106,16 +105,16 @@ def test_an_entry_is_kept_by_the_masks_bytes(site, tmp_path):
         values[values.shape[0] // 2 :] = 0
 
     cache, ((case, made), _) = prepared(site, tmp_path / "cache")
-    first = keep_tissues(cache.root, case, made)
+    first = keep_tissues(cache, case, made)
     stamp = (first / "tissues.npy").stat().st_mtime_ns
-    assert keep_tissues(cache.root, case, made) == first
+    assert keep_tissues(cache, case, made) == first
     assert (first / "tissues.npy").stat().st_mtime_ns == stamp
     (first / "tissues.npy").write_bytes(b"torn")
-    assert keep_tissues(cache.root, case, made) == first
-    assert open_tissues(with_tissues(cache.root, case, made)).any()
+    assert keep_tissues(cache, case, made) == first
+    assert open_tissues(with_tissues(cache, case, made)).any()
     rewrite(site, {"P0": ("study0/lesion.nii.gz", draw(site, "thin.nii.gz", thinner))})
     _, ((case, made), _) = prepared(site, tmp_path / "cache")
-    assert keep_tissues(cache.root, case, made) != first
+    assert keep_tissues(cache, case, made) != first
 
 
 def broken(site):
@@ -138,7 +137,7 @@ def test_a_case_without_usable_masks_stays_for_the_other_tasks(site, tmp_path, c
     rewrite(site, {"P0": masks(site)})
     cache, ((case, made), _) = prepared(site, tmp_path / "cache")
     with caplog.at_level(logging.WARNING):
-        assert with_tissues(cache.root, case, made) == made
+        assert with_tissues(cache, case, made) == made
     assert f"has no tissue masks: {reason}" in caplog.text
     assert "study0" not in caplog.text
     with pytest.raises(StudyError, match="no reference masks"):
@@ -146,22 +145,21 @@ def test_a_case_without_usable_masks_stays_for_the_other_tasks(site, tmp_path, c
 
 
 def test_rows_that_name_no_tissue_are_prepared_in_silence_and_only_when_asked(site, tmp_path, caplog):
-    cache, cases = CaseCache(tmp_path / "cache"), open_cohort(site).cases
+    cache, cases = tmp_path / "cache", mri_cohort(site).cases
     with caplog.at_level(logging.WARNING):
-        found, excluded = prepare_cases(cases, PLAN, cache, tissues=True)
+        found, excluded = MODALITY.prepare_cases(cases, PLAN, frozenset({"lesion", "tissues"}), cache)
     assert [case.labels.tissues for case in found] == [True, False]
     assert not excluded
     assert not caplog.text
-    plain, _ = prepare_cases(cases, PLAN, cache)
+    plain, _ = MODALITY.prepare_cases(cases, PLAN, frozenset({"lesion"}), cache)
     assert [case.labels.tissues for case in plain] == [False, False]
 
 
 def test_only_runs_with_the_task_read_tissues_and_only_runs_without_another_do_without_lesions():
-    def reads(*tasks):
+    def needs(*tasks):
         raw = {"name": "t", "data": {"root": "d", "sites": ["a"]}, "tasks": list(tasks)}
-        config = parse_config(raw, "t")
-        return config.reads_tissues, config.reads_lesions
+        return parse_config(raw, "t").needs("mri")
 
-    assert reads("breast-segmentation") == (True, False)
-    assert reads("lesion-segmentation", "breast-segmentation") == (True, True)
-    assert reads("lesion-malignancy") == (False, True)
+    assert needs("breast-segmentation") == {"tissues"}
+    assert needs("lesion-segmentation", "breast-segmentation") == {"lesion", "tissues"}
+    assert needs("lesion-malignancy") == {"lesion"}

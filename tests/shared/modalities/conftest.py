@@ -7,7 +7,8 @@ import pytest
 import SimpleITK as sitk
 
 from shared.config.run_config import RunConfig, parse_config
-from shared.types import DceStudy, Grid
+from shared.modalities.mri.dce_study import DceStudy
+from shared.types import Grid
 
 AIR, FAT, GLAND, CHEST = 2.0, 40.0, 120.0, 80.0
 TIMES_S = (-60.0, 90.0, 180.0, 270.0)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from shared.dicom.masks import read_mask, read_volume
 from shared.errors import ConfigError, StudyError
-from shared.preprocessing.radiomics import compact_names, feature_names, radiomic_features
+from shared.modalities.mri.radiomics import compact_names, feature_names, radiomic_features
 
 SPACING = (2.0, 2.0, 2.0)
 

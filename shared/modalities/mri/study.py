@@ -1,4 +1,4 @@
-"""Studies into arrays: the one place that reads pixels.
+"""Exams of MR into arrays.
 
 Contract: float32 `(phase, z, y, x)` in LPS, spacing `(z, y, x)` in mm, seconds after injection, the first phase
 pre-contrast. Accepted: classic MR Image Storage of any vendor, one exam a folder, in any nesting; NIfTI files
@@ -12,21 +12,39 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pydicom
 
+from shared.cohort.preflight import Case
 from shared.dicom.geometry import orientation_of, to_lps
-from shared.dicom.header import ENHANCED_MR_STORAGE, MR_IMAGE_STORAGE, FileHeader, quiet_reader
-from shared.dicom.index import index_folder, read_headers
-from shared.dicom.phases import Phase, select_phases
-from shared.dicom.volumes import find_nifti_phases, read_nifti_phases
+from shared.dicom.header import ENHANCED_MR_STORAGE, MR_IMAGE_STORAGE, FileHeader
+from shared.dicom.index import index_folder, list_files, read_headers
+from shared.dicom.pixels import read_pixels
 from shared.errors import StudyError
-from shared.types import Acquisition, DceStudy, FloatArray, Side
+from shared.modalities.mri.dce_study import Acquisition, DceStudy
+from shared.modalities.mri.nifti_phases import find_nifti_phases, read_nifti_phases
+from shared.modalities.mri.phases import Phase, select_phases
+from shared.types import FloatArray, Side
 
-_PIXEL_TAGS = [
-    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "BitsAllocated"),
-    *("BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames", "RescaleIntercept", "RescaleSlope"),
-    "PixelData",
-]
+
+def read_case(case: Case, max_post_phases: int = 8) -> DceStudy:
+    """Read a located case's exam.
+
+    Raises
+    ------
+    StudyError
+        See `read_study`.
+
+    """
+    if case.path is None:
+        return read_files(case.files, max_post_phases=max_post_phases, side=case.row.side)
+    return read_study(
+        case.path, max_post_phases=max_post_phases, side=case.row.side, times_s=case.row.acquisition_times_s
+    )
+
+
+def image_files(case: Case) -> tuple[Path, ...]:
+    """Every file that the exam is read from, sorted."""
+    files = case.files if case.path is None else find_nifti_phases(case.path) or list_files(case.path)
+    return tuple(sorted(files))
 
 
 def read_study(
@@ -136,34 +154,3 @@ def check_laterality(images: Sequence[FileHeader], side: Side | None) -> None:
 def _read_phase(phase: Phase, into: FloatArray) -> None:
     for index, header in enumerate(phase.slices):
         into[index] = read_pixels(header)
-
-
-def read_pixels(header: FileHeader) -> FloatArray:
-    """Pixels of one slice, float32 `(y, x)` in stored units after rescale.
-
-    MONOCHROME1 (white is low) is turned into MONOCHROME2 by inverting the stored values within BitsStored before the
-    rescale (PS3.3 C.7.6.3.1.2), so both encodings of an image read alike.
-
-    Raises
-    ------
-    StudyError
-        `unreadable_file`: truncated pixel data, a codec that is not installed, colour, a rescale of zero.
-
-    """
-    try:
-        with quiet_reader():
-            dataset = pydicom.dcmread(header.path, specific_tags=_PIXEL_TAGS)
-            stored = dataset.pixel_array
-            slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-            inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
-            bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
-    except Exception:  # noqa: BLE001 - decoders raise nearly anything; their text may quote tags
-        raise StudyError("unreadable_file", "pixel data are cut off, damaged or of a codec not installed") from None
-    if stored.shape != (header.rows, header.columns):
-        raise StudyError("unreadable_file", f"pixel data of shape {stored.shape} where one grey slice was expected")
-    if not np.isfinite([slope, intercept]).all() or slope == 0.0:
-        raise StudyError("unreadable_file", "RescaleSlope is zero or not a number")
-    values = stored.astype(np.float32)
-    if inverted:
-        values = (-1.0 if signed else 2.0**bits - 1.0) - values
-    return np.asarray(values * np.float32(slope) + np.float32(intercept), dtype=np.float32)

@@ -11,21 +11,18 @@ import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from shared.cohort.preflight import TISSUE_MASKS
-from shared.errors import StudyError
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.pipeline import Placement
+from shared.cohort.preflight import TISSUE_MASKS, Case
+from shared.errors import ExclusionReason, StudyError
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.pipeline import Placement
+from shared.preprocessing.cache import Made, entry_name, get_or_make
 from shared.preprocessing.resample import resample_mask
-from shared.preprocessing.store import locked, open_array, pack_mask, read_entry, unpack_mask, write_entry
-from shared.types import STRUCTURES, BoolArray
-
-if TYPE_CHECKING:
-    from shared.cohort.preflight import Case
+from shared.preprocessing.store import open_array, pack_mask, unpack_mask
+from shared.types import STRUCTURES, BoolArray, Grid
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +30,7 @@ VERSION = 1
 """Of this file's code: raised when it changes what the masks look like."""
 
 
-def with_tissues(root: Path, case: Case, prepared: CachedCase) -> CachedCase:
+def with_tissues(root: Path, case: Case, prepared: PreparedMri) -> PreparedMri:
     """Add a case's tissue masks; without usable ones it comes back as it is, for the tasks that need none.
 
     Parameters
@@ -54,7 +51,7 @@ def with_tissues(root: Path, case: Case, prepared: CachedCase) -> CachedCase:
     return replace(prepared, tissue_folder=folder, labels=replace(prepared.labels, tissues=True))
 
 
-def keep_tissues(root: Path, case: Case, prepared: CachedCase) -> Path:
+def keep_tissues(root: Path, case: Case, prepared: PreparedMri) -> Path:
     """Place and keep a case's tissue masks; return the entry's folder. Parameters as `with_tissues`.
 
     Raises
@@ -64,25 +61,42 @@ def keep_tissues(root: Path, case: Case, prepared: CachedCase) -> Path:
         without a voxel; others as `shared.dicom.masks.read_mask`.
 
     """
+
+    def make() -> Made:
+        native = _read(case, prepared.meta)
+        return {"tissues": _place(native, prepared.meta), "native": pack_mask(native)}, {}
+
     folder = root / "tissues" / _entry(case, prepared)
-    with locked(root, folder):
-        if read_entry(folder) is None:
-            native = _read(case, prepared.meta)
-            write_entry(folder, {"tissues": _place(native, prepared.meta), "native": pack_mask(native)}, {})
+    get_or_make(root, folder, make)
     return folder
 
 
-def open_tissues(case: CachedCase) -> npt.NDArray[np.uint8]:
+def tissue_fault(case: Case, grid: Grid) -> ExclusionReason | None:
+    """Why masks of breast and fibroglandular tissue are of no use; None where they can be read or none is named.
+
+    Such a case stays in every other task.
+    """
+    if not any(case.mask_path(kind) for kind in TISSUE_MASKS):
+        return None
+    try:
+        for kind in TISSUE_MASKS:
+            case.load_mask(grid, kind)
+    except StudyError as error:
+        return error.reason
+    return None
+
+
+def open_tissues(case: PreparedMri) -> npt.NDArray[np.uint8]:
     """Memory map `(structure, z, y, x)` of 0 and 1 on the plan's grid, in the order of `STRUCTURES`."""
     return open_array(_folder(case), "tissues")
 
 
-def native_tissues(case: CachedCase) -> BoolArray:
+def native_tissues(case: PreparedMri) -> BoolArray:
     """The reference as drawn, bool `(structure, z, y, x)` on the study's own grid; nothing outside the box."""
     return unpack_mask(open_array(_folder(case), "native"), (len(STRUCTURES), *case.meta.native.shape))
 
 
-def _folder(case: CachedCase) -> Path:
+def _folder(case: PreparedMri) -> Path:
     if case.tissue_folder is None:
         raise StudyError("no_mask", "the case has no reference masks of breast and fibroglandular tissue")
     return case.tissue_folder
@@ -103,12 +117,10 @@ def _place(native: BoolArray, place: Placement) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(placed[..., ::-1] if place.mirrored else placed, np.uint8)
 
 
-def _entry(case: Case, prepared: CachedCase) -> str:
+def _entry(case: Case, prepared: PreparedMri) -> str:
     """Name by content: the prepared case's own, which stands for images and plan, and the masks' bytes and segments."""
     parts = [prepared.folder.name, str(VERSION)]
     for kind in TISSUE_MASKS:
-        path = case.mask_path(kind)
-        if path is None or not path.is_file():
-            raise StudyError("no_mask", f"the row names no {kind} or its file is absent")
-        parts += [hashlib.sha256(path.read_bytes()).hexdigest(), getattr(case.row, kind).partition("#")[2]]
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
+        digest = hashlib.sha256(case.need_mask(kind).read_bytes()).hexdigest()
+        parts += [digest, getattr(case.row, kind).partition("#")[2]]
+    return entry_name(*parts)

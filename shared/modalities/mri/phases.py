@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from shared.dicom.geometry import same_in_plane, stack_slices
 from shared.dicom.header import FileHeader
-from shared.dicom.series import Volume, could_be_phases, split_series
 from shared.errors import StudyError
+from shared.modalities.mri.series import Volume, could_be_phases, split_series
 from shared.types import Grid
 
 NOMINAL_INTERVAL_S = 60.0  # between phases, where no tag says when they were acquired

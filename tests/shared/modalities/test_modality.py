@@ -3,11 +3,14 @@ import logging
 import numpy as np
 import pytest
 
-from shared.cohort.preflight import Exclusion, open_cohort
-from shared.preprocessing import cache as cache_module
-from shared.preprocessing.cache import CaseCache
-from shared.preprocessing.fingerprint import SiteFingerprint, fingerprint_study, make_plan
-from shared.preprocessing.prepare import fingerprint_cases, prepare_cases
+from shared.cohort.preflight import Exclusion
+from shared.modalities.mri import cache as cache_module
+from shared.modalities.mri.fingerprint import SiteFingerprint, fingerprint_study, make_plan
+from shared.modalities.mri.mri import MODALITY
+from shared.modalities.mri.study import read_case
+from tests.mri_cases import mri_cohort
+
+LESION = frozenset({"lesion"})
 
 
 @pytest.fixture
@@ -25,10 +28,10 @@ def site(make_site):
 
 
 def test_bad_studies_are_counted_and_the_rest_goes_on(site, tmp_path, config, caplog):
-    cohort, cache = open_cohort(site), CaseCache(tmp_path / "cache")
+    cohort, cache = mri_cohort(site), tmp_path / "cache"
     steps = []
     with caplog.at_level(logging.INFO):
-        merged, excluded = fingerprint_cases(
+        merged, excluded = MODALITY.fingerprint_cases(
             cohort.cases, config, cache, on_progress=lambda done, total: steps.append((done, total))
         )
     assert steps == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
@@ -36,11 +39,11 @@ def test_bad_studies_are_counted_and_the_rest_goes_on(site, tmp_path, config, ca
     sound = [cohort.cases[index] for index in (0, 2, 4)]
     expected = SiteFingerprint.empty(3)
     for case in sound:
-        study = case.load_study()
+        study = read_case(case)
         expected = expected + fingerprint_study(study, case.load_mask(study.grid), case.row.side, config)
     assert merged == expected
     plan = make_plan(merged, config)
-    prepared, left_out = prepare_cases(cohort.cases, plan, cache)
+    prepared, left_out = MODALITY.prepare_cases(cohort.cases, plan, LESION, cache)
     assert left_out == excluded
     assert [case.key for case in prepared] == [case.key for case in sound]
     assert all(case.image.shape == (4, *plan.crop_voxels) for case in prepared)
@@ -52,37 +55,37 @@ def test_bad_studies_are_counted_and_the_rest_goes_on(site, tmp_path, config, ca
 
 
 def test_a_study_is_read_once_for_fingerprint_and_plan(site, tmp_path, config, monkeypatch):
-    cohort, cache = open_cohort(site), CaseCache(tmp_path / "cache")
-    merged, _ = fingerprint_cases(cohort.cases[:1], config, cache)
+    cohort, cache = mri_cohort(site), tmp_path / "cache"
+    merged, _ = MODALITY.fingerprint_cases(cohort.cases[:1], config, cache)
     monkeypatch.setattr(cache_module, "extract_region", lambda *_: pytest.fail("extracted twice"))
-    prepared, excluded = prepare_cases(cohort.cases[:1], make_plan(merged, config), cache)
+    prepared, excluded = MODALITY.prepare_cases(cohort.cases[:1], make_plan(merged, config), LESION, cache)
     assert (len(prepared), excluded) == (1, [])
 
 
 def test_a_fault_of_our_own_is_an_exclusion_without_its_words(site, tmp_path, config, monkeypatch, caplog):
-    cohort = open_cohort(site)
+    cohort = mri_cohort(site)
 
     def broken(*_):
         raise ZeroDivisionError("secret of the patient")
 
     monkeypatch.setattr(cache_module, "extract_region", broken)
-    _, excluded = fingerprint_cases(cohort.cases[:1], config, CaseCache(tmp_path / "cache"))
+    _, excluded = MODALITY.fingerprint_cases(cohort.cases[:1], config, tmp_path / "cache")
     assert excluded == [Exclusion(2, "preprocessing_failed")]
     assert "ZeroDivisionError" in caplog.text
     assert "secret" not in caplog.text
 
 
 def test_two_workers_do_what_one_does(site, tmp_path, config, caplog):
-    cohort = open_cohort(site)
-    alone, excluded = fingerprint_cases(cohort.cases, config, CaseCache(tmp_path / "one"))
+    cohort = mri_cohort(site)
+    alone, excluded = MODALITY.fingerprint_cases(cohort.cases, config, tmp_path / "one")
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        together, also = fingerprint_cases(cohort.cases, config, CaseCache(tmp_path / "two"), workers=2)
+        together, also = MODALITY.fingerprint_cases(cohort.cases, config, tmp_path / "two", workers=2)
     assert together == alone
     assert also == excluded
     assert sum("extracted in" in record.message for record in caplog.records) == 3  # told by the workers
     plan = make_plan(alone, config)
-    first, _ = prepare_cases(cohort.cases, plan, CaseCache(tmp_path / "one"))
-    second, _ = prepare_cases(cohort.cases, plan, CaseCache(tmp_path / "two"), workers=2)
+    first, _ = MODALITY.prepare_cases(cohort.cases, plan, LESION, tmp_path / "one")
+    second, _ = MODALITY.prepare_cases(cohort.cases, plan, LESION, tmp_path / "two", workers=2)
     for ours, theirs in zip(first, second, strict=True):
         np.testing.assert_array_equal(ours.image, theirs.image)

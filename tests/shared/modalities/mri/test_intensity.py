@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from shared.errors import StudyError
-from shared.preprocessing.intensity import choose_phases, reference_level, scale_channels, to_channels
+from shared.modalities.mri.intensity import choose_phases, reference_level, scale_channels, to_channels
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import StudyError
-from shared.preprocessing.intensity import scale_channels, to_channels
-from shared.preprocessing.plan import Plan, Triple, Voxels
-from shared.preprocessing.region import BreastRegion, extract_region
+from shared.modalities.mri.dce_study import DceStudy
+from shared.modalities.mri.intensity import scale_channels, to_channels
+from shared.modalities.mri.plan import MriPlan, Triple, Voxels
+from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.preprocessing.resample import Axis, resample, resample_mask
-from shared.types import BoolArray, DceStudy, FloatArray, Grid, Side
+from shared.types import BoolArray, FloatArray, Grid, Side
 
 Axes = tuple[Axis, Axis, Axis]
 
@@ -91,7 +92,7 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedArrays:
     """A case as a network reads it.
 
     `image` is float16 `(channel, z, y, x)`: pre, post1 - pre, post2 - post1, post3 - post1, ..., scaled by the plan, 0
@@ -103,7 +104,7 @@ class Prepared:
     meta: Placement
 
 
-def preprocess(study: DceStudy, mask: BoolArray | None, side: Side, plan: Plan) -> Prepared:
+def preprocess(study: DceStudy, mask: BoolArray | None, side: Side, plan: MriPlan) -> PreparedArrays:
     """Prepare one breast of a study by the plan.
 
     Parameters
@@ -126,7 +127,7 @@ def preprocess(study: DceStudy, mask: BoolArray | None, side: Side, plan: Plan) 
     return prepare_region(extract_region(study, mask, side, plan.extraction), plan)
 
 
-def prepare_region(region: BreastRegion, plan: Plan) -> Prepared:
+def prepare_region(region: BreastRegion, plan: MriPlan) -> PreparedArrays:
     """Bring an extracted breast onto the plan's grid; the array's middle is the breast box's.
 
     Raises
@@ -146,7 +147,7 @@ def prepare_region(region: BreastRegion, plan: Plan) -> Prepared:
     if place.mirrored:
         image = image[..., ::-1]
         truth = truth[..., ::-1] if truth is not None else None
-    return Prepared(
+    return PreparedArrays(
         np.ascontiguousarray(image, np.float16), None if truth is None else np.ascontiguousarray(truth), place
     )
 
@@ -159,7 +160,7 @@ def to_native(probability: FloatArray, meta: Placement) -> FloatArray:
     return native
 
 
-def _place(region: BreastRegion, plan: Plan) -> Placement:
+def _place(region: BreastRegion, plan: MriPlan) -> Placement:
     shape = plan.crop_voxels
     if plan.mode == "patch":
         whole = (int(np.ceil(size / step - 1e-6)) for size, step in zip(region.size_mm, plan.spacing_mm, strict=True))

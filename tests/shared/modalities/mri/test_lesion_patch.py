@@ -5,14 +5,14 @@ import pytest
 
 from shared.config.sections import PatchConfig
 from shared.errors import StudyError
-from shared.preprocessing import lesion_patch
-from shared.preprocessing.lesion_patch import box_spacing, cut_patch, keep_patch, open_patch, signed_distance
-from shared.preprocessing.plan import Extraction, Plan
-from shared.preprocessing.region import BreastRegion
+from shared.modalities.mri import lesion_patch
+from shared.modalities.mri.lesion_patch import box_spacing, cut_patch, keep_patch, open_patch, signed_distance
+from shared.modalities.mri.plan import Extraction, MriPlan
+from shared.modalities.mri.region import BreastRegion
 from shared.types import Grid
 
 LOW, HIGH, SCALE = (0.0, -0.2, -0.3, -0.3), (0.8, 0.5, 0.3, 0.3), (0.7, 0.4, 0.2, 0.1)
-PLAN = Plan(
+PLAN = MriPlan(
     mode="whole_breast",
     spacing_mm=(4.0, 3.0, 3.0),
     crop_voxels=(32, 32, 48),
