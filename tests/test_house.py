@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = ["dicom", "cohort", "preprocessing", "modalities", "models", "tasks", "metrics", "training", "inference"]
+ORDER = ["dicom", "cohort", "preprocessing", "modalities", "models", "inference", "tasks", "training", "evaluation"]
 
 
 def imports(file):

@@ -46,7 +46,7 @@ class Case:
     row
         Its row of the table.
     site
-        The site's folder.
+        The folder that the row's paths are relative to.
     path
         Where the row says that its images lie; None where it does not.
     files
@@ -131,7 +131,7 @@ def open_cohort(folder: Path, wanted: Iterable[tuple[Locate, frozenset[str]]]) -
 
     """
     site = open_site_folder(folder)
-    rows, flags = read_manifest_with_flags(site.path)
+    rows, flags = read_manifest_with_flags(site.path, site.images)
     located = [locate(site, rows, needs) for locate, needs in wanted]
     cases = tuple(case for found, _ in located for case in found)
     return Cohort(site, cases, tuple(item for _, left_out in located for item in left_out), flags)
@@ -165,7 +165,7 @@ def locate_exams(
         Whether a path that is no folder stands for images, as a prefix of files may.
 
     """
-    headers, faults = scan_folder(site.path) if any(not row.path for row in rows) else ([], [])
+    headers, faults = scan_folder(site.images) if any(not row.path for row in rows) else ([], [])
     by_patient: dict[str, list[FileHeader]] = defaultdict(list)
     for header in headers:
         if is_image(header):
@@ -177,9 +177,9 @@ def locate_exams(
         try:
             if not row.path:
                 files = _files_of(row, by_patient, faults)
-                case = Case(key, modality, row, site.path, None, files)
-            elif (site.path / row.path).is_dir() or lies_at(site.path / row.path):
-                case = Case(key, modality, row, site.path, site.path / row.path)
+                case = Case(key, modality, row, site.images, None, files)
+            elif (site.images / row.path).is_dir() or lies_at(site.images / row.path):
+                case = Case(key, modality, row, site.images, site.images / row.path)
             else:
                 raise StudyError("no_images", "nothing lies at the row's path")
             if "lesion" in needs:
