@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +35,7 @@ def monitor(
     once: Annotated[bool, typer.Option(help="Print how the run is, once, instead of a live page.")] = False,
 ) -> None:
     """Show how a run goes, on a page of this machine; Ctrl-C ends it."""
-    from server.monitoring.feed import begin, follow_folder, follow_server
+    from server.monitoring.feed import follow_folder, follow_in_background, follow_server
     from server.monitoring.live_page import PageServer
     from server.monitoring.status_client import look, read_observer
 
@@ -52,17 +52,14 @@ def monitor(
             show_snapshot(look(observer, run or None)[0])
         return
     if observer is not None:
-        feed, stop = begin(lambda feed, stop: follow_server(observer, run or None, feed, stop))
+        feed, _ = follow_in_background(lambda feed, stop: follow_server(observer, run or None, feed, stop))
     else:
-        feed, stop = begin(lambda feed, stop: follow_folder(place, run or None, feed, stop))
-    with PageServer(feed, port) as server:
-        shown = observer.where if observer is not None else str(place)
-        display.console.print(f"{server.url} shows {shown}; Ctrl-C ends it", soft_wrap=True, highlight=False)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            stop.wait()
-        except KeyboardInterrupt:
-            stop.set()
+        feed, _ = follow_in_background(lambda feed, stop: follow_folder(place, run or None, feed, stop))
+    server = PageServer(feed, port)
+    source = observer.where if observer is not None else str(place)
+    display.console.print(f"{server.url} shows {source}; Ctrl-C ends it", soft_wrap=True, highlight=False)
+    with suppress(KeyboardInterrupt):
+        server.serve_page()
 
 
 @monitor_app.command(epilog="Example: [bold]fedbreast health consortium/server --wait 60[/bold]")

@@ -167,7 +167,7 @@ def test_it_ends_with_the_process_that_started_it(short):
 
     def ended():
         try:
-            os.kill(warm_process, 0)
+            os.kill(warm, 0)
         except ProcessLookupError:
             return True
         return Path(f"/proc/{warm}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -176,7 +176,7 @@ def test_it_ends_with_the_process_that_started_it(short):
         until(ended)
     finally:
         if not ended():
-            os.kill(warm_process, signal.SIGKILL)
+            os.kill(warm, signal.SIGKILL)
 
 
 def test_it_does_not_start_with_code_of_the_app_loaded(short):
