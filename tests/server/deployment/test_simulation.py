@@ -225,7 +225,7 @@ def test_a_run_that_completes_is_told_to_flower_watched_and_tidied(play):
     [
         ("reason", "site b is gone; more in .*flower.log"),
         ("crash", "the run failed: no heartbeat; more in .*flower.log"),
-        ("refused", "did not take the run: no such app"),
+        ("refused", "did not accept the run: no such app"),
         ("no-start", "(?s)SuperLink did not start.*the port is taken"),
     ],
 )
