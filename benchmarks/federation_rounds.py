@@ -22,15 +22,16 @@ from pathlib import Path
 import tomli_w
 
 from server.commands.run import run_folder
+from server.deployment.flower_cli import Link, flwr, submit
 from server.deployment.flower_cli import call as run_command
-from server.deployment.flower_cli import flwr, submit
-from server.deployment.rehearsal import Rehearsed, call, free_ports, prepare, served
+from server.deployment.rehearsal import Rehearsal, call, prepare, run_consortium
 from server.deployment.server_kit import ServerKit
-from server.deployment.superlink import CONNECTION, register, superlink
+from server.deployment.superlink import CONNECTION, LOG, register, superlink
 from server.run_folder.journal import RunFolder
 from shared.config.run_config import load_config
 from shared.phantom.generate import PhantomSettings, generate_federation
 from shared.runtime.flower_home import launch_environment
+from shared.runtime.ports import free_ports
 
 CHANNELS = {30: (32, 492), 100: (64, 900), 300: (150, 1540)}
 ROUNDS = 3
@@ -102,7 +103,7 @@ out = ""
 """
 
 
-def flowers_own(rehearsed: Rehearsed, folder: Path, values: int) -> list[float]:
+def flowers_own(rehearsed: Rehearsal, folder: Path, values: int) -> list[float]:
     """Seconds of each round of Flower's FedAvg with an array of so many values; sites only add one."""
     kit, home, app = ServerKit(rehearsed.server), folder / "home", folder / "peer"
     (app / "peer").mkdir(parents=True)
@@ -111,7 +112,6 @@ def flowers_own(rehearsed: Rehearsed, folder: Path, values: int) -> list[float]:
     (app / "peer" / "__init__.py").touch()
     (app / "peer" / "app.py").write_text(PEER.replace("ROUNDS", str(ROUNDS)))
     out = folder / "peer.json"
-    (home / "run.toml").write_text(tomli_w.dumps({"values": values, "out": str(out)}), encoding="utf-8")
     environment = launch_environment(home)
     with ExitStack() as stack:
         kit.state.mkdir(exist_ok=True)
@@ -127,7 +127,8 @@ def flowers_own(rehearsed: Rehearsed, folder: Path, values: int) -> list[float]:
             )  # fmt: skip
             stack.callback(node.wait)
             stack.callback(node.terminate)
-        run = submit(app, CONNECTION, home / "run.toml", environment)
+        link = Link(CONNECTION, environment, kit.state / LOG, lambda: True)
+        run = submit(link, app, {"values": values, "out": str(out)})
         while not out.is_file():
             time.sleep(1)
             state = flwr(["flwr", "list", CONNECTION, "--run-id", run], environment)["runs"][0]["status"]
@@ -145,7 +146,7 @@ def main(megabytes: int) -> None:
         settings = load_config(path)
         rehearsed = prepare(folder / "consortium", settings)
         name = f"benchmark-{folder.name}"
-        with served(rehearsed, print):
+        with run_consortium(rehearsed, print):
             call("run", str(path), "--server", str(rehearsed.server), "--name", name)
         records = RunFolder(run_folder(name)).records("lesion-segmentation")
         size = (run_folder(name) / "models" / "lesion-segmentation" / "round-001.safetensors").stat().st_size

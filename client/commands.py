@@ -5,18 +5,14 @@ from __future__ import annotations
 import getpass
 import shlex
 import signal
-import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from shared.runtime import terminal
 
 site_app = typer.Typer()
-console = Console(soft_wrap=True, highlight=False)
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
-INTERRUPTED = 130
 
 
 @site_app.command(
@@ -38,49 +34,44 @@ def approve(
     from shared.runtime.audit_log import AuditLog
     from shared.runtime.project import project_root
 
-    opened = SiteKit(kit)
-    audit = AuditLog(opened.state / "audit.jsonl")
+    site = SiteKit(kit)
+    audit = AuditLog(site.audit_file)
     if show:
-        for item in opened.approved():
-            console.print(f"{item.sha256}  {item.app}  approved {item.at} by {item.by or 'nobody named'}", markup=False)
-        if not opened.approved():
-            console.print("nothing is approved: this node runs no app")
+        for item in site.approved():
+            terminal.say(f"{item.sha256}  {item.app}  approved {item.at} by {item.by or 'nobody named'}")
+        if not site.approved():
+            terminal.say("nothing is approved: this node runs no app")
         return
     if withdraw:
-        gone = opened.withdraw(withdraw)
-        audit.record("approval-withdrawn", site=opened.name, app=gone.sha256)
-        console.print(f"withdrawn: {gone.sha256}  {gone.app}; a running node starts anew without it", markup=False)
+        gone = site.withdraw(withdraw)
+        audit.record("approval-withdrawn", site=site.name, app=gone.sha256)
+        terminal.say(f"withdrawn: {gone.sha256}  {gone.app}; a running node starts anew without it")
         return
     bundle = open_bundle(app or project_root())
-    opened.approve(bundle.sha256, bundle.name, getpass.getuser())
-    audit.record("app-approved", site=opened.name, app=bundle.sha256, files=bundle.files)
-    console.print(f"approved for {opened.name}: {bundle.name}, {bundle.files} files", markup=False)
-    console.print(f"content hash {bundle.sha256}: the coordinator's `fedbreast run` prints the same one", markup=False)
+    site.approve(bundle.sha256, bundle.name, getpass.getuser())
+    audit.record("app-approved", site=site.name, app=bundle.sha256, files=bundle.files)
+    terminal.say(f"approved for {site.name}: {bundle.name}, {bundle.files} files")
+    terminal.say(f"content hash {bundle.sha256}: the coordinator's `fedbreast run` prints the same one")
 
 
 @site_app.command(epilog="Example: [bold]fedbreast serve-site centre-a[/bold]")
 def serve_site(kit: Annotated[Path, typer.Argument(help="The site's kit.")]) -> None:
     """Run this hospital's node: it connects to the server, and only outwards. Ctrl-C ends it.
 
-    It runs apps approved with [bold]fedbreast approve[/bold] and refuses the rest before any of their code is unpacked.
+    It runs apps approved with [bold]fedbreast approve[/bold] and refuses all others before their code is unpacked.
     """
     from client.node.site_kit import SiteKit
     from client.node.supervisor import serve_site as keep_serving
 
-    opened = SiteKit(kit)
-    console.print(f"{opened.name}: data in {opened.data}, server {opened.server}; Ctrl-C ends it", markup=False)
-    if not opened.approved():
-        approve = f"fedbreast approve {shlex.quote(str(kit))}"
-        errors.print(f"no app is approved yet, so nothing will run: {approve}", style="yellow", markup=False)
+    site = SiteKit(kit)
+    terminal.say(f"{site.name}: data in {site.data}, server {site.server}; Ctrl-C ends it")
+    if not site.approved():
+        command = f"fedbreast approve {shlex.quote(str(kit))}"
+        terminal.errors.print(f"no app is approved yet, so nothing will run: {command}", style="yellow", markup=False)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
-        keep_serving(opened, _say)
+        keep_serving(site, terminal.say_event)
     except KeyboardInterrupt:
-        errors.print("stopped")
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _say(event: str, facts: Mapping[str, Any]) -> None:
-    words = " ".join(f"{key}={value}" for key, value in facts.items() if key != "site")
-    console.print(f"{time.strftime('%H:%M:%S')} {event} {words}", markup=False)
+        terminal.errors.print("stopped")
+        raise typer.Exit(terminal.INTERRUPTED) from None

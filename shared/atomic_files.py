@@ -1,4 +1,4 @@
-"""Files that are whole or as they were: written aside, then renamed into place. A full disk is told in one sentence."""
+"""Files that are replaced as a whole, and a plain message when the disk is full."""
 
 from __future__ import annotations
 
@@ -15,41 +15,61 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DRAFT = re.compile(r"\..+\.\d+")
 
 
-def replace_file(path: Path, content: bytes, place: str, *, durable: bool = False) -> None:
-    """Write a file atomically: a reader sees the old or the new content, never half of it.
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o666, durable: bool = False) -> None:
+    """Write a file so that a reader sees the old or the new content, never half of it.
 
     Parameters
     ----------
     path, content
-        The file and its bytes; folders are made.
+        The file and its bytes; missing folders are made.
+    mode
+        Permissions of the file from its first byte on, less the process's umask.
+    durable
+        Whether it must survive a loss of power.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; the old file is unchanged, and nothing of the new one is left.
+
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+            stream.write(content)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def replace_file(path: Path, content: bytes, place: str, *, durable: bool = False) -> None:
+    """Write a file as `write_atomically` does, with a message for the user when that fails.
+
+    Parameters
+    ----------
+    path, content, durable
+        As in `write_atomically`.
     place
         As in `writing`.
-    durable
-        Whether it must outlast a loss of power.
 
     Raises
     ------
     RunError
-        It cannot be written; the old file is as it was, and nothing is left of the new one.
+        It cannot be written; the old file is unchanged, and nothing of the new one is left.
 
     """
     with writing(place):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with draft.open("wb") as stream:
-                stream.write(content)
-                if durable:
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        write_atomically(path, content, durable=durable)
 
 
 def remove_drafts(folder: Path) -> None:
-    """Remove what `replace_file` left below a folder when it was killed; nobody else may be writing there."""
+    """Remove the drafts that killed processes left below a folder; no other process may be writing there."""
     for path in list(folder.rglob(".*")):
         if _DRAFT.fullmatch(path.name):
             path.unlink(missing_ok=True)
@@ -57,28 +77,28 @@ def remove_drafts(folder: Path) -> None:
 
 @contextmanager
 def writing(place: str) -> Iterator[None]:
-    """Tell a write that fails in this context as an error of ours.
+    """Turn a failed write in this context into an error of ours.
 
     Parameters
     ----------
     place
-        Where it is written to, as the message names it. At a site it is no path: the message goes to the server.
+        Name of the folder in the message. At a site it is no path, because the message goes to the server.
 
     Raises
     ------
     RunError
-        There is no space left, or the place cannot be written to.
+        No space is left, or the place cannot be written to.
 
     """
     try:
         yield
     except OSError as error:
-        # NumPy tells a short write without a number.
+        # NumPy reports an incomplete write without an error number.
         if error.errno is None or is_full(error):
             raise RunError(f"no space left below {place}: free some and resume") from error
         raise RunError(f"cannot write below {place} ({error.strerror}): mend that and resume") from error
 
 
 def is_full(error: OSError) -> bool:
-    """Whether an error says that a disk, a quota or a file is at its limit."""
+    """Whether an error says that a disk, a quota or a file has reached its limit."""
     return error.errno in _FULL

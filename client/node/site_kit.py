@@ -1,4 +1,4 @@
-"""A hospital's startup kit: where the server is, where the data lie, what a run may ask, which apps are approved.
+"""A hospital's startup kit: server address, data folder, policy, and the apps that are approved.
 
 `fedbreast provision` writes it; from then on it is the hospital's. In use only `state/` is written to.
 """
@@ -11,44 +11,42 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from shared.atomic_files import replace_file
+from shared.config.sections import Section, SiteName
 from shared.errors import ConfigError
+from shared.runtime.kit import Kit, Port
 
 NODE_FILE, APPROVED_FILE = "node.toml", "approved.toml"
 SITE_DATA = "FEDBREAST_SITE_DATA"
-"""Environment variable that stands in for `site.data`: in a container the data lie where they are mounted."""
+"""Environment variable that takes the place of `site.data`: in a container the data lie where they are mounted."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerAddress(_Strict):
-    """The one place this node connects to."""
+class ServerAddress(Section):
+    """The only address that this node connects to."""
 
     address: str
-    port: int = Field(ge=1, le=65535)
+    port: Port
 
 
-class SitePlace(_Strict):
+class SitePlace(Section):
     """The site's name in the federation and its folders, relative to the kit or absolute."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    name: SiteName
     data: str = "data"
     cache: str = "state/cache"
 
 
-class NodePolicy(_Strict):
-    """What this hospital lets a run ask, whatever the server says."""
+class NodePolicy(Section):
+    """What this hospital allows a run, whatever the server says."""
 
     tasks: tuple[str, ...] = Field(default=(), description="Tasks a run may have; empty: all.")
     max_rounds: int = Field(default=1000, ge=1, description="Most rounds a run may have.")
     differential_privacy: bool = Field(default=False, description="Refuse a run that trains without it.")
 
 
-class NodeFile(_Strict):
+class NodeFile(Section):
     """`node.toml`."""
 
     server: ServerAddress
@@ -56,8 +54,8 @@ class NodeFile(_Strict):
     policy: NodePolicy = NodePolicy()
 
 
-class Approved(_Strict):
-    """An app that the data officer approved: the SHA-256 of its bundle, what it calls itself, when and by whom."""
+class Approved(Section):
+    """An app that the data officer approved: SHA-256 of its bundle, its name and version, when and by whom."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     app: str
@@ -65,39 +63,27 @@ class Approved(_Strict):
     by: str = ""
 
 
-class _ApprovedFile(_Strict):
+class _ApprovedFile(Section):
     app: tuple[Approved, ...] = ()
 
 
-class SiteKit:
-    """A site's kit, opened.
-
-    Parameters
-    ----------
-    folder
-        Where it lies.
+class SiteKit(Kit):
+    """A site's kit.
 
     Raises
     ------
     ConfigError
-        The folder is no site's kit, or `node.toml` cannot be meant.
+        The folder is no site's kit, or `node.toml` is not valid.
 
     """
 
+    role = "site"
+    file = NODE_FILE
+    remedy = "ask the coordinator for new keys (fedbreast rotate)"
+
     def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
-        path = self.folder / NODE_FILE
-        try:
-            self.node = NodeFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise ConfigError(
-                f"{folder} is no site's kit (no {NODE_FILE}): name the folder the coordinator sent"
-            ) from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path} is not valid TOML: {error}") from error
-        except ValidationError as error:
-            found = error.errors()[0]
-            raise ConfigError(f"{path}: '{'.'.join(map(str, found['loc']))}': {found['msg']}") from error
+        super().__init__(folder)
+        self.node = self.read_settings(NodeFile)
 
     @property
     def name(self) -> str:
@@ -111,29 +97,14 @@ class SiteKit:
 
     @property
     def data(self) -> Path:
-        """The site folder; given here and nowhere else."""
-        named = os.environ.get(SITE_DATA)
-        return Path(named).resolve() if named else self.folder / self.node.site.data
+        """The site folder; it is configured here and nowhere else."""
+        path = os.environ.get(SITE_DATA)
+        return Path(path).resolve() if path else self.folder / self.node.site.data
 
     @property
     def cache(self) -> Path:
-        """Where prepared cases are kept."""
+        """Folder of prepared cases."""
         return self.folder / self.node.site.cache
-
-    @property
-    def state(self) -> Path:
-        """The only part of the kit that is written to in use."""
-        return self.folder / "state"
-
-    @property
-    def authority(self) -> Path:
-        """The consortium's certificate authority."""
-        return self.folder / "certificates" / "ca.crt"
-
-    @property
-    def certificate(self) -> tuple[Path, Path]:
-        """The site's client certificate and its key."""
-        return self.folder / "certificates" / "site.crt", self.folder / "keys" / "site.key"
 
     @property
     def node_key(self) -> Path:
@@ -141,12 +112,12 @@ class SiteKit:
         return self.folder / "keys" / "node.key"
 
     def approved(self) -> tuple[Approved, ...]:
-        """The apps this hospital runs; read anew each time, so that an approval holds at once.
+        """The apps this hospital runs; read from the disk at each call, so that an approval takes effect at once.
 
         Raises
         ------
         ConfigError
-            The list is damaged: then nothing runs.
+            The list is damaged; then no app is run.
 
         """
         path = self.folder / APPROVED_FILE
@@ -164,20 +135,20 @@ class SiteKit:
         return entry
 
     def withdraw(self, digest: str) -> Approved:
-        """Take an app off the list; `digest` may be its first characters.
+        """Take an app off the list; `digest` may be the first characters of its hash.
 
         Raises
         ------
         ConfigError
-            None or several begin so.
+            No app's hash, or more than one, begins with them.
 
         """
-        found = [item for item in self.approved() if item.sha256.startswith(digest)]
-        if len(found) != 1:
-            remedy = "give more characters" if found else "`--list` shows them; give other or more characters"
-            raise ConfigError(f"{len(found)} approved apps begin with {digest}: {remedy}")
-        self._write([item for item in self.approved() if item != found[0]])
-        return found[0]
+        matches = [item for item in self.approved() if item.sha256.startswith(digest)]
+        if len(matches) != 1:
+            remedy = "give more characters" if matches else "`--list` shows them; give other or more characters"
+            raise ConfigError(f"{len(matches)} approved apps begin with {digest}: {remedy}")
+        self._write([item for item in self.approved() if item != matches[0]])
+        return matches[0]
 
     def _write(self, entries: list[Approved]) -> None:
         text = tomli_w.dumps({"app": [item.model_dump() for item in entries]})
@@ -185,7 +156,7 @@ class SiteKit:
 
 
 class Approvals:
-    """The approvals that held at the last look, to notice that one was taken back.
+    """Notices when an approval is withdrawn.
 
     Parameters
     ----------
@@ -196,26 +167,26 @@ class Approvals:
 
     def __init__(self, kit: SiteKit) -> None:
         self._kit = kit
-        self._written, self._held = self._look()
+        self._stamp, self._hashes = self._read()
 
     def withdrawn(self) -> bool:
-        """Whether one was taken back since the last look; as long as nobody writes the list, this reads nothing."""
-        if self._stamp() == self._written:
+        """Whether an approval was withdrawn since the last call; the list is read only if its file has changed."""
+        if self._file_stamp() == self._stamp:
             return False
-        held = self._held
-        self._written, self._held = self._look()
-        return not held <= self._held
+        before = self._hashes
+        self._stamp, self._hashes = self._read()
+        return not before <= self._hashes
 
-    def _look(self) -> tuple[tuple[int, ...], frozenset[str]]:
-        written = self._stamp()  # before reading: a list that changes in between is read once more
+    def _read(self) -> tuple[tuple[int, ...], frozenset[str]]:
+        stamp = self._file_stamp()  # before reading: a list that changes meanwhile is read again
         try:
-            return written, frozenset(item.sha256 for item in self._kit.approved())
+            return stamp, frozenset(item.sha256 for item in self._kit.approved())
         except ConfigError:
-            return written, frozenset()  # a damaged list approves nothing
+            return stamp, frozenset()  # a damaged list approves nothing
 
-    def _stamp(self) -> tuple[int, ...]:
+    def _file_stamp(self) -> tuple[int, ...]:
         try:
-            found = (self._kit.folder / APPROVED_FILE).stat()
+            stat = (self._kit.folder / APPROVED_FILE).stat()
         except OSError:
             return ()
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        return stat.st_mtime_ns, stat.st_ino, stat.st_size

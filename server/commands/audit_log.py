@@ -1,4 +1,4 @@
-"""`fedbreast audit-log`: is an audit log whole, and what does it say."""
+"""`fedbreast audit-log`: check that an audit log is complete and unchanged, and show what it says."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from server.commands import display
 from shared.errors import ConfigError, RunError
-from shared.runtime import audit_log
+from shared.runtime import audit_log, terminal
 from shared.runtime.audit_line import OWN, TORN
 
 BROKEN = 1
@@ -43,16 +42,18 @@ def verify(
     expected = head.strip().lower()
     if expected and not re.fullmatch("[0-9a-f]{64}", expected):
         raise ConfigError("--head is no head of an audit log: it has 64 hexadecimal digits, give all of them")
-    verdict = audit_log.verify(_found(file), expected or None)
+    verdict = audit_log.verify(_existing(file), expected or None)
     if verdict.broken_at is not None:
         _complain(file, verdict)
     times = _times(file, verdict.lines)
-    _say(f"lines: {verdict.lines}" + (f", from {times[0]} to {times[1]}" if times else ""))
-    _say(f"head:  {verdict.head}")
+    terminal.say(f"lines: {verdict.lines}" + (f", from {times[0]} to {times[1]}" if times else ""))
+    terminal.say(f"head:  {verdict.head}")
     if verdict.broken_at is not None:
         raise typer.Exit(BROKEN)
-    _say("The log is whole." + (" The head written down earlier is in it." if expected else ""))
-    _say("Write the head down or give it to the other side: only so can they see that lines were cut off later.")
+    terminal.say("The log is whole." + (" The head written down earlier is in it." if expected else ""))
+    terminal.say(
+        "Write the head down or give it to the other side: only so can they see that lines were cut off later."
+    )
 
 
 @audit_app.command(
@@ -63,24 +64,24 @@ def show(
     last: Annotated[int | None, typer.Option(min=1, help="Only the last lines, this many.")] = None,
 ) -> None:
     """Print what the log says, one event a line. Exit 1 if the log is broken."""
-    verdict = audit_log.verify(_found(file))
+    verdict = audit_log.verify(_existing(file))
     entries: deque[dict[str, Any]] = deque(maxlen=last)
     try:
         entries.extend(audit_log.read(file))
     except RunError as error:
-        display.errors.print(f"{error}; lines up to there are shown", style="red", markup=False)
+        terminal.errors.print(f"{error}; lines up to there are shown", style="red", markup=False)
     table = Table("line", "time (UTC)", "event", "facts")
     for entry in entries:
         facts = " ".join(f"{_plain(name)}={_plain(value)}" for name, value in entry.items() if name not in OWN)
         cells = (_plain(entry["seq"]), _plain(entry["at"]), _plain(entry["event"]), facts)
         table.add_row(*map(escape, cells), style="red" if _after_break(entry, verdict) else None)
-    display.console.print(table, highlight=False)
+    terminal.console.print(table, highlight=False)
     if verdict.broken_at is not None:
         _complain(file, verdict)
         raise typer.Exit(BROKEN)
 
 
-def _found(file: Path) -> Path:
+def _existing(file: Path) -> Path:
     if not file.is_file():
         raise ConfigError(f"there is no audit log {file}: it is state/audit.jsonl of a kit, made with the first event")
     return file
@@ -94,11 +95,11 @@ def _complain(file: Path, verdict: audit_log.Verdict) -> None:
             "Keep the file as evidence and compare it with a copy or with the head the other side holds; what stands "
             "before this line is as it was written. To go on, move the file away: a new log starts"
         )
-    display.errors.print(f"{file}, line {verdict.broken_at}: {verdict.why}. {remedy}.", style="red", markup=False)
+    terminal.errors.print(f"{file}, line {verdict.broken_at}: {verdict.why}. {remedy}.", style="red", markup=False)
 
 
 def _times(file: Path, lines: int) -> tuple[str, str] | None:
-    """When the first and the last of so many lines were written."""
+    """When the first and the last of the first `lines` lines were written."""
     first, last = "", ""
     for entry in islice(audit_log.read(file), lines):
         last = _plain(entry["at"])
@@ -111,10 +112,6 @@ def _after_break(entry: dict[str, Any], verdict: audit_log.Verdict) -> bool:
 
 
 def _plain(value: object) -> str:
-    """A value as a word; with quotes and escapes where it could be mistaken or could steer a terminal."""
+    """A value as text; quoted and escaped where it could be misread or could control the terminal."""
     word = isinstance(value, str) and re.fullmatch(r"[\w.:+/@-]+", value, re.ASCII)
     return str(value) if word else json.dumps(value)
-
-
-def _say(line: str) -> None:
-    display.console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""The command line: `fedbreast --help`. Heavy libraries are imported where a command needs them."""
+"""The command line `fedbreast`. Heavy libraries are imported where a command needs them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from server.commands import display
 from server.commands.run import EXCLUDED_TOO_MANY, run_federation, run_folder
 from shared.atomic_files import is_full
 from shared.errors import ConfigError, FedBreastError, SiteError, StudyError
+from shared.runtime import terminal
 from shared.runtime.project import project_root
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def common(
 
 @app.command(epilog="Example: [bold]fedbreast demo[/bold]")
 def demo(fresh: Annotated[bool, typer.Option(help="Make the phantoms anew first.")] = False) -> None:
-    """Train on three phantom hospitals, judge on a fourth, print the report's path."""
+    """Train on three phantom hospitals, evaluate on a fourth, print the report's path."""
     from shared.config.run_config import load_config
 
     config = load_config(project_root() / DEMO)
@@ -88,15 +89,15 @@ def run(
         folder.release()
         run_federation(folder.path / "config.toml", settings, resume, resume=resume, server=server)
         return
-    path = _find(config or DEMO)
+    path = _existing(config or DEMO)
     settings = load_config(path)
     settings = settings.leaving_out(held_out) if held_out else settings
-    chosen = name or f"{settings.name}-{_now()}"
-    if (run_folder(chosen) / "config.toml").exists():
-        raise ConfigError(f"runs/{chosen} already holds a run: choose another --name, or --resume {chosen}")
-    given = (("seed", seed), ("rounds", rounds), ("held-out", held_out or None))
-    overrides = {key: value for key, value in given if value is not None}
-    run_federation(path, settings, chosen, overrides=overrides, server=server)
+    run_name = name or f"{settings.name}-{_now()}"
+    if (run_folder(run_name) / "config.toml").exists():
+        raise ConfigError(f"runs/{run_name} already holds a run: choose another --name, or --resume {run_name}")
+    options = (("seed", seed), ("rounds", rounds), ("held-out", held_out or None))
+    overrides = {key: value for key, value in options if value is not None}
+    run_federation(path, settings, run_name, overrides=overrides, server=server)
 
 
 @app.command(epilog="Example: [bold]fedbreast phantom data/small --cases-per-site 6 --cases-external 4[/bold]")
@@ -125,12 +126,12 @@ def phantom(
         generate_federation(
             out, settings, on_progress=lambda done, total: bars.update(task, completed=done, total=total)
         )
-    display.console.print(f"phantoms: {out}", soft_wrap=True)
+    terminal.say(f"phantoms: {out}")
 
 
 @app.command(epilog="Example: [bold]fedbreast check data/phantom/centre-a[/bold]")
 def check(folder: Annotated[Path, typer.Argument(help="A site folder: site.toml, cases.csv, images.")]) -> None:
-    """Read every case of a site folder; show what would be left out and why. Exit 3 above the site's own limit."""
+    """Read every case of a site folder and show which would be left out, and why. Exit 3 above the site's own limit."""
     from shared.cohort.preflight import Exclusion, open_cohort
     from shared.modalities import MODALITIES, modality_named
 
@@ -150,25 +151,27 @@ def check(folder: Annotated[Path, typer.Argument(help="A site folder: site.toml,
     total = len(cohort.cases) + len(cohort.exclusions)
     if cohort.over_policy(excluded):
         limit = f"{cohort.folder.policy.max_excluded_share:.0%}"
-        display.errors.print(f"{len(excluded)} of {total} left out: more than the site's limit of {limit}", style="red")
+        terminal.errors.print(
+            f"{len(excluded)} of {total} left out: more than the site's limit of {limit}", style="red"
+        )
         raise typer.Exit(EXCLUDED_TOO_MANY)
 
 
 @app.command(epilog="Examples: [bold]fedbreast report runs/latest[/bold]   [bold]fedbreast report runs/study[/bold]")
 def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run or study.")]) -> None:
-    """Build the report of a run or a study again, with the same numbers."""
+    """Build the report of a run or a study again from the same numbers."""
     if not folder.is_dir():
         raise ConfigError(f"there is no run folder {folder}: name one below {project_root() / 'runs'}")
     if (folder / "study.toml").is_file():
         from server.studies.run_study import make_report
 
-        with display.console.status("statistics and figures, about half a minute"):
+        with terminal.console.status("statistics and figures, about half a minute"):
             path = make_report(folder)
     else:
         from server.reports.page import build_report
 
         path = build_report(folder)
-    display.console.print(f"report: {path}", soft_wrap=True)
+    terminal.say(f"report: {path}")
 
 
 @app.command(
@@ -186,13 +189,13 @@ def study(
     ray: Annotated[str, typer.Option(help="Address of a Ray cluster that shares the folder, or `auto`.")] = "",
     dry_run: Annotated[bool, typer.Option(help="Print the plan and how long it will take; do nothing.")] = False,
 ) -> None:
-    """Leave every centre out once: local, federated, pooled and ensemble arms, judged where they never trained.
+    """Leave every centre out once: local, federated, pooled and ensemble arms, evaluated where they never trained.
 
     A study that was stopped goes on where it was when it is called again; finished cells are not run again.
     """
     from server.commands.study import run_study_command
 
-    run_study_command(_find(config or STUDY), out, seeds=seeds, arms=arms, held_out=held_out, jobs=jobs, ray=ray,
+    run_study_command(_existing(config or STUDY), out, seeds=seeds, arms=arms, held_out=held_out, jobs=jobs, ray=ray,
                       dry_run=dry_run)  # fmt: skip
 
 
@@ -201,25 +204,25 @@ for _entry in sorted(entry_points(group="fedbreast.commands"), key=lambda item: 
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one line and an exit code, never a trace."""
-    # `kill` and a closed terminal tidy up as Ctrl-C does.
+    """Run the command line; an error of ours becomes one line and an exit code, never a traceback."""
+    # `kill` and a closed terminal end the program as Ctrl-C does, tidily.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         app()
     except FedBreastError as error:
-        display.errors.print(f"error: {error}", style="red", markup=False)
+        terminal.errors.print(f"error: {error}", style="red", markup=False)
         sys.exit(error.exit_code)
     except OSError as error:
         if not is_full(error):
             raise
         where = f" to write {error.filename}" if error.filename else ""
-        display.errors.print(f"error: no space left{where}: free some and call again", style="red", markup=False)
+        terminal.errors.print(f"error: no space left{where}: free some and call again", style="red", markup=False)
         sys.exit(FedBreastError.exit_code)
 
 
-def _find(config: Path) -> Path:
-    """The file as named from here, else from the project's root."""
+def _existing(config: Path) -> Path:
+    """The file relative to the working directory, else to the project's root."""
     return config if config.exists() else project_root() / config
 
 

@@ -1,4 +1,4 @@
-"""What the command line shows: progress as bars or lines, tables of figures and of cases."""
+"""What the command line shows: progress as bars or lines, a table of metrics, a table of cases."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from shared.runtime import terminal
 from shared.runtime.progress import PHASES
 
 if TYPE_CHECKING:
@@ -27,13 +27,10 @@ SUMMARY = (
 )
 ARMS = ("federated", "federated:end-to-end")
 
-console = Console()
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
-
 
 def show_results(results: Results) -> None:
-    """Print the external figures of each task's best model."""
-    shown = False
+    """Print the metrics of each task's best model at the external centre."""
+    empty = True
     for task, trained in results.provenance.tasks.items():
         rows = [
             row
@@ -43,7 +40,7 @@ def show_results(results: Results) -> None:
         rows = [row for row in rows if row.metric in SUMMARY and (row.arm == ARMS[0] or row.metric == "auc_macro")]
         if not any(row.n for row in rows):
             continue
-        shown = True
+        empty = False
         data = "PHANTOM DATA, " if results.provenance.phantom else ""
         title = f"{data}{task} at {rows[0].centre}, which did not train; model of round {trained.best_round}"
         table = Table(title=title)
@@ -55,13 +52,13 @@ def show_results(results: Results) -> None:
             bounds = "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.3g} to {row.ci_high:.3g}"
             name = row.metric if row.arm == ARMS[0] else f"{row.metric}, {row.arm.partition(':')[2]}"
             table.add_row(name, "-" if row.value is None else f"{row.value:.3g}{unit}", bounds, str(row.n))
-        console.print(table)
-    if not shown:
-        console.print("no external centre: see results.csv for the training sites' figures")
+        terminal.console.print(table)
+    if empty:
+        terminal.console.print("no external centre: see results.csv for the training sites' metrics")
 
 
 def show_cohort(cohort: Cohort, excluded: Sequence[Exclusion], tissues: Sequence[Exclusion] = ()) -> None:
-    """Print counts, reasons and flags; rows by number only. `tissues`: rows left out of breast-segmentation alone."""
+    """Print counts, reasons and flags; rows by number only. `tissues`: left out of breast-segmentation alone."""
     total = len(cohort.cases) + len(cohort.exclusions)
     kind = " (PHANTOM)" if cohort.folder.kind == "phantom" else ""
     table = Table(title=f"{cohort.folder.name}: {total} cases{kind}")
@@ -74,16 +71,16 @@ def show_cohort(cohort: Cohort, excluded: Sequence[Exclusion], tissues: Sequence
             by_reason[item.reason].append(item.row)
         for reason, rows in sorted(by_reason.items()):
             table.add_row(f"{state}: {reason}", str(len(rows)), ", ".join(map(str, sorted(rows))))
-    console.print(table)
+    terminal.console.print(table)
     if tissues:
-        console.print(f"left out of breast-segmentation alone: {len(tissues)}; other tasks use them")
+        terminal.console.print(f"left out of breast-segmentation alone: {len(tissues)}; other tasks use them")
     for flag in cohort.flags:
-        console.print(f"row {flag.row}: {flag.message}", markup=False, highlight=False)
+        terminal.console.print(f"row {flag.row}: {flag.message}", markup=False, highlight=False)
 
 
 @contextmanager
 def bars() -> Iterator[Bars]:
-    """Progress on a terminal; elsewhere the bars stay silent and `Shown` writes lines."""
+    """Progress bars on a terminal; elsewhere they stay silent and `PhaseBars` prints lines."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -93,26 +90,27 @@ def bars() -> Iterator[Bars]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    # The pace of the last hour: a round is a single step of many seconds.
-    with Bars(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=3600) as shown:
-        yield shown
+    # Speed is estimated over the last hour: a round is a single step of many seconds.
+    silent = not terminal.console.is_terminal
+    with Bars(*columns, console=terminal.console, disable=silent, speed_estimate_period=3600) as progress:
+        yield progress
 
 
-class Shown:
-    """Shows progress given as (phase, done, total, text): a bar a phase, or one line a change."""
+class PhaseBars:
+    """Shows progress: one bar per phase, or away from a terminal one line per change."""
 
     def __init__(self, on: Bars) -> None:
         self.bars = on
         self.tasks: dict[str, TaskID] = {}
 
     def report(self, phase: str, done: int, total: int, text: str) -> None:
-        """Show a moment."""
+        """Show the progress of a phase."""
         if phase in {"done", "failed"}:
             self._settle(whole=phase == "done")
             return
         label = PHASES.get(phase, phase)
-        if not console.is_terminal:
-            console.print(f"{label} {done}/{total} {text}".rstrip(), soft_wrap=True, highlight=False, markup=False)
+        if not terminal.console.is_terminal:
+            terminal.say(f"{label} {done}/{total} {text}".rstrip())
             return
         if phase not in self.tasks:
             self._settle(whole=True)
@@ -120,7 +118,7 @@ class Shown:
         self.bars.update(self.tasks[phase], completed=done, total=total, text=text)
 
     def _settle(self, *, whole: bool) -> None:
-        """Stop the clocks of the phases shown so far; a phase that led to the next one was finished."""
+        """Stop the clocks of the phases so far; `whole`: they were finished, as when another phase follows."""
         for task in self.bars.tasks:
             if whole:
                 self.bars.update(task.id, completed=task.total)

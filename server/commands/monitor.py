@@ -1,23 +1,23 @@
-"""`fedbreast monitor` and `fedbreast health`: seeing a run, and whether the server tells of it."""
+"""`fedbreast monitor` shows how a run goes; `fedbreast health` asks whether the server answers."""
 
 from __future__ import annotations
 
 import os
-import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from server.commands import display
 from shared.errors import RunError
+from shared.runtime import terminal
 from shared.runtime.project import project_root
 
 monitor_app = typer.Typer()
-_AGAIN_S = 0.5
-# gRPC's own lines about connections would stand among ours; it reads this when it is imported.
+_RETRY_S = 0.5
+# Keeps gRPC's own messages off the terminal; gRPC reads this when it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
@@ -34,8 +34,8 @@ def monitor(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0: any that is free.")] = 0,
     once: Annotated[bool, typer.Option(help="Print how the run is, once, instead of a live page.")] = False,
 ) -> None:
-    """Show how a run goes, on a page of this machine; Ctrl-C ends it."""
-    from server.monitoring.feed import begin, follow_folder, follow_server
+    """Show how a run goes on a web page of this machine; Ctrl-C ends it."""
+    from server.monitoring.feed import follow_folder, follow_in_background, follow_server
     from server.monitoring.live_page import PageServer
     from server.monitoring.status_client import look, read_observer
 
@@ -52,17 +52,14 @@ def monitor(
             show_snapshot(look(observer, run or None)[0])
         return
     if observer is not None:
-        feed, stop = begin(lambda feed, stop: follow_server(observer, run or None, feed, stop))
+        feed, _ = follow_in_background(lambda feed, stop: follow_server(observer, run or None, feed, stop))
     else:
-        feed, stop = begin(lambda feed, stop: follow_folder(place, run or None, feed, stop))
-    with PageServer(feed, port) as server:
-        shown = observer.where if observer is not None else str(place)
-        display.console.print(f"{server.url} shows {shown}; Ctrl-C ends it", soft_wrap=True, highlight=False)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            stop.wait()
-        except KeyboardInterrupt:
-            stop.set()
+        feed, _ = follow_in_background(lambda feed, stop: follow_folder(place, run or None, feed, stop))
+    server = PageServer(feed, port)
+    source = observer.where if observer is not None else str(place)
+    terminal.say(f"{server.url} shows {source}; Ctrl-C ends it")
+    with suppress(KeyboardInterrupt):
+        server.serve_page()
 
 
 @monitor_app.command(epilog="Example: [bold]fedbreast health consortium/server --wait 60[/bold]")
@@ -76,23 +73,23 @@ def health(
     deadline = time.monotonic() + wait
     while True:
         try:
-            display.console.print(probe(kit), soft_wrap=True, highlight=False)
+            terminal.say(probe(kit))
         except RunError:
             if time.monotonic() >= deadline:
                 raise
-            time.sleep(_AGAIN_S)
+            time.sleep(_RETRY_S)
         else:
             return
 
 
 def show_snapshot(run: dict[str, Any]) -> None:
-    """Print a snapshot: the run in a line or two, then its sites."""
+    """Print a snapshot: the run in a line or two, then a table of its sites."""
     name = run["run"] or "no run has been started"
     data = "PHANTOM DATA, " if run["phantom"] else ""
     state = f"{run['state']}, {run['outcome']}" if run["outcome"] else run["state"]
     steps = f": {run['doing']} {run['done']:g}/{run['total']:g}" if run["state"] == "running" else ""
     left = "" if run["left_s"] is None else f"; about {run['left_s'] / 60:.0f} min of training left"
-    display.console.print(f"{data}{name}: {state}{steps} {run['text']}".rstrip() + left, markup=False, highlight=False)
+    terminal.console.print(f"{data}{name}: {state}{steps} {run['text']}".rstrip() + left, markup=False, highlight=False)
     if not run["sites"]:
         return
     table = Table(title=", ".join(_rounds(item) for item in run["tasks"]))
@@ -102,7 +99,7 @@ def show_snapshot(run: dict[str, Any]) -> None:
         figures = ("-" if site[key] is None else f"{site[key]:.3f}" for key in ("loss", "score"))
         cases = "-" if site["cases"] is None else f"{site['cases']:g}"
         table.add_row(site["name"], site["state"], cases, *figures, site["reason"])
-    display.console.print(table, markup=False)
+    terminal.console.print(table, markup=False)
 
 
 def _rounds(task: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`fedbreast run` and `demo`: a federation with its bar, its figures, and what to do when it was stopped."""
+"""Runs a federation for `fedbreast run` and `demo`: progress, results, and how to resume when it was stopped."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from server.commands import display
 from shared.errors import ConfigError, SiteError
+from shared.runtime import terminal
 from shared.runtime.project import project_root
 
 if TYPE_CHECKING:
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
 EXCLUDED_TOO_MANY = 3
 NOT_ALL = 3
-"""Exit status of a run that finished without a site or case that should have been there."""
-INTERRUPTED = 130
+"""Exit code of a run that finished without all sites."""
 
 
 def run_federation(
@@ -31,7 +31,7 @@ def run_federation(
     overrides: Mapping[str, int | str] | None = None,
     server: Path | None = None,
 ) -> None:
-    """Run a federation with a bar, then show its figures.
+    """Run a federation, show its progress and then its metrics.
 
     Parameters
     ----------
@@ -40,9 +40,9 @@ def run_federation(
     name
         The run's folder below `runs/`.
     resume
-        The run to go on with; empty for a new one.
+        The run to resume; empty for a new one.
     overrides
-        What stands in for the configuration's own values: `seed`, `rounds`, `held-out`.
+        Values that replace the configuration's: `seed`, `rounds`, `held-out`.
     server
         Kit of the consortium whose hospitals take part; None: a simulation on this machine.
 
@@ -55,49 +55,48 @@ def run_federation(
     if server is None and config.data.phantom is not None:
         from shared.phantom.generate import PhantomSettings, is_complete
 
-        is_complete(
-            data, PhantomSettings(**config.data.phantom.model_dump())
-        )  # other data there: refused now, not later
+        # Refuses other data in that folder now, and not later in the run.
+        is_complete(data, PhantomSettings(**config.data.phantom.model_dump()))
     if server is None and config.data.phantom is None and not data.is_dir():
         raise SiteError(
             f"data.root {data} does not exist: put one folder a site there, or add [data.phantom] to have phantoms made"
         )
     folder = run_folder(name)
-    display.console.print(f"run {name}: {len(config.data.sites)} sites, {folder}", soft_wrap=True, highlight=False)
+    terminal.say(f"run {name}: {len(config.data.sites)} sites, {folder}")
     try:
         with display.bars() as bars:
-            shown = display.Shown(bars)
-            shown.report("start", 0, 1, "")
+            phases = display.PhaseBars(bars)
+            phases.report("start", 0, 1, "")
             _runner(server)(
                 path,
                 run_name=name,
                 resume=resume,
                 overrides=overrides or {},
-                watch=lambda item: shown.report(item.phase, item.done, item.total, item.text),
+                watch=lambda item: phases.report(item.phase, item.done, item.total, item.text),
             )
     except KeyboardInterrupt:
         where = f" --server {server}" if server else ""
         remedy = f"; resume with: fedbreast run --resume {name}{where}" if (folder / "config.toml").exists() else ""
-        display.errors.print(f"stopped{remedy}", markup=False)
-        raise typer.Exit(INTERRUPTED) from None
+        terminal.errors.print(f"stopped{remedy}", markup=False)
+        raise typer.Exit(terminal.INTERRUPTED) from None
     results = read_results(folder)
     display.show_results(results)
-    display.console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    terminal.say(f"report: {folder / 'report.html'}")
     over = [site for site, item in read_flow(folder).items() if item.over_policy]
     if over:
-        display.errors.print(
+        terminal.errors.print(
             f"more cases were left out than {', '.join(over)} allows by policy: see the report, and `fedbreast check`",
             style="red",
         )
     missing = results.provenance.missing
     if missing:
-        display.errors.print(sentence(missing), style="red", markup=False)
+        terminal.errors.print(sentence(missing), style="red", markup=False)
     if over or missing:
         raise typer.Exit(EXCLUDED_TOO_MANY if over else NOT_ALL)
 
 
 def _runner(server: Path | None) -> Callable[..., None]:
-    """What runs it: a simulation here, or the consortium of a server's kit."""
+    """The function that runs it: in a simulation here, or in the consortium of a server's kit."""
     if server is None:
         from server.deployment.simulation import run_flower
 
@@ -108,7 +107,7 @@ def _runner(server: Path | None) -> Callable[..., None]:
 
     kit = ServerKit(server)
     digest = open_bundle(project_root()).sha256
-    display.console.print(f"app {digest}: each hospital must have approved it", soft_wrap=True, highlight=False)
+    terminal.say(f"app {digest}: each hospital must have approved it")
     return partial(run_on_server, kit)
 
 
@@ -118,7 +117,7 @@ def run_folder(name: str) -> Path:
     Raises
     ------
     ConfigError
-        The name is no folder's name.
+        The name is not a plain folder name.
 
     """
     if Path(name).name != name or name.startswith("."):

@@ -1,18 +1,17 @@
-"""`fedbreast serve`: the coordinator's server, until it is interrupted."""
+"""`fedbreast serve` and `fedbreast rehearse`: the coordinator's server, and a whole consortium on this machine."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from server.commands import display
+from shared.runtime import terminal
 
 serve_app = typer.Typer()
-INTERRUPTED = 130
 
 
 @serve_app.command(epilog="Example: [bold]fedbreast serve consortium/server[/bold]")
@@ -27,17 +26,13 @@ def serve(
     from server.deployment.serve import serve as keep_serving
     from server.deployment.server_kit import ServerKit
 
-    opened = ServerKit(kit)
-    display.console.print(
-        f"serving {opened.server.name} on {opened.server.address}:{opened.server.port}; Ctrl-C ends it",
-        highlight=False,
-        soft_wrap=True,
-    )
+    server = ServerKit(kit)
+    terminal.say(f"serving {server.server.name} on {server.server.address}:{server.server.port}; Ctrl-C ends it")
     try:
-        keep_serving(opened, say, host)
+        keep_serving(server, terminal.say_event, host)
     except KeyboardInterrupt:
-        display.errors.print("stopped")
-        raise typer.Exit(INTERRUPTED) from None
+        terminal.errors.print("stopped")
+        raise typer.Exit(terminal.INTERRUPTED) from None
 
 
 @serve_app.command(
@@ -51,40 +46,31 @@ def rehearse(
 ) -> None:
     """Rehearse a consortium on this machine: a secured server and every centre as processes of their own.
 
-    Ends with the hashes of its models beside those of a simulation with the same configuration and seed.
+    At the end it compares the models' hashes with those of a simulation with the same configuration and seed.
     """
     from server.commands.run import run_federation, run_folder
     from server.deployment.phantom_data import ensure_data
-    from server.deployment.rehearsal import prepare, same_models, served
+    from server.deployment.rehearsal import model_hashes, prepare, run_consortium
     from shared.config.run_config import load_config
     from shared.runtime.project import project_root
 
     path = config if config.exists() else project_root() / config
     settings = load_config(path)
-    chosen = name or f"{settings.name}-consortium-{time.strftime('%Y%m%d-%H%M%S')}"
+    run_name = name or f"{settings.name}-consortium-{time.strftime('%Y%m%d-%H%M%S')}"
     with display.bars() as bars:
-        shown = display.Shown(bars)
-        ensure_data(settings, shown.report)
-    rehearsed = prepare(run_folder(f"{chosen}-kits"), settings)
-    display.console.print(f"kits and logs: {rehearsed.folder}", soft_wrap=True, highlight=False)
-    with served(rehearsed, display.console.print):
-        run_federation(path, settings, chosen, server=rehearsed.server)
+        ensure_data(settings, display.PhaseBars(bars).report)
+    rehearsal = prepare(run_folder(f"{run_name}-kits"), settings)
+    terminal.say(f"kits and logs: {rehearsal.folder}")
+    with run_consortium(rehearsal, terminal.say):
+        run_federation(path, settings, run_name, server=rehearsal.server)
     if not against:
-        against = f"{chosen}-simulation"
+        against = f"{run_name}-simulation"
         run_federation(path, settings, against)
-    pairs = same_models(run_folder(chosen), run_folder(against), settings.tasks)
-    for task, hashes in pairs.items():
-        differ = [number for number, (ours, theirs) in enumerate(hashes) if ours != theirs]
-        verdict = "the same in every round" if not differ else f"DIFFERENT from round {differ[0]} on"
-        last = hashes[-1]
-        display.console.print(
-            f"{task}: consortium {last[0][:12]}, simulation {last[1][:12]}: {verdict}", highlight=False
-        )
-    if any(ours != theirs for hashes in pairs.values() for ours, theirs in hashes):
+    hashes = model_hashes(run_folder(run_name), run_folder(against), settings.tasks)
+    for task, pairs in hashes.items():
+        differ = [number for number, (ours, theirs) in enumerate(pairs) if ours != theirs]
+        comparison = f"DIFFERENT from round {differ[0]} on" if differ else "the same in every round"
+        last = pairs[-1]
+        terminal.say(f"{task}: consortium {last[0][:12]}, simulation {last[1][:12]}: {comparison}")
+    if any(ours != theirs for pairs in hashes.values() for ours, theirs in pairs):
         raise typer.Exit(1)
-
-
-def say(event: str, facts: Mapping[str, Any]) -> None:
-    """Print an event as one line."""
-    words = " ".join(f"{key}={value}" for key, value in facts.items())
-    display.console.print(f"{time.strftime('%H:%M:%S')} {event} {words}", highlight=False, markup=False, soft_wrap=True)

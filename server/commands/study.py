@@ -1,4 +1,4 @@
-"""`fedbreast study`: its options, the plan it prints, and the progress of its cells."""
+"""`fedbreast study`: options, the plan that it prints, and the progress of its cells."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rich.progress import TaskID
 from rich.table import Table
 
 from server.commands import display
-from server.commands.run import INTERRUPTED
 from server.studies.design import Cell, Design
 from shared.config.run_config import RunConfig, load_config, parse_config
 from shared.errors import ConfigError
+from shared.runtime import terminal
 from shared.runtime.project import project_root
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from server.studies.time_estimate import Estimate
 
 _SETTLED_S = 30.0
-"""Expected seconds of what is done, from which a kind's pace is believed."""
+"""Expected seconds of finished work from which the measured pace of a kind is used."""
 _KINDS = {
     "extract": "read a centre's images",
     "prepare": "plan and prepare a fold",
@@ -46,19 +46,19 @@ def run_study_command(
     ray: str,
     dry_run: bool,
 ) -> None:
-    """Do what `fedbreast study` was asked; the parameters are its options."""
+    """Run `fedbreast study`; the parameters are its options."""
     config = with_options(load_config(path), seeds=seeds, arms=arms, held_out=held_out)
     name = config.name if config.name.startswith("study") else f"study-{config.name}"
     root = out or project_root() / "runs" / name
     design = Design(config)
     for fold in design.folds:
-        design.fold(fold)  # a fold that cannot be is refused before anything is timed
+        design.fold(fold)  # an impossible fold is refused before anything is timed
     from server.studies.paths import finished
     from server.studies.runner import jobs_here
     from server.studies.time_estimate import estimate
 
     workers = jobs or jobs_here(config.compute.threads)
-    with display.console.status("timing the networks"):
+    with terminal.console.status("timing the networks"):
         expected = estimate(design)
     done = [cell for cell in expected.seconds if finished(root, cell)]
     show_plan(design, expected, done, workers, root)
@@ -67,30 +67,30 @@ def run_study_command(
     from server.studies.run_study import run_study
 
     with display.bars() as bars:
-        shown = StudyShown(bars, expected, workers, done)
+        study_bars = StudyBars(bars, expected, workers, done)
         try:
             report = run_study(
                 config,
                 root,
                 jobs=workers,
                 ray_address=ray,
-                on_progress=display.Shown(bars).report,
-                on_moment=shown.report,
+                on_progress=display.PhaseBars(bars).report,
+                on_moment=study_bars.report,
             )
         except KeyboardInterrupt:
-            display.errors.print("stopped; call the same again to go on: finished cells are kept", markup=False)
-            raise typer.Exit(INTERRUPTED) from None
+            terminal.errors.print("stopped; call the same again to go on: finished cells are kept", markup=False)
+            raise typer.Exit(terminal.INTERRUPTED) from None
     show_summary(root)
-    display.console.print(f"report: {report}", soft_wrap=True, highlight=False)
+    terminal.say(f"report: {report}")
 
 
 def with_options(config: RunConfig, *, seeds: str, arms: str, held_out: str) -> RunConfig:
-    """The configuration with the command's own seeds, arms and centres.
+    """The configuration with the seeds, arms and centres of the command line.
 
     Raises
     ------
     ConfigError
-        One of them cannot be meant.
+        One of them is not valid.
 
     """
     raw = config.model_dump(mode="json", exclude_none=True)
@@ -107,7 +107,7 @@ def with_options(config: RunConfig, *, seeds: str, arms: str, held_out: str) -> 
 
 
 def show_plan(design: Design, expected: Estimate, done: list[Cell], jobs: int, root: Path) -> None:
-    """Print the cells by kind and how long they will take."""
+    """Print the number of cells of each kind and how long they will take."""
     study = design.config.study
     table = Table(title=f"{design.config.name}: {len(design.folds)} centres left out, one at a time")
     for column, side in (("cells", "left"), ("number", "right"), ("finished", "right"), ("one worker", "right")):
@@ -116,19 +116,17 @@ def show_plan(design: Design, expected: Estimate, done: list[Cell], jobs: int, r
     for kind, text in _KINDS.items():
         seconds = sum(value for cell, value in expected.seconds.items() if cell.kind == kind and cell not in set(done))
         table.add_row(text, str(numbers[kind]), str(finished[kind]), _duration(seconds))  # type: ignore[index]
-    display.console.print(table)
+    terminal.console.print(table)
     seeds = ", ".join(map(str, study.seeds))
-    display.console.print(
+    terminal.say(
         f"left out: {', '.join(design.folds)}; arms: {', '.join(study.arms)}; tasks: {', '.join(design.config.tasks)}; "
         f"seeds: {seeds}\nabout {_duration(expected.left(done, {}, jobs))} on {jobs} at once (cached images are read "
-        f"faster); folder: {root}",
-        soft_wrap=True,
-        highlight=False,
+        f"faster); folder: {root}"
     )
 
 
 def show_summary(root: Path) -> None:
-    """Print each task's first figure by arm, all centres left out together."""
+    """Print each task's first metric for every arm, pooled over all centres that were left out."""
     from server.reports.metric_text import fixed
     from server.run_folder.finished_study import read_gathered
     from server.run_folder.study_tables import read_tables
@@ -144,11 +142,11 @@ def show_summary(root: Path) -> None:
         for row in rows[rows["metric"] == metric].itertuples():
             bounds = f"{row.ci_low:.3f} to {row.ci_high:.3f}" if isfinite(row.ci_low) else ""
             table.add_row(str(row.arm), fixed(row.value, 3), bounds, str(row.n))
-        display.console.print(table)
+        terminal.console.print(table)
 
 
-class StudyShown:
-    """A bar for the study and one for each running cell; away from a terminal a line a finished cell."""
+class StudyBars:
+    """One bar for the study and one per running cell; away from a terminal one line per finished cell."""
 
     def __init__(self, bars: Bars, expected: Estimate, jobs: int, done: list[Cell]) -> None:
         self.bars = bars
@@ -162,14 +160,14 @@ class StudyShown:
         self.tasks: dict[Cell, TaskID] = {}
 
     def report(self, moment: Moment) -> None:
-        """Show a moment."""
+        """Show the study's progress."""
         shares = {cell: share for cell, (share, _) in moment.running.items()}
         waits = len(moment.done) < moment.total
         left = f", about {_duration(self._left(moment, shares))} left" if waits else ""
-        if not display.console.is_terminal:
+        if not terminal.console.is_terminal:
             for cell in [cell for cell in moment.done if cell not in self.seen]:
                 line = f"{len(moment.done)}/{moment.total} {cell.name}{left}"
-                display.console.print(line, soft_wrap=True, highlight=False, markup=False)
+                terminal.say(line)
             self.seen |= set(moment.done)
             return
         if self.whole is None:
@@ -183,7 +181,7 @@ class StudyShown:
             self.bars.update(self.tasks[cell], completed=100 * share, text=f"% {text}")
 
     def _left(self, moment: Moment, shares: dict[Cell, float]) -> float:
-        """What the pace of this call's own cells of a kind says of the others."""
+        """Seconds left, from the pace of the cells of each kind that this call has run."""
         now = time.monotonic()
         for cell in [*moment.running, *moment.done]:
             if cell not in self.before:

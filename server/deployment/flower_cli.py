@@ -1,4 +1,4 @@
-"""A run by Flower's own command line: submitted, followed to its end, its log kept when it failed."""
+"""Flower's command line: a run is submitted, followed until it ends, and its log is kept if it failed."""
 
 from __future__ import annotations
 
@@ -7,60 +7,83 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import tomli_w
 
 from shared.atomic_files import replace_file
 from shared.errors import RunError
 from shared.runtime.progress import Progress, read_progress
 
 _DYING_S = 20.0
-_GLANCE_S = 0.3  # between looks at the progress file
-_ASK_S = (3.0, 30.0)  # between questions to Flower: each starts a process
+_LOOK_EVERY_S = 0.3  # at the progress file
+_ASK_EVERY_S = (3.0, 30.0)  # Flower, at first and at most: each question starts a process
 _LOG_S = 90.0
-_LOG_LINES = 12
 _UNKNOWN = "Run ID not found"
-_RAISED = "ServerApp failed with exception: "  # Flower's words where the app ended itself
+_RAISED = "ServerApp failed with exception: "  # Flower's words when the app ended itself
 
 SUPERLINK_ENDED = "Flower's SuperLink ended before the run"
 
 Watch = Callable[[Progress], None]
 
 
-class Ended(NamedTuple):
-    """Why a run did not complete, and whether by its own doing: such a run would end in the same way again."""
+class Failure(NamedTuple):
+    """Why a run did not complete, and whether by its own fault: such a run would fail again in the same way."""
 
     why: str
     own: bool
 
 
-def submit(
-    app: Path, connection: str, settings: Path, environment: Mapping[str, str], options: Sequence[str] = ()
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A running SuperLink, as Flower's command line reaches it.
+
+    Attributes
+    ----------
+    name
+        Its name in Flower's `config.toml`.
+    environment
+        Environment variables for Flower's commands, with `FLWR_HOME`.
+    log
+        The SuperLink's log file.
+    is_alive
+        Whether it still runs.
+
+    """
+
+    name: str
+    environment: Mapping[str, str]
+    log: Path
+    is_alive: Callable[[], bool]
+
+
+def submit(link: Link, app: Path, settings: Mapping[str, int | str], options: Sequence[str] = ()) -> str:
     """Start a run; return Flower's identifier of it.
 
     Parameters
     ----------
+    link
+        The SuperLink to run it.
     app
-        The staged app.
-    connection
-        Name of the SuperLink in Flower's `config.toml`.
+        The staged app's folder; the settings are written to a file beside it.
     settings
-        TOML file with the run's settings.
-    environment
-        With `FLWR_HOME`.
+        The run's values for `[tool.flwr.app.config]`.
     options
-        More of `flwr run`'s options.
+        Further options of `flwr run`.
 
     Raises
     ------
     RunError
-        Flower did not take it.
+        Flower did not accept the run.
 
     """
-    answer = flwr(["flwr", "run", str(app), connection, "--run-config", str(settings), *options], environment)
+    file = app.with_name("run.toml")
+    file.write_text(tomli_w.dumps(settings), encoding="utf-8")
+    answer = flwr(["flwr", "run", str(app), link.name, "--run-config", str(file), *options], link.environment)
     if not answer.get("run-id"):
-        raise RunError(f"Flower did not take the run: {answer.get('error-message', 'no reason given')}")
+        raise RunError(f"Flower did not accept the run: {answer.get('error-message', 'no reason given')}")
     return str(answer["run-id"])
 
 
@@ -77,7 +100,7 @@ def flwr(command: Sequence[str], environment: Mapping[str, str]) -> dict[str, An
 def call(
     command: Sequence[str], environment: Mapping[str, str], timeout: float | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, its output kept."""
+    """Run a command until it ends, and capture its output."""
     return subprocess.run(  # noqa: S603 - our own command
         list(command),
         env=dict(environment),
@@ -89,91 +112,70 @@ def call(
     )
 
 
-def follow(
-    run_id: str,
-    connection: str,
-    progress_file: Path,
-    started: float,
-    environment: Mapping[str, str],
-    alive: Callable[[], bool],
-    watch: Watch | None,
-) -> Ended | None:
-    """Wait for the run's end; None when it completed, else why not.
+def follow(link: Link, run_id: str, progress_file: Path, since: float, watch: Watch | None) -> Failure | None:
+    """Wait for a run's end; None when it completed.
 
     Parameters
     ----------
-    run_id, connection
-        Flower's identifier of the run, and its name of the SuperLink.
-    progress_file, started
-        Where the server writes how far it is; what was written before `started`, seconds since 1970, is not read.
-    environment
-        With `FLWR_HOME`.
-    alive
-        Whether the SuperLink still runs.
+    link, run_id
+        The SuperLink, and its identifier of the run.
+    progress_file
+        Where the run writes its progress.
+    since
+        Seconds since 1970. Older progress is ignored: that of a resumed run still says how the first attempt ended.
     watch
-        Called with each new moment.
+        Called each time the progress has changed.
 
     """
-    shown: Progress | None = None
-    pause, asked = _ASK_S[0], time.monotonic()
+    last: Progress | None = None
+    pause, asked_at = _ASK_EVERY_S[0], time.monotonic()
     while True:
-        time.sleep(_GLANCE_S)
-        moment = read_progress(progress_file)
-        # The file of a resumed run still tells how the first attempt ended.
-        if moment is not None and moment.at >= started and moment != shown:
-            shown = moment
+        time.sleep(_LOOK_EVERY_S)
+        progress = read_progress(progress_file)
+        if progress is not None and progress.at >= since and progress != last:
+            last = progress
             if watch is not None:
-                watch(moment)
-        if not alive():
-            return Ended(SUPERLINK_ENDED, own=False)
-        ended = shown is not None and shown.phase in {"done", "failed"}
-        if time.monotonic() - asked < (_ASK_S[0] / 3 if ended else pause):
+                watch(progress)
+        if not link.is_alive():
+            return Failure(SUPERLINK_ENDED, own=False)
+        ending = last is not None and last.phase in {"done", "failed"}
+        if time.monotonic() - asked_at < (_ASK_EVERY_S[0] / 3 if ending else pause):
             continue
-        answer = flwr(["flwr", "list", connection, "--run-id", run_id], environment)
-        pause, asked = min(2 * pause, _ASK_S[1]), time.monotonic()
+        answer = flwr(["flwr", "list", link.name, "--run-id", run_id], link.environment)
+        pause, asked_at = min(2 * pause, _ASK_EVERY_S[1]), time.monotonic()
         status = (answer.get("runs") or [{}])[0]
         if status.get("status") == "finished:completed":
             return None
-        verdict = _verdict(answer.get("error-message", ""), status, shown)
-        if verdict is not None:
-            return verdict
+        failure = _failure(answer.get("error-message", ""), status, last)
+        if failure is not None:
+            return failure
 
 
-def _verdict(error: str, status: Mapping[str, str], shown: Progress | None) -> Ended | None:
-    """Why the run ended, by Flower's answer and what the run itself told last; None: it goes on."""
+def _failure(error: str, status: Mapping[str, str], last: Progress | None) -> Failure | None:
+    """Why the run failed, by Flower's answer and the run's last progress; None while it goes on."""
     if _UNKNOWN in error:
-        return Ended(SUPERLINK_ENDED, own=False)  # and another one was up before anybody looked
-    finished, details = status.get("status", ""), status.get("status-details", "")
-    if shown is not None and shown.phase == "failed":
+        return Failure(SUPERLINK_ENDED, own=False)  # and a new SuperLink was up before anybody noticed
+    state, details = status.get("status", ""), status.get("status-details", "")
+    if last is not None and last.phase == "failed":
         # Flower may wait long for workers that never came.
-        over = finished.startswith("finished") or time.time() - shown.at > _DYING_S
-        return Ended(shown.text, own=True) if over else None
-    if not finished.startswith("finished"):
+        over = state.startswith("finished") or time.time() - last.at > _DYING_S
+        return Failure(last.text, own=True) if over else None
+    if not state.startswith("finished"):
         return None
-    if details.startswith(_RAISED):  # on a full disk the run could not tell it
-        return Ended(details.removeprefix(_RAISED), own=True)
-    return Ended(f"the run {finished.removeprefix('finished:')}: {details}", own=False)
+    if details.startswith(_RAISED):  # on a full disk the run could not write its progress
+        return Failure(details.removeprefix(_RAISED), own=True)
+    return Failure(f"the run {state.removeprefix('finished:')}: {details}", own=False)
 
 
-def tail(log: Path) -> str:
-    """The last lines of a log."""
+def keep_log(link: Link, run_id: str, run_dir: Path) -> Path:
+    """Write Flower's log of the app and the SuperLink's log into the run's folder; return the file's path."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    return "\n".join(lines[-_LOG_LINES:])
-
-
-def keep_log(run_id: str, connection: str, link: Path, run_dir: Path, environment: Mapping[str, str]) -> Path:
-    """Keep what Flower logged of a failed run, the app's log and the SuperLink's, in the run's folder; say where."""
-    command = ["flwr", "log", run_id, connection, "--show"]
-    try:
-        app = call(command, environment, timeout=_LOG_S).stdout
+        app = call(["flwr", "log", run_id, link.name, "--show"], link.environment, timeout=_LOG_S).stdout
     except subprocess.TimeoutExpired:
         app = ""
-    own = link.read_text(encoding="utf-8", errors="replace") if link.is_file() else ""
-    kept = run_dir / "flower.log"
-    # What ended the run may be that very disk: it is told, not how its log could not be written.
+    own = link.log.read_text(encoding="utf-8", errors="replace") if link.log.is_file() else ""
+    path = run_dir / "flower.log"
+    # A full disk may be what ended the run: then that is reported, not that this file cannot be written.
     with suppress(RunError):
-        replace_file(kept, f"{app}\n--- SuperLink ---\n{own}".encode(), f"runs/{run_dir.name}")
-    return kept if kept.is_file() else run_dir
+        replace_file(path, f"{app}\n--- SuperLink ---\n{own}".encode(), f"runs/{run_dir.name}")
+    return path if path.is_file() else run_dir

@@ -1,9 +1,9 @@
-"""nginx in front of the SuperLink: the one open port, and nothing behind it but the fleet's calls.
+"""nginx in front of the SuperLink: the only port open to hospitals, and only the fleet's calls pass.
 
-Flower's control calls need no more than the authority's certificate, which every site has; and a node's signature
-covers only a time, so that whoever catches its header could use it for five minutes. nginx closes both: a client must
-show a certificate of the consortium that is not revoked, may use it only with its own node key, and reaches
-`/v1/fleet/` alone.
+Flower's control calls need no more than the authority's certificate, which every site has. And a node's signature
+covers only a time, so whoever intercepts its header could use it for five minutes. nginx closes both: a client must
+show a certificate of the consortium that is not revoked, may use it only with its own node key, and reaches nothing
+but `/v1/fleet/`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,22 +20,23 @@ from pathlib import Path
 from server.deployment.nginx_conf import draft_conf
 from server.deployment.server_kit import ServerKit, SiteKey
 from shared.errors import RunError
+from shared.runtime.children import Child, start, wait_until_ready
 
 _STARTUP_S = 10.0
 
-# nginx writes over its environment, and with it the mark by which a run's processes are found: this shell keeps it, and
-# ends when nginx does. It is deaf to what the whole group is sent.
-_MARKED = 'trap "" TERM HUP; "$@"; exit $?'
+# nginx overwrites its environment, and with it the mark by which a run's processes are recognised. This shell keeps the
+# mark and ends when nginx does; it ignores the signals that are sent to the whole group.
+_SHELL = 'trap "" TERM HUP; "$@"; exit $?'
 
 
 @contextmanager
-def front(kit: ServerKit, environment: Mapping[str, str], host: str = "0.0.0.0") -> Iterator[subprocess.Popen[bytes]]:  # noqa: S104 - see above
-    """Run nginx for as long as the context lasts.
+def run_nginx(kit: ServerKit, environment: Mapping[str, str], host: str = "0.0.0.0") -> Iterator[Child]:  # noqa: S104 - see above
+    """Run nginx while the context lasts.
 
     Raises
     ------
     RunError
-        nginx is not installed, its port is taken, or it does not start; its own words are in the message.
+        nginx is not installed, its port is in use, or it does not start; the message quotes nginx.
 
     """
     program = _program(environment)
@@ -46,46 +46,43 @@ def front(kit: ServerKit, environment: Mapping[str, str], host: str = "0.0.0.0")
         raise RunError(f"cannot listen on {host}:{kit.server.port} ({error.strerror}): end what does") from error
     draft = draft_conf(kit, kit.sites(), host)
     path = draft.replace(draft.with_name("nginx.conf"))
-    nginx = _command(program, path)
-    (path.parent / "nginx.pid").unlink(missing_ok=True)
-    with (path.parent / "start.log").open("wb") as stream:
-        process = subprocess.Popen(  # noqa: S603 - nginx with our own configuration
-            ["/bin/sh", "-c", _MARKED, "nginx", *nginx], env=dict(environment), stdin=subprocess.DEVNULL,
-            stdout=stream, stderr=stream, start_new_session=True,
-        )  # fmt: skip
+    number, log = path.with_name("nginx.pid"), path.with_name("start.log")
+    for old in (number, log):
+        old.unlink(missing_ok=True)
+    process = start(["/bin/sh", "-c", _SHELL, "nginx", *_command(program, path)], log, environment)
     try:
-        _wait_until_up(process, path.parent)
+        wait_until_ready(process, "nginx", log, _STARTUP_S, number.is_file)
         yield process
     finally:
         _end(process)
 
 
-def reload(
+def reload_nginx(
     kit: ServerKit,
-    process: subprocess.Popen[bytes],
+    process: Child,
     host: str = "0.0.0.0",  # noqa: S104 - see above
     sites: Sequence[SiteKey] | None = None,
 ) -> None:
-    """Have nginx read sites, revocations and its own keys anew: idle connections end, the next call is judged by them.
+    """Have nginx read sites, revocations and its own keys again; idle connections end, the next call is checked anew.
 
     Parameters
     ----------
     kit, process, host
-        As in `front`, which gave the process.
+        As in `run_nginx`, which gave the process.
     sites
-        Whom to let in; otherwise those that the kit lists now.
+        The sites to let in; None: those that the kit lists now.
 
     Raises
     ------
     ConfigError
         The kit's sites cannot be read.
     RunError
-        nginx would refuse it, and goes on as before; in its own words.
+        nginx refuses the configuration, and goes on with the old one; the message quotes nginx.
 
     """
     try:
         draft = draft_conf(kit, kit.sites() if sites is None else sites, host)
-        # Told to a running nginx, what it cannot use would only be a line of its log.
+        # A running nginx would only log what it cannot use: test the configuration first.
         test = [*_command(_program(os.environ), draft), "-t", "-q"]
         done = subprocess.run(  # noqa: S603 - nginx with our own configuration
             test, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False,
@@ -97,36 +94,26 @@ def reload(
         draft.replace(draft.with_name("nginx.conf"))
         os.killpg(process.pid, signal.SIGHUP)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise RunError(f"nginx cannot be told: {error}") from error
+        raise RunError(f"nginx cannot be reloaded: {error}") from error
 
 
-def logs(kit: ServerKit) -> tuple[Path, ...]:
-    """What nginx writes without end."""
+def nginx_logs(kit: ServerKit) -> tuple[Path, ...]:
+    """The log files of nginx, which only grow."""
     return kit.state / "nginx" / "access.log", kit.state / "nginx" / "error.log"
 
 
 def _program(environment: Mapping[str, str]) -> str:
-    found = shutil.which("nginx", path=f"{environment.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if found is None:
+    program = shutil.which("nginx", path=f"{environment.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if program is None:
         raise RunError("nginx is not installed: `apt-get install nginx-light`, or use the server's container image")
-    return found
+    return program
 
 
 def _command(program: str, conf: Path) -> list[str]:
     return [program, "-p", str(conf.parent), "-e", str(conf.parent / "error.log"), "-c", str(conf)]
 
 
-def _wait_until_up(process: subprocess.Popen[bytes], run: Path) -> None:
-    deadline = time.monotonic() + _STARTUP_S
-    while process.poll() is None and time.monotonic() < deadline:
-        if (run / "nginx.pid").is_file():
-            return
-        time.sleep(0.05)
-    words = (run / "start.log").read_text(encoding="utf-8", errors="replace").strip()
-    raise RunError(f"nginx did not start: {words or 'no reason given'}")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: Child) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             return

@@ -1,11 +1,9 @@
-"""A consortium rehearsed on this machine: real processes, real certificates, one data folder a site, loopback only."""
+"""A rehearsal of a consortium on this machine: real processes, real certificates, loopback only."""
 
 from __future__ import annotations
 
-import signal
-import socket
+import os
 import subprocess
-import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,7 +15,9 @@ import tomli_w
 from server.run_folder.journal import RunFolder
 from shared.config.run_config import RunConfig
 from shared.errors import RunError
+from shared.runtime.children import Child, child, wait_until_ready
 from shared.runtime.flower_home import BINARIES
+from shared.runtime.ports import free_ports
 from shared.runtime.project import project_root
 
 CONNECTED_WITHIN_S = 180.0
@@ -28,8 +28,8 @@ Step = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
-    """A provisioned consortium on loopback: its folder, the sites' names, and the folder of each site's data."""
+class Rehearsal:
+    """A consortium on loopback: the folder of its kits, its sites' names, and the folder of the sites' data folders."""
 
     folder: Path
     sites: tuple[str, ...]
@@ -45,38 +45,38 @@ class Rehearsed:
         return self.folder / "kits" / name
 
 
-def prepare(folder: Path, config: RunConfig, *, data: Path | None = None) -> Rehearsed:
-    """Provision a consortium of the configuration's centres on free ports of loopback, and have every site approve.
+def prepare(folder: Path, config: RunConfig, *, data: Path | None = None) -> Rehearsal:
+    """Provision a consortium of the configuration's centres on free ports, and have every site approve this app.
 
     Parameters
     ----------
     folder
-        Where its kits go; made.
+        The folder to make, for the kits.
     config
         Its centres become sites: those that train, and the external one.
     data
-        Folder of the sites' folders; otherwise the configuration's.
+        Folder of the sites' data folders; None: the configuration's.
 
     """
     folder.mkdir(parents=True)
-    found = Rehearsed(folder, config.centres, data or project_root() / config.data.root)
+    rehearsal = Rehearsal(folder, config.centres, data or project_root() / config.data.root)
     front, status, inner = free_ports(3)
     server = {"address": "127.0.0.1", "port": front, "status_port": status, "superlink_port": inner}
-    wanted = {"name": "rehearsal", "server": server, "sites": [{"name": name} for name in found.sites]}
-    (folder / "consortium.toml").write_text(tomli_w.dumps(wanted), encoding="utf-8")
+    consortium = {"name": "rehearsal", "server": server, "sites": [{"name": name} for name in rehearsal.sites]}
+    (folder / "consortium.toml").write_text(tomli_w.dumps(consortium), encoding="utf-8")
     call("provision", str(folder / "consortium.toml"), "--out", str(folder / "kits"))
-    for name in found.sites:
-        path = found.site(name) / "node.toml"
+    for name in rehearsal.sites:
+        path = rehearsal.site(name) / "node.toml"
         node = tomllib.loads(path.read_text(encoding="utf-8"))
-        node["site"]["data"] = str((found.data / name).resolve())
+        node["site"]["data"] = str((rehearsal.data / name).resolve())
         path.write_text(tomli_w.dumps(node), encoding="utf-8")
-        call("approve", str(found.site(name)))
-    return found
+        call("approve", str(rehearsal.site(name)))
+    return rehearsal
 
 
 @contextmanager
-def served(rehearsed: Rehearsed, step: Step) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Run the server and every site, each a process of its own, for as long as the context lasts.
+def run_consortium(rehearsal: Rehearsal, step: Step) -> Iterator[dict[str, Child]]:
+    """Run the server and every site, each as a process of its own, while the context lasts.
 
     Yields
     ------
@@ -85,40 +85,36 @@ def served(rehearsed: Rehearsed, step: Step) -> Iterator[dict[str, subprocess.Po
     Raises
     ------
     RunError
-        One of them did not come up; its last words are in the message.
+        One of them did not start; the end of its log is in the message.
 
     """
     with ExitStack() as stack:
-        processes = {"server": stack.enter_context(process(rehearsed, "server"))}
+
+        def started(name: str, word: str) -> None:
+            log = rehearsal.folder / f"{name}.log"
+            wait_until_ready(
+                processes[name], name, log, CONNECTED_WITHIN_S, lambda: word in log.read_text("utf-8", "replace")
+            )
+
         step("the server starts")
-        _await(rehearsed, "server", processes, "superlink-ready")
-        for name in rehearsed.sites:
-            processes[name] = stack.enter_context(process(rehearsed, name))
-        step(f"{len(rehearsed.sites)} hospitals connect")
-        for name in rehearsed.sites:
-            _await(rehearsed, name, processes, "connected")
+        processes = {"server": stack.enter_context(run_member(rehearsal, "server"))}
+        started("server", "superlink-ready")
+        step(f"{len(rehearsal.sites)} hospitals connect")
+        processes |= {name: stack.enter_context(run_member(rehearsal, name)) for name in rehearsal.sites}
+        for name in rehearsal.sites:
+            started(name, "connected")
         yield processes
 
 
 @contextmanager
-def process(rehearsed: Rehearsed, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the server, or one site, until the context ends."""
-    command = ["serve", str(rehearsed.server), "--host", "127.0.0.1"]
+def run_member(rehearsal: Rehearsal, name: str) -> Iterator[Child]:
+    """Run the server, or one site, while the context lasts."""
+    command = ["serve", str(rehearsal.server), "--host", "127.0.0.1"]
     if name != "server":
-        command = ["serve-site", str(rehearsed.site(name))]
-    with (rehearsed.folder / f"{name}.log").open("ab") as stream:
-        found = subprocess.Popen(  # noqa: S603 - ourselves
-            fedbreast(*command), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
-        )
-    try:
-        yield found
-    finally:
-        found.send_signal(signal.SIGTERM)
-        try:
-            found.wait(_ENDED_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            found.kill()
-            found.wait()
+        command = ["serve-site", str(rehearsal.site(name))]
+    log = rehearsal.folder / f"{name}.log"
+    with child(fedbreast(*command), log, os.environ, grace_s=_ENDED_WITHIN_S) as process:
+        yield process
 
 
 def fedbreast(*arguments: str) -> list[str]:
@@ -127,12 +123,12 @@ def fedbreast(*arguments: str) -> list[str]:
 
 
 def call(*arguments: str) -> str:
-    """Call our own command line; returns what it printed.
+    """Call our own command line; return what it printed.
 
     Raises
     ------
     RunError
-        It failed; its own words are in the message.
+        It failed; what it printed is in the message.
 
     """
     done = subprocess.run(fedbreast(*arguments), capture_output=True, text=True, check=False)  # noqa: S603 - ourselves
@@ -141,33 +137,11 @@ def call(*arguments: str) -> str:
     return done.stdout
 
 
-def same_models(first: Path, second: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
-    """Hashes of two runs' models, round by round, for each task."""
+def model_hashes(first: Path, second: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """The model hashes of two run folders side by side: for each task one pair per round."""
     pairs = {}
     for task in tasks:
         hashes = [[item.model_hash for item in RunFolder(path).records(task)] for path in (first, second)]
         longest = max(map(len, hashes))
         pairs[task] = list(zip(*([*item, *[""] * (longest - len(item))] for item in hashes), strict=True))
     return pairs
-
-
-def _await(rehearsed: Rehearsed, name: str, processes: dict[str, subprocess.Popen[bytes]], word: str) -> None:
-    """Wait until a process has said a word."""
-    log = rehearsed.folder / f"{name}.log"
-    deadline = time.monotonic() + CONNECTED_WITHIN_S
-    while word not in (text := log.read_text(encoding="utf-8", errors="replace")):
-        if processes[name].poll() is not None or time.monotonic() > deadline:
-            raise RunError(f"{name} did not come up:\n" + "\n".join(text.splitlines()[-8:]))
-        time.sleep(0.2)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody uses now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

@@ -1,33 +1,27 @@
-"""`fedbreast serve`: SuperLink and nginx kept running, the kit's sites kept known, the status offered to observers."""
+"""`fedbreast serve`: keeps SuperLink and nginx running, registers the kit's sites, serves the status to observers."""
 
 from __future__ import annotations
 
 import signal
-import ssl
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from filelock import FileLock, Timeout
-
 from server.deployment.log_rotation import cut_if_long
-from server.deployment.nginx import front, logs
+from server.deployment.nginx import nginx_logs, run_nginx
 from server.deployment.server_kit import ServerKit
 from server.deployment.site_membership import Membership
 from server.deployment.superlink import LOG, superlink
 from shared.errors import ConfigError, RunError
-from shared.runtime.audit import AUDIT
 from shared.runtime.audit_log import AuditLog
+from shared.runtime.children import Child
 from shared.runtime.flower_home import fresh_home, launch_environment
 from shared.runtime.processes import MARK, end_processes, guarded
 from shared.runtime.project import project_root
 
-_GLANCE_S = 0.3
+_LOOK_EVERY_S = 0.3
 _PAUSE_S = 1.0
 
 Say = Callable[[str, Mapping[str, Any]], None]
@@ -42,7 +36,7 @@ def serve(kit: ServerKit, say: Say, host: str = "0.0.0.0") -> None:  # noqa: S10
     kit
         The server's kit.
     say
-        Told of what happens: every event of the audit log.
+        Called with every event that the audit log records.
     host
         Address that nginx and the status service listen on.
 
@@ -51,7 +45,7 @@ def serve(kit: ServerKit, say: Say, host: str = "0.0.0.0") -> None:  # noqa: S10
     ConfigError
         The kit cannot be used.
     RunError
-        Another server has it, or a process does not start.
+        Another process serves the kit, or a process does not start.
     KeyboardInterrupt
         On SIGINT, SIGTERM and SIGHUP; no process is left.
 
@@ -60,51 +54,50 @@ def serve(kit: ServerKit, say: Say, host: str = "0.0.0.0") -> None:  # noqa: S10
 
     check_kit(kit)
     with ExitStack() as stack:
-        stack.enter_context(_alone(kit))
+        stack.enter_context(kit.in_use())
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
         home = fresh_home(kit.state)
-        environment = launch_environment(home) | {
-            AUDIT: str(kit.state / "audit.jsonl"),
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
-        }
+        environment = launch_environment(home, kit.audit_file)
         keeper = _Keeper(kit, home, environment, say)
         stack.enter_context(guarded(home, environment[MARK]))
         stack.callback(end_processes, environment[MARK])
         status = serve_status(kit.folder, project_root() / "runs", host, kit.server.status_port)
         stack.callback(status.stop, None)
-        # First, so that it misses no change to what nginx starts with.
+        # Before nginx, so that no change to the files that nginx starts with is missed.
         members = Membership(kit, environment, host, keeper.note)
-        nginx = stack.enter_context(front(kit, environment, host))
+        nginx = stack.enter_context(run_nginx(kit, environment, host))
         keeper.note("serving-started", sites=len(kit.sites()), port=kit.server.port)
         try:
             while True:
-                keeper.keep_superlink(nginx, members)
+                keeper.run_superlink(nginx, members)
         finally:
             keeper.note("serving-ended")
 
 
 class _Keeper:
-    """What `serve` looks after."""
+    """Runs the SuperLink and looks after the processes beside it."""
 
     def __init__(self, kit: ServerKit, home: Path, environment: Mapping[str, str], say: Say) -> None:
         self.kit, self.home, self.environment = kit, home, environment
-        self._logs = (*logs(kit), kit.state / LOG)
-        self._audit, self._say = AuditLog(kit.state / "audit.jsonl"), say
+        self._logs = (*nginx_logs(kit), kit.state / LOG)
+        self._audit, self._say = AuditLog(kit.audit_file), say
 
     def note(self, event: str, **facts: str | float) -> None:
         """Record an event and say it."""
         self._audit.record(event, **facts)
         self._say(event, facts)
 
-    def keep_superlink(self, nginx: subprocess.Popen[bytes], members: Membership) -> None:
-        """Run one SuperLink to its end; whatever it left behind is ended too."""
+    def run_superlink(self, nginx: Child, members: Membership) -> None:
+        """Run one SuperLink until it ends."""
         with superlink(self.kit, self.home, self.environment) as process:
-            members.start_over(nginx)
+            members.register_all(nginx)
             self.note("superlink-ready", sites=members.registered)
             while process.poll() is None:
-                time.sleep(_GLANCE_S)
+                time.sleep(_LOOK_EVERY_S)
                 if nginx.poll() is not None:
                     raise RunError(f"nginx ended; see {self.kit.state / 'nginx' / 'error.log'}")
-                members.glance(nginx)
+                members.update(nginx)
                 for path in self._logs:
                     cut_if_long(path)
         self.note("superlink-ended", code=process.returncode)
@@ -112,45 +105,14 @@ class _Keeper:
 
 
 def check_kit(kit: ServerKit) -> None:
-    """Look at what can be wrong before anything starts.
+    """Check the kit before anything starts.
 
     Raises
     ------
     ConfigError
-        A file is missing or damaged, the certificate has expired, its key can be read by others, or there is no site.
+        As `Kit.check`; or there is no site.
 
     """
-    certificate, key = kit.certificate
-    for path in (kit.authority, certificate, key, kit.revoked):
-        if not path.is_file():
-            raise ConfigError(f"{path} is missing: provision the consortium again")
-    if key.stat().st_mode & 0o077:
-        raise ConfigError(f"{key} can be read by others: chmod 600 {key}")
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-        until = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
-    except (ssl.SSLError, ValueError) as error:
-        raise ConfigError(
-            f"{certificate} or {key} is damaged, or they are no pair: fedbreast rotate CONSORTIUM server"
-        ) from error
-    if until < datetime.now(UTC):
-        raise ConfigError(f"the server's certificate expired on {until:%Y-%m-%d}: fedbreast rotate CONSORTIUM server")
+    kit.check(public=(kit.revoked,))
     if not kit.sites():
         raise ConfigError(f"{kit.folder / 'sites'} lists no site: name them in CONSORTIUM.toml and provision")
-
-
-@contextmanager
-def _alone(kit: ServerKit) -> Iterator[None]:
-    """Take the kit's state for this process (scenario 16)."""
-    kit.state.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(kit.state / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(f"{kit.folder} is served by another process already: end it first") from error
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        lock.release()

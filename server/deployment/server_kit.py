@@ -1,31 +1,27 @@
-"""The server's startup kit, opened; `fedbreast provision` writes it."""
+"""The server's startup kit, as a program reads it; `fedbreast provision` writes it."""
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.config.sections import Section
 from shared.errors import ConfigError
+from shared.runtime.kit import Kit, Port
 
-SERVER_FILE = "server.toml"
 
-
-class ServerFile(BaseModel):
+class ServerFile(Section):
     """`server.toml`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     profile: str
     address: str
-    port: int = Field(ge=1, le=65535)
-    status_port: int = Field(ge=1, le=65535)
-    superlink_port: int = Field(ge=1, le=65535)
+    port: Port
+    status_port: Port
+    superlink_port: Port
     warn_days: int = 30
 
 
@@ -36,13 +32,14 @@ class SiteKey:
     Attributes
     ----------
     name
-        In the federation.
+        The site's name in the federation.
     certificate
-        SHA-1 of its TLS certificate, hexadecimal: how nginx names a client's certificate.
+        SHA-1 of its TLS certificate, hexadecimal: nginx names a client's certificate so.
     public_key
-        Its node key, PEM: what Flower's header carries in base64.
+        Its node key, PEM: Flower's header carries it in base64.
     line
-        The node key as Flower's command line wants it: a line of OpenSSH. The file may be another by then.
+        Its node key as one line of OpenSSH, which Flower's command line takes. Kept, because the file may have changed
+        since it was read.
 
     """
 
@@ -52,40 +49,23 @@ class SiteKey:
     line: bytes
 
 
-class ServerKit:
+class ServerKit(Kit):
     """The server's kit.
 
     Raises
     ------
     ConfigError
-        The folder is no server's kit.
+        The folder is no server's kit, or its settings are not valid.
 
     """
 
+    role = "server"
+    file = "server.toml"
+    remedy = "fedbreast rotate CONSORTIUM server"
+
     def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
-        path = self.folder / SERVER_FILE
-        try:
-            self.server = ServerFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise ConfigError(f"{folder} is no server's kit (no {SERVER_FILE}): name the `server` folder") from error
-        except (tomllib.TOMLDecodeError, ValidationError) as error:
-            raise ConfigError(f"{path} cannot be read: provision the consortium again ({error})") from error
-
-    @property
-    def state(self) -> Path:
-        """The only part of the kit that is written to in use."""
-        return self.folder / "state"
-
-    @property
-    def authority(self) -> Path:
-        """The consortium's certificate authority."""
-        return self.folder / "certificates" / "ca.crt"
-
-    @property
-    def certificate(self) -> tuple[Path, Path]:
-        """The server's certificate and its key."""
-        return self.folder / "certificates" / "server.crt", self.folder / "keys" / "server.key"
+        super().__init__(folder)
+        self.server = self.read_settings(ServerFile)
 
     @property
     def revoked(self) -> Path:
@@ -93,7 +73,7 @@ class ServerKit:
         return self.folder / "certificates" / "crl.pem"
 
     def sites(self) -> tuple[SiteKey, ...]:
-        """The sites whose keys are here, by name; read anew each time.
+        """The sites whose keys are in the kit, by name; read from the disk at each call.
 
         Raises
         ------
@@ -101,56 +81,54 @@ class ServerKit:
             A key is damaged, or the folder of keys is missing.
 
         """
-        found, faults = self.look()
+        sites, faults = self.read_sites()
         if faults:
             raise next(iter(faults.values()))
-        return found
+        return sites
 
-    def look(self) -> tuple[tuple[SiteKey, ...], dict[str, ConfigError]]:
-        """The sites that can be read, and of every other one why it cannot.
+    def read_sites(self) -> tuple[tuple[SiteKey, ...], dict[str, ConfigError]]:
+        """The sites whose keys can be read, and an error for each other site.
 
         Raises
         ------
         ConfigError
-            The folder of keys is missing: that nobody is listed would mean that all have been sent away.
+            The folder of keys is missing. That is no empty list: every site would be removed.
 
         """
         folder = self.folder / "sites"
         if not folder.is_dir():
             raise ConfigError(f"{folder} is missing: copy it from the consortium's folder")
-        found, faults = [], {}
-        for path in _shown(folder, "*.pub"):
+        sites, faults = [], {}
+        for path in _visible_files(folder, "*.pub"):
             try:
-                found.append(_read(path))
+                sites.append(_read_site(path))
             except (OSError, ValueError):
                 faults[path.stem] = ConfigError(f"{path} or its certificate is missing or damaged: provision again")
-        return tuple(found), faults
+        return tuple(sites), faults
 
     def stamp(self) -> tuple[object, ...]:
-        """What changes when a site is added, rotated or revoked, or the server gets other keys."""
+        """Changes when a site is added, rotated or revoked, or when the server gets other keys."""
         own = (self.revoked, self.authority, *self.certificate)
-        return tuple(_mark(path) for path in (*own, *_shown(self.folder / "sites", "*")))
+        return tuple(_file_stamp(path) for path in (*own, *_visible_files(self.folder / "sites", "*")))
 
 
-def _shown(folder: Path, pattern: str) -> list[Path]:
-    """Files of a folder by name; not those with a dot: they are drafts, which come and go."""
+def _visible_files(folder: Path, pattern: str) -> list[Path]:
+    """Files of a folder by name, without hidden ones: those are drafts, which come and go."""
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
-def _mark(path: Path) -> tuple[object, ...]:
+def _file_stamp(path: Path) -> tuple[object, ...]:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:  # gone since it was listed
         return (path.name,)
-    return path.name, found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode
+    return path.name, stat.st_ino, stat.st_mtime_ns, stat.st_size, stat.st_mode
 
 
-def _read(path: Path) -> SiteKey:
+def _read_site(path: Path) -> SiteKey:
     certificate = x509.load_pem_x509_certificate(path.with_suffix(".crt").read_bytes())
     line = path.read_bytes()
-    digest = certificate.fingerprint(hashes.SHA1()).hex()  # noqa: S303 - a name, as nginx has it, not a proof
-    return SiteKey(path.stem, digest, _pem(serialization.load_ssh_public_key(line)), line)
-
-
-def _pem(key: serialization.SSHPublicKeyTypes) -> bytes:
-    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    key = serialization.load_ssh_public_key(line)
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    digest = certificate.fingerprint(hashes.SHA1()).hex()  # noqa: S303 - nginx's name for it, not a proof
+    return SiteKey(path.stem, digest, pem, line)

@@ -1,16 +1,14 @@
-"""`flwr run` with every process owned: its own SuperLink, home and ports, all of it ended whatever happens.
+"""A simulation: `flwr run` with a SuperLink, a home and a port of its own, and every process ended afterwards.
 
 Left to itself `flwr run` starts a SuperLink that stays, and a later run meets it with the first run's environment. Here
-each run has its own, named by address (Flower then treats it as the user's) and marked by an environment variable that
-all its processes inherit: Ray's daemons leave the process tree, the mark stays with them.
+each run has its own, named by its address (Flower then treats it as the user's) and marked by an environment variable
+that all its processes inherit: Ray's daemons leave the process tree, the mark stays with them.
 """
 
 from __future__ import annotations
 
 import shutil
 import signal
-import socket
-import subprocess
 import tempfile
 import time
 import urllib.request
@@ -21,11 +19,13 @@ from typing import Any
 
 import tomli_w
 
-from server.deployment.flower_cli import Watch, follow, keep_log, submit, tail
+from server.deployment.flower_cli import Link, Watch, follow, keep_log, submit
 from shared.config.run_config import load_config
 from shared.errors import RunError
 from shared.runtime.app_bundle import STAGE, stage_app
+from shared.runtime.children import start, wait_until_ready
 from shared.runtime.flower_home import launch_environment
+from shared.runtime.ports import free_ports
 from shared.runtime.processes import MARK, end_processes, guarded
 from shared.runtime.project import project_root
 
@@ -49,18 +49,20 @@ def run_flower(
     config_path
         The run's configuration.
     run_name
-        Folder below `runs/`.
+        The run's folder below `runs/`.
     resume
-        Name of the run to go on with; then `run_name` is the same.
+        Name of the run to resume; then `run_name` is the same. Empty for a new run.
     overrides
         More keys of `[tool.flwr.app.config]`: `seed`, `rounds`.
     watch
-        Called with each new moment of the run's progress.
+        Called each time the run's progress has changed.
 
     Raises
     ------
     RunError
-        The run did not finish; says why. `KeyboardInterrupt` on SIGINT, SIGTERM and SIGHUP. No process is left.
+        The run did not finish; the message says why. No process is left.
+    KeyboardInterrupt
+        On SIGINT, SIGTERM and SIGHUP; no process is left.
 
     """
     config = load_config(config_path)
@@ -68,69 +70,51 @@ def run_flower(
     home = Path(tempfile.mkdtemp(prefix="fb-"))
     try:
         settings = {"config": str(config_path.resolve()), "run-name": run_name, "resume": resume}
-        (home / "run.toml").write_text(tomli_w.dumps(settings | dict(overrides or {})), encoding="utf-8")
         app = stage_app(project_root(), home / STAGE)
         environment = launch_environment(home)
-        with guarded(home, environment[MARK]), _superlink(home, environment) as superlink:
-            started = time.time()
+        with guarded(home, environment[MARK]), _superlink(home, environment) as link:
+            since = time.time()
             gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if config.compute.device != "cpu" else 0
             options = ["--federation-config", federation_options(len(config.data.sites), gpus)]
-            run_id = submit(app, CONNECTION, home / "run.toml", environment, options)
-            ended = follow(
-                run_id,
-                CONNECTION,
-                run_dir / "progress.json",
-                started,
-                environment,
-                lambda: superlink.poll() is None,
-                watch,
-            )
-            if ended is not None:
-                log = keep_log(run_id, CONNECTION, home / "flower.log", run_dir, environment)
-                raise RunError(f"{ended.why}; more in {log}")
+            run_id = submit(link, app, settings | dict(overrides or {}), options)
+            failure = follow(link, run_id, run_dir / "progress.json", since, watch)
+            if failure is not None:
+                raise RunError(f"{failure.why}; more in {keep_log(link, run_id, run_dir)}")
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager
-def _superlink(home: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a SuperLink of our own for as long as the context lasts; end with it all that it started."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def _superlink(home: Path, environment: Mapping[str, str]) -> Iterator[Link]:
+    """Run a SuperLink of our own while the context lasts, then end it and everything that it started."""
+    (port,) = free_ports(1)
     command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--disable-runtime-dependency-installation"]
     connection = {"superlink": {"default": CONNECTION, CONNECTION: {"address": f"127.0.0.1:{port}", "insecure": True}}}
     (home / "config.toml").write_text(tomli_w.dumps(connection), encoding="utf-8")
-    with _signals_as_interrupt(), (home / "flower.log").open("wb") as log:
-        # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            command, cwd=home, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True,
-        )  # fmt: skip
+    log = home / "flower.log"
+    with _handlers(signal.default_int_handler, (signal.SIGTERM, signal.SIGHUP)):
+        process = start(command, log, environment, home)
         try:
-            _wait_until_up(process, port, home)
-            yield process
+            wait_until_ready(process, "Flower's SuperLink", log, _STARTUP_S, lambda: _is_healthy(port))
+            yield Link(CONNECTION, environment, log, lambda: process.poll() is None)
         finally:
             with _handlers(signal.SIG_IGN, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
                 end_processes(environment[MARK])
                 process.wait()
 
 
-def _wait_until_up(process: subprocess.Popen[bytes], port: int, home: Path) -> None:
+def _is_healthy(port: int) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + _STARTUP_S
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with opener.open(f"http://127.0.0.1:{port}/health", timeout=2):
-                return
-        except OSError:  # URLError is one
-            time.sleep(0.1)
-    raise RunError("Flower's SuperLink did not start:\n" + tail(home / "flower.log"))
+    try:
+        with opener.open(f"http://127.0.0.1:{port}/health", timeout=2):
+            return True
+    except OSError:  # URLError is one
+        return False
 
 
 def federation_options(sites: int, gpus: int) -> str:
-    """Flower's simulation settings: all sites at once, each single-threaded, so that they share the cores evenly."""
+    """Flower's simulation settings: all sites at once, each with one thread, so that they share the cores evenly."""
     options = f"num-supernodes={sites} client-resources-num-cpus=1 init-args-num-cpus={sites}"
     if gpus:
         share = int(100 * min(gpus / sites, 1)) / 100
@@ -139,18 +123,8 @@ def federation_options(sites: int, gpus: int) -> str:
 
 
 @contextmanager
-def _signals_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a run the way Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with _handlers(interrupt, (signal.SIGTERM, signal.SIGHUP)):
-        yield
-
-
-@contextmanager
 def _handlers(handler: Any, signals: tuple[signal.Signals, ...]) -> Iterator[None]:
+    """Handle these signals otherwise while the context lasts."""
     before = {item: signal.signal(item, handler) for item in signals}
     try:
         yield

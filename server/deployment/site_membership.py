@@ -1,39 +1,39 @@
-"""The sites that a server's kit lists, made known to nginx and to Flower while both run.
+"""Keeps nginx and Flower in step with the sites that the server's kit lists, while both run.
 
-Files of the kit come one after the other when they are copied, and half of one may be there for a while. So only what
-has stood still is acted on; what cannot be read or is refused is noted once, the site stays as it was, and everything
-is tried again at the next change, or after a pause that grows.
+When a kit is copied its files arrive one after the other, and half of one may be there for a while. So a change is
+acted on only once the files have stopped changing. A site whose files cannot be read, or that Flower refuses, is noted
+once and stays as it was; everything is tried again at the next change, or after a growing pause.
 """
 
 from __future__ import annotations
 
 import math
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 
-from server.deployment.nginx import reload
+from server.deployment.nginx import reload_nginx
 from server.deployment.server_kit import ServerKit, SiteKey
 from server.deployment.superlink import register, unregister
 from shared.errors import ConfigError, RunError
+from shared.runtime.children import Child
 
 PAUSES_S = (5.0, 300.0)
-"""The first pause before trying again, and the longest."""
+"""The first pause before everything is tried again, and the longest."""
 _LONGEST_REASON = 300
 
 _Member = tuple[str, bytes]
-"""A site's name and its node key: another key is another member to Flower. A certificate is nginx's affair alone."""
+"""A site's name and its node key: to Flower another key is another node. Certificates concern nginx alone."""
 
 
 class Membership:
-    """Who takes part, as the kit says it.
+    """The sites that nginx and Flower know.
 
     Parameters
     ----------
     kit
         The server's kit.
     environment
-        For Flower's command line.
+        Environment variables for Flower's command line.
     host
         Address that nginx listens on.
     note
@@ -43,79 +43,80 @@ class Membership:
 
     def __init__(self, kit: ServerKit, environment: Mapping[str, str], host: str, note: Callable[..., None]) -> None:
         self.kit, self.environment, self.host, self._note = kit, environment, host, note
-        self._view: dict[str, SiteKey] = {}
+        self._sites: dict[str, SiteKey] = {}
         self._numbers: dict[_Member, str] = {}
-        """Flower's number of each member; empty where Flower has forgotten it."""
-        self._left: list[str] = []
-        """Sites that Flower has forgotten; nginx may not know it yet."""
-        self._loaded = self._seen = self._done = kit.stamp()
-        self._pause, self._due = PAUSES_S[0], math.inf
-        self._begun = False
-        self._said: dict[tuple[str, str], str] = {}
-        self._said_before: dict[tuple[str, str], str] = {}
+        """Flower's number of each member; empty while Flower does not know it."""
+        self._removed: list[str] = []
+        """Sites that Flower has removed and nginx may still let in."""
+        self._in_nginx = self._last = self._applied = kit.stamp()
+        """The kit's stamp when nginx last read it, at the last look, and when it was last acted on."""
+        self._pause, self._retry_at = PAUSES_S[0], math.inf
+        self._started = False
+        self._faults: dict[tuple[str, str], str] = {}
+        self._faults_before: dict[tuple[str, str], str] = {}
 
     @property
     def registered(self) -> int:
         """How many sites Flower knows."""
         return sum(1 for number in self._numbers.values() if number)
 
-    def start_over(self, nginx: subprocess.Popen[bytes]) -> None:
-        """Make everybody known to a SuperLink that has just started, and knows nobody.
+    def register_all(self, nginx: Child) -> None:
+        """Register every site with a SuperLink that has just started, and knows none.
 
         Raises
         ------
         ConfigError, RunError
-            At the very first start: a kit that cannot be used is told at once.
+            Only at the first start: the kit cannot be used.
 
         """
         self._numbers = dict.fromkeys(self._numbers, "")
-        self._meet(self.kit.stamp(), nginx)
-        self._begun = True
+        self._apply(self.kit.stamp(), nginx)
+        self._started = True
 
-    def glance(self, nginx: subprocess.Popen[bytes]) -> None:
-        """Act on a change of the kit that has stood still since the last glance, or on what is left to be done."""
+    def update(self, nginx: Child) -> None:
+        """Act on a change of the kit if nothing has changed since the last call, or try again what has failed."""
         now = self.kit.stamp()
-        settled, self._seen = now == self._seen, now
-        if settled and (now != self._done or time.monotonic() >= self._due):
-            self._meet(now, nginx)
+        settled, self._last = now == self._last, now
+        if settled and (now != self._applied or time.monotonic() >= self._retry_at):
+            self._apply(now, nginx)
 
-    def _meet(self, stamp: tuple[object, ...], nginx: subprocess.Popen[bytes]) -> None:
-        """Have exactly the listed sites known: in nginx first, so that a revoked one is out at once."""
-        self._pause = PAUSES_S[0] if stamp != self._done else min(2 * self._pause, PAUSES_S[1])
-        self._done = stamp
-        self._said_before, self._said = self._said, {}
-        self._look()
-        self._load(stamp, nginx)
-        self._dismiss(loaded=stamp == self._loaded)
-        self._welcome()
-        self._due = time.monotonic() + self._pause if self._said else math.inf
+    def _apply(self, stamp: tuple[object, ...], nginx: Child) -> None:
+        """Let in and register exactly the listed sites: nginx first, so that a revoked site is shut out at once."""
+        self._pause = PAUSES_S[0] if stamp != self._applied else min(2 * self._pause, PAUSES_S[1])
+        self._applied = stamp
+        self._faults_before, self._faults = self._faults, {}
+        self._read_kit()
+        self._reload(stamp, nginx)
+        self._unregister(nginx_knows=stamp == self._in_nginx)
+        self._register()
+        self._retry_at = time.monotonic() + self._pause if self._faults else math.inf
 
-    def _look(self) -> None:
+    def _read_kit(self) -> None:
         try:
-            found, faults = self.kit.look()
+            sites, faults = self.kit.read_sites()
         except ConfigError as error:
             self._fault("kit-not-read", error)
             return
-        kept = {name: self._view[name] for name in faults if name in self._view}
-        self._view = kept | {site.name: site for site in found}
+        unchanged = {name: self._sites[name] for name in faults if name in self._sites}
+        self._sites = unchanged | {site.name: site for site in sites}
         for name, fault in faults.items():
             self._fault("site-not-read", fault, name)
 
-    def _load(self, stamp: tuple[object, ...], nginx: subprocess.Popen[bytes]) -> None:
-        if stamp == self._loaded:
+    def _reload(self, stamp: tuple[object, ...], nginx: Child) -> None:
+        if stamp == self._in_nginx:
             return
         try:
-            reload(self.kit, nginx, self.host, tuple(self._view.values()))
+            reload_nginx(self.kit, nginx, self.host, tuple(self._sites.values()))
         except RunError as error:
             self._fault("reload-refused", error)
             return
-        self._loaded = stamp
-        if ("reload-refused", "") in self._said_before:
+        self._in_nginx = stamp
+        if ("reload-refused", "") in self._faults_before:
             self._note("reloaded")
 
-    def _dismiss(self, *, loaded: bool) -> None:
-        wanted = {(site.name, site.public_key) for site in self._view.values()}
-        for member in [member for member in self._numbers if member not in wanted]:
+    def _unregister(self, *, nginx_knows: bool) -> None:
+        listed = {(site.name, site.public_key) for site in self._sites.values()}
+        for member in [member for member in self._numbers if member not in listed]:
             try:
                 if self._numbers[member]:
                     unregister(self._numbers[member], self.environment)
@@ -123,14 +124,14 @@ class Membership:
                 self._fault("site-not-removed", error, member[0])
                 continue
             del self._numbers[member]
-            self._left.append(member[0])
-        if loaded:
-            for name in self._left:
+            self._removed.append(member[0])
+        if nginx_knows:
+            for name in self._removed:
                 self._note("site-removed", site=name)
-            self._left = []
+            self._removed = []
 
-    def _welcome(self) -> None:
-        for site in self._view.values():
+    def _register(self) -> None:
+        for site in self._sites.values():
             member = (site.name, site.public_key)
             if self._numbers.get(member):
                 continue
@@ -142,10 +143,10 @@ class Membership:
                 self._note("site-registered", site=site.name)
 
     def _fault(self, event: str, error: ConfigError | RunError | OSError, site: str = "") -> None:
-        """Note what is wrong unless that was noted the last time; before anything is known, it ends the server."""
-        if not self._begun:
+        """Note what is wrong, unless it was noted the last time too; at the first start it is raised instead."""
+        if not self._started:
             raise error
         why = " ".join(str(error).replace(f"{self.kit.folder}/", "").split())[:_LONGEST_REASON]
-        self._said[event, site] = why
-        if self._said_before.get((event, site)) != why:
+        self._faults[event, site] = why
+        if self._faults_before.get((event, site)) != why:
             self._note(event, **({"site": site} if site else {}), why=why)

@@ -1,4 +1,4 @@
-"""A run on a consortium: submitted to its SuperLink, followed, and taken up again when the server was killed."""
+"""A run of a consortium: submitted to its SuperLink, followed, and resumed when the server was killed."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import tomli_w
-from filelock import FileLock, Timeout
-
-from server.deployment.flower_cli import SUPERLINK_ENDED, Watch, flwr, follow, keep_log, submit
+from server.deployment.flower_cli import SUPERLINK_ENDED, Link, Watch, flwr, follow, keep_log, submit
 from server.deployment.server_kit import ServerKit
-from server.deployment.superlink import CONNECTION, listens, write_connection
+from server.deployment.superlink import CONNECTION, LOG, write_connection
 from shared.errors import RunError
 from shared.runtime.app_bundle import STAGE, stage_app
 from shared.runtime.flower_home import launch_environment
+from shared.runtime.ports import listens
 from shared.runtime.project import project_root
 
 RESUMES = 20
-"""How often a run is taken up again after its server died."""
+"""How often a run is resumed after its server died."""
 _BACK_WITHIN_S = 300.0
 _STARTING_S = 60.0
 
@@ -34,7 +32,7 @@ def run_on_server(
     overrides: Mapping[str, int | str] | None = None,
     watch: Watch | None = None,
 ) -> None:
-    """Run the Flower app of this checkout on a served consortium and wait for its end.
+    """Run the Flower app of this checkout on a consortium and wait for its end.
 
     Parameters
     ----------
@@ -46,58 +44,44 @@ def run_on_server(
     Raises
     ------
     RunError
-        The run did not finish; says why. `KeyboardInterrupt` stops the run on the server as well.
+        The run did not finish; the message says why.
+    KeyboardInterrupt
+        On Ctrl-C; the run is stopped on the server as well.
 
     """
     run_dir = project_root() / "runs" / run_name
+    more: dict[str, int | str] = {"resume": resume, "consortium": True, **(overrides or {})}
     with tempfile.TemporaryDirectory(prefix="fb-") as scratch:
         home = Path(scratch)
         write_connection(kit, home)
         app = stage_app(project_root(), home / STAGE)
-        environment = launch_environment(home)
-        patience = _STARTING_S if _is_served(kit) else 0.0
-        fault = ""
+        port = kit.server.superlink_port
+        link = Link(CONNECTION, launch_environment(home), kit.state / LOG, lambda: listens(port))
+        patience, why = _STARTING_S if kit.is_in_use() else 0.0, ""
         for _ in range(RESUMES + 1):
             _wait_for_server(kit, patience)
-            patience = _BACK_WITHIN_S
-            settings: dict[str, int | str] = {
-                "config": str(config_path.resolve()),
-                "run-name": run_name,
-                "resume": resume,
-            }
-            settings |= {"consortium": True} | dict(overrides or {})
-            (home / "run.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
-            started = time.time()
+            patience, since = _BACK_WITHIN_S, time.time()
             try:
-                run_id = submit(app, CONNECTION, home / "run.toml", environment)
+                run_id = submit(link, app, {"config": str(config_path.resolve()), "run-name": run_name, **more})
             except RunError:
-                if listens(kit.server.superlink_port):
+                if link.is_alive():
                     raise
-                fault = SUPERLINK_ENDED
+                why = SUPERLINK_ENDED
                 continue
             try:
-                ended = follow(
-                    run_id,
-                    CONNECTION,
-                    run_dir / "progress.json",
-                    started,
-                    environment,
-                    lambda: listens(kit.server.superlink_port),
-                    watch,
-                )
+                failure = follow(link, run_id, run_dir / "progress.json", since, watch)
             except KeyboardInterrupt:
-                flwr(["flwr", "stop", run_id, CONNECTION], environment)
+                flwr(["flwr", "stop", run_id, CONNECTION], link.environment)
                 raise
-            if ended is None:
+            if failure is None:
                 return
-            fault, begun = ended.why, (run_dir / "config.toml").is_file()
-            if ended.own or not (begun or fault == SUPERLINK_ENDED):
-                log = keep_log(run_id, CONNECTION, kit.state / "superlink.log", run_dir, environment)
-                raise RunError(f"{fault}; more in {log}")
-            # Not the run's own end: its server died. What is committed stands; a resumed run is what it was begun as.
-            if begun:
-                resume, overrides = run_name, {}
-    raise RunError(f"{fault}: taken up again {RESUMES} times in vain; what is committed is kept")
+            why, started = failure.why, (run_dir / "config.toml").is_file()
+            if failure.own or not (started or why == SUPERLINK_ENDED):
+                raise RunError(f"{why}; more in {keep_log(link, run_id, run_dir)}")
+            # Its server died, not the run itself. Committed rounds stand; a resumed run keeps its own settings.
+            if started:
+                more = {"resume": run_name, "consortium": True}
+    raise RunError(f"{why}: resumed {RESUMES} times in vain; committed rounds are kept")
 
 
 def _wait_for_server(kit: ServerKit, patience: float) -> None:
@@ -107,15 +91,3 @@ def _wait_for_server(kit: ServerKit, patience: float) -> None:
             start = f"fedbreast serve {shlex.quote(str(kit.folder))}"
             raise RunError(f"no server runs with {kit.folder} on this machine: start `{start}`")
         time.sleep(0.5)
-
-
-def _is_served(kit: ServerKit) -> bool:
-    """Whether a `fedbreast serve` holds the kit, also while its SuperLink is still starting."""
-    lock = FileLock(kit.state / ".lock")
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # no state yet: never served
-        return False

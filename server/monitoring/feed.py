@@ -1,4 +1,4 @@
-"""What the page shows, as it comes: from a server over the stream, or from run folders of this machine."""
+"""What the live page shows, kept up to date from a server's stream or from the run folders of this machine."""
 
 from __future__ import annotations
 
@@ -12,52 +12,43 @@ import grpc
 
 from server.monitoring.status_client import Observer, connection, reason, watch
 
-_GLANCE_S = 1.0
+_LOOK_EVERY_S = 1.0
 _BACKOFF_S = (1.0, 30.0)
 
 
 class Feed:
-    """The last moment, and a bell for those who wait for the next.
+    """The latest state of a run, which one thread writes and others read.
 
-    A moment is `run` (a snapshot, or None before the first), `ahead_s` (this machine's clock against the server's) and
-    `link`: `ok`, `since` (when it was made or lost, seconds since 1970), `seen` (the last sign), `why`.
+    Attributes
+    ----------
+    latest
+        A number that grows with every change, and the state: `run` (a snapshot, or None before the first), `ahead_s`
+        (this machine's clock minus the server's, seconds) and `link` to the source: `ok`, `since` (when it was made or
+        lost, seconds since 1970), `seen` (when it last answered) and `why` it is lost.
+
     """
 
     def __init__(self) -> None:
-        self._bell = threading.Condition()
-        self._number = 1
-        self._moment: dict[str, Any] = {
-            "run": None, "ahead_s": 0.0, "link": {"ok": False, "since": time.time(), "seen": None, "why": "connecting"},
-        }  # fmt: skip
+        link = {"ok": False, "since": time.time(), "seen": None, "why": "connecting"}
+        self.latest: tuple[int, dict[str, Any]] = (1, {"run": None, "ahead_s": 0.0, "link": link})
 
     def publish(self, run: dict[str, Any], ahead_s: float = 0.0) -> None:
-        """A snapshot has come."""
-        link = self._moment["link"]
-        now = time.time()
-        since = link["since"] if link["ok"] else now
-        self._ring({"run": run, "ahead_s": ahead_s, "link": {"ok": True, "since": since, "seen": now, "why": ""}})
+        """Take a new snapshot."""
+        number, state = self.latest
+        now, link = time.time(), state["link"]
+        link = {"ok": True, "since": link["since"] if link["ok"] else now, "seen": now, "why": ""}
+        self.latest = number + 1, {"run": run, "ahead_s": ahead_s, "link": link}
 
     def lose(self, why: str) -> None:
-        """The server cannot be reached; the last snapshot stays."""
-        link = self._moment["link"]
+        """Note that the server cannot be reached; the last snapshot stays."""
+        number, state = self.latest
+        link = state["link"]
         since = time.time() if link["ok"] else link["since"]
-        self._ring(self._moment | {"link": {"ok": False, "since": since, "seen": link["seen"], "why": why}})
-
-    def after(self, number: int, timeout: float) -> tuple[int, dict[str, Any]]:
-        """The moment that follows `number` (0: any), with its own number; the same again when none came in time."""
-        with self._bell:
-            self._bell.wait_for(lambda: self._number > number, timeout)
-            return self._number, self._moment
-
-    def _ring(self, moment: dict[str, Any]) -> None:
-        with self._bell:
-            self._moment = moment
-            self._number += 1
-            self._bell.notify_all()
+        self.latest = number + 1, state | {"link": {"ok": False, "since": since, "seen": link["seen"], "why": why}}
 
 
 def follow_server(observer: Observer, run: str | None, feed: Feed, stop: threading.Event) -> None:
-    """Feed from a server's stream until `stop`; connect again, each time after a longer wait, when it breaks."""
+    """Publish a server's snapshots until `stop`; reconnect with growing pauses when the stream breaks."""
     wait = _BACKOFF_S[0]
     while not stop.is_set():
         with connection(observer) as channel:
@@ -74,20 +65,20 @@ def follow_server(observer: Observer, run: str | None, feed: Feed, stop: threadi
 
 
 def follow_folder(runs: Path, run: str | None, feed: Feed, stop: threading.Event) -> None:
-    """Feed from the run folders below `runs` until `stop`."""
+    """Publish snapshots of a run folder below `runs` until `stop`."""
     from server.monitoring.snapshot import snapshot
 
-    told = None
+    last = None
     while not stop.is_set():
-        found = snapshot(runs, run)
-        if found is not told:
-            told = found
-            feed.publish(found)
-        stop.wait(_GLANCE_S)
+        current = snapshot(runs, run)
+        if current is not last:  # the same object until something changes
+            feed.publish(current)
+        last = current
+        stop.wait(_LOOK_EVERY_S)
 
 
-def begin(follow: Callable[[Feed, threading.Event], None]) -> tuple[Feed, threading.Event]:
-    """Follow in the background; set the event to end it. It never keeps the process alive."""
+def follow_in_background(follow: Callable[[Feed, threading.Event], None]) -> tuple[Feed, threading.Event]:
+    """Fill a feed in a thread that does not keep the process alive; set the event to end it."""
     feed, stop = Feed(), threading.Event()
     threading.Thread(target=follow, args=(feed, stop), daemon=True, name="feed").start()
     return feed, stop

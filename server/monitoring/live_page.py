@@ -1,29 +1,29 @@
-"""The live page: three files and a stream of server-sent events, served to this machine alone.
+"""The live page: four files and a stream of server-sent events, served to this machine alone.
 
-The standard library's server is enough for one reader; the page asks nothing of any other host.
+The page loads nothing from any other host.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import threading
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from threading import BoundedSemaphore
+
+import uvicorn
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import FileResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from server.monitoring.feed import Feed
 from shared.errors import RunError
 
 HOST = "127.0.0.1"
 MOST_READERS = 16
-_ALIVE_S = 10.0
-_FILES = {
-    "/": ("live_page.html", "text/html"),
-    "/monitor.css": ("live_page.css", "text/css"),
-    "/monitor.js": ("live_page.js", "text/javascript"),
-    "/charts.js": ("charts.js", "text/javascript"),
-}
+_LOOK_EVERY_S = 0.1
+_FILES = {"": "live_page.html", "monitor.css": "live_page.css", "monitor.js": "live_page.js", "charts.js": "charts.js"}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -34,82 +34,71 @@ _HEADERS = {
 }
 
 
-class PageServer(ThreadingHTTPServer):
-    """Serves the page and the feed's moments on 127.0.0.1; `url` is its address.
+class PageServer(uvicorn.Server):
+    """Serves the page and the feed's snapshots on 127.0.0.1; `url` is its address.
 
     Raises
     ------
     RunError
-        The port is taken.
+        The port is in use.
 
     """
 
-    daemon_threads = True
-
     def __init__(self, feed: Feed, port: int) -> None:
         try:
-            super().__init__((HOST, port), _Handler)
+            self._listener = socket.create_server((HOST, port))
         except OSError as error:
             raise RunError(
                 f"the page cannot be served on {HOST}:{port}: {error.strerror}; try another --port"
             ) from error
-        self.feed = feed
-        self.places = threading.BoundedSemaphore(MOST_READERS)
-        own = self.server_address[1]
-        self.url = f"http://{HOST}:{own}/"
-        # A name of somebody else's that resolves to this machine must not read the page (DNS rebinding).
-        self.hosts = {f"{name}:{own}" for name in (HOST, "localhost")}
+        self.port = self._listener.getsockname()[1]
+        self.url = f"http://{HOST}:{self.port}/"
+        settings = uvicorn.Config(
+            page_app(feed, self.port), lifespan="off", ws="none", log_config=None, log_level="critical",
+            server_header=False, timeout_graceful_shutdown=0,  # an event stream never ends by itself
+        )  # fmt: skip
+        super().__init__(settings)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A closed tab is no error."""
+    def serve_page(self) -> None:
+        """Serve until `should_exit` is set; in the main thread also until Ctrl-C, which raises `KeyboardInterrupt`."""
+        self.run(sockets=[self._listener])
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: PageServer
-    protocol_version = "HTTP/1.1"
-    timeout = 30
+def page_app(feed: Feed, port: int) -> FastAPI:
+    """The page's web application, as it is served on a port of this machine."""
+    places = BoundedSemaphore(MOST_READERS)
 
-    def do_GET(self) -> None:
-        if self.headers.get("Host") not in self.server.hosts:
-            self._answer(HTTPStatus.FORBIDDEN, "text/plain", b"this page is for 127.0.0.1 alone\n")
-        elif self.path == "/events":
-            self._events()
-        elif self.path in _FILES:
-            name, kind = _FILES[self.path]
-            self._answer(HTTPStatus.OK, kind, (Path(__file__).parent / name).read_bytes())
-        else:
-            self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"there is no such page\n")
+    async def check_host(request: Request, response: Response) -> None:
+        response.headers.update(_HEADERS)
+        # Another site's name that resolves to this machine must not read the page (DNS rebinding).
+        if request.headers.get("host") not in {f"{HOST}:{port}", f"localhost:{port}"}:
+            raise HTTPException(403, "this page is for 127.0.0.1 alone", _HEADERS)
 
-    def _events(self) -> None:
-        """Moments as they come; a comment in between shows whether the reader is still there."""
-        if not self.server.places.acquire(blocking=False):
-            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"too many pages are open\n")
-            return
+    async def reader(response: Response) -> AsyncIterator[None]:
+        response.headers["Connection"] = "close"
+        if not places.acquire(blocking=False):
+            raise HTTPException(503, "too many pages are open", _HEADERS)
         try:
-            self._head(HTTPStatus.OK, "text/event-stream")
-            self.send_header("Connection", "close")
-            self.end_headers()
-            seen = 0
-            while True:
-                number, moment = self.server.feed.after(seen, _ALIVE_S)
-                line = f"data: {json.dumps(moment, allow_nan=False)}\n\n" if number != seen else ":\n\n"
-                self.wfile.write(line.encode())
-                self.wfile.flush()
-                seen = number
+            yield
         finally:
-            self.server.places.release()
+            places.release()
 
-    def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
-        self._head(status, kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    app = FastAPI(openapi_url=None, dependencies=[Depends(check_host)])
 
-    def _head(self, status: HTTPStatus, kind: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", f"{kind}; charset=utf-8")
-        for name, value in _HEADERS.items():
-            self.send_header(name, value)
+    @app.get("/events", response_class=EventSourceResponse, dependencies=[Depends(reader)])
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        shown = 0
+        while True:
+            number, moment = feed.latest
+            if number != shown:
+                yield ServerSentEvent(raw_data=json.dumps(moment, allow_nan=False))
+            shown = number
+            await asyncio.sleep(_LOOK_EVERY_S)
 
-    def log_message(self, *_: Any) -> None:
-        """The terminal shows the address alone."""
+    @app.get("/{name:path}")
+    async def file(name: str) -> FileResponse:
+        if name not in _FILES:
+            raise HTTPException(404, "there is no such page", _HEADERS)
+        return FileResponse(Path(__file__).parent / _FILES[name], headers=_HEADERS)
+
+    return app

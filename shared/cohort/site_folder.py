@@ -1,8 +1,8 @@
 """A site folder: `site.toml`, `cases.csv`, images in any nesting; it is only ever read.
 
 `site.toml` has `[site] name`, optional `pseudonym_key` (hexadecimal, 16 bytes or more), `kind` (`hospital` or
-`phantom`) and `images` (another folder that holds the images, as of an imported dataset), and `[policy] max_excluded_share`,
-`least_count`. Without a key in it, one is made outside the folder, see `_own_key`.
+`phantom`) and `images` (another folder that holds the images, as of an imported dataset), and `[policy]
+max_excluded_share`, `least_count`. Without a key in it, one is made outside the folder, see `_own_key`.
 """
 
 from __future__ import annotations

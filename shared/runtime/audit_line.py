@@ -1,4 +1,4 @@
-"""One line of the audit log: how it is sealed, and what is wrong with one that is not so. The log: `audit_log`."""
+"""One line of the audit log (`audit_log`): how it is sealed, and how a faulty line is recognised."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 Fact = str | int | float | bool | None
 
 START = "0" * 64
-"""What the first line's `before` says, and the head of a log without lines."""
+"""The first line's `before`, and the head of an empty log."""
 LONGEST = 16 * 1024
-"""Bytes of the longest line: a reader's memory stays flat whatever a file holds."""
+"""Bytes of the longest line; bounds a reader's memory, whatever a file holds."""
 LONGEST_TAIL = 2 * LONGEST
-"""Bytes that may be torn: a repair and an event are written at once."""
+"""Bytes that a torn end may have: a repair and an event are written at once."""
 TORN = "the last line is torn"
 OWN = frozenset({"seq", "at", "event", "before", "hash"})
 """The fields that every line has."""
@@ -23,7 +23,7 @@ _SEQ_DIGITS = 32
 
 
 def canonical(entry: Mapping[str, Any]) -> bytes:
-    """The one way to write an entry: sorted keys, no spaces, ASCII.
+    """An entry in its only valid form: JSON with sorted keys, no spaces, ASCII.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def canonical(entry: Mapping[str, Any]) -> bytes:
 
 
 def sealed_line(seq: int, event: str, facts: Mapping[str, Fact], before: str) -> tuple[bytes, str]:
-    """The line that tells of an event now, with its line break, and its hash."""
+    """The line for an event that happens now, with its line break, and the line's hash."""
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     entry = {**facts, "seq": seq, "at": at, "event": event, "before": before}
     digest = hashlib.sha256(canonical(entry)).hexdigest()
@@ -43,28 +43,28 @@ def sealed_line(seq: int, event: str, facts: Mapping[str, Fact], before: str) ->
 
 
 def check_facts(event: str, facts: Mapping[str, Fact]) -> None:
-    """Refuse facts that no line can hold; errors as in `AuditLog.record`."""
-    if taken := sorted(OWN & facts.keys()):
-        raise ValueError(f"a fact cannot be named {taken[0]}: every line has a field of this name")
+    """Refuse facts that a line cannot hold; errors as in `AuditLog.record`."""
+    if names := sorted(OWN & facts.keys()):
+        raise ValueError(f"a fact cannot be named {names[0]}: every line has a field of this name")
     for name, value in facts.items():
         if not isinstance(value, Fact):
-            raise TypeError(f"fact {name} is no word, number, truth or None but {type(value).__name__}")
+            raise TypeError(f"fact {name} must be a text, a number, a boolean or None, not {type(value).__name__}")
     if len(sealed_line(0, event, facts, START)[0]) > LONGEST - _SEQ_DIGITS:
         raise ValueError(f"the facts of {event} are longer than a line of an audit log may be: {LONGEST} bytes")
 
 
-def parsed(raw: bytes) -> dict[str, Any] | None:
-    """The entry that a line holds, its hash unchecked; None if it holds none."""
+def parse_entry(raw: bytes) -> dict[str, Any] | None:
+    """The entry in a line, its hash unchecked; None if the line is no entry."""
     try:
         entry = json.loads(raw.decode("ascii"))
     except (ValueError, RecursionError):
         return None
-    whole = isinstance(entry, dict) and entry.keys() >= OWN and type(entry["seq"]) is int
-    return entry if whole else None
+    complete = isinstance(entry, dict) and entry.keys() >= OWN and type(entry["seq"]) is int
+    return entry if complete else None
 
 
 def fault(raw: bytes, seq: int, before: str) -> str:
-    """What is wrong with a line; nothing if it is as it was written and is number `seq` after the hash `before`."""
+    """What is wrong with a line; empty if it is unchanged and is number `seq` after the line with hash `before`."""
     if not raw.endswith(b"\n"):
         return TORN if len(raw) <= LONGEST_TAIL else "the line is longer than this log writes"
     if why := fault_alone(raw):
@@ -76,8 +76,8 @@ def fault(raw: bytes, seq: int, before: str) -> str:
 
 
 def fault_alone(raw: bytes) -> str:
-    """What is wrong with a line, whatever stands before it."""
-    entry = parsed(raw)
+    """What is wrong with a line by itself, whatever comes before it."""
+    entry = parse_entry(raw)
     if entry is None:
         return "the line is no entry of an audit log"
     unsealed = {name: value for name, value in entry.items() if name != "hash"}

@@ -4,18 +4,18 @@ A line is canonical JSON (sorted keys, no spaces, ASCII, finite numbers) with `s
 (the hash of the line before; 64 zeros in the first) and `hash`: SHA-256 over the same line without `hash`. Linked as in
 Haber and Stornetta, J Cryptology 3:99 (1991).
 
-What the chain shows, and where. A change of any byte of a line is found at that line itself: a line must be exactly the
-canonical bytes of what it says, and its hash must fit. A line changed together with its hash is found at the following
-line's link; a removed, swapped or inserted line at the first line that does not follow the one before it.
+What the chain shows. A changed byte shows at its line: a line must be exactly the canonical bytes of its entry, and its
+hash must match. If a line was changed together with its hash, the next line's link shows it; if lines were removed,
+swapped or inserted, the first line that does not follow the one before it.
 
-What it cannot show by itself: lines cut off at the end leave a whole chain, and so does an end that somebody with
-access to the file wrote anew. Only a head (the last line's hash) that was written down elsewhere shows that: give it to
-the other side now and then, and hand it to `verify`.
+What the chain cannot show. If lines were cut off at the end, or somebody with access to the file wrote its end anew,
+the chain is still valid. Only a head (the last line's hash) that was written down elsewhere shows that: give it to the
+other side now and then, and pass it to `verify`.
 
-A line is on the disk before `record` returns. A process killed while writing leaves at most one torn line at the very
-end, without a line break, whose `record` never returned. The next `record` writes over it: an event `log-repaired` with
-the torn bytes' SHA-256 and number, linked to the last whole line, then its own. Whole lines are never changed; if the
-last one is not as it was written, `record` refuses.
+A line is on the disk before `record` returns. A process that is killed while writing leaves at most one torn line at
+the very end, without a line break. The next `record` overwrites it with an event `log-repaired`, which holds the
+SHA-256 and the number of the torn bytes and is linked to the last complete line, and then writes its own line. Complete
+lines are never changed; if the last one is not as it was written, `record` refuses.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from filelock import FileLock, Timeout
-
 from shared.atomic_files import writing
 from shared.errors import RunError
 from shared.runtime.audit_line import (
@@ -41,9 +39,10 @@ from shared.runtime.audit_line import (
     check_facts,
     fault,
     fault_alone,
-    parsed,
+    parse_entry,
     sealed_line,
 )
+from shared.runtime.locks import hold_lock
 
 PATIENCE = 60.0
 """Seconds to wait for other processes that write the same log."""
@@ -51,9 +50,17 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whole lines up to the first fault, the last one's hash, the faulty line's number (from 1) and what is wrong.
+    """Result of a check.
 
-    `broken_at` is None and `why` empty when nothing is wrong; one past the last line when the expected head is missing.
+    Attributes
+    ----------
+    lines, head
+        Number of good lines before the first fault, and the hash of the last of them.
+    broken_at
+        Number of the faulty line, from 1; one past the last line if the expected head is missing; None: no fault.
+    why
+        What is wrong; empty if nothing is.
+
     """
 
     lines: int
@@ -63,7 +70,7 @@ class Verdict:
 
 
 class AuditLog:
-    """A log that several processes may write at once; its folder is made when needed.
+    """A log that several processes may write at the same time; its folder is made when needed.
 
     Parameters
     ----------
@@ -76,14 +83,14 @@ class AuditLog:
         self.path = path
 
     def record(self, event: str, /, **facts: Fact) -> str:
-        """Append an event, on the disk before this returns.
+        """Append an event; it is on the disk before this returns.
 
         Parameters
         ----------
         event
-            What happened: a fixed word of the code, such as `round-trained`.
+            What happened: a fixed word in the code, such as `round-trained`.
         **facts
-            Words and numbers about it. Never paths of data, identifiers or free text from data.
+            Texts and numbers about it. Never paths of data, identifiers or free text from data.
 
         Returns
         -------
@@ -93,9 +100,10 @@ class AuditLog:
         Raises
         ------
         ValueError, TypeError
-            A fact has the name of a field that every line has, is not finite, is no plain value, or is too long.
+            A fact has the name of a field that every line has, is not finite, is no plain value, or is too long. The
+            file is unchanged.
         RunError
-            The last line is not as it was written: the file is as before, as in the cases above. Or no space is left.
+            The last line is not as it was written, and the file is unchanged; or no space is left.
 
         """
         check_facts(event, facts)
@@ -113,18 +121,18 @@ class AuditLog:
                 line, head = sealed_line(seq + 1, event, facts, before)
                 file.seek(end)
                 file.write(lines + line)
-                # Flushes, then cuts: killed in between, the repair's own line tells of the torn bytes.
+                # `truncate` flushes first: after a kill in between, the repair's own line explains the torn bytes.
                 file.truncate()
                 os.fsync(file.fileno())
         return head
 
     def head(self) -> str:
-        """Hash of the last whole line, which `record` would link to; 64 zeros before the first.
+        """Hash of the last complete line, which the next line will link to; 64 zeros if there is none.
 
         Raises
         ------
         RunError
-            The last line is not one of this chain.
+            The last line is not as it was written.
 
         """
         if not self.path.exists():
@@ -134,20 +142,20 @@ class AuditLog:
 
 
 def verify(path: Path, expected_head: str | None = None) -> Verdict:
-    """Check every line and link, in one pass and in flat memory; another process may be writing meanwhile.
+    """Check every line and link in one pass with constant memory; another process may be writing meanwhile.
 
     Parameters
     ----------
     path
         The log, or a copy of it.
     expected_head
-        A head that was written down earlier. Without it lines cut off at the end are not noticed: what is left is a
-        valid chain. With it one line must have this hash; lines that came later are no fault.
+        A head that was written down earlier: one line must have this hash; later lines are no fault. Without it, lines
+        cut off at the end are not noticed.
 
     Returns
     -------
     Verdict
-        `broken_at` is the first line that is not as it was written, or does not follow the one before it.
+        With the first line that is not as it was written, or does not follow the one before it.
 
     Raises
     ------
@@ -155,39 +163,39 @@ def verify(path: Path, expected_head: str | None = None) -> Verdict:
         There is no such file.
 
     """
-    head, number, found = START, 0, expected_head in {None, START}
+    head, number, has_expected = START, 0, expected_head in {None, START}
     for number, raw in enumerate(_raw_lines(path), start=1):
         why = fault(raw, number, head)
         if why:
             return Verdict(number - 1, head, number, why)
         head = json.loads(raw)["hash"]
-        found = found or head == expected_head
-    if not found:
+        has_expected = has_expected or head == expected_head
+    if not has_expected:
         why = "no line has the expected head: lines were cut off at the end, or the log was written anew"
         return Verdict(number, head, number + 1, why)
     return Verdict(number, head, None, "")
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Every whole line's entry, one after the other, hashes unchecked; a torn last line is passed over.
+    """The entry of every complete line, hashes unchecked; a torn last line is skipped.
 
     Raises
     ------
     RunError
-        A line is no entry at all; those before it have been given.
+        A line is no entry; the entries before it have been returned.
 
     """
     for number, raw in enumerate(_raw_lines(path), start=1):
         if not raw.endswith(b"\n") and len(raw) <= LONGEST_TAIL:
             return
-        entry = parsed(raw)
+        entry = parse_entry(raw)
         if entry is None:
             raise RunError(f"{path}, line {number} is no entry of an audit log: call `fedbreast audit-log verify`")
         yield entry
 
 
 def _tail(file: BinaryIO, path: Path) -> tuple[int, int, str, bytes]:
-    """Where the whole lines end, the last one's number and hash, and the torn bytes after them."""
+    """Position after the last complete line, that line's number and hash, and the torn bytes after it."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - LONGEST - LONGEST_TAIL))
     whole, line_break, torn = file.read().rpartition(b"\n")
@@ -204,7 +212,7 @@ def _tail(file: BinaryIO, path: Path) -> tuple[int, int, str, bytes]:
 
 
 def _raw_lines(path: Path) -> Iterator[bytes]:
-    """Lines as bytes, none longer than memory can hold; only those that were there at the beginning."""
+    """Lines as bytes, none longer than `LONGEST_TAIL + 1`; only those that were there at the beginning."""
     with path.open("rb") as file:
         left = _settled_size(file, path)
         while left > 0 and (raw := file.readline(min(left, LONGEST_TAIL + 1))):
@@ -213,13 +221,13 @@ def _raw_lines(path: Path) -> Iterator[bytes]:
 
 
 def _settled_size(file: BinaryIO, path: Path) -> int:
-    """Bytes of the file while nobody writes: a line that is just being written is not a torn one."""
+    """Size of the file while nobody writes, so that a line that is just being written does not look torn."""
     if _lock_path(path).exists():
         try:
             with _alone(path):
                 return os.fstat(file.fileno()).st_size
         except (OSError, RunError):
-            pass  # read-only for us, or a writer hangs: as it is now
+            pass  # read-only for us, or a writer hangs: take the size as it is now
     return os.fstat(file.fileno()).st_size
 
 
@@ -229,17 +237,11 @@ def _lock_path(path: Path) -> Path:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Keep other processes from writing while the context lasts."""
+    """Keep other processes from writing the log while the context lasts."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(_lock_path(path), timeout=PATIENCE)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise RunError(f"another process has held the audit log {path} for {PATIENCE:.0f} s: end it") from None
-    try:
+    refusal = f"another process has held the audit log {path} for {PATIENCE:.0f} s: end it"
+    with hold_lock(_lock_path(path), refusal, PATIENCE):
         yield
-    finally:
-        lock.release()
 
 
 def _synchronise_folder(folder: Path) -> None:

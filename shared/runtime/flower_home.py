@@ -1,4 +1,4 @@
-"""What every process of Flower is given: an environment of its own, and commands by a path that needs no quotes."""
+"""The environment of Flower's processes, and its commands by a path that no shell has to quote."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 import uuid
 from pathlib import Path
 
+from shared.runtime.audit import AUDIT
 from shared.runtime.processes import MARK
 from shared.runtime.project import project_root
 
@@ -22,20 +23,30 @@ _LONGEST_RAY_HOME = 36  # a Unix socket's path ends at 107 characters; Ray adds 
 
 
 def fresh_home(state: Path) -> Path:
-    """Make a home of Flower's below a kit's `state` for one start, when what a killed start left there is gone.
+    """Make a folder for Flower's files below a kit's `state`, once an earlier start that was killed is cleaned up.
 
-    Its guard ends its processes, which hold the ports and the node's place at the server, and removes its home last.
+    The earlier start's guard ends its processes, which hold the ports and the node's place at the server, and removes
+    their folder last.
     """
     deadline = time.monotonic() + _GUARD_S
     while (old := list(state.glob(f"{_HOME}*"))) and time.monotonic() < deadline:
         time.sleep(0.1)
-    for item in old:  # the guard was killed as well
-        shutil.rmtree(item, ignore_errors=True)
+    for folder in old:  # the guard was killed as well
+        shutil.rmtree(folder, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=_HOME, dir=state))
 
 
-def launch_environment(home: Path) -> dict[str, str]:
-    """Environment of every process of a run, whose files are below `home`."""
+def launch_environment(home: Path, audit_file: Path | None = None) -> dict[str, str]:
+    """Environment variables of every process of a run.
+
+    Parameters
+    ----------
+    home
+        Folder for the files of Flower and Ray.
+    audit_file
+        The audit log of a consortium's server or site; None in a simulation.
+
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "RAY_"))}
     local = "127.0.0.1,localhost"
     environment |= {
@@ -49,10 +60,12 @@ def launch_environment(home: Path) -> dict[str, str]:
         "FEDBREAST_ROOT": str(project_root().resolve()),
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
-        # A proxy of the house must not be asked for this machine.
+        # Calls to this machine must not go through the hospital's proxy.
         "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), local))),
         "no_proxy": ",".join(filter(None, (os.environ.get("no_proxy"), local))),
     }
+    if audit_file is not None:
+        environment |= {AUDIT: str(audit_file), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"}
     # Else Ray would take TMPDIR, however long.
     environment["RAY_TMPDIR"] = str(home) if len(str(home)) <= _LONGEST_RAY_HOME else "/tmp"  # noqa: S108
     return environment
@@ -62,8 +75,8 @@ def plain_commands(home: Path) -> Path:
     """Folder of Flower's commands by a path that no shell has to quote.
 
     Ray starts its workers through a shell and does not quote the interpreter's path (`RuntimeEnvContext.exec_worker`):
-    in a checkout with a blank in its path none would start. There a link below `home` leads to the environment, and
-    each command is started by the interpreter behind that link.
+    in a checkout with a blank in its path no worker would start. There a link below `home` leads to the environment,
+    and each command is started by the interpreter behind that link.
     """
     if shlex.quote(str(BINARIES)) == str(BINARIES):
         return BINARIES

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from server.deployment.rehearsal import free_ports
 from shared.runtime.app_bundle import open_bundle, stage_app
+from shared.runtime.ports import free_ports
 from tests.docker.engine import Engine, Served, events, make_base, mounts, pip_settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ import yaml
 from compose_spec import PyCompose
 
 from server.deployment.provisioning.consortium_file import Consortium
-from server.deployment.provisioning.instructions import CLIENT_IMAGE, GPU_IMAGE, SERVER_IMAGE, rendered
+from server.deployment.provisioning.instructions import IMAGES, kit_text
 from shared.runtime.app_bundle import stage_app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ def consortium_file():
 
 def kit_file(kind):
     consortium = Consortium.model_validate(tomllib.loads((ROOT / "configs" / "consortium.toml").read_text()))
-    text = rendered(f"{kind}_compose.yaml.j2", consortium, datetime.now(UTC), {"site": "centre-a"}).decode()
+    text = kit_text(f"{kind}_compose.yaml.j2", consortium, datetime.now(UTC), {"site": "centre-a"}).decode()
     return re.sub(r"\$\{SITE_DATA:\?[^}]*\}", "/srv/site", text)
 
 
@@ -86,12 +86,10 @@ def test_an_image_runs_as_an_account_without_rights(target):
 def test_the_release_is_the_projects():
     version = PROJECT["version"]
     assert f'org.opencontainers.image.version="{version}"' in DOCKERFILE.read_text()
-    assert {SERVER_IMAGE, CLIENT_IMAGE, GPU_IMAGE} == {
-        f"fedbreast-{target}:{version}" for target in ("server", "client", "client-gpu")
-    }
+    assert set(IMAGES.values()) == {f"fedbreast-{target}:{version}" for target in ("server", "client", "client-gpu")}
     assert of_kind("Deployment")["metadata"]["labels"]["app.kubernetes.io/version"] == version
     named = set(re.findall(r"fedbreast-[a-z-]+:[0-9.]+", (ROOT / "docker" / "README.md").read_text()))
-    assert named == {SERVER_IMAGE, CLIENT_IMAGE, GPU_IMAGE}
+    assert named == set(IMAGES.values())
 
 
 def test_images_are_of_the_python_that_versions_were_resolved_for():
@@ -205,7 +203,7 @@ def test_the_pod_is_closed():
     }
     assert pod["automountServiceAccountToken"] is False
     for container in (*pod["initContainers"], *pod["containers"]):
-        assert container["image"] == SERVER_IMAGE
+        assert container["image"] == IMAGES["server_image"]
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from server.deployment.rehearsal import free_ports
 from server.run_folder.results import read_results
 from shared.runtime.audit_log import verify
 from shared.runtime.flower_home import BINARIES
+from shared.runtime.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_S = 560

@@ -15,9 +15,10 @@ import tomli_w
 
 from client.node.site_kit import SiteKit
 from server.deployment.provisioning.members import provision
-from server.deployment.rehearsal import Rehearsed, fedbreast, free_ports, process
+from server.deployment.rehearsal import Rehearsal, fedbreast, run_member
 from server.run_folder.journal import RunFolder
 from shared.runtime.audit_log import verify
+from shared.runtime.ports import free_ports
 from tests.network.proxy import Faults, Proxy
 
 TASK = "lesion-segmentation"
@@ -49,9 +50,9 @@ class Consortium:
         folder.mkdir()
         (folder / "consortium.toml").write_text(tomli_w.dumps(wanted))
         provision(folder / "consortium.toml", folder / "kits", datetime.now(UTC))
-        self.rehearsed = Rehearsed(folder, (*SITES, EXTERNAL), data)
+        self.rehearsal = Rehearsal(folder, (*SITES, EXTERNAL), data)
         self.proxies = {}
-        for number, name in enumerate(self.rehearsed.sites):
+        for number, name in enumerate(self.rehearsal.sites):
             self.proxies[name] = self._stack.enter_context(Proxy(front, seed=number))
             path = self.kit(name) / "node.toml"
             node = tomllib.loads(path.read_text())
@@ -86,10 +87,10 @@ class Consortium:
         for name in names or self.wanted:
             word = "superlink-ready" if name == SERVER else "connected"
             known = self.said(name, word)
-            self.processes[name] = self._stack.enter_context(process(self.rehearsed, name))
+            self.processes[name] = self._stack.enter_context(run_member(self.rehearsal, name))
             if name == SERVER or names:
                 wait_for(lambda: self.said(name, word) > known or self.processes[name].poll() is not None)  # noqa: B023
-                assert self.said(name, word) > known, (self.rehearsed.folder / f"{name}.log").read_text()
+                assert self.said(name, word) > known, (self.rehearsal.folder / f"{name}.log").read_text()
         assert wait_for(self.connected)
 
     def stop(self):
@@ -103,13 +104,13 @@ class Consortium:
     def close(self):
         self.stop()
         self._stack.close()
-        for name in (SERVER, *self.rehearsed.sites):
+        for name in (SERVER, *self.rehearsal.sites):
             if not self.audit(name):
                 continue  # it was never started
             assert verify(self.kit(name) / "state" / "audit.jsonl").broken_at is None
 
     def kit(self, name):
-        return self.rehearsed.server if name == SERVER else self.rehearsed.site(name)
+        return self.rehearsal.server if name == SERVER else self.rehearsal.site(name)
 
     def audit(self, name):
         path = self.kit(name) / "state" / "audit.jsonl"
@@ -171,7 +172,7 @@ class Consortium:
         """Start `fedbreast run`; its output goes to a file."""
         what = ["--resume", self.name] if resume else [f"{self.name}.toml", "--name", self.name]
         with (self.root / f"{self.name}.out").open("ab") as stream:
-            command = fedbreast("run", *what, "--server", str(self.rehearsed.server))
+            command = fedbreast("run", *what, "--server", str(self.rehearsal.server))
             found = subprocess.Popen(command, cwd=self.root, stdout=stream, stderr=stream)
         self._stack.callback(end, found, signal.SIGINT)
         return found

@@ -31,7 +31,7 @@ def test_scenario_49_a_site_that_is_revoked_while_it_trains_is_out_of_this_round
     removed = found.said(SERVER, "site-removed", site="centre-b")
     running = found.run()
     assert wait_for(lambda: found.training("centre-b"))
-    root = found.rehearsed.server.parent
+    root = found.rehearsal.server.parent
     revoke(root, "centre-b", datetime.now(UTC))
     try:
         assert running.wait(LONGEST_S) == 3, found.output

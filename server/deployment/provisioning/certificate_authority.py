@@ -1,6 +1,6 @@
-"""The consortium's certificate authority: keys, certificates and the list of revoked ones (RFC 5280).
+"""The consortium's certificate authority: keys, certificates and the list of revoked certificates (RFC 5280).
 
-All keys are ECDSA on P-384. Certificates are strict enough for `openssl verify -x509_strict`.
+All keys are ECDSA on P-384. The certificates pass `openssl verify -x509_strict`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Role = Literal["authority", "server", "site", "observer"]
 KEY_FILE, CERTIFICATE_FILE = "ca.key", "ca.crt"
 
 _BACKDATED = timedelta(hours=1)
-"""A hospital's clock may be behind: it would find a certificate of this minute not valid yet."""
-_REVOCATIONS_HOLD = timedelta(days=3650)
-"""The authority is offline: nobody renews the list by itself, and an outdated list shuts every hospital out."""
+"""A hospital's clock may be slow: to it, a certificate of this minute would not be valid yet."""
+_REVOCATIONS_VALID = timedelta(days=3650)
+"""Long, because the authority is offline and nothing renews the list; an expired list would shut everybody out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """The key that admits members, and its certificate."""
+    """The key that signs the members' certificates, and its own certificate."""
 
     key: ec.EllipticCurvePrivateKey = field(repr=False)
     certificate: x509.Certificate
@@ -42,10 +42,10 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 
 
 def make_authority(consortium: str, days: int, now: datetime) -> Authority:
-    """Make a self-signed authority that signs members only, no further authorities."""
+    """Make a self-signed authority that may sign members, but no further authorities."""
     key = new_key()
-    own = _name(consortium, "authority", f"{consortium} authority")
-    builder = _builder(own, own, key.public_key(), now, now + timedelta(days=days))
+    subject = _name(consortium, "authority", f"{consortium} authority")
+    builder = _builder(subject, subject, key.public_key(), now, now + timedelta(days=days))
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(signs_members=True), critical=True)
     return Authority(key, builder.sign(key, hashes.SHA384()))
@@ -88,19 +88,19 @@ def issue(
     Parameters
     ----------
     authority
-        Who signs.
+        The authority that signs.
     role
-        What it is for: a server's may only serve, any other may only connect. It stands in the subject as OU.
+        The member's role, OU of the subject: a server's certificate may only serve, any other may only connect.
     name
-        Stands in the subject as CN.
+        The member's name, CN of the subject.
     key
         The member's public key.
     days
-        How long it holds; cut where the authority ends.
+        How long it is valid; never longer than the authority.
     now
-        The moment it holds from, less an hour.
+        It is valid from an hour before this time.
     address
-        Of a server: its DNS name or IPv4 address.
+        The server's DNS name or IPv4 address; empty for other roles.
 
     Raises
     ------
@@ -121,49 +121,49 @@ def issue(
     purpose = ExtendedKeyUsageOID.SERVER_AUTH if role == "server" else ExtendedKeyUsageOID.CLIENT_AUTH
     builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
     if role == "server":
-        builder = builder.add_extension(_places(address), critical=False)
+        builder = builder.add_extension(_server_names(address), critical=False)
     return builder.sign(authority.key, hashes.SHA384())
 
 
 def revocation_list(
     authority: Authority, revoked: Iterable[tuple[int, datetime]], now: datetime
 ) -> x509.CertificateRevocationList:
-    """Sign the list of revoked certificates, given as serial number and moment."""
-    entries = [x509.RevokedCertificateBuilder(number, moment).build() for number, moment in revoked]
+    """Sign the list of revoked certificates, given as serial number and time of revocation."""
+    entries = [x509.RevokedCertificateBuilder(number, time).build() for number, time in revoked]
     return (
         x509.CertificateRevocationListBuilder(
             issuer_name=authority.certificate.subject,
             last_update=now - _BACKDATED,
-            next_update=now + _REVOCATIONS_HOLD,
+            next_update=now + _REVOCATIONS_VALID,
             revoked_certificates=entries,
         )
         .add_extension(_key_identifier(authority), critical=False)
-        # Entries are never taken off the list, so their number only grows, as RFC 5280 (5.2.3) wants it.
+        # Entries are never removed from the list, so their number grows, as RFC 5280 (5.2.3) requires.
         .add_extension(x509.CRLNumber(len(entries)), critical=False)
         .sign(authority.key, hashes.SHA384())
     )
 
 
 def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """A TLS key as PKCS8."""
+    """A TLS key in PKCS #8, PEM."""
     encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     return key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain)
 
 
 def node_private(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Flower's node key, in OpenSSH's format."""
+    """Flower's node key in OpenSSH's format."""
     encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     return key.private_bytes(encoding, serialization.PrivateFormat.OpenSSH, plain)
 
 
 def node_public(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """The line that `flwr supernode register` takes."""
+    """The public half of a node key as the line that `flwr supernode register` takes."""
     encoding, form = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     return key.public_key().public_bytes(encoding, form) + b"\n"
 
 
 def pem(signed: x509.Certificate | x509.CertificateRevocationList) -> bytes:
-    """A certificate or list as text."""
+    """A certificate or a list of revoked ones in PEM."""
     return signed.public_bytes(serialization.Encoding.PEM)
 
 
@@ -206,14 +206,14 @@ def _usage(*, signs_members: bool) -> x509.KeyUsage:
 
 
 def _key_identifier(authority: Authority) -> x509.AuthorityKeyIdentifier:
-    found = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
-    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(found.value)
+    own = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own.value)
 
 
-def _places(address: str) -> x509.SubjectAlternativeName:
+def _server_names(address: str) -> x509.SubjectAlternativeName:
     """The server's address, and this machine itself for `fedbreast health`."""
     names: list[x509.GeneralName] = []
-    for place in dict.fromkeys((address, "localhost", "127.0.0.1")):
-        number = place.rpartition(".")[2].isdigit()
-        names.append(x509.IPAddress(ipaddress.IPv4Address(place)) if number else x509.DNSName(place))
+    for name in dict.fromkeys((address, "localhost", "127.0.0.1")):
+        is_number = name.rpartition(".")[2].isdigit()
+        names.append(x509.IPAddress(ipaddress.IPv4Address(name)) if is_number else x509.DNSName(name))
     return x509.SubjectAlternativeName(names)

@@ -1,8 +1,7 @@
-"""What the authority signed: `issued.json`, and the list of revoked certificates that follows from it."""
+"""The certificates that the authority signed (`issued.json`), and the list of revoked ones made from it."""
 
 from __future__ import annotations
 
-import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,14 +20,15 @@ from server.deployment.provisioning.certificate_authority import (
     revocation_list,
 )
 from server.deployment.provisioning.consortium_file import Consortium
+from shared.atomic_files import write_atomically
 from shared.config.sections import Section
 from shared.errors import ConfigError
 
-LEDGER, REVOKED = Path("authority/issued.json"), Path("server/certificates/crl.pem")
+LEDGER_FILE, REVOKED_FILE = Path("authority/issued.json"), Path("server/certificates/crl.pem")
 
 
-class Issued(Section):
-    """A certificate, as `issued.json` has it; `serial` and `fingerprint` (SHA-256) are hexadecimal."""
+class Certificate(Section):
+    """A certificate as an entry of `issued.json`; `serial` and `fingerprint` (SHA-256) are hexadecimal."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -45,35 +45,35 @@ class Issued(Section):
         return (self.until - now) // timedelta(days=1)
 
 
-_LEDGER = TypeAdapter(tuple[Issued, ...])
+_ENTRIES = TypeAdapter(tuple[Certificate, ...])
 
 
-class Registry:
-    """An authority at work: what it signs is written down before anybody gets it.
+class Ledger:
+    """The authority with its ledger: each certificate is recorded before anybody gets it.
 
     Parameters
     ----------
     root
         The consortium's folder.
     authority, entries
-        Who signs, and what it has signed.
+        The authority, and the certificates it has signed.
     now
-        The moment of everything done through this object.
+        The time of everything that is done through this object.
 
     """
 
-    def __init__(self, root: Path, authority: Authority, entries: tuple[Issued, ...], now: datetime) -> None:
+    def __init__(self, root: Path, authority: Authority, entries: tuple[Certificate, ...], now: datetime) -> None:
         self.root, self.authority, self.entries = root, authority, entries
         self.now = now.replace(microsecond=0)
 
     @classmethod
-    def open(cls, root: Path, now: datetime) -> Registry:
+    def read(cls, root: Path, now: datetime) -> Ledger:
         """Read a consortium's authority and ledger."""
         return cls(root, load_authority(root / "authority"), read_ledger(root), now)
 
-    def current(self, role: Role, name: str) -> Issued | None:
-        """The certificate a member has now."""
-        return next((item for item in self.entries if _stands(item, role, name)), None)
+    def current(self, role: Role, name: str) -> Certificate | None:
+        """The certificate that a member uses now."""
+        return next((item for item in self.entries if _is_current(item, role, name)), None)
 
     def replace(
         self, role: Role, name: str, key: ec.EllipticCurvePublicKey, consortium: Consortium
@@ -81,27 +81,29 @@ class Registry:
         """Sign a new certificate and revoke any the member had."""
         days, address = consortium.certificates.valid_days, consortium.server.address
         certificate = issue(self.authority, role, name, key, days, self.now, address)
-        self.entries = (*self._revoking(role, name), described(certificate))
+        self.entries = (*self._with_revoked(role, name), ledger_entry(certificate))
         self.save()
         return certificate
 
     def withdraw(self, role: Role, name: str) -> None:
-        """Revoke what the member has."""
-        self.entries = self._revoking(role, name)
+        """Revoke a member's certificate."""
+        self.entries = self._with_revoked(role, name)
         self.save()
 
     def save(self) -> None:
-        """Write the ledger, then the list of revoked certificates: a kill in between is mended by the next call."""
-        write_file(self.root / LEDGER, _LEDGER.dump_json(self.entries, indent=1) + b"\n")
+        """Write the ledger, then the list of revoked certificates; the next call repairs a kill in between."""
+        write_file(self.root / LEDGER_FILE, _ENTRIES.dump_json(self.entries, indent=1) + b"\n")
         revoked = [(int(item.serial, 16), item.revoked) for item in self.entries if item.revoked is not None]
-        write_file(self.root / REVOKED, pem(revocation_list(self.authority, revoked, self.now)))
+        write_file(self.root / REVOKED_FILE, pem(revocation_list(self.authority, revoked, self.now)))
 
-    def _revoking(self, role: Role, name: str) -> tuple[Issued, ...]:
-        ended = {"revoked": self.now}
-        return tuple(item.model_copy(update=ended) if _stands(item, role, name) else item for item in self.entries)
+    def _with_revoked(self, role: Role, name: str) -> tuple[Certificate, ...]:
+        revoked = {"revoked": self.now}
+        return tuple(
+            item.model_copy(update=revoked) if _is_current(item, role, name) else item for item in self.entries
+        )
 
 
-def read_ledger(root: Path) -> tuple[Issued, ...]:
+def read_ledger(root: Path) -> tuple[Certificate, ...]:
     """Every certificate the authority of a consortium signed, oldest first.
 
     Raises
@@ -111,22 +113,22 @@ def read_ledger(root: Path) -> tuple[Issued, ...]:
 
     """
     try:
-        return _LEDGER.validate_json((root / LEDGER).read_bytes())
+        return _ENTRIES.validate_json((root / LEDGER_FILE).read_bytes())
     except OSError as error:
         raise ConfigError(
-            f"{root} has no {LEDGER}: name the folder that `fedbreast provision` wrote, where its authority lies"
+            f"{root} has no {LEDGER_FILE}: name the folder that `fedbreast provision` wrote, where its authority lies"
         ) from error
     except ValidationError as error:
-        raise ConfigError(f"{root / LEDGER} is damaged: restore your copy") from error
+        raise ConfigError(f"{root / LEDGER_FILE} is damaged: restore your copy") from error
 
 
-def described(certificate: x509.Certificate) -> Issued:
-    """A certificate of ours as an entry of the ledger."""
+def ledger_entry(certificate: x509.Certificate) -> Certificate:
+    """The ledger's entry for a certificate of a consortium."""
 
     def text(oid: x509.ObjectIdentifier) -> str:
         return str(certificate.subject.get_attributes_for_oid(oid)[0].value)
 
-    return Issued.model_validate(
+    return Certificate.model_validate(
         {
             "role": text(NameOID.ORGANIZATIONAL_UNIT_NAME),
             "name": text(NameOID.COMMON_NAME),
@@ -139,23 +141,16 @@ def described(certificate: x509.Certificate) -> Issued:
 
 
 def write_file(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Replace a file atomically and durably; it never has a wider mode than `mode`, not even as a draft."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)
+    """Replace a file atomically and durably; it never has wider permissions than `mode`, not even as a draft."""
+    write_atomically(path, content, mode=mode, durable=True)
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Replace a private key's file: its owner alone may read it, and enter its folder."""
+    """Replace a private key's file: only its owner may read it and enter its folder."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.parent.chmod(0o700)
     write_file(path, content, mode=0o600)
 
 
-def _stands(item: Issued, role: Role, name: str) -> bool:
+def _is_current(item: Certificate, role: Role, name: str) -> bool:
     return (item.role, item.name, item.revoked) == (role, name, None)

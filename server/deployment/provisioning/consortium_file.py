@@ -1,4 +1,4 @@
-"""CONSORTIUM.toml: who belongs to the consortium and where its server is; strict, and stricter for production."""
+"""CONSORTIUM.toml: the members of a consortium and its server's address; production has stricter rules."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pydantic import Field, field_validator, model_validator
 from shared.config.sections import Section, SiteName
 from shared.config.strict_toml import read_toml, validated
 from shared.errors import ConfigError
+from shared.runtime.kit import Port
 
-Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 Days = Annotated[int, Field(ge=1, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 
 RESERVED = ("authority", "server", "observer")
-"""Folders of a consortium that are no site's."""
+"""Folders of a consortium that are not a site's."""
 FEWEST_SITES = 2
 LONGEST_DAYS = 398
-"""What browsers accept of a server's certificate (CA/Browser Forum, Baseline Requirements 6.3.2)."""
+"""The longest that browsers accept (CA/Browser Forum, Baseline Requirements 6.3.2)."""
 _LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 _LONGEST_NAME = 253
 
 
-class ServerPlace(Section):
-    """Where hospitals find the server, and its ports."""
+class ServerSection(Section):
+    """The server's address and ports."""
 
     address: str = Field(description="DNS name or IPv4 address by which hospitals reach the server.")
     port: Port = Field(default=9443, description="nginx: the only port hospitals need, outbound from them.")
@@ -37,15 +37,15 @@ class ServerPlace(Section):
 
     @field_validator("address")
     @classmethod
-    def _a_name_alone(cls, value: str) -> str:
+    def _is_address(cls, value: str) -> str:
         labels = value.split(".")
         # A last label of digits is an IPv4 address, whole or mistyped (RFC 3696, section 2).
         if labels[-1].isdigit():
             try:
-                found = ipaddress.IPv4Address(value)
+                number = ipaddress.IPv4Address(value)
             except ValueError:
                 raise ValueError(f"'{value}' is no IPv4 address") from None
-            if found.is_unspecified:
+            if number.is_unspecified:
                 raise ValueError("0.0.0.0 is where a server listens, not where hospitals find it: name its address")
             return value
         if len(value) > _LONGEST_NAME or not all(_LABEL.match(label) for label in labels):
@@ -53,7 +53,7 @@ class ServerPlace(Section):
         return value
 
     @model_validator(mode="after")
-    def _ports_differ(self) -> ServerPlace:
+    def _ports_differ(self) -> ServerSection:
         ports = (self.port, self.status_port, self.superlink_port)
         if len(set(ports)) != len(ports):
             raise ValueError("port, status_port and superlink_port must differ")
@@ -61,14 +61,14 @@ class ServerPlace(Section):
 
 
 class Validity(Section):
-    """How long certificates hold, days."""
+    """How long certificates are valid, in days."""
 
     valid_days: Days = Field(default=365, description="Of server, sites and observer.")
     authority_days: Days = Field(default=3650, description="Of the authority; no certificate outlives it.")
     warn_days: Days = Field(default=30, description="`fedbreast expiry` warns from so many days before the end.")
 
     @model_validator(mode="after")
-    def _authority_holds_longest(self) -> Validity:
+    def _authority_is_valid_longest(self) -> Validity:
         if self.valid_days > self.authority_days:
             raise ValueError("valid_days is longer than authority_days: no certificate outlives its authority")
         return self
@@ -81,13 +81,13 @@ class Member(Section):
 
 
 class Privacy(Section):
-    """What every run of the consortium must do."""
+    """What every run of the consortium must satisfy."""
 
     differential_privacy: Flag = Field(default=False, description="Hospitals refuse a run without it.")
 
 
 class Consortium(Section):
-    """Everything `fedbreast provision` needs."""
+    """The whole file, as `fedbreast provision` reads it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
     profile: Literal["trial", "production"] = "trial"
@@ -95,7 +95,7 @@ class Consortium(Section):
         default="", max_length=120, pattern=r"^[^\x00-\x1f`<>]*$", description="Whom hospitals tell of a lost key."
     )
     insecure: Flag = Field(default=False, description="Without TLS: only for experiments by hand; kits never are.")
-    server: ServerPlace
+    server: ServerSection
     certificates: Validity = Validity()
     privacy: Privacy = Privacy()
     sites: tuple[Member, ...] = Field(min_length=1)
@@ -106,7 +106,7 @@ class Consortium(Section):
         return tuple(site.name for site in self.sites)
 
     @model_validator(mode="after")
-    def _names_apart(self) -> Consortium:
+    def _names_are_unique(self) -> Consortium:
         if twice := [name for name, times in Counter(self.site_names).items() if times > 1]:
             raise ValueError(f"sites names {', '.join(twice)} twice")
         if taken := set(self.site_names) & set(RESERVED):
@@ -120,8 +120,8 @@ def load_consortium(path: Path) -> Consortium:
     Raises
     ------
     ConfigError
-        The file is absent or not TOML, a key is unknown or out of range, or its profile forbids what it says; the
-        message has each key's full path and the remedy.
+        The file is absent or not TOML, a key is unknown or out of range, or its profile forbids a setting; the message
+        has each key's full path and the remedy.
 
     """
     consortium = validated(Consortium, read_toml(path, "consortium's file"), path.name)

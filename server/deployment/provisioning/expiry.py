@@ -1,4 +1,4 @@
-"""How long certificates still hold: of a whole consortium by its ledger, of one kit by the certificates in it."""
+"""How long certificates are valid: those of a consortium, read from its ledger, or those of one kit."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from pathlib import Path
 
 from cryptography import x509
 
-from server.deployment.provisioning.certificate_ledger import LEDGER, Issued, described, read_ledger
+from server.deployment.provisioning.certificate_ledger import LEDGER_FILE, Certificate, ledger_entry, read_ledger
 from server.deployment.provisioning.consortium_file import Validity, load_consortium
-from server.deployment.provisioning.members import DECLARED
+from server.deployment.provisioning.members import CONSORTIUM_FILE
 from shared.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
-class Expiring:
-    """A certificate in use, whole days until it ends, and whether that is soon or past."""
+class Expiry:
+    """A certificate in use, the whole days until it expires, and whether that is soon or past."""
 
-    certificate: Issued
+    certificate: Certificate
     days_left: int
     soon: bool
 
     @property
     def expired(self) -> bool:
-        """Whether it has ended."""
+        """Whether it has expired."""
         return self.days_left < 0
 
 
-def expiring(folder: Path, now: datetime) -> list[Expiring]:
-    """Every certificate in use, the first to end first; revoked ones are not in use.
+def certificate_expiry(folder: Path, now: datetime) -> list[Expiry]:
+    """Every certificate in use, sorted by the time it expires; revoked ones are not in use.
 
     Parameters
     ----------
     folder
         A consortium's folder, or a kit: the server's, a site's, the observer's.
     now
-        The moment to count from.
+        The time to count from.
 
     Raises
     ------
@@ -45,21 +45,21 @@ def expiring(folder: Path, now: datetime) -> list[Expiring]:
         There is no certificate, or one is damaged.
 
     """
-    if (folder / LEDGER).is_file():
-        warn = load_consortium(folder / DECLARED).certificates.warn_days
-        found = [item for item in read_ledger(folder) if item.revoked is None]
-        found.append(_read(folder / "authority" / "ca.crt"))
+    if (folder / LEDGER_FILE).is_file():
+        warn = load_consortium(folder / CONSORTIUM_FILE).certificates.warn_days
+        certificates = [item for item in read_ledger(folder) if item.revoked is None]
+        certificates.append(_read(folder / "authority" / "ca.crt"))
     else:
         warn = _warn_days(folder)
-        found = [_read(path) for path in (*folder.glob("*.crt"), *folder.glob("*/*.crt"))]
-    if not found:
+        certificates = [_read(path) for path in (*folder.glob("*.crt"), *folder.glob("*/*.crt"))]
+    if not certificates:
         raise ConfigError(f"{folder} holds no certificate: name a consortium's folder or a kit")
-    found.sort(key=lambda item: (item.until, item.role, item.name))
-    return [Expiring(item, item.days_left(now), item.days_left(now) < warn) for item in found]
+    certificates.sort(key=lambda item: (item.until, item.role, item.name))
+    return [Expiry(item, item.days_left(now), item.days_left(now) < warn) for item in certificates]
 
 
 def _warn_days(kit: Path) -> int:
-    """Of the server's kit; a site's and an observer's do not say."""
+    """`warn_days` of the server's kit, and the default for a site's or an observer's kit, which do not have it."""
     try:
         return int(tomllib.loads((kit / "server.toml").read_text(encoding="utf-8"))["warn_days"])
     except FileNotFoundError:
@@ -68,8 +68,8 @@ def _warn_days(kit: Path) -> int:
         raise ConfigError(f"{kit / 'server.toml'} is damaged: restore your copy") from error
 
 
-def _read(path: Path) -> Issued:
+def _read(path: Path) -> Certificate:
     try:
-        return described(x509.load_pem_x509_certificate(path.read_bytes()))
+        return ledger_entry(x509.load_pem_x509_certificate(path.read_bytes()))
     except (OSError, ValueError, IndexError) as error:
         raise ConfigError(f"{path} is no certificate of a consortium: restore your copy") from error

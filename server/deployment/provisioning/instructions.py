@@ -1,4 +1,4 @@
-"""What people are handed beside keys: instructions, compose files, settings; their templates lie here."""
+"""The texts in a kit: instructions, compose files and settings. Their templates lie beside this file."""
 
 from __future__ import annotations
 
@@ -6,37 +6,30 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-import jinja2
-
 from server.deployment.provisioning.consortium_file import Consortium
+from server.deployment.template import fill_template
 
-CLIENT_IMAGE, GPU_IMAGE, SERVER_IMAGE = "fedbreast-client:0.1.0", "fedbreast-client-gpu:0.1.0", "fedbreast-server:0.1.0"
+IMAGES = {
+    "client_image": "fedbreast-client:0.1.0",
+    "gpu_image": "fedbreast-client-gpu:0.1.0",
+    "server_image": "fedbreast-server:0.1.0",
+}
 
 
-def rendered(template: str, consortium: Consortium, until: datetime, facts: Mapping[str, str]) -> bytes:
-    """Fill a template.
+def kit_text(template: str, consortium: Consortium, until: datetime, facts: Mapping[str, str]) -> bytes:
+    """Fill a kit's template.
 
     Parameters
     ----------
     template
-        Its file's name.
+        Name of its file.
     consortium
-        Whose kit it is for.
+        The consortium's file.
     until
         When the kit's certificate ends.
     facts
         What else the template names, such as `site`.
 
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        # Plain text and YAML; every value was checked when the consortium's file was read.
-        autoescape=jinja2.select_autoescape(),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    images = {"client_image": CLIENT_IMAGE, "gpu_image": GPU_IMAGE, "server_image": SERVER_IMAGE}
-    values = {"consortium": consortium, "server": consortium.server, "until": f"{until:%Y-%m-%d}", **images, **facts}
-    return environment.get_template(template).render(values).encode()
+    values = {"consortium": consortium, "server": consortium.server, "until": f"{until:%Y-%m-%d}", **IMAGES, **facts}
+    return fill_template(Path(__file__).with_name(template), **values).encode()

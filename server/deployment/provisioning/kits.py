@@ -1,4 +1,4 @@
-"""The folder each member of a consortium is handed, file by file; a folder that stands keeps what its owner edited."""
+"""Writes the kit of each member of a consortium; files that the owner may have edited are written only once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from server.deployment.provisioning.certificate_authority import (
 )
 from server.deployment.provisioning.certificate_ledger import write_file, write_private
 from server.deployment.provisioning.consortium_file import Consortium
-from server.deployment.provisioning.instructions import rendered
+from server.deployment.provisioning.instructions import kit_text
 
 SERVER: Final = "server"
 OBSERVER: Final = "observer"
@@ -48,29 +48,28 @@ class Credentials:
 
 
 def write_authority(folder: Path, authority: Authority) -> None:
-    """What stays offline; the ledger and the consortium's file come beside it."""
+    """Write the authority's key and certificate, which stay offline."""
     write_private(folder / KEY_FILE, private_pem(authority.key))
     write_file(folder / CERTIFICATE_FILE, pem(authority.certificate))
 
 
 def write_server_kit(root: Path, consortium: Consortium, ca: x509.Certificate, server: Credentials) -> None:
-    """The server's kit, but for the observer's credentials and the sites."""
+    """Write the server's kit, without the observer's credentials and the sites."""
     folder = root / SERVER
     server.write(folder / "certificates" / "server.crt", folder / "keys" / "server.key")
     write_file(folder / "certificates" / CERTIFICATE_FILE, pem(ca))
-    place = consortium.server
     settings = {
         "name": consortium.name,
         "profile": consortium.profile,
-        **place.model_dump(),
+        **consortium.server.model_dump(),
         "warn_days": consortium.certificates.warn_days,
     }
     write_file(folder / "server.toml", tomli_w.dumps(settings).encode())
-    _write_papers(folder, "server", consortium, server.until, {})
+    _write_texts(folder, "server", consortium, server.until, {})
 
 
 def write_observer(root: Path, consortium: Consortium, ca: x509.Certificate, observer: Credentials) -> None:
-    """The observer's folder, and the same credentials in the server's kit for its own health check."""
+    """Write the observer's folder, and the same credentials into the server's kit for its own health check."""
     folder, server = root / OBSERVER, root / SERVER
     observer.write(server / "certificates" / "observer.crt", server / "keys" / "observer.key")
     observer.write(folder / "observer.crt", folder / "observer.key")
@@ -87,31 +86,31 @@ def write_site_kit(
     site: Credentials,
     node_key: ec.EllipticCurvePrivateKey,
 ) -> None:
-    """A hospital's kit."""
+    """Write a hospital's kit."""
     site.write(folder / "certificates" / "site.crt", folder / "keys" / "site.key")
     write_private(folder / "keys" / "node.key", node_private(node_key))
     write_file(folder / "certificates" / CERTIFICATE_FILE, pem(ca))
     facts = {"site": name}
-    _write_once(folder / "node.toml", rendered("node.toml.j2", consortium, site.until, facts))
-    _write_papers(folder, "site", consortium, site.until, facts)
+    _write_once(folder / "node.toml", kit_text("node.toml.j2", consortium, site.until, facts))
+    _write_texts(folder, "site", consortium, site.until, facts)
 
 
-def welcome_site(root: Path, name: str, site: Credentials, node_key: ec.EllipticCurvePrivateKey) -> None:
-    """Tell the server of a site: its certificate and its node's public key."""
+def add_site(root: Path, name: str, site: Credentials, node_key: ec.EllipticCurvePrivateKey) -> None:
+    """Add a site's certificate and its node's public key to the server's kit."""
     write_file(root / SERVER / "sites" / f"{name}.crt", pem(site.certificate))
     write_file(root / SERVER / "sites" / f"{name}.pub", node_public(node_key))
 
 
-def dismiss_site(root: Path, name: str) -> None:
-    """Take a site's files from the server's kit."""
-    for ending in ("pub", "crt"):  # a running server looks for the second by the first
+def remove_site(root: Path, name: str) -> None:
+    """Remove a site's files from the server's kit."""
+    for ending in ("pub", "crt"):  # in this order: a running server lists the first and then reads the second
         (root / SERVER / "sites" / f"{name}.{ending}").unlink(missing_ok=True)
 
 
-def _write_papers(folder: Path, kind: str, consortium: Consortium, until: datetime, facts: Mapping[str, str]) -> None:
-    """Instructions with the kit's expiry date, the compose file, and the only folder that is written to in use."""
-    write_file(folder / "README.md", rendered(f"{kind}_readme.md.j2", consortium, until, facts))
-    _write_once(folder / "compose.yaml", rendered(f"{kind}_compose.yaml.j2", consortium, until, facts))
+def _write_texts(folder: Path, kind: str, consortium: Consortium, until: datetime, facts: Mapping[str, str]) -> None:
+    """Write instructions with the kit's expiry date and the compose file, and make the folder `state`."""
+    write_file(folder / "README.md", kit_text(f"{kind}_readme.md.j2", consortium, until, facts))
+    _write_once(folder / "compose.yaml", kit_text(f"{kind}_compose.yaml.j2", consortium, until, facts))
     (folder / "state").mkdir(exist_ok=True, mode=0o700)
 
 

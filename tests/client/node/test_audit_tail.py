@@ -33,11 +33,11 @@ def tear(audit, text=b'{"half'):
 
 def test_what_others_write_in_the_log_is_told_once_and_whole(audit, told):
     events = watched(audit, told)
-    events.tell()
+    events.report()
     audit.record("connected", site="centre-a", node="5")
     tear(audit)
-    events.tell()
-    events.tell()
+    events.report()
+    events.report()
     assert told == [("connected", {"site": "centre-a", "node": "5"})]
 
 
@@ -50,11 +50,11 @@ def test_a_torn_line_and_its_repair_are_told_as_events(audit, told, torn, when):
     events = watched(audit, told)
     if when == "meanwhile":
         tear(audit, torn)
-        events.tell()
+        events.report()
     audit.record("serving-started", site="centre-a")
-    events.tell()
+    events.report()
     audit.record("connected", site="centre-a")
-    events.tell()
+    events.report()
     assert [event for event, _ in told] == ["log-repaired", "serving-started", "connected"]
     assert told[0][1]["torn_bytes"] == len(torn)
 
@@ -64,7 +64,7 @@ def test_a_log_of_which_nothing_but_a_torn_line_is_there(tmp_path, told):
     tear(audit)
     events = watched(audit, told)
     audit.record("serving-started")
-    events.tell()
+    events.report()
     assert [event for event, _ in told] == ["log-repaired", "serving-started"]
 
 
@@ -75,11 +75,11 @@ def test_after_the_log_is_moved_away_the_new_one_is_told_from_its_first_line(aud
     events = watched(audit, told)
     audit.path.rename(audit.path.with_name("kept.jsonl"))
     if looked:
-        events.tell()
+        events.report()
     for number in range(lines):  # a shorter log than the one before, and a longer one
         audit.record("round-trained", round=number)
-    events.tell()
-    events.tell()
+    events.report()
+    events.report()
     assert told == [("round-trained", {"round": number}) for number in range(lines)]
 
 
@@ -87,16 +87,16 @@ def test_a_log_that_was_cut_is_told_anew(audit, told):
     events = watched(audit, told)
     audit.path.write_bytes(b"")
     audit.record("connected")
-    events.tell()
+    events.report()
     assert told == [("connected", {})]
 
 
 def test_a_log_that_begins_later_is_told_whole(tmp_path, told):
     audit = AuditLog(tmp_path / "audit.jsonl")
     events = watched(audit, told)
-    events.tell()
+    events.report()
     audit.record("serving-started")
-    events.tell()
+    events.report()
     assert told == [("serving-started", {})]
 
 
@@ -104,7 +104,7 @@ def test_what_is_no_line_is_passed_over(audit, told):
     events = watched(audit, told)
     line, _ = sealed_line(2, "connected", {}, "0" * 64)
     tear(audit, b"no line\n\xff\n[1]\n{}\n" + json.dumps({"event": "x"}).encode() + b"\n\n" + line)
-    events.tell()
+    events.report()
     assert told == [("connected", {})]
 
 
@@ -114,8 +114,8 @@ def test_a_long_log_is_not_read_from_its_beginning(audit, told, monkeypatch):
     assert audit.path.stat().st_size > 1 << 16
     tear(audit)
     events = watched(audit, told)
-    events.tell()
+    events.report()
     assert told == []
     audit.record("connected")
-    events.tell()
+    events.report()
     assert [event for event, _ in told] == ["log-repaired", "connected"]

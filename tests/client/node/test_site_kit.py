@@ -49,7 +49,7 @@ def test_a_relative_name_of_the_folder_leads_to_it_from_anywhere(folder, monkeyp
 def test_a_setting_that_cannot_be_meant_is_refused_with_its_path(folder, section, key, value):
     changed = SETTINGS | {section: {**SETTINGS.get(section, {}), key: value}}
     (folder / "node.toml").write_text(tomli_w.dumps(changed))
-    with pytest.raises(ConfigError, match=rf"node\.toml: '{section}\.{key}"):
+    with pytest.raises(ConfigError, match=rf"node\.toml: .*'{section}\.{key}"):
         SiteKit(folder)
 
 

@@ -6,8 +6,8 @@ import pytest
 import tomli_w
 from flwr.supercore.fab import Fab
 
+from client.node import supernode as own
 from client.node.site_kit import SiteKit
-from client.node.supernode import supernode as own
 from shared.errors import RunError
 from shared.runtime.app_bundle import digest_of
 from shared.runtime.audit_log import AuditLog, read

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from client.node import supervisor
 from client.node.audit_tail import Events
 from client.node.site_kit import APPROVED_FILE, SITE_DATA, SiteKit
-from client.node.supernode import supervisor
-from client.node.supervisor import _START, _alone, _reason, _shorten, check_kit, serve_site
+from client.node.supervisor import _START, _reason, _shorten, check_kit, serve_site
 from server.deployment.provisioning.members import provision
 from shared.errors import ConfigError, RunError, SiteError
 from shared.runtime.audit_log import AuditLog, read
@@ -42,7 +42,7 @@ def test_a_relative_site_folder_is_the_one_seen_from_where_the_command_was_given
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(SITE_DATA, "north")
     found = []
-    monkeypatch.setattr(supervisor, "_keep_up", lambda _kit, environment, *_: found.append(environment[SITE_DATA]))
+    monkeypatch.setattr(supervisor, "_keep_running", lambda _kit, environment, *_: found.append(environment[SITE_DATA]))
     serve_site(SiteKit(kit), lambda *_: None)
     assert found == [str(tmp_path / "north")]
 
@@ -85,9 +85,9 @@ def test_anothers_data_and_no_data_are_refused(tmp_path):
 
 def test_a_kit_is_served_once_at_a_time(tmp_path):
     kit = SiteKit(made(tmp_path))
-    with _alone(kit), pytest.raises(RunError, match="served by another process already"), _alone(kit):
+    with kit.in_use(), pytest.raises(RunError, match="served by another process already"), kit.in_use():
         pass
-    with _alone(kit):
+    with kit.in_use():
         pass
 
 
@@ -140,7 +140,7 @@ def test_a_node_is_ended_when_an_approval_is_taken_back_and_started_anew_without
             nodes[-1].wait()
 
     def slept(wait_s):
-        if wait_s != supervisor._GLANCE_S:
+        if wait_s != supervisor._LOOK_EVERY_S:
             assert nodes[-1].returncode is not None  # before the pause, so that nothing is answered in it
             pauses.append(wait_s)
             return
@@ -164,7 +164,7 @@ def test_a_node_is_ended_when_an_approval_is_taken_back_and_started_anew_without
     monkeypatch.setattr(supervisor.time, "sleep", slept)
     audit = AuditLog(kit.state / "audit.jsonl")
     with pytest.raises(_Enough):
-        supervisor._keep_up(kit, {}, tmp_path / "door", audit, Events(audit.path, lambda *_: None))
+        supervisor._keep_running(kit, {}, tmp_path / "door", audit, Events(audit.path, lambda *_: None))
     assert glances == [1, 1, 1, 1, 2, 2, 2]
     assert pauses == [supervisor.PAUSES_S[0]]
     (line,) = read(audit.path)

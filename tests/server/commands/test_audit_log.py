@@ -5,7 +5,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from server.commands import cli, display
+from server.commands import cli
+from shared.runtime import terminal
 from shared.runtime.audit_log import AuditLog, read
 
 
@@ -24,8 +25,8 @@ def call(monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["fedbreast", "audit-log", *map(str, arguments)])
-        monkeypatch.setattr(display, "console", Console(file=sys.stdout, width=200))
-        monkeypatch.setattr(display, "errors", Console(file=sys.stderr, soft_wrap=True, highlight=False))
+        monkeypatch.setattr(terminal, "console", Console(file=sys.stdout, width=200))
+        monkeypatch.setattr(terminal, "errors", Console(file=sys.stderr, soft_wrap=True, highlight=False))
         with pytest.raises(SystemExit) as end:
             cli.main()
         shown = capsys.readouterr()

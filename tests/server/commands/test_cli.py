@@ -16,6 +16,7 @@ from server.run_folder.results import Provenance, ResultRow, TrainedTask, write_
 from shared.errors import StudyError
 from shared.modalities import modality_named
 from shared.phantom.generate import VERSION, PhantomSettings, make_patient, write_site
+from shared.runtime import terminal
 
 ROOT = Path(__file__).resolve().parents[3]
 TOY = """name = "toy"
@@ -37,8 +38,8 @@ def call(tmp_path, monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["fedbreast", *map(str, arguments)])
-        monkeypatch.setattr(display, "console", Console(file=sys.stdout, width=120))
-        monkeypatch.setattr(display, "errors", Console(file=sys.stderr, soft_wrap=True))
+        monkeypatch.setattr(terminal, "console", Console(file=sys.stdout, width=120))
+        monkeypatch.setattr(terminal, "errors", Console(file=sys.stderr, soft_wrap=True))
         with pytest.raises(SystemExit) as stop:
             cli.main()
         captured = capsys.readouterr()
@@ -329,9 +330,9 @@ def test_check_of_a_folder_that_is_no_site_says_which_was_meant(call, sites, tmp
 
 def test_on_a_terminal_a_phase_has_one_bar_which_is_full_once_the_next_began(monkeypatch):
     screen = io.StringIO()
-    monkeypatch.setattr(display, "console", Console(file=screen, force_terminal=True, width=120))
+    monkeypatch.setattr(terminal, "console", Console(file=screen, force_terminal=True, width=120))
     with display.bars() as bars:
-        shown = display.Shown(bars)
+        shown = display.PhaseBars(bars)
         for moment in (("prepare", 1, 3, "centre-a"), ("train", 0, 2, "round 1"), ("train", 1, 2, "round 2: training")):
             shown.report(*moment)
         state = [(task.description, task.completed, task.total) for task in bars.tasks]

@@ -11,6 +11,7 @@ from server.studies.design import Cell, Design
 from server.studies.runner import Moment
 from server.studies.time_estimate import Estimate
 from shared.config.run_config import parse_config
+from shared.runtime import terminal
 
 CONFIG = parse_config(
     {
@@ -29,7 +30,7 @@ TRAIN = Cell("train", "x", "lesion-segmentation", "pooled", 0)
 @pytest.fixture
 def screen(monkeypatch):
     text = io.StringIO()
-    monkeypatch.setattr(display, "console", Console(file=text, width=120))
+    monkeypatch.setattr(terminal, "console", Console(file=text, width=120))
     return text
 
 
@@ -48,7 +49,7 @@ def test_a_kinds_pace_is_that_of_its_own_cells(monkeypatch):
     clock = iter([0.0, 60.0, 90.0])
     monkeypatch.setattr(study.time, "monotonic", lambda: next(clock))
     other = Cell("train", "x", "lesion-segmentation", "federated", 0)
-    shown = study.StudyShown(None, Estimate({READ: 100.0, TRAIN: 40.0, other: 40.0}), 1, [])
+    shown = study.StudyBars(None, Estimate({READ: 100.0, TRAIN: 40.0, other: 40.0}), 1, [])
     assert shown._left(Moment((), 3, {READ: (0.0, "")}), {READ: 0.0}) == 180
     # Read from the cache: done after a minute, which says nothing of training.
     assert shown._left(Moment((READ,), 3, {TRAIN: (0.0, "")}), {TRAIN: 0.0}) == 80
@@ -100,7 +101,7 @@ def test_the_plan_counts_cells_of_each_kind(screen, tmp_path):
 def test_away_from_a_terminal_every_finished_cell_is_a_line(screen):
     expected = Estimate({READ: 10.0, PREPARE: 200.0, TRAIN: 700.0})
     with display.bars() as bars:
-        shown = study.StudyShown(bars, expected, 1, [])
+        shown = study.StudyBars(bars, expected, 1, [])
         shown.report(Moment((), 3, {READ: (0.5, "cases read")}))
         shown.report(Moment((READ,), 3, {}))
         shown.report(Moment((READ,), 3, {PREPARE: (0.0, "")}))
@@ -110,9 +111,9 @@ def test_away_from_a_terminal_every_finished_cell_is_a_line(screen):
 
 
 def test_on_a_terminal_running_cells_have_bars_that_go_when_they_end(monkeypatch):
-    monkeypatch.setattr(display, "console", Console(file=io.StringIO(), force_terminal=True, width=120))
+    monkeypatch.setattr(terminal, "console", Console(file=io.StringIO(), force_terminal=True, width=120))
     with display.bars() as bars:
-        shown = study.StudyShown(bars, Estimate({READ: 1.0, TRAIN: 1.0}), 2, [])
+        shown = study.StudyBars(bars, Estimate({READ: 1.0, TRAIN: 1.0}), 2, [])
         shown.report(Moment((), 2, {READ: (0.25, "cases read"), TRAIN: (0.0, "")}))
         assert [task.description.strip() for task in bars.tasks] == ["study", READ.name, TRAIN.name]
         assert bars.tasks[1].completed == 25

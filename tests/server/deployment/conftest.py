@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from server.deployment.nginx import front
+from server.deployment.nginx import run_nginx
 from server.deployment.superlink import register, superlink
 from shared.runtime.flower_home import launch_environment
 from shared.runtime.processes import MARK, end_processes
@@ -23,7 +23,7 @@ def nginx():
 @contextmanager
 def _fronted(folder):
     consortium = make_consortium(folder)
-    with upstream(consortium.kit) as seen, front(consortium.kit, os.environ, "127.0.0.1") as process:
+    with upstream(consortium.kit) as seen, run_nginx(consortium.kit, os.environ, "127.0.0.1") as process:
         yield SimpleNamespace(consortium=consortium, calls=seen.calls, headers=seen.headers, process=process)
 
 
@@ -57,7 +57,7 @@ def served(nginx, tmp_path_factory):
     home.mkdir(parents=True)
     environment = launch_environment(home)
     try:
-        with superlink(kit, home, environment), front(kit, environment, "127.0.0.1"):
+        with superlink(kit, home, environment), run_nginx(kit, environment, "127.0.0.1"):
             numbers = {site.name: int(register(site, environment)) for site in kit.sites()}
             yield SimpleNamespace(consortium=consortium, numbers=numbers, environment=environment)
     finally:

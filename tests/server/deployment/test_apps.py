@@ -7,14 +7,13 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-import tomli_w
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 
-from server.deployment.flower_cli import submit
-from server.deployment.nginx import front
-from server.deployment.superlink import CONNECTION, register, superlink
+from server.deployment.flower_cli import Link, submit
+from server.deployment.nginx import run_nginx
+from server.deployment.superlink import CONNECTION, LOG, register, superlink
 from shared.runtime.app_bundle import STAGE, open_bundle, stage_app
 from shared.runtime.audit_log import read, verify
 from shared.runtime.flower_home import BINARIES, launch_environment
@@ -100,8 +99,8 @@ def hospital(nginx, tmp_path):
     def submitted(twice=False):
         stage = stage_app(source, tmp_path / f"stage-{(number := next(turn))}" / STAGE)
         answers = tmp_path / f"answers-{number}.json"
-        (tmp_path / "run.toml").write_text(tomli_w.dumps({"answers": str(answers), "twice": twice}))
-        submit(stage, CONNECTION, tmp_path / "run.toml", environment)
+        link = Link(CONNECTION, environment, kit.state / LOG, lambda: True)
+        submit(link, stage, {"answers": str(answers), "twice": twice})
         return answers
 
     def answered(answers):
@@ -109,7 +108,7 @@ def hospital(nginx, tmp_path):
         return json.loads(answers.read_text())
 
     try:
-        with superlink(kit, home, environment), front(kit, environment, "127.0.0.1"):
+        with superlink(kit, home, environment), run_nginx(kit, environment, "127.0.0.1"):
             register(kit.sites()[0], environment)
             yield SimpleNamespace(
                 consortium=consortium, site=site, source=source, submitted=submitted, answered=answered, trace=trace

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from client.node.fleet_client import tls_context
-from server.deployment.nginx import reload
+from server.deployment.nginx import reload_nginx
 from server.deployment.provisioning.certificate_authority import issue, make_authority, new_key, pem
 from server.deployment.provisioning.members import revoke, rotate
 from shared.errors import RunError
@@ -84,7 +84,7 @@ def strangers(consortium):
 def test_a_certificate_that_is_expired_early_self_signed_foreign_or_a_servers_is_refused(own_front, tmp_path):
     stand = own_front()
     made = strangers(stand.consortium)
-    reload(stand.consortium.kit, stand.process, "127.0.0.1")
+    reload_nginx(stand.consortium.kit, stand.process, "127.0.0.1")
     contexts = {name: shown(stand.consortium, tmp_path / name, *item) for name, item in made.items()}
     until_new_workers(lambda: call(stand.consortium, "centre-a", context=contexts["good"])[0] == 200)
     reached(stand)
@@ -192,7 +192,7 @@ def test_a_revoked_site_is_refused_at_the_next_call_of_its_open_connection(own_f
         assert opened.sock is socket_before
         revoke(consortium.root, "centre-a", NOW)
         before = workers(stand.process)
-        reload(consortium.kit, stand.process, "127.0.0.1")
+        reload_nginx(consortium.kit, stand.process, "127.0.0.1")
         until_new_workers(lambda: workers(stand.process) and not workers(stand.process) & before)
         reached(stand)
         try:
@@ -212,7 +212,7 @@ def test_the_list_of_revoked_certificates_alone_shuts_a_site_out(own_front):
     revoke(consortium.root, "centre-a", NOW)
     for path, content in listed.items():  # as if the kit had been copied without its sites folder
         path.write_bytes(content)
-    reload(consortium.kit, stand.process, "127.0.0.1")
+    reload_nginx(consortium.kit, stand.process, "127.0.0.1")
     until_new_workers(lambda: call(consortium, "centre-a")[0] == REFUSED)
     reached(stand)
     assert call(consortium, "centre-a")[0] == REFUSED
@@ -224,7 +224,7 @@ def test_a_rotated_site_is_let_in_with_its_new_certificate_only(own_front):
     consortium = stand.consortium
     old, headers = tls_context(consortium.site("centre-a")), signed(consortium.site("centre-a"))
     rotate(consortium.root, "centre-a", NOW)
-    reload(consortium.kit, stand.process, "127.0.0.1")
+    reload_nginx(consortium.kit, stand.process, "127.0.0.1")
     until_new_workers(lambda: call(consortium, "centre-a")[0] == 200)
     until_new_workers(lambda: call(consortium, "centre-a", context=old, headers=headers)[0] == REFUSED)
     # The new certificate does not carry the old node key on.
@@ -252,7 +252,7 @@ def test_what_nginx_could_not_use_is_refused_in_its_words_and_it_goes_on_as_befo
     before, running = conf.read_bytes(), workers(stand.process)
     name = spoil(stand.consortium)
     with pytest.raises(RunError, match=rf"\[emerg\].*{name}"):
-        reload(kit, stand.process, "127.0.0.1")
+        reload_nginx(kit, stand.process, "127.0.0.1")
     assert conf.read_bytes() == before
     assert call(stand.consortium, "centre-b")[0] == 200
     assert workers(stand.process) == running

@@ -14,7 +14,7 @@ import pytest
 
 from server.deployment.flower_cli import flwr
 from server.deployment.log_rotation import LARGEST_LOG
-from server.deployment.nginx import front
+from server.deployment.nginx import run_nginx
 from server.deployment.provisioning.members import provision, revoke, rotate
 from server.deployment.server_kit import ServerKit
 from server.deployment.superlink import CONNECTION, superlink, write_connection
@@ -55,7 +55,7 @@ def send_everybody_away(consortium):
         (spoil("certificates/crl.pem"), ["crl.pem", "missing"]),
         (spoil("server.toml"), ["no server's kit", "server.toml"]),
         (spoil("sites/centre-a.crt"), ["centre-a", "missing or damaged"]),
-        (damage("server.toml"), ["server.toml", "provision"]),
+        (damage("server.toml"), ["server.toml", "from your copy"]),
         (damage("certificates/server.crt"), ["server.crt", "damaged"]),
         (damage("keys/server.key"), ["server.key", "damaged"]),
         (damage("sites/centre-b.pub"), ["centre-b", "missing or damaged"]),
@@ -104,14 +104,14 @@ def test_a_port_in_use_is_one_line_that_names_it(tmp_path, monkeypatch, capsys, 
 def test_without_nginx_one_line_says_what_to_install(tmp_path, monkeypatch):
     consortium = make_consortium(tmp_path)
     monkeypatch.setattr("server.deployment.nginx.shutil.which", lambda *_, **__: None)
-    with pytest.raises(RunError, match="nginx is not installed"), front(consortium.kit, {}, "127.0.0.1"):
+    with pytest.raises(RunError, match="nginx is not installed"), run_nginx(consortium.kit, {}, "127.0.0.1"):
         pass
 
 
 def test_a_faulty_configuration_of_nginx_is_said_in_its_own_words(tmp_path, nginx):
     consortium = make_consortium(tmp_path)
     (consortium.kit.certificate[1]).write_text("no key")
-    with pytest.raises(RunError, match=r"(?s)nginx did not start.*server\.key"), front(consortium.kit, os.environ):
+    with pytest.raises(RunError, match=r"(?s)nginx did not start.*server\.key"), run_nginx(consortium.kit, os.environ):
         pass
 
 

@@ -29,7 +29,7 @@ class Played:
         self.events.append((event, facts.get("site", "")))
         self.facts = facts
 
-    def reload(self, _kit, _process, _host, sites):
+    def reload_nginx(self, _kit, _process, _host, sites):
         if self.nginx_says:
             raise RunError(self.nginx_says)
         self.loads.append({site.name: (site.certificate, site.public_key) for site in sites})
@@ -58,7 +58,7 @@ class Played:
 @pytest.fixture
 def played(monkeypatch):
     made = Played()
-    for name in ("reload", "register", "unregister"):
+    for name in ("reload_nginx", "register", "unregister"):
         monkeypatch.setattr(site_membership, name, getattr(made, name))
     monkeypatch.setattr(site_membership, "PAUSES_S", (1e6, 1e6))  # only changes count, unless a test says otherwise
     return made
@@ -75,7 +75,7 @@ def consortium(tmp_path):
 @pytest.fixture
 def members(consortium, tmp_path, played):
     made = Membership(ServerKit(tmp_path / "machine"), {}, "127.0.0.1", played.note)
-    made.start_over(None)
+    made.register_all(None)
     assert played.heard() == [("site-registered", "centre-a"), ("site-registered", "centre-b")]
     assert not played.loads  # nginx has just started with the same files
     return made
@@ -89,7 +89,7 @@ def copy(consortium, members, *names):
 
 def glances(members, count=2):
     for _ in range(count):
-        members.glance(None)
+        members.update(None)
 
 
 def seen(kit):
@@ -151,7 +151,7 @@ def test_only_what_has_stood_still_is_acted_on(consortium, members, played):
     whole = path.read_bytes()
     for length in range(1, 20):  # a slow copy, looked at all the while
         path.write_bytes(whole[:length])
-        members.glance(None)
+        members.update(None)
     assert not played.loads
     assert played.heard() == []
     path.write_bytes(whole)
@@ -269,7 +269,7 @@ def test_a_superlink_that_starts_again_is_told_everybody_and_who_left_meanwhile_
 ):
     send_away(consortium, members, "centre-a")
     played.keys, played.online = {}, set()  # it ended, and knows nobody
-    members.start_over(None)
+    members.register_all(None)
     assert played.heard() == [("site-removed", "centre-a"), ("site-registered", "centre-b")]
     assert [list(sites) for sites in played.loads] == [["centre-b"]]
     assert members.registered == 1
@@ -281,17 +281,17 @@ def test_at_the_very_start_a_fault_ends_the_server_and_later_it_does_not(consort
     first = Membership(consortium.kit, {}, "127.0.0.1", played.note)
     path.write_bytes(b"")
     with pytest.raises(ConfigError, match="centre-a"):
-        first.start_over(None)
+        first.register_all(None)
     path.write_bytes(whole)
     played.flower_says = "no reason given"
     with pytest.raises(RunError, match="no reason"):
-        first.start_over(None)
+        first.register_all(None)
     played.flower_says = ""
-    first.start_over(None)
+    first.register_all(None)
     played.heard()
     path.write_bytes(b"")
     played.keys, played.online = {}, set()
-    first.start_over(None)
+    first.register_all(None)
     # Its key is what it was when it was last read.
     told = [("site-not-read", "centre-a"), ("site-registered", "centre-a"), ("site-registered", "centre-b")]
     assert sorted(played.heard()) == told

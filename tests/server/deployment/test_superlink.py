@@ -19,12 +19,12 @@ from client.node.supervisor import _reason
 from server.deployment import superlink as superlinks
 from server.deployment.flower_cli import call as command
 from server.deployment.flower_cli import flwr
-from server.deployment.nginx import front
-from server.deployment.rehearsal import free_ports
+from server.deployment.nginx import run_nginx
 from server.deployment.superlink import CONNECTION, register, unregister
 from shared.errors import RunError
 from shared.runtime.audit_log import read
 from shared.runtime.flower_home import launch_environment
+from shared.runtime.ports import free_ports
 from shared.runtime.processes import MARK, end_processes
 from tests.server.deployment.stand import (
     PULL,
@@ -211,7 +211,7 @@ def test_a_node_whose_server_is_absent_keeps_asking_and_says_once_why(tmp_path, 
     with node(consortium, "centre-a", log) as process:
         until(lambda: log.read_text().count("retrying") >= 2)
         assert [(item["event"], "refused" in item["why"]) for item in events()] == [("server-unreachable", True)]
-        with front(consortium.kit, os.environ, "127.0.0.1"):  # and now it is nginx that says so
+        with run_nginx(consortium.kit, os.environ, "127.0.0.1"):  # and now it is nginx that says so
             time.sleep(0.1)
             assert process.poll() is None
     assert len(events()) == 1

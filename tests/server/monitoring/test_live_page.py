@@ -8,9 +8,8 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from server.monitoring import live_page as serving
 from server.monitoring.feed import Feed
-from server.monitoring.live_page import PageServer
+from server.monitoring.live_page import MOST_READERS, PageServer
 from server.monitoring.snapshot import snapshot
 from shared.errors import RunError
 from tests.server.monitoring.chromium import CHROMIUM, tab
@@ -18,20 +17,28 @@ from tests.server.monitoring.conftest import RunFolder, entry
 
 
 @pytest.fixture
-def served():
-    with PageServer(Feed(), 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+def feed():
+    return Feed()
 
 
 @pytest.fixture
-def get(served):
+def page(feed):
+    server = PageServer(feed, 0)
+    thread = threading.Thread(target=server.serve_page)
+    thread.start()
+    yield server
+    server.should_exit = True
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def get(page):
     """Answers, closed at the end."""
     with ExitStack() as stack:
 
         def ask(path, **headers):
-            connection = stack.enter_context(closing(http.client.HTTPConnection(*served.server_address, timeout=10)))
+            connection = stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)))
             connection.request("GET", path, headers=headers)
             return stack.enter_context(connection.getresponse())
 
@@ -45,7 +52,7 @@ def event(answer):
     return json.loads(line.removeprefix(b"data: "))
 
 
-def test_the_page_s_files_come_with_a_policy_that_lets_nothing_else_in(served, get):
+def test_the_page_s_files_come_with_a_policy_that_lets_nothing_else_in(get):
     for path, kind in (("/", "html"), ("/monitor.css", "css"), ("/monitor.js", "javascript"), ("/charts.js", "javasc")):
         answer = get(path)
         policy = answer.headers["Content-Security-Policy"]
@@ -56,31 +63,36 @@ def test_the_page_s_files_come_with_a_policy_that_lets_nothing_else_in(served, g
         text = answer.read().decode()
         assert "://" not in text.replace("http://www.w3.org/2000/svg", "")
         assert "innerHTML" not in text
-    assert get("/../page.py").status == 404
-    assert get("/page.py").status == 404
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert "Server" not in answer.headers
+    assert get("/../live_page.py").status == 404
+    assert get("/live_page.py").status == 404
+    assert get("/docs").status == get("/openapi.json").status == 404
+    assert "default-src 'none'" in get("/no-such-page").headers["Content-Security-Policy"]
 
 
-def test_another_s_name_for_this_machine_does_not_open_the_page(served, get):
+def test_another_s_name_for_this_machine_does_not_open_the_page(page, get):
     assert get("/", Host="evil.example").status == 403
-    assert get("/events", Host=f"evil.example:{served.server_address[1]}").status == 403
-    assert served.server_address[0] == "127.0.0.1"
+    assert get("/events", Host=f"evil.example:{page.port}").status == 403
+    assert {item.getsockname()[0] for item in page.servers[0].sockets} == {"127.0.0.1"}
 
 
-def test_events_bring_the_moment_at_once_and_each_later_one(served, get):
+def test_events_bring_the_moment_at_once_and_each_later_one(feed, get):
     answer = get("/events")
     assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert event(answer)["run"] is None
-    served.feed.publish({"state": "waiting"}, 2.5)
+    feed.publish({"state": "waiting"}, 2.5)
     found = event(answer)
     assert (found["run"], found["ahead_s"], found["link"]["ok"]) == ({"state": "waiting"}, 2.5, True)
-    served.feed.lose("pulled cable")
+    feed.lose("pulled cable")
     found = event(answer)
     assert (found["run"], found["link"]["ok"], found["link"]["why"]) == ({"state": "waiting"}, False, "pulled cable")
 
 
-def test_a_closed_page_gives_its_place_back(get, monkeypatch):
-    monkeypatch.setattr(serving, "_ALIVE_S", 0.05)
-    answers = [get("/events") for _ in range(serving.MOST_READERS)]
+def test_a_closed_page_gives_its_place_back(get):
+    answers = [get("/events") for _ in range(MOST_READERS)]
     assert get("/events").status == 503
     answers.pop().close()
     deadline = time.monotonic() + 10
@@ -89,9 +101,9 @@ def test_a_closed_page_gives_its_place_back(get, monkeypatch):
         time.sleep(0.05)
 
 
-def test_a_taken_port_is_an_error_with_a_remedy(served):
+def test_a_taken_port_is_an_error_with_a_remedy(page):
     with pytest.raises(RunError, match="--port"):
-        PageServer(Feed(), served.server_address[1])
+        PageServer(Feed(), page.port)
 
 
 @pytest.fixture
@@ -129,12 +141,12 @@ PROBE = """({
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page's layout is not looked at")
-def test_in_a_browser_the_page_fits_and_follows_the_run(served, trial, tmp_path):
-    served.feed.publish(snapshot(trial.runs))
+def test_in_a_browser_the_page_fits_and_follows_the_run(page, feed, trial, tmp_path):
+    feed.publish(snapshot(trial.runs))
     with tab(tmp_path / "profile") as browser:
         for width, dark in ((1280, False), (390, False), (390, True)):
             browser.open("about:blank", width)
-            browser.open(served.url, width, dark=dark)
+            browser.open(page.url, width, dark=dark)
             browser.until("document.querySelectorAll('.tile').length === 4")
             found = browser.run(PROBE)
             assert found["needed"] <= found["width"] == width
@@ -151,32 +163,32 @@ def test_in_a_browser_the_page_fits_and_follows_the_run(served, trial, tmp_path)
             assert found["text"] > 9
             assert found["rows"] == 2
             assert found["lost"] == ""
-        check_what_changes(browser, served, trial)
+        check_what_changes(browser, feed, trial)
         asked = {item["params"]["request"]["url"] for item in browser.events
                  if item["method"] == "Network.requestWillBeSent"}  # fmt: skip
         assert asked - {"about:blank", "data:,"} == {
-            served.url, *(served.url + name for name in ("monitor.css", "charts.js", "monitor.js", "events"))
+            page.url, *(page.url + name for name in ("monitor.css", "charts.js", "monitor.js", "events"))
         }  # fmt: skip
         assert [
             item for item in browser.events if item["method"] in {"Log.entryAdded", "Runtime.exceptionThrown"}
         ] == []
 
 
-def check_what_changes(browser, served, trial):
-    served.feed.lose("no connection")
+def check_what_changes(browser, feed, trial):
+    feed.lose("no connection")
     browser.until("document.getElementById('lost').textContent.includes('not reachable since')")
     assert "Last seen" in browser.run(PROBE)["lost"]
     trial.commit(3, {"centre-a": entry(loss=0.2)})
     trial.progress("failed", text="too few <i>sites</i>")
-    served.feed.publish(snapshot(trial.runs))
+    feed.publish(snapshot(trial.runs))
     browser.until("document.body.className === 'failed'")
     found = browser.run(PROBE)
     assert (found["state"], found["rows"], found["lost"]) == ("Failed: too few <i>sites</i>", 3, "")
     trial.write("results.json", {"provenance": {"outcome": "partial", "missing": ["centre-c missed round 1"]}})
     trial.progress("done", 1, 1)
-    served.feed.publish(snapshot(trial.runs))
+    feed.publish(snapshot(trial.runs))
     browser.until("document.body.className === 'finished'")
     assert browser.run(PROBE)["state"] == "Finished, but partial: centre-c missed round 1"
-    served.feed.publish(snapshot(trial.runs, "next"))
+    feed.publish(snapshot(trial.runs, "next"))
     browser.until("document.body.className === 'waiting'")
     assert browser.run(PROBE)["name"] == "Waiting for next"

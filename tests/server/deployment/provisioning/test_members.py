@@ -40,7 +40,7 @@ def add_site(root, name):
 
 def test_a_second_call_is_refused_and_changes_nothing(own):
     before = snapshot(own)
-    with pytest.raises(ConfigError, match="made of this file already"):
+    with pytest.raises(ConfigError, match="made from this file already"):
         provision(own.parent / "toy.toml", own, NOW)
     assert {path: text for path, text in snapshot(own).items() if path.name != ".lock"} == before
 
@@ -114,7 +114,7 @@ def test_a_call_that_dies_leaves_no_folder_and_no_key(made, tmp_path, monkeypatc
     provision(made.parent / "toy.toml", tmp_path / "out", NOW)
 
 
-@pytest.mark.parametrize("place", ["welcome_site", "write_site_kit"])
+@pytest.mark.parametrize("place", ["add_site", "write_site_kit"])
 def test_a_site_whose_adding_died_is_added_by_the_next_call_and_the_lost_certificate_is_revoked(
     own, monkeypatch, place
 ):

@@ -9,7 +9,7 @@ from operator import add
 import numpy as np
 import pytest
 
-from server.commands.display import console, show_results
+from server.commands.display import show_results
 from server.evaluation.metric_rows import internal_rows
 from server.reports.page import build_report
 from server.run_folder.results import TrainedTask, read_results, write_results
@@ -17,6 +17,7 @@ from shared.config.run_config import load_config
 from shared.errors import RunError
 from shared.metrics.score_sums import ClassificationSums
 from shared.metrics.tissues import TissueSums
+from shared.runtime.terminal import console
 from tests.server.reports.conftest import BEST, FINAL, sums
 from tests.server.reports.invented_classifiers import RECEPTORS, internal, receptors, text_of
 from tests.server.reports.invented_tissues import MODEL, add_tissues, judge, masks
