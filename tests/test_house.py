@@ -1,6 +1,7 @@
 """The house: which room may know which, and what the packaging promises."""
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def test_every_dependency_is_constrained_and_kept_from_uv():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
     def plain(items):
-        return {item.split("[")[0].split("=")[0].split(">")[0].strip().lower() for item in items}
+        return {re.split(r"[\[=<>]", item)[0].strip().lower() for item in items}
 
     names = plain(project["project"]["dependencies"])
     extras = set().union(*(plain(items) for items in project["project"]["optional-dependencies"].values()))

@@ -22,6 +22,7 @@ from shared.errors import ConfigError, RunError, SiteError
 from shared.runtime.audit import AUDIT
 from shared.runtime.audit_log import AuditLog
 from shared.runtime.flower_home import fresh_home, launch_environment
+from shared.runtime.flower_internals import check_flower
 from shared.runtime.processes import MARK, end_processes, guarded
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -47,11 +48,12 @@ def serve_site(kit: SiteKit, say: Say) -> None:
     ConfigError, SiteError
         The kit or the site folder cannot be used.
     RunError
-        Another process serves this kit.
+        Another process serves this kit, or Flower has another version than the tested one.
     KeyboardInterrupt
         On SIGINT, SIGTERM and SIGHUP; no process is left.
 
     """
+    check_flower()
     check_kit(kit)
     with _alone(kit):
         home = fresh_home(kit.state)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.common.constant import ErrorCode
 
 from shared.config.run_config import parse_config
 from shared.errors import EXCLUSION_REASONS, LONGEST_ERROR, UpdateError
@@ -27,12 +26,13 @@ from shared.messages.payload import (
 from shared.messages.versions import read_versions
 from shared.preprocessing.fingerprint import SiteFingerprint
 from shared.preprocessing.plan import Plan
+from shared.runtime.flower_internals import flower_internal
 from shared.types import SPLITS, FloatArray
 
 _FAILURES = {
-    ErrorCode.INVALID_FAB: "this hospital has not approved the app: its data officer may look at it and approve it",
-    ErrorCode.NODE_UNAVAILABLE: "its connection was lost while it was at work",
-    ErrorCode.MESSAGE_UNAVAILABLE: "its upload broke off",
+    "INVALID_FAB": "this hospital has not approved the app: its data officer may look at it and approve it",
+    "NODE_UNAVAILABLE": "its connection was lost while it was at work",
+    "MESSAGE_UNAVAILABLE": "its upload broke off",
 }
 
 _WEIGHTS, _HEADER, _NUMBERS = "weights", "header", "numbers"
@@ -134,8 +134,7 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
     """
     if message.has_error():
         # The reason is another process's text: it may quote data and stays where it is.
-        code = message.error.code
-        raise UpdateError(_FAILURES.get(code, f"the site's process failed (Flower error {code})"))
+        raise UpdateError(_failure(message.error.code))
     try:
         header = record_of(message.content, _HEADER, ConfigRecord)
         numbers = record_of(message.content, _NUMBERS, MetricRecord)
@@ -168,6 +167,12 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
         raise
     except Exception as error:  # whatever a site sends, only its own answer is lost
         raise UpdateError(f"the answer has not the agreed form ({type(error).__name__})") from error
+
+
+def _failure(code: int) -> str:
+    codes = flower_internal("flwr.common.constant:ErrorCode")
+    told = {getattr(codes, name): words for name, words in _FAILURES.items()}
+    return told.get(code, f"the site's process failed (Flower error {code})")
 
 
 def _weights(message: Message) -> FloatArray | None:
