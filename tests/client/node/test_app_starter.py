@@ -23,8 +23,8 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.superexec.executor import ExecutionSpec
 from flwr.supernode.nodestate import NodeStateFactory
 
+from client.node import app_starter
 from client.node.app_starter import Starter
-from client.node.supernode import app_starter
 
 # Flower's own server asks for an old name of another package.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:websockets", "ignore::DeprecationWarning:uvicorn")

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
-from client.node.supernode import fleet_client as own
+from client.node import fleet_client as own
 from shared.runtime.audit_log import AuditLog, read
 
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from client.node import supervisor
 from client.node.audit_tail import Events
 from client.node.site_kit import APPROVED_FILE, SITE_DATA, SiteKit
-from client.node.supernode import supervisor
 from client.node.supervisor import _START, _alone, _reason, _shorten, check_kit, serve_site
 from server.deployment.provisioning.members import provision
 from shared.errors import ConfigError, RunError, SiteError

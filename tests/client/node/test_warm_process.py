@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from client.node.supernode import warm_process
+from client.node import warm_process
 from client.node.warm_process import COMMAND, LIBRARIES, hand_over
 
 WARM = Path(__file__).resolve().parents[3] / "client" / "node" / "warm_process.py"
@@ -24,8 +24,8 @@ WARM = Path(__file__).resolve().parents[3] / "client" / "node" / "warm_process.p
 PLAYED = """
 import importlib.util, json, os, sys, types
 from pathlib import Path
-spec = importlib.util.spec_from_file_location("warm", {warm!r})
-warm = importlib.util.module_from_spec(spec)
+spec = importlib.util.spec_from_file_location("warm_process", {warm!r})
+warm_process = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(warm_process)
 warm_process.LIBRARIES = ("json",)
 def command():
@@ -167,7 +167,7 @@ def test_it_ends_with_the_process_that_started_it(short):
 
     def ended():
         try:
-            os.kill(warm_process, 0)
+            os.kill(warm, 0)
         except ProcessLookupError:
             return True
         return Path(f"/proc/{warm}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -176,7 +176,7 @@ def test_it_ends_with_the_process_that_started_it(short):
         until(ended)
     finally:
         if not ended():
-            os.kill(warm_process, signal.SIGKILL)
+            os.kill(warm, signal.SIGKILL)
 
 
 def test_it_does_not_start_with_code_of_the_app_loaded(short):
