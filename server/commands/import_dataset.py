@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from server.commands import display
 from shared.errors import ConfigError
+from shared.runtime import terminal
 
 import_app = typer.Typer()
 
@@ -32,7 +32,7 @@ def import_command(
         table = Table("name", "dataset", "licence", "where")
         for known in map(importer_named, IMPORTERS):
             table.add_row(known.name, known.title, known.licence, known.source)
-        display.console.print(
+        terminal.console.print(
             table if IMPORTERS else "there is no importer yet: docs/extending.md shows how to add one"
         )
         return
@@ -42,7 +42,7 @@ def import_command(
     table = Table("site", "cases")
     for site, cases in sorted(imported.cases.items()):
         table.add_row(site, str(cases))
-    display.console.print(table)
+    terminal.console.print(table)
     for reason, cases in sorted(imported.left_out.items()):
-        display.console.print(f"left out: {cases} ({reason})", markup=False)
-    display.console.print(f"next: fedbreast check {out / min(imported.cases)}", markup=False)
+        terminal.console.print(f"left out: {cases} ({reason})", markup=False)
+    terminal.console.print(f"next: fedbreast check {out / min(imported.cases)}", markup=False)

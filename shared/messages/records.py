@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.common.constant import ErrorCode
 
 from shared.config.run_config import RunConfig, parse_config
 from shared.errors import EXCLUSION_REASONS, LONGEST_ERROR, UpdateError
@@ -27,13 +26,14 @@ from shared.messages.versions import read_versions
 from shared.metrics.sums import Sums
 from shared.modalities import modality_named
 from shared.modalities.modality import Fingerprint
+from shared.runtime.flower_internals import flower_internal
 from shared.tasks import task_named
 from shared.types import SPLITS, FloatArray
 
 _FAILURES = {
-    ErrorCode.INVALID_FAB: "this hospital has not approved the app: its data officer may look at it and approve it",
-    ErrorCode.NODE_UNAVAILABLE: "its connection was lost while it was at work",
-    ErrorCode.MESSAGE_UNAVAILABLE: "its upload broke off",
+    "INVALID_FAB": "this hospital has not approved the app: its data officer may look at it and approve it",
+    "NODE_UNAVAILABLE": "its connection was lost while it was at work",
+    "MESSAGE_UNAVAILABLE": "its upload broke off",
 }
 
 _WEIGHTS, _HEADER, _NUMBERS = "weights", "header", "numbers"
@@ -135,8 +135,7 @@ def read_reply(message: Message, config: RunConfig, task: str) -> Reply:
     """
     if message.has_error():
         # The reason is another process's text: it may quote data and stays where it is.
-        code = message.error.code
-        raise UpdateError(_FAILURES.get(code, f"the site's process failed (Flower error {code})"))
+        raise UpdateError(_failure(message.error.code))
     try:
         header = record_of(message.content, _HEADER, ConfigRecord)
         numbers = record_of(message.content, _NUMBERS, MetricRecord)
@@ -174,6 +173,12 @@ def _fingerprints(numbers: Mapping[str, Any], config: RunConfig) -> dict[str, Fi
     """The fingerprint of each modality that is named; one that is none is refused."""
     names = dict.fromkeys(name.partition(".")[0] for name in numbers)
     return {name: modality_named(name).read_fingerprint(_group(numbers, f"{name}."), config) for name in names}
+
+
+def _failure(code: int) -> str:
+    codes = flower_internal("flwr.common.constant:ErrorCode")
+    told = {getattr(codes, name): words for name, words in _FAILURES.items()}
+    return told.get(code, f"the site's process failed (Flower error {code})")
 
 
 def _weights(message: Message) -> FloatArray | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from server.commands import cli, display
 from server.run_folder.results import Provenance, ResultRow, TrainedTask, write_results
@@ -63,6 +64,13 @@ def test_help_shows_an_example_and_loads_nothing_heavy(command):
     )
     assert done.returncode == 0, done.stderr
     assert (f"fedbreast {command}" if command else "phantom") in done.stdout
+
+
+def test_help_tells_what_a_positional_argument_is():
+    """Under click 8.5 typer 0.20 printed the argument's name and nothing else."""
+    shown = CliRunner(env={"COLUMNS": "120"}).invoke(cli.app, ["run", "--help"]).output
+    (line,) = [line for line in shown.splitlines() if "[CONFIG]" in line and "Usage" not in line]
+    assert "The run's TOML file" in line
 
 
 def test_the_version_is_the_packages(call):

@@ -115,7 +115,7 @@ def make_run(root, arms=()):
         name="quick-0",
         created="2026-01-02T03:04:05+00:00",
         git="0123abc",
-        versions={"flwr": "1.41.0", "torch": "2.13.0"},
+        versions={"flwr": "1.42.0", "torch": "2.13.0"},
         seeds={"training": 3, "phantom": 0},
         tasks={TASK: TrainedTask(best=BEST, final=FINAL, best_round=5, rounds=6)},
         seconds=123.4,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -232,6 +233,21 @@ def test_the_reason_of_a_crashed_site_is_not_passed_on():
     with pytest.raises(UpdateError) as caught:
         read_reply(failed, CONFIG, task="lesion-segmentation")
     assert "DOE" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (ErrorCode.INVALID_FAB, "has not approved the app"),
+        (ErrorCode.NODE_UNAVAILABLE, "connection was lost"),
+        (ErrorCode.MESSAGE_UNAVAILABLE, "upload broke off"),
+        (ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "process failed \\(Flower error 2\\)"),
+    ],
+)
+def test_flowers_codes_of_a_failure_are_told_in_words(code, words):
+    failed = Message(Error(code=code, reason=""), reply_to=message(RecordDict()))
+    with pytest.raises(UpdateError, match=words):
+        read_reply(failed, post_phases=3, task="lesion-segmentation")
 
 
 def test_a_librarys_text_never_becomes_an_answer():
