@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from server.run_folder.external_access import read_opened
 from server.run_folder.format import check_format
 from server.run_folder.predictions import read_predictions
-from server.run_folder.results import Results, TrainedTask, read_results
+from server.run_folder.results import ResultRow, Results, TrainedTask, read_results
 from server.run_folder.round_record import RoundRecord, read_records
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import RunError
@@ -47,9 +47,9 @@ class FinishedTask(BaseModel):
     flow
         Sites in the configuration's order, the external centre last.
     predictions
-        The per-case table of the external centre; `None` without one, also where it judged at its own node.
+        The per-case table of the external centre; `None` without one, also where it evaluated at its own node.
     at_node
-        Whether the external centre judged at a node of its own: there are sums of its cases and nothing else.
+        Whether the external centre evaluated at a node of its own: there are sums of its cases and nothing else.
 
     """
 
@@ -71,18 +71,23 @@ class FinishedTask(BaseModel):
 
     @property
     def chosen(self) -> TrainedTask:
-        """The task's models that were judged."""
+        """The task's models that were evaluated."""
         return self.results.provenance.tasks[self.config.task]
 
     @property
-    def judge(self) -> str:
-        """The external centre in a sentence."""
-        node = f" ({self.config.data.external}, at its own node)" if self.at_node else ""
-        return f"a centre that never trained{node}"
+    def external_rows(self) -> list[ResultRow]:
+        """The task's figures at the external centre, of all arms and models."""
+        centre = self.config.data.external
+        return [row for row in self.results.rows if (row.role, row.centre) == ("external", centre)]
+
+    @property
+    def phantom(self) -> bool:
+        """Whether the data are phantoms."""
+        return self.results.provenance.phantom
 
 
 def read_finished_run(run_dir: Path) -> list[FinishedTask]:
-    """Read a finished run's folder, a task each, in the order of training.
+    """Read a finished run's folder: one entry per task, in the order of training.
 
     Raises
     ------
