@@ -82,6 +82,11 @@ class Metric:
         """Whether it is a mean over cases, so that each case has its own share in a difference."""
         return self.statistic is weighted_mean
 
+    @property
+    def is_auc(self) -> bool:
+        """Whether it is an AUC: one half by chance, and pooled over centres on the logit scale."""
+        return self.sent == "histogram"
+
     def values(self, table: pd.DataFrame) -> Numbers:
         """`(case, column)` of a per-case table, NaN in the rows of cases without the figure."""
         values: Numbers = self.read(table.reindex(columns=list(self.columns)).to_numpy(np.float64, na_value=np.nan))

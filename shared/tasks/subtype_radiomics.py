@@ -7,17 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from shared.cohort.labels import SUBTYPE_LABELS, SUBTYPES, CaseLabels
 from shared.config.run_config import RunConfig
-from shared.config.sections import AugmentationConfig, ClassifierSection, LoopConfig, PatchConfig
+from shared.config.sections import ClassifierSection, LoopConfig, PatchConfig
 from shared.errors import ConfigError
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.plan import MriPlan
 from shared.modalities.mri.radiomics import compact_names, feature_names, need_pyradiomics, radiomic_features
 from shared.models.radiomics import RadiomicsLinear
 from shared.tasks import patches, subtype_ensemble
+from shared.tasks.augmentation import no_augmentation
 from shared.tasks.choice import separates_best
 from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by
 from shared.tasks.patches import PatchCase
@@ -92,14 +93,6 @@ def sample(case: FeatureCase, config: RunConfig, draws: np.random.Generator) -> 
     return case.features, np.array([*case.lesion.target, case.lesion.weight], np.float32)
 
 
-def augment(
-    features: Tensor, target: Tensor, config: AugmentationConfig, generator: Generator
-) -> tuple[Tensor, Tensor]:
-    """Nothing: a turned lesion has the same features."""
-    del config, generator
-    return features, target
-
-
 def scores(outputs: list[Tensor]) -> list[Scores]:
     """Probabilities."""
     table = outputs[0].float().softmax(dim=1)
@@ -128,7 +121,7 @@ TASK = Task(
         build_model=build_model,
         open=open_features,
         sample=sample,
-        augment=augment,
+        augment=no_augmentation,  # a turned lesion has the same features
         loss=subtype_ensemble.loss,
         loss_title="cross-entropy",
         shape=lambda config: (len(compact_names(config.preprocessing.channels)),),
