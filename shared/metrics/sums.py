@@ -171,8 +171,8 @@ class Sums:
         Raises
         ------
         ValueError
-            An unknown or a missing name, a part of which some number is missing, a value that is not finite, a count that is
-            negative or not whole, or more cases behind a part than there are.
+            An unknown or a missing name, a part of which some number is missing, a value that is not finite, a count
+            that is negative or not whole, or more cases behind a part than there are.
 
         """
         values = dict(flat)
