@@ -11,15 +11,15 @@ from torch import nn
 from shared.cohort.labels import CaseLabels, Label
 from shared.config.run_config import parse_config
 from shared.metrics.paired_numbers import NumberPair
-from shared.preprocessing.lesion_patch import cut_patch
-from shared.preprocessing.plan import Extraction, Plan
-from shared.preprocessing.region import BreastRegion
+from shared.modalities.mri.lesion_patch import cut_patch
+from shared.modalities.mri.plan import Extraction, MriPlan
+from shared.modalities.mri.region import BreastRegion
 from shared.tasks.classification import losses, read_patch, score_evaluator, score_metrics, seen_by, used_by
 from shared.tasks.task import OWN
 from shared.types import Grid
 
 SHAPE = (24, 24, 24)
-PLAN = Plan(
+PLAN = MriPlan(
     mode="whole_breast",
     spacing_mm=(2.0, 2.0, 2.0),
     crop_voxels=(16, 16, 16),
