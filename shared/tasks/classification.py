@@ -118,9 +118,20 @@ def score_metrics(labels: Sequence[Label], numbers: Sequence[NumberPair] = (), *
     return metrics
 
 
-def log_losses(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
-    """Those of a classifier's metrics that fall back on its loss where no AUC exists."""
-    return tuple(metric for metric in metrics if metric.name.startswith("log_loss_"))
+def losses(metrics: Sequence[Metric], scales: Mapping[str, float] | None = None) -> list[tuple[Metric, float]]:
+    """What chooses a classifier's round where no AUC exists: its log-losses, and errors of numbers.
+
+    Parameters
+    ----------
+    metrics
+        The classifier's.
+    scales
+        By name of such an error, how much of it weighs as much as one nat.
+
+    """
+    known = scales or {}
+    chosen = [metric for metric in metrics if metric.name.startswith("log_loss_") or metric.name in known]
+    return [(metric, known.get(metric.name, 1.0)) for metric in chosen]
 
 
 def seen_by(truths: Truths) -> Callable[[CaseLabels, RunConfig], frozenset[str]]:
