@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.metrics.operating_point import count, youden_threshold
-from shared.metrics.roc import delong, macro, one_vs_rest
+from shared.metrics.operating_point import count
+from shared.metrics.roc import delong
 from shared.metrics.score_sums import BINS, KI67, LABELS, SUBTYPES, ClassificationSums
+from tests.shared.metrics.exact_scores import macro_auc, youden_threshold
 
 CASES = st.lists(st.tuples(st.integers(0, 1), st.floats(0.0, 1.0)), min_size=1, max_size=40)
 MIXED = st.lists(
@@ -110,7 +111,7 @@ def test_the_mean_area_is_that_of_the_subtypes_and_undefined_with_one_of_them():
         for label, row in zip(truth, scores, strict=True)
     ]
     by_class = {name: scores[:, index] for index, name in enumerate(SUBTYPES)}
-    assert total(cases).macro_auc() == pytest.approx(macro(one_vs_rest(truth.tolist(), by_class)))
+    assert total(cases).macro_auc() == pytest.approx(macro_auc(truth, by_class))
     without = [case for case, label in zip(cases, truth, strict=True) if label != "luminal_b"]
     assert total(without).auc("luminal_a") is not None
     assert total(without).macro_auc() is None
