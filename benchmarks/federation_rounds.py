@@ -156,7 +156,7 @@ def main(megabytes: int) -> None:
         committed, judged = (run_folder(name) / path for path in (f"models/{stem}.safetensors", f"journal/{stem}.json"))
         alone = judged.stat().st_mtime - committed.stat().st_mtime
         for before, record in pairwise(records):
-            entries = [*record.sites.values(), *record.judged.values()]
+            entries = [*record.sites.values(), *record.evaluated.values()]
             train = max(entry.seconds or 0 for entry in record.sites.values())
             judge = max((entry.seconds or 0 for entry in before.judged.values()), default=0)
             seconds = record.seconds - (alone if record is records[-1] else 0)

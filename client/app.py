@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -20,62 +22,52 @@ from shared.messages.instruction_reply import (
 from shared.messages.records import read_instruction, write_reply
 from shared.runtime.audit import record
 
+if TYPE_CHECKING:
+    from shared.site import Site
+
 _LONGEST_NAME = 64  # what the server says is not written down at any length
 
-app = ClientApp()
 
-
-@app.query(REGISTER.removeprefix("query."))
-def register(message: Message, context: Context) -> Message:
-    """Answer with the sites whose data this node holds."""
-    return _answer("register", message, context)
-
-
-@app.query(FINGERPRINT.removeprefix("query."))
-def fingerprint(message: Message, context: Context) -> Message:
-    """Answer with the site's fingerprint."""
-    return _answer("fingerprint", message, context)
-
-
-@app.query(PREPARE.removeprefix("query."))
-def prepare(message: Message, context: Context) -> Message:
-    """Prepare the site's cases by the plan; answer with counts."""
-    return _answer("prepare", message, context)
-
-
-@app.train()
-def train(message: Message, context: Context) -> Message:
-    """Train one round; answer with weights."""
-    return _answer("train", message, context)
-
-
-@app.evaluate()
-def evaluate(message: Message, context: Context) -> Message:
-    """Evaluate the global model; answer with sums."""
-    return _answer("judge", message, context)
-
-
-def _answer(action: str, message: Message, context: Context) -> Message:
-    """Do what the message asks; a failure becomes an answer that holds no data.
+def _answering(action: str) -> Callable[[Message, Context], Message]:
+    """The handler of one kind of message: do what it asks; a failure becomes an answer that holds no data.
 
     Flower copies the text of an exception and whatever a simulated node prints into the server's log, and a library's
     text may quote a file's content: nothing may be raised from here, and details go to the site's own log.
     """
-    instruction = Instruction(run="", round=0)
-    try:
-        instruction = read_instruction(message)
-        with own_log(instruction.site) as log:
-            try:
-                reply = _work(action, instruction, context)
-            except Exception:
-                log.exception("%s of round %d failed", action, instruction.round)
-                raise
-        _record(action, instruction, reply)
-    except Exception as error:  # noqa: BLE001 - see above
-        reply = Reply(site=instruction.site, run=instruction.run, round=instruction.round, error=safe_error(error))
-        with suppress(RunError, OSError):  # the log itself may be what failed
+
+    def handle(message: Message, context: Context) -> Message:
+        # Imported here: torch takes seconds, and Flower imports this module to find `app`.
+        from client import local_round
+
+        instruction = Instruction(run="", round=0)
+        try:
+            instruction = read_instruction(message)
+            with own_log(instruction.site) as log:
+                try:
+                    held = _held_sites(instruction, context)
+                    if action == "register":
+                        reply = local_round.register(instruction, held)
+                    else:
+                        reply = getattr(local_round, action)(_site(instruction, held), instruction)
+                except Exception:
+                    log.exception("%s of round %d failed", action, instruction.round)
+                    raise
             _record(action, instruction, reply)
-    return Message(content=write_reply(reply), reply_to=message)
+        except Exception as error:  # noqa: BLE001 - see above
+            reply = Reply(site=instruction.site, run=instruction.run, round=instruction.round, error=safe_error(error))
+            with suppress(RunError, OSError):  # the log itself may be what failed
+                _record(action, instruction, reply)
+        return Message(content=write_reply(reply), reply_to=message)
+
+    return handle
+
+
+app = ClientApp()
+app.query(REGISTER.removeprefix("query."))(_answering("register"))
+app.query(FINGERPRINT.removeprefix("query."))(_answering("fingerprint"))
+app.query(PREPARE.removeprefix("query."))(_answering("prepare"))
+app.train()(_answering("train"))
+app.evaluate()(_answering("evaluate"))
 
 
 def _record(action: str, instruction: Instruction, reply: Reply) -> None:
@@ -94,20 +86,28 @@ def _record(action: str, instruction: Instruction, reply: Reply) -> None:
     )
 
 
-def _work(action: str, instruction: Instruction, context: Context) -> Reply:
-    # Imported here: torch takes seconds, and Flower imports this module to find `app`.
-    from client import local_round
-    from client.policy import check_policy
-    from shared.site import held_sites, open_site
+def _held_sites(instruction: Instruction, context: Context) -> Mapping[str, Path]:
+    """Folder of every site whose data this node holds, where the hospital's policy allows what is asked.
 
-    config = instruction.config
-    if config is None:
+    Raises
+    ------
+    UpdateError, ConfigError
+        There is no configuration, or it asks for more than the policy allows.
+
+    """
+    from client.policy import check_policy
+    from shared.site import held_sites
+
+    if instruction.config is None:
         raise UpdateError("the server sent no configuration")
-    check_policy(context.node_config, config)
-    held = held_sites(context.node_config, config)
-    if action == "register":
-        return local_round.register(instruction, [config.centres.index(name) for name in held])
-    if instruction.site not in held:
+    check_policy(context.node_config, instruction.config)
+    return held_sites(context.node_config, instruction.config)
+
+
+def _site(instruction: Instruction, held: Mapping[str, Path]) -> Site:
+    """The site that is asked, of those that this node holds."""
+    from shared.site import Site
+
+    if instruction.config is None or instruction.site not in held:
         raise ConfigError(f"this node holds no data of site '{instruction.site}'")
-    work: Callable[..., Reply] = getattr(local_round, action)
-    return work(open_site(held[instruction.site], instruction.site, config, instruction.run), instruction)
+    return Site(held[instruction.site], instruction.site, instruction.config, instruction.run)

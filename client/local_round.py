@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from torch import nn
 
-from client.readable_cases import open_sound
+from client.readable_cases import open_readable
 from shared.config.run_config import RunConfig
 from shared.errors import UpdateError
-from shared.inference import evaluate
+from shared.evaluation import evaluate_site
 from shared.messages.instruction_reply import Instruction, Reply
-from shared.messages.payload import State, count_splits, flatten, label_key, manifest_of, unflatten
+from shared.messages.payload import State, flatten, label_key, manifest_of, unflatten
 from shared.messages.versions import own_versions
+from shared.modalities.modality import Plan, PreparedCase
 from shared.models.uninitialised import UnsetValues
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
 from shared.site import Prepared, Site
-from shared.tasks import Task, task_named
+from shared.tasks import task_named
+from shared.tasks.task import Task
 from shared.training import train_round
+from shared.types import SPLITS
 
 log = logging.getLogger(__name__)
 
 
-def register(instruction: Instruction, held: Sequence[int]) -> Reply:
+def register(instruction: Instruction, held: Iterable[str]) -> Reply:
     """Say which sites' data this node holds, by their indices in `RunConfig.centres`, and what it runs."""
+    centres = instruction.config.centres if instruction.config else ()
     return Reply(
         site=instruction.site,
         run=instruction.run,
         round=instruction.round,
-        sites=tuple(held),
+        sites=tuple(centres.index(name) for name in held),
         versions=own_versions(),
     )
 
@@ -40,22 +42,23 @@ def register(instruction: Instruction, held: Sequence[int]) -> Reply:
 def fingerprint(site: Site, instruction: Instruction) -> Reply:
     """Count the training cases' spacing, extent, volume and intensity."""
     _must_train(site)
-    return replace(_empty(site, instruction), fingerprint=site.fingerprint())
+    return replace(_empty(site, instruction), fingerprints=site.fingerprints())
 
 
 def prepare(site: Site, instruction: Instruction) -> Reply:
-    """Prepare every case by the plan; answer with counts a split and the reasons of what was left out."""
+    """Prepare every case by its modality's plan; answer with counts a split and the reasons of what was left out."""
     started = time.perf_counter()
     for name in site.config.tasks:
         task_named(name).check()
-    prepared = site.prepare(_plan(instruction))
+    prepared = {name: site.prepare(name, _plan(instruction, name)) for name in site.config.modalities}
+    by_split = {split: [case for own in prepared.values() for case in own[split]] for split in SPLITS}
     return replace(
         _empty(site, instruction),
-        included=count_splits({split: len(cases) for split, cases in prepared.items()}),
+        included={split: len(cases) for split, cases in by_split.items()},
         excluded=site.exclusion_counts(),
         over_policy=site.over_policy(),
-        labelled=site.labelled(prepared["train"]),
-        classes=site.classes([case for cases in prepared.values() for case in cases]),
+        labelled=site.labelled({name: own["train"] for name, own in prepared.items()}),
+        classes=site.classes([case for cases in by_split.values() for case in cases]),
         seconds=time.perf_counter() - started,
     )
 
@@ -68,19 +71,19 @@ def train(site: Site, instruction: Instruction) -> Reply:
     judging that fails costs no training: the server then asks for it alone, and is told why.
     """
     _must_train(site)
-    config, plan = _view(site, instruction), _plan(instruction)
+    config, task = _view(site, instruction)
+    plan = _plan(instruction, task.modality)
     # The hospital's policy bounds the run's rounds: there are no others.
     if not 1 <= instruction.round <= config.federation.rounds:
         raise UpdateError(f"round {instruction.round} is asked for, the run has {config.federation.rounds}")
-    task = task_named(config.task)
-    prepared = site.prepared(plan)
+    prepared = site.prepared(task.modality, plan)
     judged = _empty(site, instruction)
-    if instruction.judging and prepared["validation"]:
+    if instruction.evaluating and prepared["validation"]:
         try:
-            judged = judge(site, replace(instruction, split="validation"))
+            judged = evaluate(site, replace(instruction, split="validation"))
         except Exception:
             log.exception("judging before round %d failed", instruction.round)
-    cases, skipped = open_sound(task, prepared["train"], plan, config)
+    cases, skipped = open_readable(task, prepared["train"], plan, config)
     model, start = _model(task, config, instruction)
     proximal = config.federation.strategy == "fedprox"
     summary = train_round(
@@ -103,26 +106,24 @@ def train(site: Site, instruction: Instruction) -> Reply:
         loss=summary.loss,
         seconds=summary.seconds,
         sums=judged.sums,
-        judging_skipped=judged.skipped,
-        judging_seconds=judged.seconds,
+        evaluation_skipped=judged.skipped,
+        evaluation_seconds=judged.seconds,
     )
 
 
-def judge(site: Site, instruction: Instruction) -> Reply:
+def evaluate(site: Site, instruction: Instruction) -> Reply:
     """Evaluate the global model on one split; answer with sums."""
     started = time.perf_counter()
-    config, plan = _view(site, instruction), _plan(instruction)
-    task = task_named(config.task)
-    prepared = _asked(site, site.prepared(plan), instruction.split)
-    # Balancing is for the loss: each case is judged once.
-    opened, skipped = open_sound(task, prepared, plan, config)
-    cases = list({case.key: case for case in opened}.values())
+    config, task = _view(site, instruction)
+    plan = _plan(instruction, task.modality)
+    asked = _asked(site, site.prepared(task.modality, plan), instruction.split)
+    cases = [case for case in asked if task.uses(case.labels, config)]
     model, _ = _model(task, config, instruction)
-    sums = evaluate(model, cases, config)
+    sums, skipped = evaluate_site(task, model, cases, plan, config)
     return replace(
         _empty(site, instruction),
         sums=sums,
-        cases=len(cases),
+        cases=sums.n,
         skipped=skipped,
         seconds=time.perf_counter() - started,
     )
@@ -133,7 +134,7 @@ def _must_train(site: Site) -> None:
         raise UpdateError("this is the run's external centre: it judges and has no part in training")
 
 
-def _asked(site: Site, prepared: Prepared, split: str) -> list[CachedCase]:
+def _asked(site: Site, prepared: Prepared, split: str) -> list[PreparedCase]:
     """The cases to be judged: a training site's validation or test cases, all of an external centre's."""
     if site.name == site.config.data.external and split == "external":
         return [case for cases in prepared.values() for case in cases]
@@ -146,24 +147,24 @@ def _empty(site: Site, instruction: Instruction) -> Reply:
     return Reply(site=site.name, run=instruction.run, round=instruction.round)
 
 
-def _view(site: Site, instruction: Instruction) -> RunConfig:
-    """The site's configuration as the instruction's task sees it."""
+def _view(site: Site, instruction: Instruction) -> tuple[RunConfig, Task]:
+    """The instruction's task, and the site's configuration as it sees it."""
     for name in site.config.tasks:
         if name == instruction.task:
-            return site.config.for_task(name)
+            return site.config.for_task(name), task_named(name)
     raise UpdateError("the server asks for a task that the run does not have")
 
 
-def _plan(instruction: Instruction) -> Plan:
-    if instruction.plan is None:
+def _plan(instruction: Instruction, modality: str) -> Plan:
+    if modality not in instruction.plans:
         raise UpdateError("the server sent no preprocessing plan")
-    return instruction.plan
+    return instruction.plans[modality]
 
 
 def _model(task: Task, config: RunConfig, instruction: Instruction) -> tuple[nn.Module, State]:
     """The task's network with the server's weights in it, and these weights by name."""
     with UnsetValues():
-        model = task.build_model(config)
+        model = task.learner.build_model(config)
     like = model.state_dict()
     if instruction.weights is None or instruction.manifest != manifest_of(like):
         raise UpdateError("the server's model has other names, shapes or types than this site's code builds")

@@ -26,8 +26,8 @@ def check_policy(node_config: Mapping[str, object], config: RunConfig) -> None:
         file of pretrained weights: a hospital opens no path that the server names.
 
     """
-    if "data-dir" in node_config and config.subtype_ensemble.pretrained not in {"hub", "none"}:
-        raise ConfigError('subtype_ensemble.pretrained names a file, and a hospital opens none: set it to "none"')
+    if "data-dir" in node_config and (keys := config.keys_of_files()):
+        raise ConfigError(f'{", ".join(keys)} names a file, and a hospital opens none: set it to "none"')
     allowed = [name for name in str(node_config.get("tasks", "")).split(",") if name]
     if allowed and (other := [name for name in config.tasks if name not in allowed]):
         raise ConfigError(f"this hospital's policy does not allow {', '.join(other)}, only {', '.join(allowed)}")

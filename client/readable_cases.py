@@ -1,4 +1,4 @@
-"""Prepared cases that can still be opened: a damaged file costs its case, not the site's round."""
+"""Prepared cases that can still be read: a damaged file costs its case, not the site's round."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from shared.config.run_config import RunConfig
-from shared.errors import StudyError
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.store import open_array
-from shared.preprocessing.tissues import open_tissues
-from shared.tasks import Task
+from shared.evaluation import DAMAGED
+from shared.modalities.modality import Plan, PreparedCase
+from shared.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
-DAMAGED = (OSError, ValueError, EOFError, StudyError)
-"""What a lost, empty, truncated or overwritten file of the cache raises."""
 
+def open_readable(
+    task: Task, cases: Sequence[PreparedCase], plan: Plan, config: RunConfig
+) -> tuple[Sequence[Any], int]:
+    """Open a task's training cases, without those whose prepared files are damaged.
 
-def open_sound(task: Task, cases: Sequence[CachedCase], plan: Plan, config: RunConfig) -> tuple[Sequence[Any], int]:
-    """Open a task's cases, without those whose prepared files are damaged.
-
-    Files are opened, which checks that each is there and whole in length; their bytes are not hashed again.
+    One sample of each case is read, as the training loop will: its files are there and whole in length. Their bytes are
+    not hashed again.
 
     Parameters
     ----------
@@ -41,11 +40,11 @@ def open_sound(task: Task, cases: Sequence[CachedCase], plan: Plan, config: RunC
         return _open(task, cases, plan, config), 0
     except DAMAGED:
         # Which one it was is looked for only now: a sound site opens its cases once.
-        sound = [case for case in cases if _is_sound(task, case, plan, config)]
-    return _open(task, sound, plan, config), len(cases) - len(sound)
+        readable = [case for case in cases if _is_readable(task, case, plan, config)]
+    return _open(task, readable, plan, config), len(cases) - len(readable)
 
 
-def _is_sound(task: Task, case: CachedCase, plan: Plan, config: RunConfig) -> bool:
+def _is_readable(task: Task, case: PreparedCase, plan: Plan, config: RunConfig) -> bool:
     try:
         _open(task, [case], plan, config)
     except DAMAGED as error:
@@ -58,19 +57,9 @@ def _is_sound(task: Task, case: CachedCase, plan: Plan, config: RunConfig) -> bo
     return True
 
 
-def _open(task: Task, cases: Sequence[CachedCase], plan: Plan, config: RunConfig) -> Sequence[Any]:
-    opened = task.open(cases, plan, config)
+def _open(task: Task, cases: Sequence[PreparedCase], plan: Plan, config: RunConfig) -> Sequence[Any]:
+    opened = task.learner.open(cases, plan, config)
+    draws = np.random.default_rng(0)  # not the loop's own: looking must not change what is drawn
     for case in opened:
-        _touch(task, case)
+        task.learner.sample(case, config, draws)
     return opened
-
-
-def _touch(task: Task, case: Any) -> None:
-    """Open what the loop would open later."""
-    if task.kind == "classification":
-        _ = case.patch
-        return
-    _ = case.image, case.mask, case.foreground
-    open_array(case.folder, "native_mask")
-    if task.kind == "tissues":
-        open_tissues(case)

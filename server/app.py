@@ -32,8 +32,9 @@ def main(grid: Grid, context: Context) -> None:
 
     """
     # Imported here: Flower imports this module to find `app`, and torch takes seconds.
+    from server.deployment.phantom_data import ensure_data
     from server.federation.nonblocking_grid import whole_answers
-    from server.run import ensure_data, run
+    from server.run import run
     from server.run_folder.journal import RunFolder
     from server.run_folder.participation import sentence
     from server.run_folder.results import read_results

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from shared.atomic_files import replace_file
-from shared.cohort.labels import SUBTYPES, CaseLabels
 from shared.cohort.manifest import TABLE_NAME
 from shared.cohort.preflight import Case, Cohort, Exclusion, open_cohort
 from shared.cohort.splits import assign_splits
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError, RunError
 from shared.messages.payload import FEW, label_key
-from shared.preprocessing.cache import CachedCase, CaseCache
-from shared.preprocessing.fingerprint import SiteFingerprint
-from shared.preprocessing.pipeline import Placement
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.prepare import fingerprint_cases, prepare_cases
+from shared.modalities import modality_named
+from shared.modalities.modality import Fingerprint, Plan, PreparedCase
 from shared.preprocessing.store import CACHE
 from shared.runtime.progress import site_progress_path, write_progress
 from shared.runtime.project import cache_root, project_root
 from shared.tasks import task_named
 from shared.types import SPLITS, Split
 
-Prepared = dict[Split, list[CachedCase]]
-"""A site's prepared cases by split, each split in the order of the table."""
+Prepared = dict[Split, list[PreparedCase]]
+"""A site's prepared cases of one modality by split, each split in the order of the table."""
 
 
 @dataclass
@@ -56,7 +53,7 @@ class Site:
 
     @cached_property
     def cohort(self) -> Cohort:
-        """Cases, and those left out before a pixel was read.
+        """Cases of the run's modalities, and those left out before a pixel was read.
 
         Raises
         ------
@@ -66,10 +63,10 @@ class Site:
             No case is usable.
 
         """
-        found = open_cohort(self.folder, needs_mask=self.config.reads_lesions)
-        if not found.cases:
+        cohort = run_cohort(self.folder, self.config)
+        if not cohort.cases:
             raise RunError(f"site '{self.name}' has no usable case: run `fedbreast check` on its folder")
-        return found
+        return cohort
 
     @cached_property
     def splits(self) -> Mapping[str, Split]:
@@ -85,38 +82,48 @@ class Site:
         drawn = assign_splits(patients, seed=seed, validation=shares.validation, test=shares.test)
         return drawn | given
 
-    def fingerprint(self) -> SiteFingerprint:
-        """Merge the fingerprints of the training cases."""
-        found, excluded = fingerprint_cases(
-            self._cases("train"),
-            self.config,
-            CaseCache(cache_root()),
-            workers=self.config.preprocessing.workers,
-            on_progress=self._report("fingerprint"),
-        )
-        self.excluded |= set(excluded)
-        return found
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Merge the fingerprints of the training cases, by modality."""
+        merged: dict[str, Fingerprint] = {}
+        for name in self.config.modalities:
+            modality = modality_named(name)
+            merged[name], excluded = modality.fingerprint_cases(
+                self._cases(name, "train"),
+                self.config,
+                cache_root(),
+                workers=modality.settings(self.config).workers,
+                on_progress=self._report("fingerprint"),
+            )
+            self.excluded |= set(excluded)
+        return merged
 
-    def prepare(self, plan: Plan) -> Prepared:
-        """Prepare every case by the plan, and note where they lie for the rounds to come."""
-        ordered = [(split, case) for split in SPLITS for case in self._cases(split)]
-        cases, excluded = prepare_cases(
+    def prepare(self, name: str, plan: Plan) -> Prepared:
+        """Prepare every case of a modality by its plan, and note where they lie for the rounds to come."""
+        modality = modality_named(name)
+        ordered = [(split, case) for split in SPLITS for case in self._cases(name, split)]
+        cases, excluded = modality.prepare_cases(
             [case for _, case in ordered],
             plan,
-            CaseCache(cache_root()),
-            workers=self.config.preprocessing.workers,
+            self.config.needs(name),
+            cache_root(),
+            workers=modality.settings(self.config).workers,
             on_progress=self._report("prepare"),
-            tissues=self.config.reads_tissues,
         )
         self.excluded |= set(excluded)
         splits = {case.key: split for split, case in ordered}
         prepared: Prepared = {split: [case for case in cases if splits[case.key] == split] for split in SPLITS}
-        _write_index(self._index(plan), prepared)
+        entries = {split: [case.to_dict() for case in found] for split, found in prepared.items()}
+        replace_file(self._index(name, plan), json.dumps(entries).encode(), CACHE)
         return prepared
 
-    def prepared(self, plan: Plan) -> Prepared:
+    def prepared(self, name: str, plan: Plan) -> Prepared:
         """The cases as `prepare` left them, also in another process: no image is read and nothing is hashed again."""
-        return _read_index(self._index(plan)) or self.prepare(plan)
+        try:
+            # Absent, damaged, or the cache was cleared since.
+            entries = json.loads(self._index(name, plan).read_text(encoding="utf-8"))
+            return {split: [modality_named(name).open(entry) for entry in entries[split]] for split in SPLITS}
+        except (OSError, ValueError, KeyError, TypeError):
+            return self.prepare(name, plan)
 
     def exclusion_counts(self) -> dict[str, int]:
         """How many rows were left out for each reason."""
@@ -126,29 +133,32 @@ class Site:
         """Whether more rows were left out than the site's own policy allows."""
         return self.cohort.over_policy(self.excluded)
 
-    def labelled(self, cases: Sequence[CachedCase]) -> dict[str, int]:
-        """Count cases by task of the run, and by label where a task answers several."""
-        labels = [case.labels for case in cases]
+    def labelled(self, cases: Mapping[str, Sequence[PreparedCase]]) -> dict[str, int]:
+        """Count cases, given by modality, by task of the run, and by label where a task answers several."""
+        tasks = [(task_named(name), self.config.for_task(name)) for name in self.config.tasks]
         return {
-            label_key(name, label): count
-            for name in self.config.tasks
-            for label, count in task_named(name).counts(labels, self.config.for_task(name)).items()
+            label_key(task.name, label): count
+            for task, view in tasks
+            for label, count in task.counts([case.labels for case in cases[task.modality]], view).items()
         }
 
-    def classes(self, cases: Sequence[CachedCase]) -> dict[str, int]:
+    def classes(self, cases: Sequence[PreparedCase]) -> dict[str, int]:
         """Count cases by class of each label; below the policy's least it is `FEW`: it could point at a person."""
-        found = Counter(name for case in cases for name in class_names(case.labels))
+        labels = dict.fromkeys(label for name in self.config.tasks for label in task_named(name).labels)
+        found = Counter(label.counted_as(case.labels) for case in cases for label in labels)
         least = self.cohort.folder.policy.least_count
         return {name: count if count >= least else FEW for name, count in found.items()}
 
-    def _cases(self, split: Split) -> list[Case]:
-        return [case for case in self.cohort.cases if self.splits[case.row.patient_id] == split]
+    def _cases(self, modality: str, split: Split) -> list[Case]:
+        own = [case for case in self.cohort.cases if case.modality == modality]
+        return [case for case in own if self.splits[case.row.patient_id] == split]
 
-    def _index(self, plan: Plan) -> Path:
+    def _index(self, modality: str, plan: Plan) -> Path:
         """Name of the list of prepared cases: it depends on all that decides which cases are where."""
         table = hashlib.sha256((self.folder / TABLE_NAME).read_bytes()).hexdigest()
-        reads = f"{self.config.reads_lesions} {self.config.reads_tissues}"
-        parts = [str(self.folder.resolve()), self.name, plan.hash(), self.config.splits.model_dump_json(), table, reads]
+        run = [f"{name} {' '.join(sorted(self.config.needs(name)))}" for name in self.config.modalities]
+        shares = self.config.splits.model_dump_json()
+        parts = [str(self.folder.resolve()), self.name, modality, plan.hash(), shares, table, *run]
         return cache_root() / "sites" / f"{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:32]}.json"
 
     def _report(self, phase: str) -> Callable[[int, int], None]:
@@ -159,6 +169,60 @@ class Site:
 def open_site(folder: Path, name: str, config: RunConfig, run: str = "") -> Site:
     """A site by its folder."""
     return Site(folder, name, config, run)
+
+
+def run_cohort(folder: Path, config: RunConfig) -> Cohort:
+    """A site folder's cases of every modality of a run, with the masks that its tasks need.
+
+    Raises
+    ------
+    SiteError
+        The folder or its table cannot be used.
+
+    """
+    return open_cohort(folder, [(modality_named(name).locate, config.needs(name)) for name in config.modalities])
+
+
+def prepare_cohort(
+    cohort: Cohort,
+    config: RunConfig,
+    plans: Mapping[str, Plan],
+    *,
+    workers: int = 1,
+    on_progress: Callable[[int, int], None],
+) -> tuple[dict[str, list[PreparedCase]], list[Exclusion]]:
+    """Prepare the cases of a centre that does not train.
+
+    Parameters
+    ----------
+    cohort, config
+        Its cases, and the run's configuration.
+    plans
+        The run's plans by modality.
+    workers
+        Processes; with more than one the calling script needs a `__main__` guard.
+    on_progress
+        Told (cases done, cases in all) after each.
+
+    Returns
+    -------
+    The prepared cases by modality, and an exclusion for each that could not be prepared.
+
+    """
+    prepared: dict[str, list[PreparedCase]] = {}
+    excluded: list[Exclusion] = []
+    steps = itertools.count(1)
+    for name, plan in plans.items():
+        prepared[name], left_out = modality_named(name).prepare_cases(
+            [case for case in cohort.cases if case.modality == name],
+            plan,
+            config.needs(name),
+            cache_root(),
+            workers=workers,
+            on_progress=lambda *_: on_progress(next(steps), len(cohort.cases)),
+        )
+        excluded += left_out
+    return prepared, excluded
 
 
 def held_sites(node_config: Mapping[str, object], config: RunConfig) -> dict[str, Path]:
@@ -186,61 +250,3 @@ def held_sites(node_config: Mapping[str, object], config: RunConfig) -> dict[str
     partition, nodes = int(str(node_config["partition-id"])), int(str(node_config["num-partitions"]))
     root = project_root() / config.data.root
     return {name: root / name for name in config.data.sites[partition::nodes]}
-
-
-def _write_index(path: Path, prepared: Prepared) -> None:
-    entries = {
-        split: [
-            {
-                "key": case.key,
-                "side": case.side,
-                "folder": str(case.folder),
-                "place": case.meta.to_dict(),
-                "seconds": case.seconds,
-                "region_folder": str(case.region_folder),
-                "labels": asdict(case.labels),
-                "tissue_folder": str(case.tissue_folder) if case.tissue_folder else None,
-            }
-            for case in cases
-        ]
-        for split, cases in prepared.items()
-    }
-    replace_file(path, json.dumps(entries).encode(), CACHE)
-
-
-def _read_index(path: Path) -> Prepared | None:
-    """The prepared cases an index lists; None when it is absent, damaged, or the cache was cleared since."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        prepared: Prepared = {
-            split: [
-                CachedCase(
-                    key=entry["key"],
-                    side=entry["side"],
-                    folder=Path(entry["folder"]),
-                    meta=Placement.from_dict(entry["place"]),
-                    seconds=entry["seconds"],
-                    region_folder=Path(entry["region_folder"]),
-                    labels=CaseLabels(**entry["labels"]),
-                    tissue_folder=Path(entry["tissue_folder"]) if entry["tissue_folder"] else None,
-                )
-                for entry in entries[split]
-            ]
-            for split in SPLITS
-        }
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    folders = [path for cases in prepared.values() for case in cases for path in (case.folder, case.tissue_folder)]
-    there = all(path.is_dir() for path in folders if path is not None)
-    return prepared if there else None
-
-
-def class_names(labels: CaseLabels) -> list[str]:
-    """The classes that a case belongs to, one a label, as `payload.CLASS_NAMES` has them."""
-
-    def status(value: bool | None) -> str:
-        return "missing" if value is None else "positive" if value else "negative"
-
-    subtype = labels.subtype if labels.subtype in SUBTYPES else "missing"
-    binary = [f"{name}/{status(getattr(labels, name))}" for name in ("er", "pr", "her2", "malignant")]
-    return [f"subtype/{subtype}", *binary, f"ki67_percent/{'missing' if labels.ki67_percent is None else 'known'}"]

@@ -20,8 +20,10 @@ from torch import Generator, Tensor, nn
 
 from shared.config.run_config import RunConfig
 from shared.errors import RunError
+from shared.inference import pick_device
 from shared.reproducibility import derive_seed, make_deterministic
-from shared.tasks import Task, task_named
+from shared.tasks import task_named
+from shared.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +139,7 @@ def _steps(
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=scaled):
             outputs = model(image)
         # The loss stays in float32: sums over a volume overflow half precision.
-        loss = task.loss([item.float() for item in outputs], target)
+        loss = task.learner.loss([item.float() for item in outputs], target)
         total = loss
         if anchor is not None:
             total = loss + 0.5 * config.federation.proximal_mu * _squared_distance(model, anchor)
@@ -162,23 +164,15 @@ def learning_rate(config: RunConfig, step: int) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
-def pick_device(config: RunConfig) -> torch.device:
-    """The configured device; `auto` takes a GPU where there is one."""
-    wanted = config.compute.device
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wanted)
-
-
 def _unlabelled(model: nn.Module, cases: Sequence[Any], config: RunConfig, task: Task) -> dict[str, Tensor]:
     """Parameters and buffers, as they are, that answer for labels which none of the cases has."""
-    if not task.owners:
+    if not task.learner.owners:
         return {}
-    present = {label for case in cases for label in task.truths(case.labels, config)}
+    present = {label for case in cases for label in task.seen(case.labels, config)}
     return {
         name: value.detach().clone()
         for name, value in model.state_dict().items()
-        if task.owner(name) and task.owner(name) not in present
+        if task.learner.owner(name) and task.learner.owner(name) not in present
     }
 
 
@@ -201,7 +195,7 @@ def _batches(
         while len(queue) < size:
             queue.extend(int(index) for index in draws.permutation(len(cases)))
         chosen, queue = queue[:size], queue[size:]
-        samples = [task.sample(cases[index], config, draws) for index in chosen]
+        samples = [task.learner.sample(cases[index], config, draws) for index in chosen]
         image = torch.from_numpy(np.stack([item[0] for item in samples]))
         target = torch.from_numpy(np.stack([item[1] for item in samples]))
-        yield task.augment(image, target, config.training.augmentation, generator)
+        yield task.learner.augment(image, target, config.training.augmentation, generator)

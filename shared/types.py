@@ -6,7 +6,7 @@ spacing is `(z, y, x)` in mm, time is seconds after contrast injection.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -66,31 +66,3 @@ class Grid:
         steps = index * np.array(self.spacing[::-1])
         points: npt.NDArray[np.float64] = steps @ np.array(self.direction).reshape(3, 3).T + np.array(self.origin)
         return points
-
-
-@dataclass(frozen=True, slots=True)
-class Acquisition:
-    """How a study was acquired: the facts reports stratify by. Never an identifier, never free text."""
-
-    manufacturer: str = "unknown"
-    field_strength_t: float | None = None
-    orientation: Literal["axial", "sagittal", "coronal", "unknown"] = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class DceStudy:
-    """One DCE-MRI exam: a pre-contrast phase and at least one post-contrast phase on one grid.
-
-    Attributes
-    ----------
-    phases
-        float32 `(phase, z, y, x)`, the first pre-contrast, the others in order of time, in stored units after rescale.
-    times_s
-        Seconds after injection of each phase; the pre-contrast phase has a value <= 0.
-
-    """
-
-    phases: FloatArray
-    times_s: tuple[float, ...]
-    grid: Grid
-    acquisition: Acquisition = field(default_factory=Acquisition)

@@ -1,13 +1,15 @@
 """The house: which room may know which, and what the packaging promises."""
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = ["dicom", "cohort", "preprocessing", "models", "tasks", "metrics", "training", "inference"]
+CLOCK = re.compile(r"(^|\.)(now|utcnow|today|time|time_ns|localtime|gmtime|ctime|monotonic|perf_counter)$")
+ORDER = ["dicom", "cohort", "preprocessing", "modalities", "models", "inference", "tasks", "training", "evaluation"]
 
 
 def imports(file):
@@ -54,8 +56,18 @@ def test_metrics_and_phantom_stand_alone():
     allowed = {"types", "errors", "reproducibility"}
     for room in ("metrics", "phantom"):
         for file in files(f"shared/{room}"):
-            known = {name.split(".")[1] for name in imports(file) if name.count(".") >= 1}
+            # The phantom makes MRI: it may say what an exam of MRI is.
+            names = {name for name in imports(file) if not name.startswith("shared.modalities.mri.dce_study")}
+            known = {name.split(".")[1] for name in names if name.count(".") >= 1}
             assert known <= allowed | {room}, file
+
+
+def test_no_file_but_its_own_knows_what_an_exam_of_mri_is():
+    for folder in ("server", "client", "shared"):
+        for file in files(folder):
+            if not {"mri", "phantom"} & set(file.relative_to(ROOT).parts):
+                text = file.read_text(encoding="utf-8")
+                assert not re.search(r"DceStudy|post_phases|phases\[1\] - \w*\.?phases\[0\]", text), file
 
 
 def test_nothing_imports_a_command():
@@ -63,6 +75,49 @@ def test_nothing_imports_a_command():
         for file in files(folder):
             if "commands" not in file.parts:
                 assert not {name for name in imports(file) if name.startswith("server.commands")}, file
+
+
+def run_at_import(node):
+    """Everything below a node that Python evaluates when it imports the module: no bodies of functions."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            for part in (*child.decorator_list, *child.args.defaults, *filter(None, child.args.kw_defaults)):
+                yield part
+                yield from run_at_import(part)
+        elif not isinstance(child, ast.Lambda):
+            yield child
+            yield from run_at_import(child)
+
+
+def clocks_read(code):
+    """Calls of a clock while a module is imported."""
+    calls = [node for node in run_at_import(ast.parse(code)) if isinstance(node, ast.Call)]
+    return [ast.unparse(node) for node in calls if CLOCK.search(ast.unparse(node.func))]
+
+
+def test_no_test_reads_the_clock_when_it_is_imported():
+    """A run that begins before midnight would compare yesterday with today."""
+    for file in files("tests"):
+        assert clocks_read(file.read_text(encoding="utf-8")) == [], file
+
+
+@pytest.mark.parametrize(
+    ("code", "read"),
+    [
+        ("NOW = datetime.now(UTC)", True),
+        ("TODAY = date.today()", True),
+        ("START = time.time()", True),
+        ("START = monotonic()", True),
+        ("class A:\n    born = datetime.utcnow()", True),
+        ("def made(now=datetime.now(UTC)): pass", True),
+        ("@parametrize('now', [datetime.now(UTC)])\ndef test(now): pass", True),
+        ("def test():\n    now = datetime.now(UTC)", False),
+        ("make = lambda: datetime.now(UTC)", False),
+        ("NOW = datetime(2030, 1, 1, tzinfo=UTC)", False),
+    ],
+)
+def test_the_search_sees_every_clock_read_at_import(code, read):
+    assert bool(clocks_read(code)) == read
 
 
 def test_packages_are_listed_and_the_application_never_reaches_an_index():
@@ -81,7 +136,7 @@ def test_every_dependency_is_constrained_and_kept_from_uv():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
     def plain(items):
-        return {item.split("[")[0].split("=")[0].split(">")[0].strip().lower() for item in items}
+        return {re.split(r"[\[=<>]", item)[0].strip().lower() for item in items}
 
     names = plain(project["project"]["dependencies"])
     extras = set().union(*(plain(items) for items in project["project"]["optional-dependencies"].values()))

@@ -9,6 +9,7 @@ from client.node.site_kit import SiteKit
 from shared.errors import ConfigError
 from shared.runtime.app_bundle import APP, digest_of, read_bundle
 from shared.runtime.audit_log import AuditLog
+from shared.runtime.flower_internals import flower_internal
 
 _LICENCE = "valid_license"  # Flower asks for it before it asks whether an app is verified
 
@@ -45,14 +46,13 @@ class AppGate:
 
     def get_fab(self, named: str, run: int) -> Any:
         """The app's bundle; with a licence only when the hospital runs it. Without one Flower answers with an error."""
-        from flwr.supercore.fab import Fab
-
         fab = self._ask_fab(named, run)
         digest = digest_of(fab.content)
         why = self._objection(fab, named, run, digest)
         event, told = ("app-refused", {"why": why}) if why else ("app-accepted", {})
         self._audit.record(event, site=self._kit.name, run=str(run), app=digest, **told)
-        return Fab(digest, fab.content, {} if why else {_LICENCE: "approved here"})
+        checked = {} if why else {_LICENCE: "approved here"}
+        return flower_internal("flwr.supercore.fab:Fab")(digest, fab.content, checked)
 
     def _objection(self, fab: Any, named: str, number: int, digest: str) -> str:
         try:
@@ -69,10 +69,9 @@ class AppGate:
 
 def _difference(run: Any, version: str) -> str:
     """What a run says of its app that the approved app does not."""
-    from flwr.supercore.constant import TaskType
-
+    agent = flower_internal("flwr.supercore.constant:TaskType").AGENT_APP
     if run.fab_id != APP:
         return "the server names another app"
     if run.fab_version != version:
         return "the server names another version"
-    return "the server wants an agent" if run.primary_task_type == TaskType.AGENT_APP else ""
+    return "the server wants an agent" if run.primary_task_type == agent else ""

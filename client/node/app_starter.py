@@ -17,18 +17,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-from flwr.supercore.constant import TASK_TYPE_TO_APPIO_API_ADDRESS_ARG, TaskType
-from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
-from flwr.supercore.utils import disable_process_dumping
-
 from client.node.warm_process import COMMAND, hand_over
+from shared.runtime.flower_internals import flower_internal, replace_flower_internal
+
+TaskType = flower_internal("flwr.supercore.constant:TaskType")
+ADDRESS_OPTIONS = flower_internal("flwr.supercore.constant:TASK_TYPE_TO_APPIO_API_ADDRESS_ARG")
+LaunchResult = flower_internal("flwr.supercore.superexec.executor:LaunchResult")
+SubprocessExecutor: Any = flower_internal("flwr.supercore.superexec.executor:SubprocessExecutor")
 
 
-class Starter(SubprocessExecutor):
+class Starter(SubprocessExecutor):  # type: ignore[misc]
     """Starts Flower's app process for a task, its token on no command line.
 
     Parameters
@@ -42,15 +43,15 @@ class Starter(SubprocessExecutor):
         self._door = door
         self._cold: list[subprocess.Popen[bytes]] = []
 
-    def get_eligible_capacity(self, supported_task_types: set[TaskType], **_: Any) -> tuple[set[TaskType], set[str]]:
+    def get_eligible_capacity(self, supported_task_types: set[Any], **_: Any) -> tuple[set[Any], set[str]]:
         """The one kind of task that is asked for."""
         return supported_task_types & {TaskType.CLIENT_APP}, set()
 
-    def launch(self, spec: ExecutionSpec) -> LaunchResult:
+    def launch(self, spec: Any) -> Any:
         """Start the app's process, from the warm one when that answers."""
         if spec.task_type != TaskType.CLIENT_APP:
             return LaunchResult.failed("a hospital's node starts nothing but its app")
-        given = [TASK_TYPE_TO_APPIO_API_ADDRESS_ARG[spec.task_type], spec.runtime_api_address, "--insecure"]
+        given = [ADDRESS_OPTIONS[spec.task_type], spec.runtime_api_address, "--insecure"]
         given += ["--parent-pid", str(spec.parent_pid)]
         if self._door is None or not hand_over(self._door, [*given, "--token", spec.token]):
             running = [item for item in self._cold if item.poll() is None]
@@ -108,11 +109,10 @@ def main() -> None:
     `python -m client.node.app_starter '{"port": ...}'`.
     """
     given = json.loads(sys.argv[1])
-    disable_process_dumping(strict=False)  # as Flower's own command does
-    superexec = import_module("flwr.supercore.superexec.run_superexec")
+    flower_internal("flwr.supercore.utils:disable_process_dumping")(strict=False)  # as Flower's own command does
     starter = Starter(Path(given["door"]) if given["door"] else None)
-    setattr(superexec, "get_executor", lambda *_, **__: starter)  # noqa: B010 - Flower offers no other way
-    superexec.run_superexec(
+    replace_flower_internal("flwr.supercore.superexec.run_superexec:get_executor", lambda *_, **__: starter)
+    flower_internal("flwr.supercore.superexec.run_superexec:run_superexec")(
         runtime_api_address=f"127.0.0.1:{given['port']}",
         insecure=True,
         superexec_auth_secret=sys.stdin.buffer.read(),

@@ -11,6 +11,7 @@ from typing import Any
 
 from client.node.site_kit import SiteKit
 from shared.runtime.audit_log import AuditLog
+from shared.runtime.flower_internals import flower_internal
 
 REFUSED = "the server refuses:"
 """Begins a line of the node's log: status, who refused (the door is nginx), and by how much the clocks differ."""
@@ -31,14 +32,14 @@ def tls_context(kit: SiteKit) -> ssl.SSLContext:
 def fleet_client(kit: SiteKit, audit: AuditLog) -> type[Any]:
     """A class in place of Flower's `FleetHttpClient`."""
     import httpx
-    from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest, SendNodeHeartbeatResponse
-    from flwr.supernode.fleet_http_client import FleetHttpClient
 
-    class CertifiedClient(FleetHttpClient):
+    own: Any = flower_internal("flwr.supernode.fleet_http_client:FleetHttpClient")
+
+    class CertifiedClient(own):  # type: ignore[misc]
         """Flower's client, over our TLS context; it tells what Flower keeps to itself."""
 
         _away = False
-        _beat: SendNodeHeartbeatRequest | None = None
+        _beat: Any = None
 
         @classmethod
         def from_server_address(
@@ -48,14 +49,14 @@ def fleet_client(kit: SiteKit, audit: AuditLog) -> type[Any]:
             del insecure, root_certificates
             return cls(f"https://{server_address}", interceptors=interceptors, verify=tls_context(kit), **more)
 
-        def SendNodeHeartbeat(self, request: SendNodeHeartbeatRequest) -> SendNodeHeartbeatResponse:  # noqa: N802
+        def SendNodeHeartbeat(self, request: Any) -> Any:  # noqa: N802
             """As Flower's; the last one is kept, to be sent again when the server is back."""
             self._beat = request
             return super().SendNodeHeartbeat(request)
 
         def _send(self, context: Any, *, stream: bool = False) -> httpx.Response:
             try:
-                answer = super()._send(context, stream=stream)
+                answer: httpx.Response = super()._send(context, stream=stream)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 self._note(str(error) or "no answer in time")
                 raise

@@ -3,8 +3,6 @@
 Flower's node waits for the answer to a message before it asks for the next. Of a worker that died it hears after a
 minute without a sign of life, and answers with an error, but only where the worker had fetched its message; otherwise
 it would wait for ever, and the hospital be lost to the run until somebody starts its node anew.
-
-The names used below are Flower's private ones, read in version 1.41.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ def answer_for_the_lost(state: type[Any]) -> None:
         `InMemoryNodeState`. Each of its messages belongs to the one worker of its run, as a node has one at a time.
 
     """
-    answer = state._on_task_tokens_expired  # noqa: SLF001 - see above
+    answer = state._on_task_tokens_expired  # noqa: SLF001 - listed in flower_internals
 
     def answer_all(self: Any, tasks: Sequence[Any]) -> None:
         runs = {task.run_id for task in tasks}

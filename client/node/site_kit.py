@@ -14,7 +14,7 @@ import tomli_w
 from pydantic import Field
 
 from shared.atomic_files import replace_file
-from shared.config.sections import Section, SiteName, TaskName
+from shared.config.sections import Section, SiteName
 from shared.errors import ConfigError
 from shared.runtime.kit import Kit, Port
 
@@ -41,7 +41,7 @@ class SitePlace(Section):
 class NodePolicy(Section):
     """What this hospital allows a run, whatever the server says."""
 
-    tasks: tuple[TaskName, ...] = Field(default=(), description="Tasks a run may have; empty: all.")
+    tasks: tuple[str, ...] = Field(default=(), description="Tasks a run may have; empty: all.")
     max_rounds: int = Field(default=1000, ge=1, description="Most rounds a run may have.")
     differential_privacy: bool = Field(default=False, description="Refuse a run that trains without it.")
 

@@ -5,8 +5,6 @@
   code of the app is ever unpacked or imported (`client.node.app_approval`).
 - It hands the app's work to our own starter only, which knows a secret of this start (`client.node.app_starter`).
 - It asks for work several times a second instead of once in three, so that a round does not wait for it.
-
-The names used below are Flower's private ones: `FLOWER` is the version they were read in, and another is refused.
 """
 
 from __future__ import annotations
@@ -19,19 +17,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from client.node.app_approval import AppGate
 from client.node.fleet_client import fleet_client
 from client.node.lost_workers import answer_for_the_lost
 from client.node.site_kit import SiteKit
-from shared.errors import RunError
 from shared.runtime.audit_log import AuditLog
+from shared.runtime.flower_internals import flower_internal, replace_flower_internal
 
-FLOWER = "1.41.0"
 POLL_S = 0.5
 _ASK_FOR_S = 60.0  # then Flower's own loop has its turn
 _ARRIVES_S = 20.0
@@ -55,62 +51,43 @@ def run_node(kit: SiteKit, runtime_port: int, door: str | None = None) -> None:
         Flower has another version than the one this was written for.
 
     """
-    if version("flwr") != FLOWER:
-        raise RunError(f"flwr is {version('flwr')}, but a node runs with {FLOWER} only: install constraints.txt")
-    from flwr.supercore.app_utils import start_parent_process_monitor
-    from flwr.supercore.object_store import ObjectStoreFactory
-    from flwr.supernode import fleet_http_connection, start_client_internal
-    from flwr.supernode.nodestate import NodeStateFactory
-    from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
-
     from client.node.app_starter import start
 
-    # Its package exports a function of the same name.
-    flower_supernode = import_module("flwr.supernode.cli.flower_supernode")
-    start_parent_process_monitor(os.getppid())
+    run_supernode = flower_internal("flwr.supernode.start_client_internal:start_client_internal")
+    connect = flower_internal("flwr.supernode.start_client_internal:_init_connection")
+    start_http_api = flower_internal("flwr.supernode.cli.flower_supernode:_start_supernode_http_api")
+    object_stores = flower_internal("flwr.supercore.object_store:ObjectStoreFactory")()
+    states = flower_internal("flwr.supernode.nodestate:NodeStateFactory")(objectstore_factory=object_stores)
+    flower_internal("flwr.supercore.app_utils:start_parent_process_monitor")(os.getppid())
     audit = AuditLog(kit.state / "audit.jsonl")
-    # `setattr`: these names are Flower's own business, and its types do not offer them.
-    setattr(fleet_http_connection, "FleetHttpClient", fleet_client(kit, audit))  # noqa: B010
-    connect = start_client_internal._init_connection  # noqa: SLF001
-    setattr(start_client_internal, "_init_connection", partial(_gated, connect, kit, audit))  # noqa: B010
+    replace_flower_internal("flwr.supernode.fleet_http_connection:FleetHttpClient", fleet_client(kit, audit))
+    replace_flower_internal(
+        "flwr.supernode.start_client_internal:_init_connection", partial(_gated, connect, kit, audit)
+    )
     # Asked only about apps that the gate gave a licence, which are the approved ones.
-    setattr(start_client_internal, "_verify_fab", lambda *_: True)  # noqa: B010
-    answer_for_the_lost(InMemoryNodeState)
+    replace_flower_internal("flwr.supernode.start_client_internal:_verify_fab", lambda *_: True)
+    answer_for_the_lost(flower_internal("flwr.supernode.nodestate.in_memory_nodestate:InMemoryNodeState"))
     secret = secrets.token_bytes(32)
-    config = flower_supernode.SuperNodeLifespanConfig(
-        server_address=kit.server,
-        root_certificates=str(kit.authority),
-        insecure=False,
-        authentication_keys=node_key(kit.node_key),
-        max_retries=None,
-        max_wait_time=None,
-        node_config=node_config(kit),
-        isolation="process",  # ours, as Flower would start its own without a secret
-        runtime_certificates=None,
-        runtime_root_certificates_path=None,
-        health_server_address=None,
-        trusted_entities={"approved.toml": "by content hash"},
+    http_api = SimpleNamespace(
         superexec_auth_secret=secret,
-        runtime_dependency_install=False,
         host="127.0.0.1",
         port=runtime_port,
         runtime_ssl_certfile=None,
         runtime_ssl_keyfile=None,
     )
-    factory = NodeStateFactory(objectstore_factory=ObjectStoreFactory())
-    server, thread = flower_supernode._start_supernode_http_api(config, factory)  # noqa: SLF001
+    server, thread = start_http_api(http_api, states)
     starter = start(runtime_port, door, os.getpid(), secret)
     try:
-        start_client_internal.start_client_internal(
-            state_factory=factory,
-            server_address=config.server_address,
-            root_certificates=config.root_certificates,
+        run_supernode(
+            state_factory=states,
+            server_address=kit.server,
+            root_certificates=str(kit.authority),
             insecure=False,
-            authentication_keys=config.authentication_keys,
-            node_config=config.node_config,
-            isolation=config.isolation,
+            authentication_keys=node_key(kit.node_key),
+            node_config=node_config(kit),
+            isolation="process",  # ours, as Flower would start its own without a secret
             runtime_api_address=f"127.0.0.1:{runtime_port}",
-            trusted_entities=config.trusted_entities,
+            trusted_entities={"approved.toml": "by content hash"},
         )
     finally:
         starter.terminate()
@@ -154,13 +131,12 @@ def _arriving(pull: Callable[[int, str], bytes], run: int, name: str) -> bytes:
     A question is announced while the server still hands it to its SuperLink, and Flower's own pauses double from one
     second: of 300 MB the last part was there for two to three seconds before the node asked again.
     """
-    from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError
-
+    unavailable = flower_internal("flwr.supercore.inflatable.inflatable_utils:ObjectUnavailableError")
     deadline = time.monotonic() + _ARRIVES_S
     while True:
         try:
             return pull(run, name)
-        except ObjectUnavailableError:
+        except unavailable:
             if time.monotonic() > deadline:
                 raise
             time.sleep(POLL_S)

@@ -19,6 +19,7 @@ from shared.errors import ConfigError, SiteError
 from shared.runtime.audit_log import AuditLog
 from shared.runtime.children import Child, start
 from shared.runtime.flower_home import fresh_home, launch_environment
+from shared.runtime.flower_internals import check_flower
 from shared.runtime.ports import free_ports
 from shared.runtime.processes import MARK, end_processes, guarded
 
@@ -45,11 +46,12 @@ def serve_site(kit: SiteKit, say: Say) -> None:
     ConfigError, SiteError
         The kit or the site folder cannot be used.
     RunError
-        Another process serves this kit.
+        Another process serves this kit, or Flower has another version than the tested one.
     KeyboardInterrupt
         On SIGINT, SIGTERM and SIGHUP; no process is left.
 
     """
+    check_flower()
     check_kit(kit)
     with kit.in_use():
         home = fresh_home(kit.state)

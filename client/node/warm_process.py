@@ -5,6 +5,8 @@ command are handed to a process that has loaded them already; that one forks, an
 have been. They hold a token that no other user may see, and go through a socket. Only libraries are loaded before: the
 app's own code is imported in the fork, from the bundle that was approved. So this file is run by its path, with `-P`:
 started as a module it would have loaded `client` from here, and the fork would not look for it in the bundle any more.
+For the same reason it alone names private names of Flower without `shared.runtime.flower_internals`, which lists them:
+whoever starts it has had Flower's version checked.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pkgutil
 import signal
 import socket
 import sys
@@ -31,6 +34,8 @@ LIBRARIES = (
     "SimpleITK",
 )
 COMMAND = "flwr-clientapp"
+CLIENT_APP = "flwr.supernode.cli.flwr_clientapp:flwr_clientapp"
+PULL = "flwr.supernode.runtime.run_clientapp:pull_and_inflate_object_from_tree"
 _LONGEST = 1 << 16
 _GLANCE_S = 1.0
 _LOOK_S = 0.5
@@ -96,7 +101,8 @@ def _look_often() -> None:
 
     The app is started when a message is announced. Flower's own pauses between looks double from one second to ten.
     """
-    app, name = importlib.import_module("flwr.supernode.runtime.run_clientapp"), "pull_and_inflate_object_from_tree"
+    module, _, name = PULL.partition(":")
+    app = importlib.import_module(module)
     often = partial(getattr(app, name), initial_backoff=_LOOK_S, backoff_cap=_LOOK_S, max_tries_per_object=None)
     setattr(app, name, often)
 
@@ -114,7 +120,7 @@ def _answer(call: socket.socket) -> None:
         call.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         sys.argv = [COMMAND, *arguments]
-        importlib.import_module("flwr.supernode.cli.flwr_clientapp").flwr_clientapp()
+        pkgutil.resolve_name(CLIENT_APP)()
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1

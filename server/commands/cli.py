@@ -132,18 +132,17 @@ def phantom(
 @app.command(epilog="Example: [bold]fedbreast check data/phantom/centre-a[/bold]")
 def check(folder: Annotated[Path, typer.Argument(help="A site folder: site.toml, cases.csv, images.")]) -> None:
     """Read every case of a site folder and show which would be left out, and why. Exit 3 above the site's own limit."""
-    from shared.cohort.preflight import Exclusion, open_cohort, tissue_fault
+    from shared.cohort.preflight import Exclusion, open_cohort
+    from shared.modalities import MODALITIES, modality_named
 
-    cohort = open_cohort(folder)
+    cohort = open_cohort(folder, [(modality_named(name).locate, frozenset()) for name in MODALITIES])
     excluded: list[Exclusion] = list(cohort.exclusions)
     tissues: list[Exclusion] = []
     with display.bars() as bars:
         task = bars.add_task("reading studies", total=len(cohort.cases), text="cases")
         for case in cohort.cases:
             try:
-                grid = case.load_study().grid
-                case.load_mask(grid)
-                if fault := tissue_fault(case, grid):
+                if fault := modality_named(case.modality).check(case):
                     tissues.append(Exclusion(case.row.row, fault))
             except StudyError as error:
                 excluded.append(Exclusion(case.row.row, error.reason))

@@ -11,54 +11,50 @@ from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElap
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from server.run_folder.arms import END_TO_END, FEDERATED
 from shared.runtime import terminal
 from shared.runtime.progress import PHASES
+from shared.tasks import task_named
 
 if TYPE_CHECKING:
     from server.run_folder.results import Results
     from shared.cohort.preflight import Cohort, Exclusion
 
-SUMMARY = (
-    *("dice", "nsd", "hd95", "sensitivity", "ppv", "lesion_f1", "volume_icc_a1", "failure_share", "no_overlap"),
-    *("dice_breast", "dice_fibroglandular", "hd95_breast", "hd95_fibroglandular"),
-    *("mae_density", "mae_density_of_mean", "bias_density", "icc_a1_density"),
-    *("auc_macro", "auc_luminal_a", "auc_luminal_b", "auc_her2_enriched", "auc_triple_negative"),
-    *("auc_er", "auc_pr", "auc_her2", "auc_malignant", "mae_ki67", "mae_ki67_of_mean"),
-)
-ARMS = ("federated", "federated:end-to-end")
-
 
 def show_results(results: Results) -> None:
-    """Print the metrics of each task's best model at the external centre."""
+    """Print the external metrics of each task's best model: those that its pages show beside their table of all."""
     empty = True
-    for task, trained in results.provenance.tasks.items():
+    for name, trained in results.provenance.tasks.items():
+        metrics = {metric.name: metric for metric in task_named(name).metrics if metric.shown}
+        order = list(metrics)
         rows = [
             row
             for row in results.rows
-            if (row.task, row.role, row.model_hash) == (task, "external", trained.best) and row.arm in ARMS
+            if (row.task, row.role, row.model_hash) == (name, "external", trained.best)
+            and row.metric in metrics
+            and (row.arm == FEDERATED or (row.arm == END_TO_END and "card" in metrics[row.metric].shown))
         ]
-        rows = [row for row in rows if row.metric in SUMMARY and (row.arm == ARMS[0] or row.metric == "auc_macro")]
         if not any(row.n for row in rows):
             continue
         empty = False
         data = "PHANTOM DATA, " if results.provenance.phantom else ""
-        title = f"{data}{task} at {rows[0].centre}, which did not train; model of round {trained.best_round}"
+        title = f"{data}{name} at {rows[0].centre}, which did not train; model of round {trained.best_round}"
         table = Table(title=title)
         table.add_column("metric")
         for column in ("value", "interval", "n"):
             table.add_column(column, justify="right")
-        for row in sorted(rows, key=lambda item: (SUMMARY.index(item.metric), ARMS.index(item.arm))):
+        for row in sorted(rows, key=lambda item: (order.index(item.metric), item.arm != FEDERATED)):
             unit = "" if row.unit == "1" else f" {row.unit}"
             bounds = "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.3g} to {row.ci_high:.3g}"
-            name = row.metric if row.arm == ARMS[0] else f"{row.metric}, {row.arm.partition(':')[2]}"
-            table.add_row(name, "-" if row.value is None else f"{row.value:.3g}{unit}", bounds, str(row.n))
+            text = row.metric if row.arm == FEDERATED else f"{row.metric}, {row.arm.partition(':')[2]}"
+            table.add_row(text, "-" if row.value is None else f"{row.value:.3g}{unit}", bounds, str(row.n))
         terminal.console.print(table)
     if empty:
         terminal.console.print("no external centre: see results.csv for the training sites' metrics")
 
 
 def show_cohort(cohort: Cohort, excluded: Sequence[Exclusion], tissues: Sequence[Exclusion] = ()) -> None:
-    """Print counts, reasons and flags; rows by number only. `tissues`: left out of breast-segmentation alone."""
+    """Print counts, reasons and flags; rows by number only. `tissues`: rows whose masks of tissues are unusable."""
     total = len(cohort.cases) + len(cohort.exclusions)
     kind = " (PHANTOM)" if cohort.folder.kind == "phantom" else ""
     table = Table(title=f"{cohort.folder.name}: {total} cases{kind}")
@@ -73,7 +69,7 @@ def show_cohort(cohort: Cohort, excluded: Sequence[Exclusion], tissues: Sequence
             table.add_row(f"{state}: {reason}", str(len(rows)), ", ".join(map(str, sorted(rows))))
     terminal.console.print(table)
     if tissues:
-        terminal.console.print(f"left out of breast-segmentation alone: {len(tissues)}; other tasks use them")
+        terminal.console.print(f"left out of tasks that need masks of tissues: {len(tissues)}; other tasks use them")
     for flag in cohort.flags:
         terminal.console.print(f"row {flag.row}: {flag.message}", markup=False, highlight=False)
 

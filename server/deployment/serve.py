@@ -18,6 +18,7 @@ from shared.errors import ConfigError, RunError
 from shared.runtime.audit_log import AuditLog
 from shared.runtime.children import Child
 from shared.runtime.flower_home import fresh_home, launch_environment
+from shared.runtime.flower_internals import check_flower
 from shared.runtime.processes import MARK, end_processes, guarded
 from shared.runtime.project import project_root
 
@@ -45,13 +46,14 @@ def serve(kit: ServerKit, say: Say, host: str = "0.0.0.0") -> None:  # noqa: S10
     ConfigError
         The kit cannot be used.
     RunError
-        Another process serves the kit, or a process does not start.
+        Another process serves the kit, a process does not start, or Flower has another version than the tested one.
     KeyboardInterrupt
         On SIGINT, SIGTERM and SIGHUP; no process is left.
 
     """
     from server.monitoring.status_service import serve_status
 
+    check_flower()
     check_kit(kit)
     with ExitStack() as stack:
         stack.enter_context(kit.in_use())

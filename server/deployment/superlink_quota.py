@@ -3,8 +3,7 @@
 nginx caps a call, and how many there are a second, but not their sum; and Flower keeps what a node with a known key
 sends until the run ends. Here each question gives a site a right to so many bytes and objects; the rest is not kept.
 
-Started in place of Flower's own command: `python -m server.deployment.superlink_quota flower-superlink ...`. The names
-used below are Flower's private ones, read in version 1.41.
+Started in place of Flower's own command: `python -m server.deployment.superlink_quota flower-superlink ...`.
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
+
+from shared.runtime.flower_internals import flower_internal
 
 AGAIN = 3
 """An upload that broke off is sent anew, from its start."""
@@ -119,22 +119,18 @@ class Bounded:
 
     def push_messages(self, request: Any, **more: Any) -> Any:
         """As Flower's, but for what is too much or no answer: it is refused like an answer to a run that is over."""
-        from flwr.supercore.error import ApiErrorCode, FlowerError
-
         node, said = request.node.node_id, [item.metadata for item in request.messages_list]
         # Flower would take it for the server's question, to whom it names, and to the site itself too.
         if any(item.src_node_id != node or not item.reply_to_message_id for item in said):
-            raise FlowerError(ApiErrorCode.FLEET_RUN_STATUS_NOT_ALLOWED, "no answer, or another's")
+            raise _refusal("no answer, or another's")
         if not self._bounds.may_announce(node, len(_objects(request.message_object_trees))):
-            raise FlowerError(ApiErrorCode.FLEET_RUN_STATUS_NOT_ALLOWED, "more answers than questions")
+            raise _refusal("more answers than questions")
         return self._own["push_messages"](request=request, **more)
 
     def push_object(self, request: Any, **more: Any) -> Any:
         """As Flower's, but for what is too much: it is not kept."""
-        from flwr.proto.message_pb2 import PushObjectResponse
-
         if not self._bounds.may_send(request.node.node_id, len(request.object_content)):
-            return PushObjectResponse(stored=False)
+            return flower_internal("flwr.proto.message_pb2:PushObjectResponse")(stored=False)
         return self._own["push_object"](request=request, **more)
 
 
@@ -146,9 +142,14 @@ def bind(handlers: Any) -> None:
 
 
 def _objects(trees: Any) -> list[str]:
-    from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+    iterate = flower_internal("flwr.supercore.inflatable.inflatable_object:iterate_object_tree")
+    return [item.object_id for tree in trees for item in iterate(tree)]
 
-    return [item.object_id for tree in trees for item in iterate_object_tree(tree)]
+
+def _refusal(why: str) -> Exception:
+    code = flower_internal("flwr.supercore.error:ApiErrorCode").FLEET_RUN_STATUS_NOT_ALLOWED
+    error: Exception = flower_internal("flwr.supercore.error:FlowerError")(code, why)
+    return error
 
 
 def _sweep() -> None:
@@ -159,8 +160,8 @@ def _sweep() -> None:
 
 def main() -> None:
     """Be Flower's command, with bounds."""
-    bind(import_module("flwr.superlink.servicer.fleet.fleet_handlers"))
-    command = import_module("flwr.superlink.cli").flower_superlink
+    bind(flower_internal("flwr.superlink.servicer.fleet.fleet_handlers"))
+    command = flower_internal("flwr.superlink.cli:flower_superlink")
     gc.freeze()  # what is here now stays, and need not be looked at again and again
     threading.Thread(target=_sweep, daemon=True).start()
     sys.argv = sys.argv[1:]

@@ -1,130 +1,123 @@
-"""All arms of a fold on the same cases: the centre left out, and the training centres' own test cases.
-
-The ensemble is the mean of what the fold's local models predict: probabilities before the threshold, or scores. A local
-model whose site has no case with a label does not answer for it.
-"""
+"""Per-case tables of the external centre: every model of a task, the chosen one's parts, and its reading end to end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import torch
 from torch import nn
 
-from server.run_folder.predictions import prediction_table, score_table, tissue_table
-from server.studies.design import ENSEMBLE, LOCAL
+from server.run_folder.arms import END_TO_END, FEDERATED, reading_arm
+from server.run_folder.predictions import case_table
 from shared.config.run_config import RunConfig
-from shared.inference import classify, judge_outline, predict, predict_structures, tissue_masks
-from shared.metrics.tissues import tissue_metrics, tissue_surfaces
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.tissues import native_tissues
-from shared.tasks import task_named
-from shared.types import FloatArray
+from shared.evaluation import Arms, evaluate, table_row
+from shared.modalities.modality import Plan, PreparedCase
+from shared.preprocessing.store import pack_mask, unpack_mask
+from shared.tasks.task import OWN, Task
+
+Thresholds = Mapping[str, float | None]
+"""A model's operating point of each label, frozen on validation cases; None where there is none."""
+Outlines = dict[str, tuple[npt.NDArray[np.uint8], tuple[int, ...]]]
+"""By case a packed mask on the study's own grid, and its shape `(z, y, x)`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """Models of a fold, task and seed.
+class TrainedModels:
+    """A task's models to be evaluated.
 
     Attributes
     ----------
-    models, hashes
-        By arm; the ensemble has the hash of its members' hashes.
-    answers
-        Classification: labels that each local arm has seen in training; other arms answer all.
-    ensemble
-        Whether the local models' mean is an arm too.
+    models
+        State dicts by hash.
+    best
+        Hash of the model chosen on the training sites' validation cases.
+    thresholds
+        By model hash.
 
     """
 
-    models: Mapping[str, nn.Module]
-    hashes: Mapping[str, str]
-    answers: Mapping[str, frozenset[str]]
-    ensemble: bool
-
-    @property
-    def local(self) -> list[str]:
-        """The local arms."""
-        return [arm for arm in self.models if arm.startswith(LOCAL)]
+    models: Mapping[str, Mapping[str, torch.Tensor]]
+    best: str
+    thresholds: Mapping[str, Thresholds] = field(default_factory=dict)
 
 
-def judge_cases(
-    judged: Judged,
-    cases: Sequence[CachedCase],
-    view: RunConfig,
+def evaluate_models(
+    task: Task,
+    trained: TrainedModels,
+    cases: Sequence[PreparedCase],
     plan: Plan,
-    centre: str,
+    view: RunConfig,
+    outlines: Outlines,
     on_case: Callable[[], None],
 ) -> pd.DataFrame:
-    """The per-case table of one centre's cases, all arms; its columns are those of `server.run_folder.predictions`.
+    """The per-case table of a task's models; see `predictions.case_table`.
 
     Parameters
     ----------
-    judged
-        The arms' models.
+    task, trained
+        What is evaluated.
     cases
         Prepared cases that the task can use.
-    view, plan
-        The fold's configuration as the task sees it, and its plan.
-    centre
-        Where the cases lie.
+    plan, view
+        The plan of the task's modality, and the configuration as the task sees it.
+    outlines
+        The chosen model's own masks are added where the task gives them; a task that can is also read in them.
     on_case
-        Called after each case.
+        Called after each case and model.
 
     """
-    kind = task_named(view.task).kind
-    if kind == "classification":
-        return _scores(judged, cases, view, plan, centre, on_case)
-    read = predict if kind == "segmentation" else predict_structures
-    found: dict[str, list[tuple[str, Any]]] = {}
-    for case in cases:
-        probabilities = {arm: read(model, case.image, view) for arm, model in judged.models.items()}
-        if judged.ensemble:
-            probabilities[ENSEMBLE] = np.mean([probabilities[arm] for arm in judged.local], axis=0, dtype=np.float32)
-        for arm, probability in probabilities.items():
-            if kind == "segmentation":
-                found.setdefault(arm, []).append((case.key, judge_outline(probability, case, view)[0]))
-            else:
-                found.setdefault(arm, []).append((case.key, _tissues(probability, case, view)))
-        on_case()
-    table = prediction_table if kind == "segmentation" else tissue_table
-    parts = [table(items, centre=centre, arm=arm, model_hash=judged.hashes[arm]) for arm, items in found.items()]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    centre, rows = str(view.data.external), []
+    for model_hash, state in trained.models.items():
+        model = load_model(task, view, state)
+        best, frozen = model_hash == trained.best, threshold_columns(trained.thresholds.get(model_hash, {}))
+        for case, measured in evaluate(task, Arms({FEDERATED: model}), cases, plan, view, on_case=on_case):
+            own = measured[FEDERATED]
+            for reading, row in own.rows.items():
+                if reading == OWN:
+                    rows.append(table_row(case, centre, FEDERATED, model_hash, row | frozen))
+                elif best:
+                    rows.append(table_row(case, centre, reading_arm(reading), model_hash, row))
+            if best and task.gives_outline and own.masks is not None:
+                outlines[case.key] = pack_mask(own.masks[0][0]), own.masks[0][0].shape
+        if best and task.reads_outline:
+            rows += [
+                table_row(case, centre, END_TO_END, model_hash, row | frozen)
+                for case, row in _end_to_end(task, model, cases, plan, view, outlines)
+            ]
+    return case_table(rows)
 
 
-def _tissues(probability: FloatArray, case: CachedCase, view: RunConfig) -> dict[str, float | None]:
-    predicted, reference = tissue_masks(probability, case, view), native_tissues(case)
-    spacing = case.native_grid.spacing
-    surfaces = tissue_surfaces(predicted, reference, spacing, nsd_tolerance_mm=view.evaluation.nsd_tolerance_mm)
-    return tissue_metrics(predicted, reference, spacing).to_dict() | surfaces
+def load_model(task: Task, view: RunConfig, state: Mapping[str, torch.Tensor]) -> nn.Module:
+    """The task's network with a model's weights."""
+    model = task.learner.build_model(view)
+    model.load_state_dict(dict(state))
+    return model
 
 
-def _scores(
-    judged: Judged,
-    cases: Sequence[CachedCase],
-    view: RunConfig,
-    plan: Plan,
-    centre: str,
-    on_case: Callable[[], None],
-) -> pd.DataFrame:
-    task = task_named(view.task)
-    opened = {item.key: item for item in task.open(cases, plan, view)}
-    found: dict[str, list[tuple[str, Mapping[str, float], Mapping[str, float]]]] = {}
-    for case in cases:
-        truths = task.truths(case.labels, view)
-        scores = {arm: classify(model, opened[case.key].patch, view)[""] for arm, model in judged.models.items()}
-        for arm, labels in judged.answers.items():
-            scores[arm] = {label: value for label, value in scores[arm].items() if label in labels}
-        if judged.ensemble:
-            members = {label: [scores[arm][label] for arm in judged.local if label in scores[arm]] for label in truths}
-            scores[ENSEMBLE] = {label: float(np.mean(values)) for label, values in members.items() if values}
-        for arm, answered in scores.items():
-            known = {label: truth for label, truth in truths.items() if label in answered}
-            found.setdefault(arm, []).append((case.key, known, answered))
-        on_case()
-    parts = [score_table(items, centre=centre, arm=arm, model_hash=judged.hashes[arm]) for arm, items in found.items()]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+def threshold_columns(thresholds: Thresholds) -> dict[str, float | None]:
+    """A model's operating points as columns of the per-case table."""
+    return {f"threshold_{label}": value for label, value in thresholds.items()}
+
+
+def _end_to_end(
+    task: Task, model: nn.Module, cases: Sequence[PreparedCase], plan: Plan, view: RunConfig, outlines: Outlines
+) -> list[tuple[PreparedCase, dict[str, float | None]]]:
+    """Each case in the outline that the federation predicted: only this is what a hospital would get.
+
+    A case in which nothing was outlined gets the mean answer of the others: it is not dropped, and tells nothing.
+    """
+    reader = task.evaluator
+    outlined = [case for case in cases if case.key in outlines]
+    answers = [reader.predict(model, case, plan, view, unpack_mask(*outlines[case.key])) for case in outlined]
+    known = [answer for answer in answers if answer is not None]
+    if not known:
+        return []
+    mean = reader.average(known)
+    return [
+        (case, reader.measure(mean if answer is None else answer, case, view, full=True).rows[OWN])
+        for case, answer in zip(outlined, answers, strict=True)
+    ]

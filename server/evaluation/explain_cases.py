@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +20,13 @@ from server.evaluation.saliency import ENSEMBLE, saliency_maps, saliency_table
 from server.run_folder.results import replace_file
 from shared.cohort.labels import SUBTYPES
 from shared.config.run_config import RunConfig
+from shared.config.sections import ClassifierSection
 from shared.errors import RunError
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.lesion_patch import cut_patch
-from shared.preprocessing.plan import Plan
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.lesion_patch import cut_patch
+from shared.modalities.mri.plan import MriPlan
 from shared.reproducibility import derive_seed
 from shared.tasks import task_named
-from shared.tasks.patches import section
 from shared.types import FloatArray
 
 TABLE = Path("predictions") / "saliency.parquet"
@@ -45,13 +45,13 @@ class Explained:
 
 def explain_centre(
     run_dir: Path,
-    cases: Sequence[CachedCase],
+    cases: Sequence[PreparedMri],
     view: RunConfig,
-    plan: Plan,
-    state: Mapping[str, torch.Tensor],
-    scores: pd.DataFrame,
+    plan: MriPlan,
+    model: nn.Module,
+    answers: pd.DataFrame,
 ) -> None:
-    """Explain the chosen subtype ensemble on the external centre's first cases of each subtype, and store it.
+    """Explain the chosen model on the external centre's first cases of each subtype, and store it.
 
     The same cases are also explained by the network before training, its last layers given random weights in place of
     their zeros: what it shows was not learnt.
@@ -64,17 +64,14 @@ def explain_centre(
         Prepared cases that have a subtype.
     view, plan
         The configuration as the task sees it, and the federation's plan.
-    state
+    model
         The chosen model.
-    scores
-        The long table of that model's answers in the reference outline.
+    answers
+        That model's per-case table in the reference outline.
 
     """
-    model = untrained(view)
     few = view.evaluation.explained_per_subtype
-    tables = [saliency_table(model, cases, view, plan, per_subtype=few)]
-    model.load_state_dict(dict(state))
-    tables.append(saliency_table(model, cases, view, plan, per_subtype=few))
+    tables = [saliency_table(network, cases, view, plan, per_subtype=few) for network in (untrained(view), model)]
     kept = pd.concat(
         [table.assign(network=network) for network, table in zip(reversed(NETWORKS), tables, strict=True)],
         ignore_index=True,
@@ -82,18 +79,18 @@ def explain_centre(
     content = io.BytesIO()
     kept.to_parquet(content, index=False)
     replace_file(run_dir / TABLE, content.getvalue())
-    given = scores.set_index(["case", "label"])["score"]
     by_key = {case.key: case for case in cases}
     for subtype, own in tables[1].groupby("subtype"):
         key = str(own["case"].min())
-        patch = cut_patch(by_key[key].region(), by_key[key].native_mask, plan, section(view).patch)
-        found = saliency_maps(model, patch, str(subtype))[ENSEMBLE]
-        _store(run_dir, Explained(str(subtype), float(given[key, str(subtype)]), patch, found))
+        patch = cut_patch(by_key[key].region(), by_key[key].native_mask, plan, view.section(ClassifierSection).patch)
+        saliency = saliency_maps(model, patch, str(subtype))[ENSEMBLE]
+        probability = dict(zip(answers["case"], answers[f"score_{subtype}"], strict=True))[key]
+        _store(run_dir, Explained(str(subtype), probability, patch, saliency))
 
 
 def untrained(view: RunConfig) -> nn.Module:
     """The network before training, as a network that starts from zero would be if it said anything."""
-    model = task_named(view.task).build_model(view)
+    model = task_named(view.task).learner.build_model(view)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(view.seed, "untrained"))
         for name, layer in model.named_modules():

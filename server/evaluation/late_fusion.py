@@ -1,33 +1,33 @@
-"""Late fusion of the subtype ensemble with radiomics on the external centre's cases, from the stored tables alone.
+"""Late fusion of a task with its rival on the external centre's cases, from the stored tables alone.
 
-Its table is its own, `predictions/subtype-fusion.parquet`: no single model made it, and `model_hash` names both.
+Its table is its own, `predictions/<task>-fusion.parquet`: no single model made it, and `model_hash` names both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from server.evaluation.classification_rows import COLUMNS, classification_rows
-from server.evaluation.external_classification import ARM
-from server.run_folder.predictions import read_predictions, write_predictions
+from server.evaluation.metric_rows import table_rows
+from server.run_folder.arms import FUSION
+from server.run_folder.predictions import WHO, write_predictions
 from server.run_folder.results import ResultRow
 from shared.config.run_config import RunConfig
-from shared.config.sections import TaskName
-from shared.metrics.score_sums import SUBTYPES
-
-FUSION = "fusion"
-TABLE = "subtype-fusion"
-PARTS: tuple[TaskName, TaskName] = ("subtype-ensemble", "subtype-radiomics")
+from shared.tasks import task_named
 
 _LEAST = 1e-12  # a softmax in float32 may round to 0, and would then overrule whatever the other model says
 
 
-def fuse(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Fuse two models' subtypes: the mean of their log-probabilities, renormalised over the four.
+def fusion_table(task: str) -> str:
+    """Name of the table of a task and its rival."""
+    return f"{task}-fusion"
+
+
+def fuse(first: pd.DataFrame, second: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """Fuse two models' answers: the mean of their log-probabilities, renormalised over the labels of which one is true.
 
     That is the geometric mean of the probabilities: logarithmic opinion pooling with equal weights (Genest and Zidek
     1986, Stat Sci 1:114). No weight is fitted: the sites' 18 validation cases in the demo cannot fit one, and no other
@@ -36,56 +36,51 @@ def fuse(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     first, second
-        Long tables of `predictions.score_table`, one model each; other labels than subtypes are passed over.
+        Per-case tables, one model each.
+    labels
+        That exclude each other.
 
     Returns
     -------
-    Long table of arm `fusion`, of the cases in which both give all four subtypes; `model_hash` is `<first>+<second>`.
+    Table of arm `fusion`, of the cases in which both give all labels; `model_hash` is `<first>+<second>`.
 
     """
-    keys = ["case", "patient", "centre", "label", "truth"]
+    truths, scores = ([f"{part}_{label}" for label in labels] for part in ("truth", "score"))
+    keys = ["case", "patient", "centre", *truths]
     # Sorted, so that the order of the tables cannot reach the last digit of a sum.
-    both = first.merge(second, on=keys, suffixes=("", "_second")).sort_values(["case", "label"], ignore_index=True)
-    both = both[both["label"].isin(SUBTYPES)]
-    both = both[both.groupby("case")["label"].transform("size") == len(SUBTYPES)]
-    scores = both[["score", "score_second"]].to_numpy(np.float64)
-    pooled = pd.Series(np.exp(np.log(scores.clip(_LEAST)).mean(axis=1)), both.index)
-    fused = both.assign(
-        arm=FUSION,
-        model_hash=both["model_hash"].astype(str) + "+" + both["model_hash_second"].astype(str),
-        score=pooled / pooled.groupby(both["case"]).transform("sum"),
+    both = first[[*keys, "model_hash", *scores]].merge(
+        second[[*keys, "model_hash", *scores]], on=keys, suffixes=("", "_second")
     )
-    return fused[list(COLUMNS)].reset_index(drop=True)
+    both = both.dropna().sort_values("case", ignore_index=True)
+    answers = np.stack([both[scores].to_numpy(), both[[f"{name}_second" for name in scores]].to_numpy()])
+    pooled = np.exp(np.log(answers.clip(_LEAST)).mean(axis=0))
+    pooled /= pooled.sum(axis=1, keepdims=True)
+    hashes = both["model_hash"].astype(str) + "+" + both["model_hash_second"].astype(str)
+    fused = both.assign(arm=FUSION, model_hash=hashes, **dict(zip(scores, pooled.T, strict=True)))
+    return fused[[*WHO, *truths, *scores]]
 
 
-def fuse_centre(run_dir: Path, config: RunConfig, chosen: Mapping[TaskName, str]) -> list[ResultRow]:
-    """Fuse the chosen models' stored answers in the reference outline, store the table, and return its rows.
+def fuse_rivals(run_dir: Path, config: RunConfig, answers: Mapping[str, pd.DataFrame]) -> list[ResultRow]:
+    """Fuse each task of the run with its rival, where that asks for it; store the tables, and return their rows.
 
     Parameters
     ----------
     run_dir
-        The run's folder, with the tables of both tasks.
+        The run's folder.
     config
-        Seed and evaluation of the rows, which stand under the ensemble's task as arm `fusion`.
-    chosen
-        Hash of each task's chosen model. Without both tasks there is nothing to fuse and no row.
-
-    Raises
-    ------
-    RunError
-        A table is missing.
+        Seed and evaluation of the rows, which stand under the task as arm `fusion`.
+    answers
+        By task: the chosen model's table in the reference outline.
 
     """
-    if not set(PARTS) <= set(chosen):
-        return []
-    first, second = (_answers(run_dir, name, chosen[name]) for name in PARTS)
-    fused = fuse(first, second)
-    write_predictions(run_dir, TABLE, fused)
-    return classification_rows(
-        fused, config.evaluation, task=PARTS[0], seed=config.seed, role="external", thresholds={}
-    )
-
-
-def _answers(run_dir: Path, task: TaskName, model_hash: str) -> pd.DataFrame:
-    table = read_predictions(run_dir, task)
-    return table[(table["arm"] == ARM) & (table["model_hash"] == model_hash)]
+    rows: list[ResultRow] = []
+    for name in answers:
+        rival = task_named(name)
+        if rival.fused and rival.rival_of in answers:
+            task = task_named(rival.rival_of)
+            fused = fuse(answers[task.name], answers[name], [label.name for label in task.scored])
+            write_predictions(run_dir, fusion_table(task.name), fused)
+            rows += table_rows(
+                fused, task.metrics, config.evaluation, task=task.name, seed=config.seed, role="external"
+            )
+    return rows

@@ -10,16 +10,17 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from server.evaluation.external_segmentation import ARM
-from server.evaluation.external_validation import Trained, open_once
-from server.evaluation.metric_rows import internal_rows
+from server.evaluation.case_tables import TrainedModels
+from server.evaluation.metric_rows import sum_rows
 from server.federation.participants import Participants
 from server.federation.update_checks import Expected, check_answer, check_sums
+from server.run_folder.arms import FEDERATED
+from server.run_folder.external_access import open_once
 from server.run_folder.results import ResultRow
-from shared.config.sections import TaskName
 from shared.errors import RunError, UpdateError
 from shared.messages.instruction_reply import EVALUATE, PREPARE, Instruction, Reply
 from shared.messages.payload import flatten, manifest_of
+from shared.tasks import task_named
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ EXTERNAL = "external"
 
 
 def validate_at_node(
-    participants: Participants, trained: Mapping[TaskName, Trained], on_model: Callable[[int, int], None]
+    participants: Participants, trained: Mapping[str, TrainedModels], on_model: Callable[[int, int], None]
 ) -> list[ResultRow]:
     """Have the external centre's node judge every task's models on all its cases, once a run.
 
@@ -69,11 +70,12 @@ def validate_at_node(
             sums = _answer(participants, centre, EVALUATE, instruction, check).sums
             if sums is None:
                 raise RunError(f"the external centre '{centre}' sent no sums: resume the run")
-            rows += internal_rows(
+            rows += sum_rows(
                 {centre: sums},
+                task_named(name).metrics,
                 view.evaluation,
                 task=name,
-                arm=ARM,
+                arm=FEDERATED,
                 seed=view.seed,
                 role="external",
                 model_hash=model_hash,

@@ -9,7 +9,7 @@ arXiv:1810.03292): what remains beyond that of an untrained network is `LEARNT`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,18 +18,17 @@ from torch import nn
 
 from shared.cohort.labels import SUBTYPES
 from shared.config.run_config import RunConfig
-from shared.config.sections import EvaluationConfig
+from shared.config.sections import ClassifierSection, EvaluationConfig
 from shared.errors import ConfigError
+from shared.inference import pick_device
 from shared.metrics.intervals import Estimate, Numbers, Statistic, bootstrap_patients, weighted_mean
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.lesion_patch import cut_patch
+from shared.modalities.mri.plan import MriPlan
 from shared.models.ensemble_resnet import BRANCHES, PLANES
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.lesion_patch import cut_patch
-from shared.preprocessing.plan import Plan
 from shared.reproducibility import derive_seed
 from shared.saliency import REGIONS, log_odds, region_means, saliencies
 from shared.tasks import task_named
-from shared.tasks.patches import section
-from shared.training import pick_device
 from shared.types import FloatArray
 
 ENSEMBLE = "ensemble"
@@ -54,9 +53,9 @@ def saliency_maps(
 
 def saliency_table(
     model: nn.Module,
-    cases: Sequence[CachedCase],
+    cases: Sequence[PreparedMri],
     view: RunConfig,
-    plan: Plan,
+    plan: MriPlan,
     *,
     per_subtype: int = 8,
     samples: int = 8,
@@ -92,18 +91,19 @@ def saliency_table(
     Raises
     ------
     ConfigError
-        The task at hand is not the subtype ensemble.
+        The task at hand does not say by which classes it is explained.
     StudyError
         See `lesion_patch.cut_patch`; a prepared case has a reference in its breast.
 
     """
-    if view.task != "subtype-ensemble":
-        raise ConfigError(f"'{view.task}' has no branches to explain: saliency is that of 'subtype-ensemble'")
+    class_of = task_named(view.task).explained
+    if class_of is None:
+        raise ConfigError(f"'{view.task}' declares no classes by which its network is explained")
     torch.set_num_threads(view.compute.threads)
     model.to(pick_device(view))
     rows = []
-    for case, subtype in _first(cases, view, per_subtype):
-        patch = cut_patch(case.region(), case.native_mask, plan, section(view).patch)
+    for case, subtype in _first(cases, lambda case: class_of(case.labels, view), per_subtype):
+        patch = cut_patch(case.region(), case.native_mask, plan, view.section(ClassifierSection).patch)
         maps = saliency_maps(model, patch, subtype, samples=samples, seed=derive_seed(seed, "saliency", case.key))
         patient = case.key.rsplit("-", 2)[0]
         rows += [
@@ -114,12 +114,14 @@ def saliency_table(
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"value": "float64"})
 
 
-def _first(cases: Sequence[CachedCase], view: RunConfig, per_subtype: int) -> list[tuple[CachedCase, str]]:
+def _first(
+    cases: Sequence[PreparedMri], class_of: Callable[[PreparedMri], str | None], per_subtype: int
+) -> list[tuple[PreparedMri, str]]:
     """The first cases of each subtype in order of their keys, with it."""
-    task, taken = task_named(view.task), Counter[str]()
+    taken = Counter[str]()
     chosen = []
     for case in sorted(cases, key=lambda case: case.key):
-        subtype = next((name for name, truth in task.truths(case.labels, view).items() if truth), None)
+        subtype = class_of(case)
         if subtype is not None and taken[subtype] < per_subtype:
             taken[subtype] += 1
             chosen.append((case, subtype))

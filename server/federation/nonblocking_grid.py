@@ -2,8 +2,6 @@
 
 Flower's own waits for an upload that has begun, for up to two hours, and looks for its end with pauses of ten seconds;
 meanwhile no other site's answer is fetched and no deadline is looked at. Here an upload is looked for at every pull.
-
-The names used below are Flower's private ones, read in version 1.41.
 """
 
 from __future__ import annotations
@@ -16,22 +14,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from flwr.app import ArrayRecord, Error, Message, Metadata, RecordDict
-from flwr.app.message import make_message
-from flwr.common.constant import ErrorCode
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
-from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.serverapp import Grid
-from flwr.supercore.constant import SYSTEM_MESSAGE_TYPE
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
-from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
-    ObjectUnavailableError,
-    inflate_object_from_contents,
-)
-from flwr.superlink.grid.http_grid import HttpGrid
+
+from shared.runtime.flower_internals import flower_internal, number_message
 
 log = logging.getLogger(__name__)
+
+HttpGrid = flower_internal("flwr.superlink.grid.http_grid:HttpGrid")
+PullAppMessagesRequest = flower_internal("flwr.proto.runtime_pb2:PullAppMessagesRequest")
+ConfirmMessageReceivedRequest = flower_internal("flwr.proto.message_pb2:ConfirmMessageReceivedRequest")
+make_message = flower_internal("flwr.app.message:make_message")
+iterate_object_tree = flower_internal("flwr.supercore.inflatable.inflatable_object:iterate_object_tree")
+make_pull = flower_internal("flwr.supercore.inflatable.inflatable_protobuf_utils:make_pull_object_fn_protobuf")
+inflate = flower_internal("flwr.supercore.inflatable.inflatable_utils:inflate_object_from_contents")
+ObjectPullError = flower_internal("flwr.supercore.inflatable.inflatable_utils:ObjectPullError")
+ObjectUnavailableError = flower_internal("flwr.supercore.inflatable.inflatable_utils:ObjectUnavailableError")
+UPLOAD_LOST = flower_internal("flwr.common.constant:ErrorCode").MESSAGE_UNAVAILABLE
+SYSTEM_MESSAGE = flower_internal("flwr.supercore.constant:SYSTEM_MESSAGE_TYPE")
 
 _AT_ONCE = 2
 _SPARE_BYTES = 16 << 20
@@ -62,8 +61,9 @@ class WholeAnswers(Grid):
 
     """
 
-    def __init__(self, grid: HttpGrid) -> None:
+    def __init__(self, grid: Grid) -> None:
         self._grid = grid
+        self._own: Any = grid
         self._coming: dict[str, _Coming] = {}
         self._longest = 0
 
@@ -94,7 +94,7 @@ class WholeAnswers(Grid):
         if time.monotonic() < item.look_at:
             return None
         run = self._grid.run.run_id
-        fetch = make_pull_object_fn_protobuf(self._client.PullObject, self._grid.node, run)
+        fetch = make_pull(self._client.PullObject, self._own.node, run)
         try:
             fetch(item.objects[-1])  # small, and sent last: without it the rest need not be looked for
             contents = self._fetched(item.objects, fetch)
@@ -107,10 +107,10 @@ class WholeAnswers(Grid):
             return self._given_up(question)
         del self._coming[question]
         self._client.ConfirmMessageReceived(
-            ConfirmMessageReceivedRequest(node=self._grid.node, run_id=run, message_object_id=item.message)
+            ConfirmMessageReceivedRequest(node=self._own.node, run_id=run, message_object_id=item.message)
         )
-        message: Message = inflate_object_from_contents(item.message, contents)  # type: ignore[assignment]
-        message.metadata.__dict__["_message_id"] = item.message
+        message: Message = inflate(item.message, contents)
+        number_message(message, item.message)
         return message
 
     def _fetched(self, objects: list[str], fetch: Callable[[str], bytes]) -> dict[str, bytes]:
@@ -128,7 +128,7 @@ class WholeAnswers(Grid):
 
     def _given_up(self, question: str) -> Message:
         """What Flower's own grid says then."""
-        own = self._grid.node.node_id
+        own = self._own.node.node_id
         facts = Metadata(
             run_id=self._grid.run.run_id,
             message_id="",
@@ -138,13 +138,14 @@ class WholeAnswers(Grid):
             group_id="",
             created_at=time.time(),
             ttl=0,
-            message_type=SYSTEM_MESSAGE_TYPE,
+            message_type=SYSTEM_MESSAGE,
         )
-        return make_message(metadata=facts, error=Error(code=ErrorCode.MESSAGE_UNAVAILABLE, reason=""))
+        answer: Message = make_message(metadata=facts, error=Error(code=UPLOAD_LOST, reason=""))
+        return answer
 
     @property
     def _client(self) -> Any:
-        return self._grid._runtime_client  # noqa: SLF001 - see above
+        return self._own._runtime_client  # noqa: SLF001 - listed in flower_internals
 
     def get_node_ids(self) -> Iterable[int]:
         """As Flower's."""

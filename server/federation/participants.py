@@ -6,23 +6,25 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flwr.serverapp import Grid
 
 from server.federation.site_registration import find_sites
 from server.federation.site_requests import LATE, Answer, Check, ask
 from server.federation.update_checks import Expected, check_answer
-from server.run_folder.journal import RunFolder, SiteEntry
+from server.run_folder.journal import RunFolder
+from server.run_folder.round_record import SiteEntry
 from server.run_folder.site_states import SiteStates
 from shared.config.run_config import RunConfig
 from shared.errors import RunError, UpdateError
 from shared.messages.instruction_reply import FINGERPRINT, PREPARE, TRAIN, Instruction, Reply
 from shared.messages.payload import label_key
-from shared.preprocessing.fingerprint import SiteFingerprint, make_plan
-from shared.preprocessing.plan import Plan
+from shared.modalities import modality_named
+from shared.modalities.modality import Plan
 from shared.runtime.progress import read_progress, site_progress_path
 from shared.runtime.project import cache_root
-from shared.tasks import Task
+from shared.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,9 @@ class Registered:
 
     def counts(self, task: Task) -> dict[str, int]:
         """Training cases by label that owns parameters; under "" those the task uses."""
-        return {label: self.labelled.get(label_key(task.name, label), 0) for label in ("", *task.owners.values())}
+        return {
+            label: self.labelled.get(label_key(task.name, label), 0) for label in ("", *task.learner.owners.values())
+        }
 
 
 class Participants:
@@ -62,14 +66,14 @@ class Participants:
         self.nodes: dict[str, int] = {}
         self.sites: list[Registered] = []
         self.lost: dict[str, SiteEntry] = {}
-        self.plan: Plan | None = None
+        self.plans: dict[str, Plan] = {}
         self.states = SiteStates(folder.path, config.data.sites)
         self._asked: set[int] = set()
 
     def register(self) -> None:
-        """Find the sites, merge their fingerprints into the plan, and have each prepare its cases.
+        """Find the sites, merge their fingerprints into the plans, and have each prepare its cases.
 
-        A resumed run keeps its plan, and each site must still have the cases it had.
+        A resumed run keeps its plans, and each site must still have the cases it had.
 
         Raises
         ------
@@ -81,18 +85,18 @@ class Participants:
         self.on_progress("register", 0, len(names), "")
         self.lost = {name: SiteEntry("absent", "never connected", attempts=0) for name in names}
         self._find(min(federation.join_timeout_s, federation.round_timeout_s), patient=True)
-        self.plan = self.folder.plan()
+        self.plans = self.folder.plans()
         joining = [name for name in names if name in self.nodes]
-        if self.plan is None:
+        if not self.plans:
             merged, joining = self._fingerprint(joining)
             self.need(len(joining))
-            self.plan = make_plan(merged, self.config)
-            self.folder.write_plan(self.plan)
+            self.plans = {name: modality_named(name).make_plan(merged[name], self.config) for name in merged}
+            self.folder.write_plans(self.plans)
         self._prepare(joining, federation.round_timeout_s)
         self.need(len(self.sites))
 
     def rejoin(self) -> None:
-        """Take back, without waiting, sites that are missing and have come meanwhile; each prepares by the run's plan.
+        """Take back, without waiting, sites that are missing and have come meanwhile; each prepares by the run's plans.
 
         One that did not answer in time is asked again. One that failed is asked when its node left and came back.
         """
@@ -145,7 +149,7 @@ class Participants:
 
     def instruction(self, number: int = 0, task: str = "") -> Instruction:
         """What every question of a round holds."""
-        return Instruction(self.run, number, self.plan, config=self.config, task=task)
+        return Instruction(self.run, number, self.plans, config=self.config, task=task)
 
     def need(self, able: int, where: str = "") -> None:
         """Stop when fewer than `min_sites` are able to take part.
@@ -179,21 +183,21 @@ class Participants:
             back.append(name)
         return back
 
-    def _fingerprint(self, names: Sequence[str]) -> tuple[SiteFingerprint, list[str]]:
-        """Merge the sites' fingerprints; a site whose answer is bad is lost, the others are returned."""
+    def _fingerprint(self, names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+        """Merge the sites' fingerprints by modality; a site whose answer is bad is lost, the others are returned."""
 
         def check(name: str, reply: Reply) -> None:
             check_answer(reply, Expected(name, self.run, 0))
-            if reply.fingerprint is None:
-                raise UpdateError("the answer holds no fingerprint")
+            if set(reply.fingerprints) != set(self.config.modalities):
+                raise UpdateError("the answer does not hold the fingerprints of the run's modalities")
 
-        merged = SiteFingerprint.empty(self.config.preprocessing.post_phases)
+        merged: dict[str, Any] = {name: modality_named(name).no_cases(self.config) for name in self.config.modalities}
         good = set()
         for name, answer in self.ask(names, FINGERPRINT, self.instruction(), check, phase="fingerprint"):
-            if answer.reply is None or answer.reply.fingerprint is None:
+            if answer.reply is None:
                 self._lose(name, _entry(answer))
                 continue
-            merged = merged + answer.reply.fingerprint
+            merged = {modality: before + answer.reply.fingerprints[modality] for modality, before in merged.items()}
             good.add(name)
         return merged, [name for name in names if name in good]
 

@@ -13,12 +13,13 @@ from server.federation.averaging import OwnedAverage, owned_places
 from server.federation.participants import Participants
 from server.federation.site_requests import Answer
 from server.federation.update_checks import Expected, check_sums, check_update, weighed_cases
-from server.run_folder.journal import NO_LABEL, SiteEntry
+from server.run_folder.round_record import NO_LABEL, SiteEntry
 from shared.config.run_config import RunConfig
 from shared.errors import UpdateError
 from shared.messages.instruction_reply import EVALUATE, TRAIN, Reply
-from shared.messages.payload import State, Sums, flatten, manifest_of
-from shared.tasks import Task
+from shared.messages.payload import State, flatten, manifest_of
+from shared.metrics.sums import Sums
+from shared.tasks.task import Task
 from shared.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class RoundQuestions:
         to_judge = self._judges(number, "validation") if judging else {}
         ledger = {site: replace(entry) for site, entry in self.participants.lost.items()}
         ledger |= {site: SiteEntry("absent", NO_LABEL, attempts=0) for site in expected}
-        average = OwnedAverage(weights, owned_places(state, task.owner))
+        average = OwnedAverage(weights, owned_places(state, task.learner.owner))
         judged = Judgement({}, {})
 
         def check(site: str, reply: Reply) -> None:
@@ -112,7 +113,7 @@ class RoundQuestions:
             split="train",
             weights=weights,
             manifest=manifest,
-            judging=judging,
+            evaluating=judging,
         )
         for site, answer in self.participants.ask(asked, TRAIN, instruction, check):
             ledger[site] = _entry(answer)

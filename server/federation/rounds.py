@@ -11,14 +11,14 @@ from flwr.serverapp import Grid
 from server.federation.participants import Participants, Progress
 from server.federation.round_requests import Judgement, RoundQuestions
 from server.federation.strategies import strategy_for
-from server.run_folder.journal import RoundRecord, RunFolder, SiteEntry
+from server.run_folder.journal import RunFolder
 from server.run_folder.participation import Participation
+from server.run_folder.round_record import RoundRecord, SiteEntry
 from shared.config.run_config import RunConfig
-from shared.config.sections import TaskName
 from shared.errors import RunError
-from shared.messages.payload import State, Sums, flatten, unflatten
-from shared.metrics.score_sums import ClassificationSums
-from shared.preprocessing.plan import Plan
+from shared.messages.payload import State, flatten, unflatten
+from shared.metrics.sums import Sums
+from shared.modalities.modality import Plan
 from shared.reproducibility import state_hash
 from shared.runtime.audit import record as note
 from shared.tasks import task_named
@@ -62,9 +62,9 @@ class Federation:
         self.participation = Participation(folder.path, config.data.sites)
 
     @property
-    def plan(self) -> Plan | None:
-        """The federation's plan, once there is one."""
-        return self.participants.plan
+    def plans(self) -> dict[str, Plan]:
+        """The federation's plan of each modality, once there are any."""
+        return self.participants.plans
 
     @property
     def lost(self) -> dict[str, SiteEntry]:
@@ -75,7 +75,7 @@ class Federation:
         """Find and prepare the sites; see `Participants.register`."""
         self.participants.register()
 
-    def train(self, name: TaskName) -> list[RoundRecord]:
+    def train(self, name: str) -> list[RoundRecord]:
         """Run a task's rounds that are not committed yet; return every round's record.
 
         Raises
@@ -90,7 +90,7 @@ class Federation:
         able = [site.name for site in self.participants.sites if site.counts(task)[""] > 0]
         self.participants.need(len(able), f" in {name}, for which they need its labels")
         records = self.folder.records(name)
-        model = task.build_model(view)
+        model = task.learner.build_model(view)
         strategy = strategy_for(view.federation)
         like = model.state_dict()
         if not records:
@@ -111,7 +111,7 @@ class Federation:
             if number > 1:
                 self.participants.rejoin()
             self.on_progress("train", number - 1, total, f"{name}, round {number}: training{_so_far(records)}")
-            trained = self.questions.train(task, number, state, judging=records[-1].unjudged())
+            trained = self.questions.train(task, number, state, judging=records[-1].is_unevaluated())
             if trained.judgement is not None:
                 self._enter(records, trained.judgement)
             if trained.average is None:
@@ -133,7 +133,7 @@ class Federation:
             )
             records.append(record)
             self.participation.rounds(name, records)
-        if records[-1].unjudged():
+        if records[-1].is_unevaluated():
             self.on_progress("train", total, total, f"{name}, round {records[-1].round}: validating")
             started = time.perf_counter()
             judgement = self.questions.judge(name, state, records[-1].round, "validation")
@@ -151,10 +151,10 @@ class Federation:
     def _enter(self, records: list[RoundRecord], judgement: Judgement) -> None:
         """Enter what the sites say of the last round's model into its record; what one said before is kept."""
         record = records[-1]
-        before = {site: entry for site, entry in record.judged.items() if entry.status == "accepted"}
-        record.judged = judgement.sites | before
+        before = {site: entry for site, entry in record.evaluated.items() if entry.status == "accepted"}
+        record.evaluated = judgement.sites | before
         for site, sums in judgement.sums.items():
-            record.sites[site].validation = sums.to_dict()
+            record.sites[site].validation = sums.to_flat()
         self.folder.enter(record)
         self.participation.rounds(record.task, records)
 
@@ -166,7 +166,7 @@ class Federation:
         log.info("%s, round %d of %d: %s, model %s", record.task, record.round, total, shown, record.model_hash[:12])
         self.on_progress("train", record.round, total, f"{record.task}, {shown}")
 
-    def _too_few(self, name: TaskName, number: int, sites: Mapping[str, SiteEntry]) -> str:
+    def _too_few(self, name: str, number: int, sites: Mapping[str, SiteEntry]) -> str:
         """Why a round came to nothing."""
         good = sum(entry.status == "accepted" for entry in sites.values())
         reasons = "; ".join(f"{site}: {entry.reason}" for site, entry in sites.items() if entry.reason)
@@ -178,16 +178,12 @@ class Federation:
 
 def _so_far(records: Sequence[RoundRecord]) -> str:
     """What is known of the last round whose model was judged, in brackets."""
-    judged = [item for item in records if item.judged]
+    judged = [item for item in records if item.evaluated]
     return f" (round {judged[-1].round}: {_shown(judged[-1])})" if judged else ""
 
 
 def _shown(record: RoundRecord) -> str:
     """A round's validation in a few words."""
-    sums = record.validation()
-    if sums.score is None:
-        return "no validation cases"
-    if not isinstance(sums, ClassificationSums):
-        return f"validation Dice {sums.score:.3f}"
-    areas = sums.separation()
-    return f"validation log-loss {-sums.score:.3f}" + (f", mean AUC {areas[0]:.3f}" if areas else "")
+    choice = task_named(record.task).choice
+    score = choice.of(record.validation())
+    return "no validation cases" if score is None else f"validation {choice.title} {score:.3f}"

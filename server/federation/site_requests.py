@@ -13,7 +13,7 @@ import httpx
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from server.run_folder.journal import Status
+from server.run_folder.round_record import Status
 from shared.config.run_config import RunConfig
 from shared.errors import UpdateError
 from shared.messages.instruction_reply import Instruction, Reply
@@ -200,7 +200,7 @@ def read(message: Message | None, name: str, config: RunConfig, task: str, check
         return Answer("refused", "the answer cannot be put together", attempts)
     failed = message.has_error()
     try:
-        reply = read_reply(message, config.preprocessing.post_phases, task or config.task)
+        reply = read_reply(message, config, task or config.task)
         failed = bool(reply.error)
         check(name, reply)
     except UpdateError as error:

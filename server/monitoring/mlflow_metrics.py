@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from server.evaluation.external_segmentation import ARM
-from server.run_folder.journal import RoundRecord
+from server.run_folder.arms import FEDERATED
 from server.run_folder.results import Results
+from server.run_folder.round_record import RoundRecord
 from shared.config.run_config import RunConfig
-from shared.messages.payload import sums_of
+from shared.tasks import task_named
 
 _LONGEST = 250
 
@@ -16,18 +16,17 @@ _LONGEST = 250
 def parameters(config: RunConfig) -> dict[str, str]:
     """The resolved configuration with keys such as `federation.rounds`, without paths and the section `tracking`."""
     raw = config.model_dump(mode="json", exclude_none=True, exclude={"tracking": True, "data": {"root"}})
-    weights = raw["subtype_ensemble"]["pretrained"]
-    raw["subtype_ensemble"]["pretrained"] = weights if weights in {"hub", "none"} else "a file"
-    return {key: value[:_LONGEST] for key, value in _flat(raw, "")}
+    files = config.keys_of_files()
+    return {key: "a file" if key in files else value[:_LONGEST] for key, value in _flat(raw, "")}
 
 
 def round_metrics(record: RoundRecord) -> dict[str, float]:
     """Figures of a committed round as MLflow's metrics; what a site does not have is left out."""
-    kind = sums_of(record.task)
-    figures = {"seconds": record.seconds, "validation": record.validation().score}
+    choice = task_named(record.task).choice
+    figures = {"seconds": record.seconds, "validation": choice.of(record.validation())}
     for site, entry in record.sites.items():
         figures[f"{site}/loss"] = entry.loss
-        figures[f"{site}/validation"] = kind.from_dict(entry.validation).score if entry.validation else None
+        figures[f"{site}/validation"] = choice.of(record.sums(site)) if entry.validation else None
     return {f"{record.task}/{key}": value for key, value in figures.items() if value is not None}
 
 
@@ -42,7 +41,7 @@ def external_metrics(results: Results) -> dict[str, float]:
         trained = results.provenance.tasks[row.task]
         last = row.model_hash == trained.final != trained.best
         # Not every store of MLflow accepts a colon.
-        arm = "" if row.arm == ARM else row.arm.replace(":", ".") + "/"
+        arm = "" if row.arm == FEDERATED else row.arm.replace(":", ".") + "/"
         key = f"{row.task}/{'final/' if last else ''}external/{arm}{row.metric}"
         figures |= {key: row.value, f"{key}_low": row.ci_low, f"{key}_high": row.ci_high}
     return {key: value for key, value in figures.items() if value is not None}

@@ -21,9 +21,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from server.monitoring.mlflow_metrics import external_metrics, parameters, round_metrics
-from server.run_folder.journal import RoundRecord, RunFolder
+from server.run_folder.journal import RunFolder
 from server.run_folder.participation import FILE as PARTICIPATION
 from server.run_folder.results import read_results
+from server.run_folder.round_record import RoundRecord
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError
 from shared.runtime.project import project_root
@@ -97,7 +98,7 @@ class Tracking:
         for name in self._config.tasks:
             records = self._folder.records(name)
             # Of a run that goes on the last model may be still to be judged: it is told when it has a score.
-            waits = records and records[-1].unjudged() and not (self._folder.path / "results.json").is_file()
+            waits = records and records[-1].is_unevaluated() and not (self._folder.path / "results.json").is_file()
             for record in records[:-1] if waits else records:
                 self.judged(record)
 

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from server.monitoring.training_progress import pace, site_tiles, task_course
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import ConfigError, FedBreastError
-from shared.messages.payload import sums_of
+from shared.metrics.sums import Sums
 from shared.runtime.progress import PHASES, read_progress
 from shared.runtime.project import project_root
+from shared.tasks import TASKS, task_named
 
 MOST_SITES = 100
 MOST_CELLS = 20_000
@@ -135,27 +136,35 @@ def _round(stamp: Stamp, task: str) -> dict[str, Any] | None:
     raw = read_json(stamp.path)
     if not raw.get("round"):
         return None
-    kind, parts, entries = sums_of(task), [], {}
-    for name, entry in list(raw.get("sites", {}).items())[:MOST_SITES]:
+    known = task_named(task) if task in TASKS else None
+
+    def sums_of(entry: Any) -> Sums:
         try:
-            sums = kind.from_dict(entry["validation"]) if entry.get("validation") else kind()
+            return Sums.from_flat(entry["validation"], known.kinds, strict=False) if known else Sums()
         except (ValueError, KeyError, TypeError):
-            sums = kind()
-        parts.append(sums)
-        entries[name] = {
-            "status": entry.get("status", ""),
-            "reason": entry.get("reason", "")[:_MOST_REASON],
-            "cases": entry.get("cases", 0),
-            "loss": entry.get("loss"),
-            "score": sums.score,
-        }
+            return Sums()
+
+    def score(sums: Sums) -> float | None:
+        return known.choice.of(sums) if known else None
+
+    entries = dict(list(raw.get("sites", {}).items())[:MOST_SITES])
+    parts = {name: sums_of(entry) for name, entry in entries.items()}
     return {
         "round": raw["round"],
-        "committed": (_stamp(_model(stamp.path)) or stamp).changed_ns / 1e9,  # the record changes when it was judged
+        "committed": (_stamp(_model(stamp.path)) or stamp).changed_ns / 1e9,  # the record changes when it is evaluated
         "seconds": raw.get("seconds"),
         "hash": str(raw.get("model_hash", ""))[:12],
-        "score": sum(parts, kind()).score,
-        "sites": entries,
+        "score": score(sum(parts.values(), Sums())),
+        "sites": {
+            name: {
+                "status": entry.get("status", ""),
+                "reason": entry.get("reason", "")[:_MOST_REASON],
+                "cases": entry.get("cases", 0),
+                "loss": entry.get("loss"),
+                "score": score(parts[name]),
+            }
+            for name, entry in entries.items()
+        },
     }
 
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from shared.messages.payload import sums_of
-from shared.metrics.score_sums import ClassificationSums
+from shared.tasks import TASKS, task_named
 
 _PACE = 5
 _FEWEST = 2
@@ -67,7 +66,7 @@ def site_tiles(
         The tasks' courses; the last one that has rounds is the current one.
 
     """
-    rounds = next((item["rounds"] for item in reversed(courses) if item["rounds"]), [])
+    rounds: Sequence[Mapping[str, Any]] = next((item["rounds"] for item in reversed(courses) if item["rounds"]), ())
     ledger = rounds[-1]["sites"] if rounds else {}
     tiles = []
     for name in dict.fromkeys([*named, *states, *ledger]):
@@ -93,7 +92,7 @@ def _last(rounds: Sequence[Mapping[str, Any]], name: str, key: str) -> float | N
 
 
 def _measure(task: str) -> str:
-    return "minus log-loss" if sums_of(task) is ClassificationSums else "Dice"
+    return task_named(task).choice.title if task in TASKS else "score"
 
 
 def _finite(value: Any) -> Any:

@@ -6,58 +6,17 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from server.evaluation.external_validation import OPENED
+from server.run_folder.external_access import read_opened
+from server.run_folder.format import check_format
 from server.run_folder.predictions import read_predictions
-from server.run_folder.results import Results, TrainedTask, read_results
+from server.run_folder.results import ResultRow, Results, TrainedTask, read_results
+from server.run_folder.round_record import RoundRecord, read_records
 from shared.config.run_config import RunConfig, load_config
-from shared.config.sections import TaskName
 from shared.errors import RunError
-from shared.messages.payload import Sums, sums_of
-
-
-class SiteRound(BaseModel):
-    """A site's part in one round; the journal may hold more."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    status: Literal["accepted", "absent", "refused", "failed"]
-    reason: str = ""
-    cases: int = 0
-    seconds: float | None = None
-    loss: float | None = None
-    validation: dict[str, float] | None = None
-    attempts: int = 1
-    skipped: int = 0
-
-
-class Round(BaseModel):
-    """One committed round, `journal/TASK/round-NNN.json`."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
-
-    task: str
-    round: int
-    model_hash: str
-    seconds: float
-    sites: dict[str, SiteRound] = Field(default_factory=dict)
-    judged: dict[str, SiteRound] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _has_sums(self) -> Round:
-        self.validation()
-        return self
-
-    def sums(self, site: str) -> Sums | None:
-        """The round's new global model on a site's validation cases."""
-        found = self.sites[site].validation
-        return None if found is None else sums_of(self.task).from_dict(found)
-
-    def validation(self) -> Sums:
-        """All sites' validation cases together: what chooses the best round."""
-        known = [sums for site in self.sites if (sums := self.sums(site)) is not None]
-        return sum(known, sums_of(self.task)())
+from shared.tasks import task_named
+from shared.tasks.task import Task
 
 
 class SiteFlow(BaseModel):
@@ -69,10 +28,10 @@ class SiteFlow(BaseModel):
     included: dict[str, int]
     excluded: dict[str, int] = Field(default_factory=dict)
     over_policy: bool = False  # more left out than the site's own policy allows
-    classes: dict[str, int] = Field(default_factory=dict)  # by `payload.CLASS_NAMES`; `payload.FEW` hides a count
+    classes: dict[str, int] = Field(default_factory=dict)  # by `Label.counted`; `payload.FEW` hides a count
 
 
-class RunFolder(BaseModel):
+class FinishedTask(BaseModel):
     """Everything a page says of one task of a run.
 
     Attributes
@@ -88,9 +47,9 @@ class RunFolder(BaseModel):
     flow
         Sites in the configuration's order, the external centre last.
     predictions
-        The per-case table of the external centre; `None` without one, also where it judged at its own node.
+        The per-case table of the external centre; `None` without one, also where it evaluated at its own node.
     at_node
-        Whether the external centre judged at a node of its own: there are sums of its cases and nothing else.
+        Whether the external centre evaluated at a node of its own: there are sums of its cases and nothing else.
 
     """
 
@@ -100,30 +59,35 @@ class RunFolder(BaseModel):
     config: RunConfig
     config_text: str
     results: Results
-    rounds: tuple[Round, ...]
+    rounds: tuple[RoundRecord, ...]
     flow: dict[str, SiteFlow]
     predictions: pd.DataFrame | None
     at_node: bool = False
 
     @property
-    def task(self) -> TaskName:
+    def task(self) -> Task:
         """The task at hand."""
-        return self.config.task
+        return task_named(self.config.task)
 
     @property
     def chosen(self) -> TrainedTask:
-        """The task's models that were judged."""
-        return self.results.provenance.tasks[self.task]
+        """The task's models that were evaluated."""
+        return self.results.provenance.tasks[self.config.task]
 
     @property
-    def judge(self) -> str:
-        """The external centre in a sentence."""
-        node = f" ({self.config.data.external}, at its own node)" if self.at_node else ""
-        return f"a centre that never trained{node}"
+    def external_rows(self) -> list[ResultRow]:
+        """The task's figures at the external centre, of all arms and models."""
+        centre = self.config.data.external
+        return [row for row in self.results.rows if (row.role, row.centre) == ("external", centre)]
+
+    @property
+    def phantom(self) -> bool:
+        """Whether the data are phantoms."""
+        return self.results.provenance.phantom
 
 
-def read_run_folder(run_dir: Path) -> list[RunFolder]:
-    """Read a finished run's folder, a task each, in the order of training.
+def read_finished_run(run_dir: Path) -> list[FinishedTask]:
+    """Read a finished run's folder: one entry per task, in the order of training.
 
     Raises
     ------
@@ -133,54 +97,27 @@ def read_run_folder(run_dir: Path) -> list[RunFolder]:
         `config.toml` is not a configuration.
 
     """
+    check_format(run_dir)
     results = read_results(run_dir)
     config = load_config(run_dir / "config.toml")
     order = [*config.data.sites, *([config.data.external] if config.data.external else [])]
     flow = read_flow(run_dir)
-    at_node = config.data.external is not None and _judged_at_node(run_dir)
+    opened = read_opened(run_dir) if config.data.external is not None else None
+    at_node = opened is not None and opened.at_node
     stored = config.data.external is not None and not at_node
-    found = []
-    for name in config.tasks:
-        journal = (run_dir / "journal" / name).glob("round-*.json")
-        rounds = sorted((_read_round(file) for file in journal), key=lambda item: item.round)
-        found.append(
-            RunFolder(
-                path=run_dir,
-                config=config.for_task(name),
-                config_text=(run_dir / "config.toml").read_text(encoding="utf-8"),
-                results=results.model_copy(update={"rows": tuple(row for row in results.rows if row.task == name)}),
-                rounds=tuple(item for item in rounds if item.round > 0),
-                flow={site: flow[site] for site in [*order, *sorted(set(flow) - set(order))] if site in flow},
-                predictions=read_predictions(run_dir, name) if stored else None,
-                at_node=at_node,
-            )
+    return [
+        FinishedTask(
+            path=run_dir,
+            config=config.for_task(name),
+            config_text=(run_dir / "config.toml").read_text(encoding="utf-8"),
+            results=results.model_copy(update={"rows": tuple(row for row in results.rows if row.task == name)}),
+            rounds=tuple(item for item in read_records(run_dir, name) if item.round > 0),
+            flow={site: flow[site] for site in [*order, *sorted(set(flow) - set(order))] if site in flow},
+            predictions=read_predictions(run_dir, name) if stored else None,
+            at_node=at_node,
         )
-    return found
-
-
-def _read_round(file: Path) -> Round:
-    try:
-        return Round.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise RunError(f"journal/{file.parent.name}/{file.name} cannot be read ({error})") from error
-
-
-class _Opened(BaseModel):
-    """How the external centre was opened."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    at_node: bool = False
-
-
-def _judged_at_node(run_dir: Path) -> bool:
-    path = run_dir / OPENED
-    if not path.is_file():
-        return False
-    try:
-        return _Opened.model_validate_json(path.read_bytes()).at_node
-    except (OSError, ValidationError) as error:
-        raise RunError(f"{run_dir.name}/{OPENED} cannot be read ({error})") from error
+        for name in config.tasks
+    ]
 
 
 def read_flow(run_dir: Path) -> dict[str, SiteFlow]:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from server.studies.paths import CONFIG
+from server.run_folder.format import check_format
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import RunError
+
+CONFIG = "study.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,6 @@ class Gathered:
     config: RunConfig
     predictions: dict[str, pd.DataFrame]
     cohort: pd.DataFrame
-    thresholds: dict[str, dict[str, dict[str, float | None]]]
     provenance: dict[str, Any]
 
 
@@ -36,13 +37,13 @@ def read_gathered(root: Path) -> Gathered:
         `study.toml` is not a configuration.
 
     """
+    check_format(root)
     config = load_config(root / CONFIG)
     try:
         return Gathered(
             config,
             {task: pd.read_parquet(root / "predictions" / f"{task}.parquet") for task in config.tasks},
             pd.read_parquet(root / "cohort.parquet"),
-            json.loads((root / "thresholds.json").read_text(encoding="utf-8")),
             json.loads((root / "provenance.json").read_text(encoding="utf-8")),
         )
     except (OSError, ValueError) as error:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import tomli_w
@@ -23,67 +21,15 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from server.run_folder.format import check_format, write_format
+from server.run_folder.round_record import RoundRecord, read_records, record_bytes
 from shared.atomic_files import remove_drafts, replace_file
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import ConfigError, RunError
-from shared.messages.payload import Sums, sums_of
-from shared.preprocessing.plan import Plan
+from shared.modalities import MODALITIES, modality_named
+from shared.modalities.modality import Plan
 from shared.reproducibility import state_hash
 from shared.types import FloatArray
-
-Status = Literal["accepted", "absent", "refused", "failed"]
-NO_LABEL = "has no label of this task"
-"""Why a site takes no part in a task by nature: nothing is missing."""
-
-
-@dataclass(slots=True)
-class SiteEntry:
-    """A site's line in a ledger; `validation` are the task's sums of the round's new model, `to_dict`.
-
-    `cases` entered, `skipped` ones could not be opened this time; the site was asked `attempts` times.
-    """
-
-    status: Status
-    reason: str = ""
-    cases: int = 0
-    seconds: float | None = None
-    loss: float | None = None
-    validation: dict[str, float] | None = None
-    attempts: int = 1
-    skipped: int = 0
-
-
-@dataclass(slots=True)
-class RoundRecord:
-    """One committed round of a task: who trained it, and who `judged` the new model on its validation cases.
-
-    Nothing random outlives a round: `seed`, a site's name and the round's number fix all that is drawn in it
-    (`shared.training.train_round`), so these are the generators' whole state. None in journals of earlier versions.
-    """
-
-    task: str
-    round: int
-    model_hash: str
-    seconds: float
-    sites: dict[str, SiteEntry] = field(default_factory=dict)
-    judged: dict[str, SiteEntry] = field(default_factory=dict)
-    seed: int | None = None
-
-    def validation(self) -> Sums:
-        """All sites' validation cases together."""
-        kind = sums_of(self.task)
-        return sum((kind.from_dict(item.validation) for item in self.sites.values() if item.validation), kind())
-
-    def unjudged(self) -> bool:
-        """Whether somebody is still to judge the round's model: that is asked with the next round's training.
-
-        Of a run that is resumed, also where a site was away when it was asked.
-        """
-        return self.round > 0 and (not self.judged or any(item.status != "accepted" for item in self.judged.values()))
-
-    def complete(self) -> bool:
-        """Whether every site's update is in the average."""
-        return all(item.status == "accepted" for item in self.sites.values())
 
 
 class RunFolder:
@@ -109,6 +55,7 @@ class RunFolder:
         folder = cls(path)
         folder.lock()
         folder.write("config.toml", tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)).encode())
+        write_format(path)
         folder.write("started.json", json.dumps({"at": datetime.now(UTC).isoformat()}).encode())
         folder.point_latest()
         return folder
@@ -130,6 +77,7 @@ class RunFolder:
                 else []
             )
             raise ConfigError(f"no run '{path.name}' to resume; there are: {', '.join(known) or 'none'}")
+        check_format(path)
         folder = cls(path)
         folder.lock()
         remove_drafts(path)
@@ -190,18 +138,12 @@ class RunFolder:
         self.enter(record)
 
     def enter(self, record: RoundRecord) -> None:
-        """Write a round's record alone: its commit, and once more when its model was judged."""
-        self.write(f"journal/{_stem(record)}.json", json.dumps(asdict(record), indent=1).encode())
+        """Write a round's record alone: its commit, and once more when its model was evaluated."""
+        self.write(f"journal/{_stem(record)}.json", record_bytes(record))
 
     def records(self, task: str) -> list[RoundRecord]:
         """Every committed round of a task, in order, from round 0 (the start)."""
-        found = []
-        for path in (self.path / "journal" / task).glob("round-*.json"):
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            for ledger in ("sites", "judged"):
-                raw[ledger] = {name: SiteEntry(**entry) for name, entry in raw.get(ledger, {}).items()}
-            found.append(RoundRecord(**raw))
-        return sorted(found, key=lambda item: item.round)
+        return read_records(self.path, task)
 
     def model(self, record: RoundRecord) -> dict[str, torch.Tensor]:
         """The global model after a round.
@@ -226,14 +168,20 @@ class RunFolder:
         path = self.path / "journal" / f"{_stem(record)}.moments"
         return dict(load_arrays(path.read_bytes())) if path.is_file() else {}
 
-    def write_plan(self, plan: Plan) -> None:
-        """Keep the federation's plan."""
-        self.write("plan.json", plan.model_dump_json(indent=1).encode())
+    def write_plans(self, plans: Mapping[str, Plan]) -> None:
+        """Keep the federation's plan of each modality."""
+        kept = {name: plan.model_dump(mode="json") for name, plan in plans.items()}
+        self.write("plan.json", json.dumps(kept, indent=1).encode())
 
-    def plan(self) -> Plan | None:
-        """The federation's plan, once there is one: a resumed run keeps it."""
+    def plans(self) -> dict[str, Plan]:
+        """The federation's plan of each modality, once there are any: a resumed run keeps them."""
         path = self.path / "plan.json"
-        return Plan.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return {}
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        # Before there were several modalities the file held MRI's plan alone.
+        by_name = kept if set(kept) <= set(MODALITIES) else {"mri": kept}
+        return {name: modality_named(name).plan.model_validate(plan) for name, plan in by_name.items()}
 
     def write_flow(self, flow: Mapping[str, Mapping[str, object]]) -> None:
         """Keep `cases.json`: a site's included cases by split and left-out ones by reason."""

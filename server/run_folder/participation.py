@@ -11,10 +11,9 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Protocol
 
-from server.run_folder.journal import NO_LABEL, RoundRecord, SiteEntry
 from server.run_folder.results import ResultRow, Role, replace_file
+from server.run_folder.round_record import NO_LABEL, RoundRecord, SiteEntry
 
 FILE = "participation.csv"
 
@@ -42,38 +41,6 @@ class Row:
     skipped: int
     attempts: int
     seconds: float | None
-
-
-class Entry(Protocol):
-    """A site's line in a ledger: `journal.SiteEntry`, or what a report read of one."""
-
-    @property
-    def status(self) -> str: ...  # noqa: D102 - as SiteEntry's
-    @property
-    def reason(self) -> str: ...  # noqa: D102
-    @property
-    def cases(self) -> int: ...  # noqa: D102
-    @property
-    def skipped(self) -> int: ...  # noqa: D102
-    @property
-    def attempts(self) -> int: ...  # noqa: D102
-    @property
-    def seconds(self) -> float | None: ...  # noqa: D102
-
-
-class Round(Protocol):
-    """A committed round: `journal.RoundRecord`, or what a report read of one."""
-
-    @property
-    def task(self) -> str: ...  # noqa: D102 - as RoundRecord's
-    @property
-    def round(self) -> int: ...  # noqa: D102
-    @property
-    def model_hash(self) -> str: ...  # noqa: D102
-    @property
-    def sites(self) -> Mapping[str, Entry]: ...  # noqa: D102
-    @property
-    def judged(self) -> Mapping[str, Entry]: ...  # noqa: D102
 
 
 class Participation:
@@ -126,12 +93,12 @@ class Participation:
         replace_file(self._path, text.getvalue().encode())
 
 
-def round_rows(record: Round, sites: Sequence[str]) -> list[Row]:
+def round_rows(record: RoundRecord, sites: Sequence[str]) -> list[Row]:
     """A round's rows: every site's training, then those that were asked to judge its model."""
     unknown = SiteEntry("absent", "not in the ledger", attempts=0)
     trained = {site: record.sites.get(site, unknown) for site in sites}
     return [_row(record, record.model_hash, site, "train", entry) for site, entry in trained.items()] + [
-        _row(record, record.model_hash, site, "validation", entry) for site, entry in record.judged.items()
+        _row(record, record.model_hash, site, "validation", entry) for site, entry in record.evaluated.items()
     ]
 
 
@@ -172,7 +139,7 @@ def sentence(parts: Sequence[str]) -> str:
     return f"finished, but not with every site: {'; '.join(parts)}" if parts else ""
 
 
-def _row(record: Round, model_hash: str, site: str, role: Role, entry: Entry) -> Row:
+def _row(record: RoundRecord, model_hash: str, site: str, role: Role, entry: SiteEntry) -> Row:
     return Row(
         task=record.task,
         round=record.round,

@@ -22,11 +22,8 @@ from server.run_folder.results import replace_file
 from shared.errors import RunError
 from shared.types import BoolArray, FloatArray
 
-FIELD_OF_VIEW_MM = 90.0
 PLANES = ("axial", "coronal", "sagittal")
 VIEWS = (*PLANES, "projection")
-LESIONS, TISSUES = Path("pictures"), Path("pictures/breast-segmentation")
-"""Folders below the run's."""
 LABELS = ("best", "median", "worst")
 
 
@@ -80,39 +77,9 @@ def select_pictures(cases: pd.DataFrame, by: str = "dice") -> dict[str, str]:
     return {"best": ordered[0], "median": ordered[(len(ordered) - 1) // 2], "worst": ordered[-1]}
 
 
-def store_picture(
-    run_dir: Path,
-    label: str,
-    case: str,
-    *,
-    image: FloatArray,
-    reference: BoolArray,
-    prediction: BoolArray,
-    spacing: tuple[float, float, float],
-) -> Path:
-    """Store what a page shows of one lesion, `pictures/<label>.npz`, atomically: 90 mm around it.
-
-    Parameters
-    ----------
-    run_dir
-        The run's folder.
-    label
-        `best`, `median` or `worst`.
-    case
-        The case's pseudonym.
-    image
-        `(channel, z, y, x)`, LPS, channel 0 pre-contrast, channel 1 first post-contrast minus pre-contrast; best on the
-        study's own grid, where the metrics are computed too.
-    reference, prediction
-        Boolean `(z, y, x)` on the same grid.
-    spacing
-        `(z, y, x)`, mm.
-
-    """
-    path = run_dir / LESIONS / f"{label}.npz"
-    volumes = {"image": np.asarray(image[1], np.float32), "reference": reference, "prediction": prediction}
-    store_planes(path, case, volumes, spacing=spacing, field_mm=FIELD_OF_VIEW_MM)
-    return path
+def picture_path(root: Path, task: str, label: str, centre: str = "") -> Path:
+    """Where a picture of a task lies, below a run's folder or, by centre, below a study's."""
+    return root / "pictures" / task / centre / f"{label}.npz"
 
 
 def store_planes(
@@ -159,16 +126,16 @@ def largest_section(mask: BoolArray) -> tuple[int, int, int]:
     return z, int(y), int(x)
 
 
-def read_pictures(run_dir: Path, folder: Path = LESIONS) -> list[Picture]:
-    """The stored pictures in the order best, median, worst; a missing one is left out.
+def read_pictures(root: Path, task: str, centre: str = "") -> list[Picture]:
+    """A task's stored pictures in the order best, median, worst; a missing one is left out.
 
     Raises
     ------
     RunError
-        A file is not what `store_picture` writes. Nothing is unpickled.
+        A file is not what `store_planes` writes. Nothing is unpickled.
 
     """
-    files = [(label, run_dir / folder / f"{label}.npz") for label in LABELS]
+    files = [(label, picture_path(root, task, label, centre)) for label in LABELS]
     return [_read_picture(label, file) for label, file in files if file.is_file()]
 
 

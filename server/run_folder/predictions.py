@@ -1,6 +1,6 @@
-"""The per-case tables of the external centre, one a task: pseudonymous, the source of every summary.
+"""The per-case tables of evaluated cases, one for each task: pseudonymous, the source of every summary.
 
-A segmentation has one row a case and model, a classification one row a case, model, arm and label.
+One row for each case, arm and model; behind who it is about, the columns that the task's metrics read.
 """
 
 from __future__ import annotations
@@ -13,90 +13,20 @@ import pandas as pd
 
 from server.run_folder.results import replace_file
 from shared.errors import RunError
-from shared.metrics.overlap import CaseMetrics
-from shared.types import STRUCTURES
 
 FOLDER = Path("predictions")
+WHO = ("case", "patient", "centre", "arm", "model_hash")
+"""Columns that say whose case, and which arm and model answered; a case is `<site>-<patient>-<exam>-<L|R>`."""
 
 
-def prediction_table(
-    judged: Iterable[tuple[str, CaseMetrics]], *, centre: str, arm: str, model_hash: str
-) -> pd.DataFrame:
-    """Table of judged cases, one row a case, sorted by case.
-
-    Parameters
-    ----------
-    judged
-        Case key `<site>-<patient>-<exam>-<L|R>` and its metrics.
-    centre, arm, model_hash
-        Who was judged and by which model; part of every row.
-
-    """
-    rows = [
-        {"case": key, "patient": key.rsplit("-", 2)[0], "centre": centre, "arm": arm, "model_hash": model_hash}
-        | case.to_dict()
-        | {"failed": case.failed}
-        for key, case in judged
-    ]
-    table = pd.DataFrame(rows)
-    # An optional figure that is missing in every case would otherwise become a column of objects.
-    optional = ["sensitivity", "ppv", "hd95_mm", "assd_mm", "centroid_distance_mm"]
-    return table.astype(dict.fromkeys(optional, "float64")).sort_values("case", ignore_index=True)
-
-
-def tissue_table(
-    judged: Iterable[tuple[str, dict[str, float | None]]], *, centre: str, arm: str, model_hash: str
-) -> pd.DataFrame:
-    """Table of cases with outlined tissues, one row a case, sorted by case; empty without any.
-
-    Parameters
-    ----------
-    judged
-        Case key and figures: those of `metrics.tissues`, by structure, and both densities in percent.
-    centre, arm, model_hash
-        As `prediction_table`.
-
-    """
-    names = ("dice", "hd95_mm", "nsd", "volume_ml", "reference_volume_ml")
-    figures = [f"{name}_{structure}" for name in names for structure in STRUCTURES]
-    figures += ["density_percent", "reference_density_percent"]
-    rows = [
-        {"case": key, "patient": key.rsplit("-", 2)[0], "centre": centre, "arm": arm, "model_hash": model_hash} | case
-        for key, case in judged
-    ]
-    table = pd.DataFrame(rows, columns=["case", "patient", "centre", "arm", "model_hash", *figures])
-    return table.astype(dict.fromkeys(figures, "float64")).sort_values("case", ignore_index=True)
-
-
-def score_table(
-    scored: Iterable[tuple[str, Mapping[str, float], Mapping[str, float]]], *, centre: str, arm: str, model_hash: str
-) -> pd.DataFrame:
-    """Long table of classified cases, one row a case and label that the case has.
-
-    Parameters
-    ----------
-    scored
-        Case key, truth by label, score by label.
-    centre, arm, model_hash
-        As `prediction_table`.
-
-    """
-    rows = [
-        {
-            "case": key,
-            "patient": key.rsplit("-", 2)[0],
-            "centre": centre,
-            "arm": arm,
-            "model_hash": model_hash,
-            "label": label,
-            "truth": float(truth),
-            "score": float(scores[label]),
-        }
-        for key, truths, scores in scored
-        for label, truth in truths.items()
-    ]
-    columns = ["case", "patient", "centre", "arm", "model_hash", "label", "truth", "score"]
-    return pd.DataFrame(rows, columns=columns).sort_values(["case", "label"], ignore_index=True)
+def case_table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
+    """Table of `evaluation.table_row`, sorted, so that the order of evaluation cannot reach the last digit of a sum."""
+    table = pd.DataFrame(list(rows))
+    if table.empty:
+        return pd.DataFrame(columns=list(WHO))
+    figures = [name for name in table if name not in WHO]
+    # A figure that is missing in every case would otherwise become a column of objects.
+    return table.astype(dict.fromkeys(figures, "float64")).sort_values(["arm", "model_hash", "case"], ignore_index=True)
 
 
 def predictions_path(task: str) -> Path:
@@ -117,15 +47,36 @@ def read_predictions(run_dir: Path, task: str) -> pd.DataFrame:
     Raises
     ------
     RunError
-        The file is absent or not a parquet file.
+        The file is absent or not a parquet file, or holds a table of an earlier format.
 
     """
     try:
-        return pd.read_parquet(run_dir / predictions_path(task))
+        table = pd.read_parquet(run_dir / predictions_path(task))
     except (OSError, ValueError) as error:
         raise RunError(
-            f"{run_dir.name}/{predictions_path(task)} cannot be read: was the external centre judged?"
+            f"{run_dir.name}/{predictions_path(task)} cannot be read: was the external centre evaluated?"
         ) from error
+    check_table(table)
+    return table
+
+
+def check_table(table: pd.DataFrame) -> None:
+    """Refuse what is not such a table.
+
+    Raises
+    ------
+    RunError
+        A column is missing, an arm's model answers a case twice, or a case has two patients or centres; the message
+        names no case.
+
+    """
+    if missing := set(WHO) - set(table.columns):
+        raise RunError(f"the per-case table lacks {', '.join(sorted(missing))}")
+    if table.duplicated(["arm", "centre", "model_hash", "case"]).any():
+        raise RunError("the per-case table holds one model's answer for one case twice")
+    for unit, column in (("case", "patient"), ("patient", "centre")):
+        if table[[unit, column]].drop_duplicates().duplicated(unit).any():
+            raise RunError(f"the per-case table holds two values of '{column}' for one {unit}")
 
 
 def select_cases(predictions: pd.DataFrame, *, arm: str, centre: str, model_hash: str) -> pd.DataFrame:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from server.run_folder.pictures import FIELD_OF_VIEW_MM, largest_section
+from server.run_folder.pictures import largest_section
 from server.run_folder.results import replace_file
 from shared.errors import RunError
 from shared.types import BoolArray, FloatArray
@@ -42,6 +42,9 @@ _DAMAGE = (
 )  # what zipfile and numpy raise on bytes that are no archive of arrays
 
 
+_FIELD_MM = 90.0  # what is kept around the reference
+
+
 @dataclass(frozen=True, slots=True)
 class Volume:
     """A stored case.
@@ -53,7 +56,7 @@ class Volume:
     case
         Its pseudonym.
     image
-        Post-contrast minus pre-contrast signal, uint8 `(z, y, x)`, LPS: 0 is `bounds[0]`, 255 is `bounds[1]`.
+        What is shown below the masks, uint8 `(z, y, x)`, LPS: 0 is `bounds[0]`, 255 is `bounds[1]`.
     reference, prediction
         Boolean `(z, y, x)` on the same grid.
     spacing
@@ -94,7 +97,7 @@ def store_volume(
     case, label
         The case's pseudonym, and why it was chosen.
     image
-        `(channel, z, y, x)`, LPS, channel 0 pre-contrast, channel 1 first post-contrast minus pre-contrast.
+        What is shown below the masks, `(z, y, x)`, LPS.
     reference, prediction
         Boolean `(z, y, x)` on the same grid.
     spacing
@@ -103,11 +106,11 @@ def store_volume(
     """
     centre = largest_section(reference if reference.any() else prediction)
     box = tuple(
-        slice(max(0, middle - round(FIELD_OF_VIEW_MM / 2 / step)), middle + round(FIELD_OF_VIEW_MM / 2 / step) + 1)
+        slice(max(0, middle - round(_FIELD_MM / 2 / step)), middle + round(_FIELD_MM / 2 / step) + 1)
         for middle, step in zip(centre, spacing, strict=True)
     )
     # Cut before the conversion: the whole image can be a hundred times the box.
-    signal = _at_most(np.asarray(image[1][box], np.float64), order=1)
+    signal = _at_most(np.asarray(image[box], np.float64), order=1)
     low, high = (float(bound) for bound in np.percentile(signal, WINDOW_PERCENTILES))
     inside = _at_most((reference | prediction)[box].astype(np.uint8), order=0) > 0
     if inside.any():

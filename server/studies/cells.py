@@ -6,30 +6,31 @@ round, and goes on at its last committed round.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import tomli_w
 
-from server.federation.model_selection import best_record
+from server.federation.model_selection import chosen_record, thresholds
 from server.federation.rounds import Federation
-from server.run_folder.journal import RoundRecord, RunFolder
+from server.run_folder.arms import FEDERATED
+from server.run_folder.finished_study import CONFIG
+from server.run_folder.journal import RunFolder
 from server.run_folder.results import replace_file
+from server.run_folder.round_record import RoundRecord
 from server.studies.comparator_arms import train_arm
-from server.studies.design import FEDERATED, Cell, Design
-from server.studies.fold_evaluation import judge_fold
+from server.studies.design import Cell, Design
+from server.studies.fold_evaluation import evaluate_fold
 from server.studies.in_process_grid import InProcessGrid, client_app
-from server.studies.paths import CONFIG, cell_folder, fold_folder, last_file
-from shared.cohort.preflight import open_cohort
+from server.studies.paths import cell_folder, fold_folder, last_file
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import RunError
-from shared.metrics.score_sums import LABELS, ClassificationSums
-from shared.preprocessing.cache import CaseCache
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.prepare import fingerprint_cases
+from shared.modalities import modality_named
+from shared.modalities.modality import Plan
 from shared.runtime.project import cache_root, project_root
-from shared.site import Prepared, open_site
+from shared.site import Prepared, open_site, run_cohort
 from shared.tasks import task_named
 
 Report = Callable[[int, int, str], None]
@@ -54,25 +55,29 @@ def run_cell(root: Path, cell: Cell, report: Report) -> None:
         _train(root, cell, design.fold(cell.centre, cell.seed), report)
     else:
         config = design.fold(cell.centre, cell.seed)
-        plan = _plan(fold_folder(root, cell.centre))
-        judge_fold(root, cell, design, config, plan, _prepared(config, plan), report)
+        plans = _plans(fold_folder(root, cell.centre))
+        evaluate_fold(root, cell, design, config, plans, _prepared(config, cell.task, plans), report)
 
 
 def _extract(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
     """Read a centre's studies into the cache, which all folds share."""
-    cohort = open_cohort(project_root() / config.data.root / cell.centre, needs_mask=config.reads_lesions)
-    total = len(cohort.cases)
-    fingerprint_cases(
-        cohort.cases, config, CaseCache(cache_root()), on_progress=lambda done, _: report(done, total, "cases read")
-    )
+    cohort = run_cohort(project_root() / config.data.root / cell.centre, config)
+    total, steps = len(cohort.cases), itertools.count(1)
+    for name in config.modalities:
+        modality_named(name).fingerprint_cases(
+            [case for case in cohort.cases if case.modality == name],
+            config,
+            cache_root(),
+            on_progress=lambda *_: report(next(steps), total, "cases read"),
+        )
     replace_file(last_file(root, cell), json.dumps({"cases": total}).encode())
 
 
 def _prepare(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
-    """Merge the fold's fingerprints into its plan, and prepare the training centres' cases."""
+    """Merge the fold's fingerprints into its plans, and prepare the training centres' cases."""
     folder = _run_folder(fold_folder(root, cell.centre), config)
     try:
-        federation = _federation(config, folder, lambda *_: report(0, 1, "the plan and its cases"))
+        federation = _federation(config, folder, lambda *_: report(0, 1, "the plans and their cases"))
         federation.register()
     finally:
         folder.release()
@@ -84,8 +89,8 @@ def _prepare(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
 
 def _train(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
     """Train one model; keep the chosen round's, and what chose it."""
-    view = config.for_task(task_named(cell.task).name)
-    plan = _plan(fold_folder(root, cell.centre))
+    view = config.for_task(cell.task)
+    plans = _plans(fold_folder(root, cell.centre))
     folder = _run_folder(cell_folder(root, cell), config)
     total = view.federation.rounds
 
@@ -95,21 +100,21 @@ def _train(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
     try:
         told(max((item.round for item in folder.records(cell.task)), default=0))
         if cell.arm == FEDERATED:
-            folder.write_plan(plan)
+            folder.write_plans(plans)
             federation = _federation(config, folder, lambda phase, done, *_: told(done) if phase == "train" else None)
             federation.register()
             records = federation.train(view.task)
         else:
-            records = train_arm(cell.arm, folder, view, plan, _prepared(config, plan), told)
+            plan = plans[task_named(cell.task).modality]
+            records = train_arm(cell.arm, folder, view, plan, _prepared(config, cell.task, plans), told)
         _finish(root, cell, folder, records)
     finally:
         folder.release()
 
 
 def _finish(root: Path, cell: Cell, folder: RunFolder, records: list[RoundRecord]) -> None:
-    best = best_record(records)
-    sums = best.validation()
-    thresholds = {name: sums.threshold(name) for name in LABELS} if isinstance(sums, ClassificationSums) else {}
+    task = task_named(cell.task)
+    best = chosen_record(task, records)
     entry = {
         "task": cell.task,
         "held_out": cell.centre,
@@ -119,7 +124,7 @@ def _finish(root: Path, cell: Cell, folder: RunFolder, records: list[RoundRecord
         "best_round": best.round,
         "rounds": len(records) - 1,
         "seconds": round(sum(item.seconds for item in records), 1),
-        "thresholds": thresholds,
+        "thresholds": thresholds(task, best),
     }
     replace_file(last_file(root, cell), json.dumps(entry, indent=1).encode())
     # The other rounds' weights have done their work: hundreds of models are many gigabytes.
@@ -141,13 +146,15 @@ def _run_folder(path: Path, config: RunConfig) -> RunFolder:
     return folder
 
 
-def _plan(fold: Path) -> Plan:
-    plan = RunFolder(fold).plan()
-    if plan is None:
+def _plans(fold: Path) -> dict[str, Plan]:
+    plans = RunFolder(fold).plans()
+    if not plans:
         raise RunError(f"{fold.name} has no plan: was its folder changed while the study ran?")
-    return plan
+    return plans
 
 
-def _prepared(config: RunConfig, plan: Plan) -> dict[str, Prepared]:
-    root = project_root() / config.data.root
-    return {name: open_site(root / name, name, config).prepared(plan) for name in config.data.sites}
+def _prepared(config: RunConfig, task: str, plans: Mapping[str, Plan]) -> dict[str, Prepared]:
+    """The cases that a task reads, of each training centre."""
+    root, modality = project_root() / config.data.root, task_named(task).modality
+    sites = {name: open_site(root / name, name, config) for name in config.data.sites}
+    return {name: site.prepared(modality, plans[modality]) for name, site in sites.items()}

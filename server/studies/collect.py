@@ -12,17 +12,16 @@ from typing import Any
 
 import pandas as pd
 
-from server.evaluation.external_validation import OPENED
-from server.run import git_commit, is_phantom, package_versions
+from server.run_folder.external_access import OPENED
 from server.run_folder.journal import RunFolder
+from server.run_folder.provenance import git_commit, is_phantom, package_versions
 from server.run_folder.results import replace_file
 from server.studies.design import Cell, Design
 from server.studies.paths import HELD_OUT, cell_folder, fold_folder, judged_path, trained
 from shared.cohort.manifest import TABLE_NAME, CaseRow
-from shared.cohort.preflight import open_cohort
-from shared.messages.payload import Sums
-from shared.metrics.score_sums import ClassificationSums
 from shared.runtime.project import project_root
+from shared.site import run_cohort
+from shared.tasks import task_named
 
 _AGE_BANDS = ((50.0, "<50"), (70.0, "50-69"), (float("inf"), ">=70"))
 
@@ -36,15 +35,11 @@ def collect(root: Path, design: Design) -> None:
             for seed in design.config.study.seeds
         ]
         whole = pd.concat(tables, ignore_index=True)
-        keys = ["held_out", "role", "centre", "case", "arm", "seed", *(["label"] if "label" in whole else [])]
+        keys = ["held_out", "role", "centre", "case", "arm", "seed"]
         _write_parquet(root / "predictions" / f"{task}.parquet", whole.sort_values(keys, ignore_index=True))
     cells = [cell for fold in design.folds for cell in design.trainings(fold)]
     entries = [trained(root, cell)[0] for cell in cells]
-    _write_json(root / "cells.json", [{k: v for k, v in entry.items() if k != "thresholds"} for entry in entries])
-    thresholds: dict[str, dict[str, Any]] = {}
-    for entry in entries:
-        thresholds.setdefault(entry["task"], {})[entry["model_hash"]] = entry["thresholds"]
-    _write_json(root / "thresholds.json", thresholds)
+    _write_json(root / "cells.json", entries)
     _write_parquet(root / "curves.parquet", pd.DataFrame([line for cell in cells for line in _curve(root, cell)]))
     _write_parquet(root / "cohort.parquet", _cohort(root, design))
     _write_json(root / "flow.json", _flow(root, design))
@@ -63,6 +58,7 @@ def _curve(root: Path, cell: Cell) -> list[dict[str, Any]]:
         known = [site for site in record.sites.values() if site.loss is not None]
         cases = sum(site.cases for site in known)
         sums = record.validation()
+        score = task_named(cell.task).choice.of(sums)
         lines.append(
             {
                 "task": cell.task,
@@ -71,29 +67,24 @@ def _curve(root: Path, cell: Cell) -> list[dict[str, Any]]:
                 "seed": cell.seed,
                 "round": record.round,
                 "loss": sum(site.cases * (site.loss or 0.0) for site in known) / cases if cases else float("nan"),
-                "score": _score(sums),
+                "score": float("nan") if score is None else score,
                 "n": sums.n,
             }
         )
     return lines
 
 
-def _score(sums: Sums) -> float:
-    found = sums.separation() if isinstance(sums, ClassificationSums) else None
-    value = (found[0] if found else None) if isinstance(sums, ClassificationSums) else sums.score
-    return float("nan") if value is None else value
-
-
 def _cohort(root: Path, design: Design) -> pd.DataFrame:
     """What figures are stratified by, a row a case of every centre: bands and categories, never an identifier."""
     config = design.config
     volumes: dict[str, float] = {}
-    if "lesion-segmentation" in config.tasks:
-        judged = pd.read_parquet(root / "predictions" / "lesion-segmentation.parquet")
-        volumes = dict(zip(judged["case"], judged["reference_volume_ml"], strict=True))
+    for task in config.tasks:
+        table = pd.read_parquet(root / "predictions" / f"{task}.parquet")
+        if "reference_volume_ml" in table:
+            volumes |= dict(zip(table["case"], table["reference_volume_ml"], strict=True))
     rows = []
     for centre in config.centres:
-        cohort = open_cohort(project_root() / config.data.root / centre, needs_mask=config.reads_lesions)
+        cohort = run_cohort(project_root() / config.data.root / centre, config)
         for case in cohort.cases:
             row = case.row
             rows.append(
@@ -146,7 +137,7 @@ def _provenance(root: Path, design: Design, seconds: float) -> dict[str, Any]:
     data = project_root() / config.data.root
     path = root / "provenance.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    plans = {fold: RunFolder(fold_folder(root, fold)).plan() for fold in design.folds}
+    plans = {fold: RunFolder(fold_folder(root, fold)).plans() for fold in design.folds}
     return {
         "name": config.name,
         "created": before.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
@@ -155,7 +146,7 @@ def _provenance(root: Path, design: Design, seconds: float) -> dict[str, Any]:
         "phantom": is_phantom(config),
         "seconds": round(seconds, 1),
         "machine": {"cores": os.cpu_count()},
-        "plans": {fold: plan.hash() for fold, plan in plans.items() if plan is not None},
+        "plans": {fold: ", ".join(plan.hash() for plan in own.values()) for fold, own in plans.items() if own},
         "data": {name: hashlib.sha256((data / name / TABLE_NAME).read_bytes()).hexdigest() for name in config.centres},
     }
 

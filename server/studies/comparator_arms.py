@@ -9,24 +9,22 @@ folder.
 
 from __future__ import annotations
 
-import functools
-import operator
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from server.run_folder.journal import RoundRecord, RunFolder, SiteEntry
-from server.studies.design import LOCAL, POOLED
+from server.run_folder.arms import POOLED
+from server.run_folder.journal import RunFolder
+from server.run_folder.round_record import RoundRecord, SiteEntry
 from shared.config.run_config import RunConfig
-from shared.inference import evaluate
-from shared.preprocessing.plan import Plan
+from shared.evaluation import evaluate_site
+from shared.metrics.sums import Sums
+from shared.modalities.modality import Plan
 from shared.reproducibility import state_hash
 from shared.site import Prepared
 from shared.tasks import task_named
 from shared.training import train_round
-from shared.types import Split
 
 
 def arm_config(arm: str, config: RunConfig, sites: int) -> RunConfig:
@@ -56,7 +54,7 @@ def train_arm(
     config
         The fold's configuration as the task sees it.
     plan, prepared
-        The federation's plan, and the prepared cases of each of its sites.
+        The plan of the task's modality, and the prepared cases of each site.
     on_round
         Told each finished round.
 
@@ -69,17 +67,11 @@ def train_arm(
 
     """
     task, view = task_named(config.task), arm_config(arm, config, len(prepared))
-    names = list(prepared) if arm == POOLED else [arm.removeprefix(f"{LOCAL}:")]
+    names = list(prepared) if arm == POOLED else [arm.partition(":")[2]]
 
-    def opened(split: Split) -> dict[str, Sequence[Any]]:
-        return {name: task.open(prepared[name][split], plan, config) for name in names}
-
-    cases = [case for found in opened("train").values() for case in found]
-    # Balancing is for the loss: each case is judged once.
-    validation = {
-        name: list({case.key: case for case in found}.values()) for name, found in opened("validation").items()
-    }
-    model: nn.Module = task.build_model(config)
+    cases = [case for name in names for case in task.learner.open(prepared[name]["train"], plan, config)]
+    validation = [case for name in names for case in prepared[name]["validation"] if task.uses(case.labels, config)]
+    model: nn.Module = task.learner.build_model(config)
     records = folder.records(config.task)
     if records:
         model.load_state_dict(folder.model(records[-1]))
@@ -89,10 +81,10 @@ def train_arm(
     for number in range(records[-1].round + 1, config.federation.rounds + 1):
         started = time.perf_counter()
         summary = train_round(model, cases, view, round_number=number, site=POOLED if arm == POOLED else names[0])
-        sums = [evaluate(model, found, config) for found in validation.values() if found]
+        sums = evaluate_site(task, model, validation, plan, config)[0] if validation else Sums()
         entry = SiteEntry("accepted", "", len({case.key for case in cases}), summary.seconds, summary.loss)
-        if sums:
-            entry.validation = functools.reduce(operator.add, sums).to_dict()
+        if sums.n:
+            entry.validation = sums.to_flat()
         state = {name: value.cpu() for name, value in model.state_dict().items()}
         seconds = time.perf_counter() - started
         record = RoundRecord(config.task, number, state_hash(state), seconds, {arm: entry}, seed=config.seed)

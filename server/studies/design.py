@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from server.run_folder.arms import FEDERATED, LOCAL, POOLED, is_local, local_arm
 from shared.config.run_config import RunConfig
-from shared.config.sections import TaskName
 
 Kind = Literal["extract", "prepare", "train", "judge"]
 
-FEDERATED, POOLED, ENSEMBLE, LOCAL = "federated", "pooled", "ensemble", "local"
 _NO_DEADLINE_S = 1e6  # in one process a slow machine must not change who takes part
 
 
@@ -26,7 +25,7 @@ class Cell:
 
     kind: Kind
     centre: str
-    task: TaskName | Literal[""] = ""
+    task: str = ""
     arm: str = ""
     seed: int = -1
 
@@ -55,7 +54,7 @@ class Design:
     def trained_arms(self, held_out: str) -> list[str]:
         """Arms of a fold that train a model, those that take longest first; the ensemble trains none."""
         chosen = self.config.study.arms
-        local = [f"{LOCAL}:{name}" for name in self.training(held_out)] if LOCAL in chosen else []
+        local = [local_arm(name) for name in self.training(held_out)] if LOCAL in chosen else []
         return [*(arm for arm in (FEDERATED, POOLED) if arm in chosen), *local]
 
     def fold(self, held_out: str, seed: int | None = None) -> RunConfig:
@@ -92,7 +91,7 @@ class Design:
 def training_steps(cell: Cell, design: Design) -> int:
     """Optimiser steps of a `train` cell: what all its centres do together."""
     view = design.config.for_task(cell.task or design.config.task)
-    sites = 1 if cell.arm.startswith(LOCAL) else len(design.training(cell.centre))
+    sites = 1 if is_local(cell.arm) else len(design.training(cell.centre))
     return view.federation.rounds * view.training.steps_per_round * sites
 
 

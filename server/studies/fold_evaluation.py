@@ -1,4 +1,8 @@
-"""A fold's judge: every arm of a task and seed on the centre left out, and on the training centres' test cases."""
+"""A fold's evaluation: every arm of a task and seed on the centre left out, and on the training centres' test cases.
+
+The ensemble is the mean of what the fold's local models predict: probabilities before the threshold, or scores. A local
+model whose site has no case with a label does not answer for it.
+"""
 
 from __future__ import annotations
 
@@ -7,156 +11,183 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from torch import nn
 
-from server.evaluation.case_tables import Judged, judge_cases
-from server.evaluation.external_validation import OPENED
-from server.run_folder.pictures import FIELD_OF_VIEW_MM, select_pictures, store_planes
+from server.evaluation.case_pictures import Draw, draw_cases
+from server.evaluation.case_tables import Thresholds, load_model, threshold_columns
+from server.run_folder.arms import ENSEMBLE, FEDERATED, is_local
+from server.run_folder.external_access import OPENED
+from server.run_folder.pictures import picture_path, store_planes
+from server.run_folder.predictions import case_table
 from server.run_folder.results import replace_file
 from server.run_folder.volumes import store_volume
-from server.studies.design import ENSEMBLE, FEDERATED, LOCAL, Cell, Design
+from server.studies.design import Cell, Design
 from server.studies.paths import HELD_OUT, fold_folder, judged_path, trained
-from shared.cohort.preflight import Case, open_cohort
+from shared.cohort.preflight import Case
 from shared.config.run_config import RunConfig
 from shared.errors import RunError
-from shared.inference import evaluate_case
-from shared.preprocessing.cache import CachedCase, CaseCache
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.prepare import prepare_cases
-from shared.runtime.project import cache_root, project_root
-from shared.site import Prepared
+from shared.evaluation import Arms, evaluate, table_row
+from shared.modalities.modality import Plan, PreparedCase
+from shared.runtime.project import project_root
+from shared.site import Prepared, prepare_cohort, run_cohort
 from shared.tasks import task_named
+from shared.tasks.task import OWN, Task
+from shared.types import BoolArray, FloatArray
 
 
-def judge_fold(
+@dataclass(frozen=True, slots=True)
+class FoldModels:
+    """Models of a fold, task and seed, with each arm's hash and operating points; the ensemble's hash is of hashes."""
+
+    arms: Arms
+    hashes: Mapping[str, str]
+    thresholds: Mapping[str, Thresholds]
+
+
+def evaluate_fold(
     root: Path,
     cell: Cell,
     design: Design,
     config: RunConfig,
-    plan: Plan,
+    plans: Mapping[str, Plan],
     sites: Mapping[str, Prepared],
     report: Callable[[int, int, str], None],
 ) -> None:
-    """Write the cell's per-case table; for the first seed of lesion outlines also pictures and volumes.
+    """Write the cell's per-case table; for the first seed of a task with pictures also these and volumes.
 
     Parameters
     ----------
     root, cell, design
         The study's folder, the `judge` cell and the design.
-    config, plan, sites
-        The fold's configuration, its plan, and the training centres' prepared cases.
+    config, plans, sites
+        The fold's configuration, its plans, and the training centres' prepared cases of the task's modality.
     report
         Called with (done, total, text).
 
     Raises
     ------
     RunError
-        The centre was not opened for these models.
+        The centre was not opened for these models, or there is no case to evaluate them on.
 
     """
-    view = config.for_task(task_named(cell.task).name)
-    judged = _models(root, cell, design, view, sites)
+    task, view = task_named(cell.task), config.for_task(cell.task)
+    models = _models(root, cell, design, view, sites)
     opened = json.loads((fold_folder(root, cell.centre) / OPENED).read_text(encoding="utf-8"))
-    if not {judged.hashes[arm] for arm in judged.models} <= set(opened["model_hashes"]):
+    if not {models.hashes[arm] for arm in models.arms.models} <= set(opened["model_hashes"]):
         raise RunError(f"{cell.centre} was opened for other models: start a new study in another folder")
-    studies, held_out = _open(root, cell.centre, config, plan, report)
-    places = [("external", cell.centre, held_out), *(("test", name, found["test"]) for name, found in sites.items())]
-    task = task_named(view.task)
+    studies, prepared = _open(root, cell.centre, config, plans, report)
+    plan, held_out = plans[task.modality], prepared[task.modality]
+    places = [("external", cell.centre, held_out), *(("test", name, own["test"]) for name, own in sites.items())]
     chosen = [(role, name, [case for case in cases if task.uses(case.labels, view)]) for role, name, cases in places]
     total, done = sum(len(cases) for _, _, cases in chosen), 0
 
     def on_case() -> None:
         nonlocal done
         done += 1
-        report(done, total, "cases judged")
+        report(done, total, "cases evaluated")
 
     tables = [
-        judge_cases(judged, cases, view, plan, name, on_case).assign(role=role, seed=cell.seed, held_out=cell.centre)
+        fold_table(models, task, cases, plan, view, name, on_case).assign(
+            role=role, seed=cell.seed, held_out=cell.centre
+        )
         for role, name, cases in chosen
         if cases
     ]
     if not tables:
-        raise RunError(f"neither {cell.centre} nor a training centre has a case that {cell.task} can be judged by")
+        raise RunError(f"neither {cell.centre} nor a training centre has a case that {cell.task} can be evaluated on")
     whole = pd.concat(tables, ignore_index=True)
-    first = cell.seed == design.config.study.seeds[0]
-    if task.kind == "segmentation" and first and FEDERATED in judged.models:
+    if cell.seed == design.config.study.seeds[0] and FEDERATED in models.arms.models:
         own = whole[(whole["arm"] == FEDERATED) & (whole["role"] == "external")]
-        _keep_pictures(root, cell.centre, studies, held_out, own, judged.models[FEDERATED], view)
+        draw = _keep_pictures(root, cell.centre, task)
+        draw_cases(task, models.arms.models[FEDERATED], studies, held_out, own, plan, view, draw)
     content = io.BytesIO()
     whole.to_parquet(content, index=False)
     replace_file(judged_path(root, cell), content.getvalue())
 
 
+def fold_table(
+    models: FoldModels,
+    task: Task,
+    cases: Sequence[PreparedCase],
+    plan: Plan,
+    view: RunConfig,
+    centre: str,
+    on_case: Callable[[], None],
+) -> pd.DataFrame:
+    """The per-case table of one centre's cases, all arms; see `predictions.case_table`."""
+    frozen = {arm: threshold_columns(values) for arm, values in models.thresholds.items()}
+    return case_table(
+        table_row(case, centre, arm, models.hashes[arm], item.rows[OWN] | frozen.get(arm, {}))
+        for case, measured in evaluate(task, models.arms, cases, plan, view, on_case=on_case)
+        for arm, item in measured.items()
+    )
+
+
 def _open(
-    root: Path, centre: str, config: RunConfig, plan: Plan, report: Callable[[int, int, str], None]
-) -> tuple[dict[str, Case], list[CachedCase]]:
-    """The cases of the centre left out: as found, and prepared by the fold's plan; says how many were left out."""
-    cohort = open_cohort(project_root() / config.data.root / centre, needs_mask=config.reads_lesions)
-    prepared, excluded = prepare_cases(
-        cohort.cases,
-        plan,
-        CaseCache(cache_root()),
-        tissues=config.reads_tissues,
-        on_progress=lambda done, total: report(0, 1, f"preparing {done} of {total}"),
+    root: Path, centre: str, config: RunConfig, plans: Mapping[str, Plan], report: Callable[[int, int, str], None]
+) -> tuple[dict[str, Case], dict[str, list[PreparedCase]]]:
+    """The cases of the centre left out: as located, and prepared by modality; says how many were left out."""
+    cohort = run_cohort(project_root() / config.data.root / centre, config)
+    prepared, excluded = prepare_cohort(
+        cohort, config, plans, on_progress=lambda done, total: report(0, 1, f"preparing {done} of {total}")
     )
     reasons = Counter(item.reason for item in (*cohort.exclusions, *excluded))
-    flow = {"judged": len(prepared), "excluded": dict(sorted(reasons.items()))}
+    flow = {"judged": sum(map(len, prepared.values())), "excluded": dict(sorted(reasons.items()))}
     replace_file(fold_folder(root, centre) / HELD_OUT, json.dumps(flow, indent=1).encode())
     return {case.key: case for case in cohort.cases}, prepared
 
 
-def _models(root: Path, cell: Cell, design: Design, view: RunConfig, sites: Mapping[str, Prepared]) -> Judged:
+def _models(root: Path, cell: Cell, design: Design, view: RunConfig, sites: Mapping[str, Prepared]) -> FoldModels:
     task = task_named(view.task)
     models: dict[str, nn.Module] = {}
     hashes: dict[str, str] = {}
+    thresholds: dict[str, Thresholds] = {}
     answers: dict[str, frozenset[str]] = {}
     for arm in design.trained_arms(cell.centre):
-        _, folder, record = trained(root, Cell("train", cell.centre, view.task, arm, cell.seed))
-        models[arm] = task.build_model(view)
-        models[arm].load_state_dict(folder.model(record))
-        hashes[arm] = record.model_hash
-        if arm.startswith(LOCAL):
-            train = sites[arm.removeprefix(f"{LOCAL}:")]["train"]
-            answers[arm] = frozenset(label for case in train for label in task.truths(case.labels, view))
-    members = "".join(sorted(hashes[arm] for arm in answers))
-    hashes[ENSEMBLE] = hashlib.sha256(members.encode()).hexdigest()
-    return Judged(models, hashes, answers, ENSEMBLE in design.config.study.arms)
+        entry, folder, record = trained(root, Cell("train", cell.centre, view.task, arm, cell.seed))
+        models[arm] = load_model(task, view, folder.model(record))
+        hashes[arm], thresholds[arm] = record.model_hash, entry["thresholds"]
+        if is_local(arm):
+            train = sites[arm.partition(":")[2]]["train"]
+            seen = frozenset(label for case in train for label in task.seen(case.labels, view))
+            answers |= {arm: seen} if task.labels else {}
+    members = [arm for arm in models if is_local(arm)]
+    hashes[ENSEMBLE] = hashlib.sha256("".join(sorted(hashes[arm] for arm in members)).encode()).hexdigest()
+    ensemble = ENSEMBLE if ENSEMBLE in design.config.study.arms and members else ""
+    return FoldModels(Arms(models, answers, ensemble, members), hashes, thresholds)
 
 
-def _keep_pictures(
-    root: Path,
-    centre: str,
-    studies: Mapping[str, Case],
-    cases: Sequence[CachedCase],
-    table: pd.DataFrame,
-    model: nn.Module,
-    view: RunConfig,
-) -> None:
-    """Store the best, median and worst case of the federated model: planes for the page, volumes for its viewer."""
-    if table.empty:
-        return
-    by_key = {case.key: case for case in cases}
-    for label, key in select_pictures(table).items():
-        study, case = studies[key].load_study(), by_key[key]
-        _, prediction = evaluate_case(model, case, view)
-        rise = np.asarray(study.phases[1] - study.phases[0], np.float32)
-        store_planes(
-            root / "pictures" / centre / f"{label}.npz",
-            key,
-            {"image": rise, "reference": case.native_mask, "prediction": prediction},
-            spacing=study.grid.spacing,
-            field_mm=FIELD_OF_VIEW_MM,
-        )
+def _keep_pictures(root: Path, centre: str, task: Task) -> Draw:
+    """Store planes for the page and volumes for its viewer."""
+
+    def keep(
+        label: str,
+        key: str,
+        shown: FloatArray,
+        reference: BoolArray,
+        predicted: BoolArray,
+        spacing: tuple[float, float, float],
+    ) -> None:
+        assert task.pictures is not None  # noqa: S101 - `draw_cases` asks only then
+        planes = {
+            "image": shown,
+            "reference": reference.sum(axis=0, dtype="uint8"),
+            "prediction": predicted.sum(axis=0, dtype="uint8"),
+        }
+        path = picture_path(root, task.name, label, centre)
+        store_planes(path, key, planes, spacing=spacing, field_mm=task.pictures.field_mm)
         store_volume(
-            root / "volumes" / f"{centre}-{label}.npz",
+            root / "volumes" / task.name / f"{centre}-{label}.npz",
             key,
             label,
-            image=np.stack([study.phases[0], rise]),
-            reference=case.native_mask,
-            prediction=prediction,
-            spacing=study.grid.spacing,
+            image=shown,
+            reference=reference[0],
+            prediction=predicted[0],
+            spacing=spacing,
         )
+
+    return keep

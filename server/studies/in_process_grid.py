@@ -17,8 +17,8 @@ from typing import NoReturn
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
-from flwr.supercore.task_identity import TaskIdentity
 
+from shared.runtime.flower_internals import flower_internal, number_message
 from shared.runtime.project import project_root
 
 
@@ -59,7 +59,8 @@ class InProcessGrid(Grid):
         self._waiting: dict[str, Message] = {}
         self._queues: list[list[str]] = []
         # Flower stamps messages with its process's task; in this process there is none.
-        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 0
+        task = flower_internal("flwr.supercore.task_identity:TaskIdentity")
+        task.task_id, task.run_id, task.node_id = 1, 1, 0
         self._contexts = {
             node: Context(
                 run_id=1,
@@ -81,7 +82,7 @@ class InProcessGrid(Grid):
         for message in messages:
             identifier = f"message-{next(self._numbers)}"
             # What Flower's SuperLink sets; without it a reply cannot refer to its message.
-            message.metadata._message_id = identifier  # type: ignore[attr-defined]  # noqa: SLF001
+            number_message(message, identifier)
             self._waiting[identifier] = message
             identifiers.append(identifier)
         self._queues.append(self._order(list(identifiers)))

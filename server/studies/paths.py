@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from server.run_folder.journal import RoundRecord, RunFolder
+from server.run_folder.journal import RunFolder
+from server.run_folder.round_record import RoundRecord
 from server.studies.design import Cell
 
-CONFIG = "study.toml"
 HELD_OUT = "held_out.json"
 """In a fold's folder: how many rows of the centre left out were judged, and why others were not."""
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import tomli_w
 from filelock import FileLock, Timeout
 
+from server.deployment.phantom_data import ensure_data
 from server.evaluation.study_statistics.analysis import analyse
-from server.run import ensure_data
+from server.run_folder.finished_study import CONFIG
+from server.run_folder.format import check_format, write_format
 from server.run_folder.results import replace_file
 from server.run_folder.study_tables import write_tables
 from server.studies.collect import collect
 from server.studies.design import Design, differences
-from server.studies.paths import CONFIG
 from server.studies.runner import Moment, run_cells
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import ConfigError, RunError
@@ -99,7 +100,7 @@ def make_report(root: Path) -> Path:
     from server.run_folder.finished_study import read_gathered
 
     found = read_gathered(root)
-    tables = analyse(found.predictions, found.cohort, found.thresholds, found.config)
+    tables = analyse(found.predictions, found.cohort, found.config)
     write_tables(root, tables)
     whole = {"provenance": found.provenance} | {
         name: json.loads(getattr(tables, name).to_json(orient="records", double_precision=15))
@@ -115,6 +116,7 @@ def _begin(root: Path, config: RunConfig) -> None:
     raw = config.model_dump(mode="json", exclude_none=True)
     path = root / CONFIG
     if path.is_file():
+        check_format(root)
         before = load_config(path).model_dump(mode="json", exclude_none=True)
         if changed := differences(before, raw):
             raise ConfigError(
@@ -124,4 +126,5 @@ def _begin(root: Path, config: RunConfig) -> None:
         return
     if any(item.name != ".lock" for item in root.iterdir()):
         raise ConfigError(f"{root.name} holds something else than a study: name another folder with --out")
+    write_format(root)
     replace_file(path, tomli_w.dumps(raw).encode())

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.evaluation.external_validation import open_once
+from server.run_folder.external_access import open_once
 from server.run_folder.journal import RunFolder
 from server.studies.design import Cell, Design
 from server.studies.paths import finished, fold_folder, progress_path, trained

@@ -12,10 +12,9 @@ import torch
 from server.studies.design import Cell, Design, training_steps
 from shared.cohort.manifest import TABLE_NAME
 from shared.config.run_config import RunConfig
-from shared.errors import StudyError
+from shared.inference import pick_device
 from shared.runtime.project import project_root
 from shared.tasks import task_named
-from shared.training import pick_device
 
 # Rules of thumb, seconds a case on one core: reading with N4, resampling, and measuring a case's surfaces.
 _READ_S, _RESAMPLE_S, _MEASURE_S = 2.0, 0.15, 0.05
@@ -71,7 +70,7 @@ def estimate(design: Design) -> Estimate:
             view = design.config.for_task(cell.task or design.config.task)
             judged = cases[cell.centre] + sum(cases[name] for name in training) * view.splits.test
             arms = len(design.trained_arms(cell.centre)) + ("ensemble" in view.study.arms)
-            found[cell] = judged * (arms * _read_seconds(view, steps[view.task]) + _RESAMPLE_S)
+            found[cell] = judged * (arms * _evaluate_seconds(view, steps[view.task]) + _RESAMPLE_S)
     return Estimate(found)
 
 
@@ -80,43 +79,26 @@ def _train_seconds(cell: Cell, design: Design, cases: Mapping[str, int], step: f
     local = cell.arm.partition(":")[2]
     sites = [local] if local else design.training(cell.centre)
     validated = sum(cases[name] for name in sites) * view.splits.validation * view.federation.rounds
-    return training_steps(cell, design) * step + validated * _read_seconds(view, step)
+    return training_steps(cell, design) * step + validated * _evaluate_seconds(view, step)
 
 
-def _read_seconds(view: RunConfig, step: float) -> float:
-    """Of one case: a third of a training step a case, and what is measured on it."""
-    if task_named(view.task).kind == "classification":
-        return step / 3
+def _evaluate_seconds(view: RunConfig, step: float) -> float:
+    """Of one case: a third of a training step's share of it, and what is measured on it."""
     return step / 3 * (2 if view.inference.flip_averaging else 1) / view.training.batch_size + _MEASURE_S
 
 
 def _step_seconds(view: RunConfig) -> float:
     """Seconds of a training step of a task's network, on noise of the size it will read."""
-    task, device = task_named(view.task), pick_device(view)
+    learner, device = task_named(view.task).learner, pick_device(view)
     torch.set_num_threads(view.compute.threads)
-    section = view.classifier(view.task)
-    channels, batch = 1 + view.preprocessing.post_phases, view.training.batch_size
-    if section is not None:
-        shape: tuple[int, ...] = (channels + 1, *section.patch.voxels)
-    elif view.training.mode == "patch":
-        shape = (channels, *view.training.patch_voxels)
-    else:
-        side = max(8, round(view.preprocessing.max_voxels ** (1 / 3) / 8) * 8)
-        shape = (channels, side, side, side)
-    noise = torch.rand((batch, *shape), generator=torch.Generator().manual_seed(0)).to(device)
-    try:
-        model = task.build_model(view).to(device).train()
-        if section is not None:
-            noise = torch.stack([torch.from_numpy(task.read(item.cpu().numpy(), view)) for item in noise]).to(device)
-        best = float("inf")
-        for _ in range(2):
-            started = time.perf_counter()
-            loss = torch.stack([output.float().mean() for output in model(noise)]).sum()
-            if loss.requires_grad:
-                loss.backward()  # type: ignore[no-untyped-call]
-            best = min(best, time.perf_counter() - started)
-    except (StudyError, ValueError, RuntimeError):  # a task that cannot read noise, such as radiomics
-        return 0.05
+    shape = (view.training.batch_size, *learner.shape(view))
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
+    model = learner.build_model(view).to(device).train()
+    best = float("inf")
+    for _ in range(2):
+        started = time.perf_counter()
+        torch.stack([output.float().mean() for output in model(noise)]).sum().backward()  # type: ignore[no-untyped-call]
+        best = min(best, time.perf_counter() - started)
     return best
 
 

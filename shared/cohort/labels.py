@@ -7,7 +7,8 @@ A missing receptor gives a missing subtype unless the others settle it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 SubtypeRule = Literal["st-gallen-2023", "hr-her2"]
@@ -105,7 +106,8 @@ def contradicts(subtype: str, receptors: Receptors) -> bool:
 class CaseLabels:
     """What a network may learn of a case; None is missing. Labels never leave the site but as counts and sums.
 
-    `tissues` says that reference masks of breast and fibroglandular tissue are prepared.
+    `tissues` says that reference masks of breast and fibroglandular tissue are prepared; `other` holds labels that a
+    task declares beyond these columns.
     """
 
     er: bool | None = None
@@ -115,3 +117,61 @@ class CaseLabels:
     subtype: str | None = None
     malignant: bool | None = None
     tissues: bool = False
+    other: Mapping[str, float] = field(default_factory=dict)
+
+    def value(self, name: str) -> float | None:
+        """A binary label (0 or 1) or a number; None where it is missing."""
+        value = getattr(self, name) if name in _FIELDS else self.other.get(name)
+        return None if value is None else float(value)
+
+
+_FIELDS = {item.name for item in fields(CaseLabels)} - {"other", "tissues", "subtype"}
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A column of `cases.csv` that a task learns from.
+
+    Attributes
+    ----------
+    name, title
+        The column, and the label as pages write it.
+    kind
+        "binary": words such as yes, positive, 1; "number"; or "classes" of which a case has one.
+    classes
+        The classes, where it has some.
+
+    """
+
+    name: str
+    title: str
+    kind: Literal["binary", "number", "classes"] = "binary"
+    classes: tuple[str, ...] = ()
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Names under which a site counts its cases by class."""
+        values = {"binary": ("positive", "negative"), "number": ("known",), "classes": self.classes}[self.kind]
+        return tuple(f"{self.name}/{value}" for value in (*values, "missing"))
+
+    def counted_as(self, labels: CaseLabels) -> str:
+        """The one of `counted` that a case belongs to."""
+        if self.kind == "classes":
+            own = getattr(labels, self.name, None)
+            return f"{self.name}/{own if own in self.classes else 'missing'}"
+        value = labels.value(self.name)
+        known = "known" if self.kind == "number" else "positive" if value else "negative"
+        return f"{self.name}/{'missing' if value is None else known}"
+
+
+ER, PR, HER2 = Label("er", "ER"), Label("pr", "PR"), Label("her2", "HER2")
+MALIGNANT = Label("malignant", "Malignant")
+KI67 = Label("ki67_percent", "Ki-67", "number")
+SUBTYPE = Label("subtype", "Subtype", "classes", SUBTYPES)
+SUBTYPE_LABELS = (
+    Label("luminal_a", "Luminal A"),
+    Label("luminal_b", "Luminal B"),
+    Label("her2_enriched", "HER2-enriched"),
+    Label("triple_negative", "Triple negative"),
+)
+"""Each subtype against the other three, as scores answer it."""

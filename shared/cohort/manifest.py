@@ -81,13 +81,17 @@ class Flag:
     message: str
 
 
-def read_manifest(site_dir: Path) -> tuple[CaseRow, ...]:
+def read_manifest(site_dir: Path, images: Path | None = None) -> tuple[CaseRow, ...]:
     """Rows of a site's `cases.csv`; see `read_manifest_with_flags`."""
-    return read_manifest_with_flags(site_dir)[0]
+    return read_manifest_with_flags(site_dir, images)[0]
 
 
-def read_manifest_with_flags(site_dir: Path) -> tuple[tuple[CaseRow, ...], tuple[Flag, ...]]:
+def read_manifest_with_flags(
+    site_dir: Path, images: Path | None = None
+) -> tuple[tuple[CaseRow, ...], tuple[Flag, ...]]:
     """Read and check a site's `cases.csv`; nothing is read from the images.
+
+    Paths are relative to `images`, and stay inside it; without one, to the site's folder.
 
     Raises
     ------
@@ -106,7 +110,7 @@ def read_manifest_with_flags(site_dir: Path) -> tuple[tuple[CaseRow, ...], tuple
         her2, contradictory = scores[number]
         if contradictory:
             flags.append(Flag(number, "her2 and her2_fish contradict each other: HER2 is taken as missing"))
-        row = _read_row(reader, site_dir.resolve(), her2, proliferation[number])
+        row = _read_row(reader, (images or site_dir).resolve(), her2, proliferation[number])
         if row.subtype is not None and contradicts(row.subtype, row.receptors):
             flags.append(Flag(number, "subtype contradicts the receptors"))
         rows.append(row)

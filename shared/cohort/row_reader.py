@@ -102,9 +102,9 @@ class RowReader:
         cell = self.text(column).replace("\\", "/")
         if not cell:
             return ""
-        remedy = "paths are relative to the site folder and stay inside it"
+        remedy = "paths are relative to the folder of images and stay inside it"
         if "\0" in cell or PureWindowsPath(cell).drive:
-            raise self.fault(column, f"leads out of the site folder; {remedy}")
+            raise self.fault(column, f"leads out of the folder of images; {remedy}")
         # `#2` at a mask's end names the segment of a SEG, it is no part of the path.
         bare = cell if column == "path" else re.sub(r"#\d+$", "", cell)
         try:
@@ -112,7 +112,7 @@ class RowReader:
         except (OSError, RuntimeError):  # a name too long or a ring of links
             inside = False
         if not inside or ".." in Path(bare).parts:
-            raise self.fault(column, f"leads out of the site folder; {remedy}")
+            raise self.fault(column, f"leads out of the folder of images; {remedy}")
         return cell
 
     def fault(self, column: str, message: str) -> TableError:

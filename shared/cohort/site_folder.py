@@ -1,8 +1,8 @@
 """A site folder: `site.toml`, `cases.csv`, images in any nesting; it is only ever read.
 
-`site.toml` has `[site] name`, optional `pseudonym_key` (hexadecimal, 16 bytes or more) and `kind` (`hospital` or
-`phantom`), and `[policy] max_excluded_share`, `least_count`. Without a key in it, one is made outside the folder, see
-`_own_key`.
+`site.toml` has `[site] name`, optional `pseudonym_key` (hexadecimal, 16 bytes or more), `kind` (`hospital` or
+`phantom`) and `images` (another folder that holds the images, as of an imported dataset), and `[policy]
+max_excluded_share`, `least_count`. Without a key in it, one is made outside the folder, see `_own_key`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,14 @@ class _Site(BaseModel):
     name: SiteName
     pseudonym_key: str = Field(default="", repr=False)
     kind: Literal["hospital", "phantom"] = "hospital"
+    images: str = Field(default="", repr=False)
+
+    @field_validator("images")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        if value and not Path(value).is_absolute():
+            raise ValueError("needs an absolute path, or leave it out where images lie in the site's folder")
+        return value
 
     @field_validator("pseudonym_key")
     @classmethod
@@ -69,9 +77,13 @@ class _SiteFile(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SiteFolder:
-    """An opened site folder; the key never leaves the site and never shows in `repr`."""
+    """An opened site folder; the key never leaves the site and never shows in `repr`.
+
+    `images` is the folder that paths of the table are relative to: the site's own, unless `site.toml` names another.
+    """
 
     path: Path
+    images: Path
     name: str
     pseudonym_key: bytes = field(repr=False)
     policy: Policy
@@ -94,7 +106,10 @@ def open_site_folder(path: Path) -> SiteFolder:
             raise SiteError(f"{path} has no {name}: {_what_is_there(path)}")
     settings = _read_settings(path / SITE_FILE)
     key = bytes.fromhex(settings.site.pseudonym_key) or _own_key(path.resolve())
-    return SiteFolder(path.resolve(), settings.site.name, key, settings.policy, settings.site.kind)
+    images = Path(settings.site.images or path).resolve()
+    if not images.is_dir():
+        raise SiteError(f"{path / SITE_FILE}: 'site.images' names a folder that does not exist here")
+    return SiteFolder(path.resolve(), images, settings.site.name, key, settings.policy, settings.site.kind)
 
 
 def _what_is_there(path: Path) -> str:

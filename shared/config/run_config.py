@@ -5,83 +5,104 @@ One TOML file a run; its header is the command that launches it. Every field say
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from shared.config.execution import ComputeConfig, FederationConfig, TrackingConfig
 from shared.config.sections import (
-    ClassifierConfig,
+    ClassifierSection,
     DataConfig,
     EvaluationConfig,
     InferenceConfig,
     ModelConfig,
-    MultitaskConfig,
-    PreprocessingConfig,
-    RadiomicsConfig,
     Section,
     SplitConfig,
-    SubtypeConfig,
     SubtypeRule,
-    TaskName,
+    TaskSection,
     TrainingConfig,
 )
 from shared.config.strict_toml import read_toml, validated
 from shared.config.study import StudyConfig
 from shared.errors import ConfigError
+from shared.modalities.mri.settings import MriSettings
+from shared.tasks import TASKS, task_named
+
+S = TypeVar("S", bound=TaskSection)
 
 
 class RunConfig(Section):
     """Everything a run needs; `resolved` is written beside its results."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
-    tasks: tuple[TaskName, ...] = Field(
+    tasks: tuple[str, ...] = Field(
         default=("lesion-segmentation",), min_length=1, description="Trained in this order, over the same sites."
     )
     seed: int = Field(default=0, ge=0)
     data: DataConfig
     splits: SplitConfig = SplitConfig()
-    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    preprocessing: MriSettings = MriSettings()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     inference: InferenceConfig = InferenceConfig()
     subtype_rule: SubtypeRule = Field(
         default="st-gallen-2023", description="From receptors to subtypes; as-given: the table's own column."
     )
-    subtype_ensemble: SubtypeConfig = SubtypeConfig()
-    subtype_radiomics: RadiomicsConfig = RadiomicsConfig()
-    receptor_status: ClassifierConfig = ClassifierConfig()
-    receptor_ki67_multitask: MultitaskConfig = MultitaskConfig()
-    lesion_malignancy: ClassifierConfig = ClassifierConfig()
     federation: FederationConfig = FederationConfig()
     compute: ComputeConfig = ComputeConfig()
     tracking: TrackingConfig = TrackingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     study: StudyConfig = StudyConfig()
+    _sections: dict[str, TaskSection] = PrivateAttr(default_factory=dict)
+    """By task; in the file each stands under `key_of` the task's name."""
 
     @property
-    def task(self) -> TaskName:
+    def task(self) -> str:
         """The task at hand: the only one of a configuration that `for_task` made."""
         return self.tasks[0]
 
-    def for_task(self, name: TaskName) -> RunConfig:
+    def for_task(self, name: str) -> RunConfig:
         """The same run as one task sees it: its own rounds and training loop in `federation` and `training`."""
-        own = self.classifier(name)
-        if own is None:
-            return self.model_copy(update={"tasks": (name,)})
-        return self.model_copy(
-            update={
-                "tasks": (name,),
-                "training": TrainingConfig.model_validate(own.training.model_dump()),
-                "federation": self.federation.model_copy(update={"rounds": own.rounds}),
-            }
-        )
+        update: dict[str, Any] = {"tasks": (name,)}
+        own = self._sections[name]
+        if isinstance(own, ClassifierSection):
+            update["training"] = TrainingConfig.model_validate(own.training.model_dump())
+            update["federation"] = self.federation.model_copy(update={"rounds": own.rounds})
+        return self.model_copy(update=update)
 
-    def classifier(self, name: TaskName) -> ClassifierConfig | None:
-        """A classifier's own section; None for a segmentation."""
-        found: ClassifierConfig | None = getattr(self, name.replace("-", "_"), None)
-        return found
+    def section(self, kind: type[S]) -> S:
+        """The own section of the task at hand, of the kind that its file declares.
+
+        Raises
+        ------
+        ConfigError
+            The task at hand has a section of another kind.
+
+        """
+        own = self._sections[self.task]
+        if not isinstance(own, kind):
+            raise ConfigError(f"'{self.task}' has no section of the kind {kind.__name__}")
+        return own
+
+    def keys_of_files(self) -> list[str]:
+        """Keys that name a file on the machine that trains, by their full path."""
+        return [f"{key_of(name)}.{key}" for name, own in self._sections.items() for key in own.keys_of_files]
+
+    def with_sections(self, sections: Mapping[str, TaskSection]) -> RunConfig:
+        """The same run with these sections of tasks, by the task's name."""
+        config = self.model_copy()
+        config._sections = dict(sections)  # noqa: SLF001 - our own, of another instance
+        return config
 
     @property
     def centres(self) -> tuple[str, ...]:
@@ -104,17 +125,30 @@ class RunConfig(Section):
         return parse_config(raw, f"{self.name}, leaving out {centre}")
 
     @property
-    def reads_lesions(self) -> bool:
-        """Whether a task needs the lesion's outline: cases without it are then left out."""
-        return any(name != "breast-segmentation" for name in self.tasks)
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities of the tasks, in their order."""
+        return tuple(dict.fromkeys(task_named(name).modality for name in self.tasks))
 
-    @property
-    def reads_tissues(self) -> bool:
-        """Whether a task needs the masks of breast and fibroglandular tissue: cases without them are not its own."""
-        return "breast-segmentation" in self.tasks
+    def needs(self, modality: str) -> frozenset[str]:
+        """Masks that a modality's cases must come with for one of the tasks: `lesion`, `tissues`."""
+        tasks = [task_named(name) for name in self.tasks]
+        return frozenset(mask for task in tasks if task.modality == modality for mask in task.needs)
+
+    @model_serializer(mode="wrap")
+    def _with_sections(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        sections = {
+            key_of(name): own.model_dump(mode=info.mode, exclude_none=info.exclude_none)
+            for name, own in self._sections.items()
+            if type(own).model_fields
+        }
+        return {**handler(self), **sections}
 
     @model_validator(mode="after")
     def _each_task_once(self) -> RunConfig:
+        if unknown := [name for name in self.tasks if name not in TASKS]:
+            near = difflib.get_close_matches(unknown[0], list(TASKS), n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(TASKS)}"
+            raise ValueError(f"tasks names '{unknown[0]}', which is no task; {hint}")
         if len(set(self.tasks)) != len(self.tasks):
             raise ValueError("tasks names one task twice")
         return self
@@ -147,5 +181,18 @@ def load_config(path: Path) -> RunConfig:
 
 
 def parse_config(raw: dict[str, Any], source: str) -> RunConfig:
-    """Check a parsed configuration; see `load_config`."""
-    return validated(RunConfig, raw, source)
+    """Check a parsed configuration, each task's section by the class that its file declares; see `load_config`."""
+    rest = dict(raw)
+    named = {name: rest.pop(key_of(name)) for name in TASKS if key_of(name) in rest}
+    config = validated(RunConfig, rest, source)
+    sections = {
+        name: validated(task_named(name).settings, named.get(name, {}), source, key_of(name))
+        for name in TASKS
+        if name in named or name in config.tasks
+    }
+    return config.with_sections(sections)
+
+
+def key_of(task: str) -> str:
+    """Name of a task's section in the file."""
+    return task.replace("-", "_")

@@ -7,17 +7,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-TaskName = Literal[
-    "lesion-segmentation",
-    "breast-segmentation",
-    "subtype-ensemble",
-    "subtype-radiomics",
-    "receptor-status",
-    "receptor-ki67-multitask",
-    "lesion-malignancy",
-]
-SEGMENTATIONS: tuple[TaskName, ...] = ("lesion-segmentation", "breast-segmentation")
-"""Tasks of the ResU-Net: they share `model`, `training`, `federation.rounds`; a classifier has its own section."""
 SubtypeRule = Literal["st-gallen-2023", "as-given"]
 SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
@@ -26,6 +15,15 @@ class Section(BaseModel):
     """A strict, immutable table of the configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskSection(Section):
+    """The section of one task, declared in its file; the segmentation networks' are empty and share `[model]`."""
+
+    @property
+    def keys_of_files(self) -> tuple[str, ...]:
+        """Keys that name a file on the machine that trains."""
+        return ()
 
 
 class PhantomConfig(Section):
@@ -68,29 +66,6 @@ class SplitConfig(Section):
 
     validation: Fraction = Field(default=0.17, description="Chooses the best round; share of the site's patients.")
     test: Fraction = Field(default=0.17, description="Judges internally; share of the site's patients.")
-
-
-class PreprocessingConfig(Section):
-    """What becomes of a study before a network reads it."""
-
-    spacing_mm: tuple[float, float, float] | None = Field(
-        default=None,
-        description="(z, y, x) mm; none: the merged fingerprint's median.",
-    )
-    crop_voxels: tuple[int, int, int] | None = Field(
-        default=None,
-        description="(z, y, x) of the breast box in whole-breast mode; none: from the merged fingerprint.",
-    )
-    max_voxels: int = Field(
-        default=300_000, ge=4096, description="Upper bound of the whole-breast box; spacing is widened to fit."
-    )
-    post_phases: int = Field(
-        default=3, ge=1, le=8, description="Post-contrast phases used: first, last, evenly between."
-    )
-    n4: bool = Field(default=True, description="N4 bias field correction.")
-    n4_shrink: int = Field(default=4, ge=1, le=16, description="Shrink factor for the bias field's estimate.")
-    n4_iterations: tuple[int, ...] = Field(default=(20, 20, 20, 20), description="Iterations a fitting level.")
-    workers: int = Field(default=1, ge=1, description="Studies preprocessed at once at a site.")
 
 
 class ModelConfig(Section):
@@ -158,8 +133,8 @@ class PatchConfig(Section):
     )
 
 
-class ClassifierConfig(Section):
-    """One classifier: what it reads, its size, and its own rounds and training loop."""
+class ClassifierSection(TaskSection):
+    """A classifier of lesion patches: what it reads, its size, and its own rounds and training loop."""
 
     size: Literal["published", "small"] = Field(default="small", description="small: for a few CPU cores.")
     rounds: int = Field(default=10, ge=1)
@@ -171,39 +146,6 @@ class ClassifierConfig(Section):
     mirrored_copies: int = Field(
         default=4, ge=1, le=8, description="Mirrored copies of a patch whose scores are averaged."
     )
-
-
-class SubtypeConfig(ClassifierConfig):
-    """The subtype ensemble: three 2D ResNets on the planes through the lesion and one 3D ResNet."""
-
-    plane_depth: Literal[10, 18, 34, 50] = Field(default=18, description="Layers of a 2D ResNet.")
-    plane_width: int = Field(default=64, ge=4, description="Feature maps of its first level; 64 is the published one.")
-    volume_depth: Literal[10, 18, 34, 50] = Field(default=18, description="Layers of the 3D ResNet.")
-    volume_width: int = Field(default=64, ge=4)
-    dropout: Fraction = 0.0
-    label_smoothing: Fraction = Field(
-        default=0.0, description="Share of a label given to all subtypes alike (Szegedy 2016): fewer certain errors."
-    )
-    measured: bool = Field(default=True, description="Add a linear term in the lesion's measured size, shape, uptake.")
-    pretrained: str = Field(
-        default="hub",
-        description="2D weights: a file, `hub` for torch's own cache, `none` for a random start.",
-    )
-
-
-class RadiomicsConfig(ClassifierConfig):
-    """The rival of the networks: a linear model on radiomic features."""
-
-    rounds: int = Field(default=30, ge=1)
-    patch: PatchConfig = PatchConfig(spacing_mm=2.0)
-    mirrored_copies: int = Field(default=1, ge=1, le=1, description="A mirrored lesion has the same features.")
-    training: LoopConfig = LoopConfig(batch_size=24, steps_per_round=10, learning_rate=0.01, weight_decay=0.3)
-
-
-class MultitaskConfig(ClassifierConfig):
-    """The spatial multi-task network: ER, PR, HER2 and Ki-67 from one phase."""
-
-    uncertainty_weights: bool = Field(default=False, description="Weigh the four losses by learnt uncertainty.")
 
 
 class InferenceConfig(Section):

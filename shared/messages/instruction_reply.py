@@ -7,12 +7,11 @@ error of `shared.errors`). It never holds a path, an identifier or text from dat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from shared.config.run_config import RunConfig
-from shared.messages.payload import Sums
-from shared.preprocessing.fingerprint import SiteFingerprint
-from shared.preprocessing.plan import Plan
+from shared.metrics.sums import Sums
+from shared.modalities.modality import Fingerprint, Plan
 from shared.types import FloatArray
 
 REGISTER = "query.register"
@@ -32,8 +31,8 @@ class Instruction:
         Name of the run: an answer to another run is refused.
     round
         Number of the round; 0 before the first.
-    plan
-        The preprocessing plan, once there is one.
+    plans
+        The preprocessing plan of each modality, once there are any.
     split
         Which cases to evaluate.
     weights
@@ -46,32 +45,33 @@ class Instruction:
         The run's configuration. It travels, so that a resumed run is the same run at both ends.
     task
         What is trained or evaluated.
-    judging
-        To a question to train: judge the model that is sent on the validation cases first.
+    evaluating
+        Of a request to train: evaluate the model that is sent on the validation cases first.
 
     """
 
     run: str
     round: int
-    plan: Plan | None = None
+    plans: Mapping[str, Plan] = field(default_factory=dict)
     split: str = "validation"
     weights: FloatArray | None = None
     manifest: str = ""
     site: str = ""
     config: RunConfig | None = None
     task: str = ""
-    judging: bool = False
+    evaluating: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a site answers; fields that a kind of message does not use keep their defaults.
 
-    `labelled` counts the training cases of each task (`task` or `task/label`), `classes` the cases of each label's
-    classes over all splits. `sites` answers a registration: the indices in `RunConfig.centres` of those whose data
-    the node holds, and `versions` of what decides the numbers there. `over_policy`: more cases were left out than the
-    site's own policy allows. `skipped` cases could not be opened this time; `labelled` then counts those used.
-    `judging_*`: the same of the validation cases, where a question to train asked to judge the model as well.
+    `fingerprints` are by modality. `labelled` counts the training cases of each task (`task` or `task/label`),
+    `classes` the cases of each label's classes over all splits. `sites` answers a registration: the indices in
+    `RunConfig.centres` of those whose data the node holds, and `versions` of what decides the numbers there.
+    `over_policy`: more cases were left out than the site's own policy allows. `skipped` cases could not be opened
+    this time; `labelled` then counts those used. `judging_*`: the same of the validation cases, where a question to
+    train asked to judge the model as well.
     """
 
     site: str
@@ -83,7 +83,7 @@ class Reply:
     skipped: int = 0
     loss: float = 0.0
     seconds: float = 0.0
-    fingerprint: SiteFingerprint | None = None
+    fingerprints: Mapping[str, Fingerprint] = field(default_factory=dict)
     sums: Sums | None = None
     labelled: Mapping[str, int] | None = None
     classes: Mapping[str, int] | None = None
@@ -92,11 +92,13 @@ class Reply:
     over_policy: bool = False
     sites: tuple[int, ...] = ()
     versions: Mapping[str, tuple[int, ...]] | None = None
-    judging_skipped: int = 0
-    judging_seconds: float = 0.0
+    evaluation_skipped: int = 0
+    evaluation_seconds: float = 0.0
     error: str = ""
 
     def judgement(self) -> Reply:
         """The judging that came with an update, as if it had been asked for alone."""
         cases = 0 if self.sums is None else self.sums.n
-        return replace(self, weights=None, cases=cases, skipped=self.judging_skipped, seconds=self.judging_seconds)
+        return replace(
+            self, weights=None, cases=cases, skipped=self.evaluation_skipped, seconds=self.evaluation_seconds
+        )

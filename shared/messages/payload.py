@@ -8,36 +8,18 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from shared.cohort.labels import SUBTYPES
-from shared.config.sections import TaskName
+from shared.config.run_config import RunConfig
 from shared.errors import UpdateError
-from shared.metrics.score_sums import KI67, LABELS, ClassificationSums
-from shared.metrics.sums import SegmentationSums
-from shared.metrics.tissues import TissueSums
-from shared.types import SPLITS, FloatArray
+from shared.tasks import task_named
+from shared.types import FloatArray
 
 State = Mapping[str, torch.Tensor]
-Sums = SegmentationSums | TissueSums | ClassificationSums
-CLASS_NAMES = tuple(
-    f"{label}/{value}"
-    for label, values in (
-        ("subtype", (*SUBTYPES, "missing")),
-        *((name, ("positive", "negative", "missing")) for name in ("er", "pr", "her2", "malignant")),
-        ("ki67_percent", ("known", "missing")),
-    )
-    for value in values
-)
-"""Names under which a site counts its cases by class."""
-LABELLED_NAMES = tuple(
-    f"{task}{label}" for task in get_args(TaskName) for label in ("", *(f"/{name}" for name in (*LABELS, KI67)))
-)
-"""Names under which a site counts training cases: a task, or one of its labels (`label_key`)."""
 FEW = -1
 """In place of a count of cases that the site's policy does not tell."""
 
@@ -139,21 +121,21 @@ def _claimed(data: bytes) -> tuple[int, ...]:
     return tuple(np.lib.format.read_array_header_1_0(stream)[0])
 
 
-def count_splits(splits: Mapping[str, int]) -> dict[str, int]:
-    """Counts for every split, also the empty ones, so that messages always have the same form."""
-    return {name: splits.get(name, 0) for name in SPLITS}
-
-
-def sums_of(task: str) -> type[Sums]:
-    """The sums that a task's evaluation sends."""
-    if task == "lesion-segmentation":
-        return SegmentationSums
-    return TissueSums if task == "breast-segmentation" else ClassificationSums
-
-
 def label_key(task: str, label: str) -> str:
     """Name of a count of training cases: of a task, or of those that have one of its labels."""
     return f"{task}/{label}" if label else task
+
+
+def counted_classes(config: RunConfig) -> tuple[str, ...]:
+    """Names under which the sites of a run count their cases by class: of the labels that its tasks learn from."""
+    labels = dict.fromkeys(label for name in config.tasks for label in task_named(name).labels)
+    return tuple(name for label in labels for name in label.counted)
+
+
+def counted_tasks(config: RunConfig) -> tuple[str, ...]:
+    """Names under which they count training cases: a task, or one of its labels that own parameters (`label_key`)."""
+    tasks = [task_named(name) for name in config.tasks]
+    return tuple(label_key(task.name, label) for task in tasks for label in ("", *task.learner.owners.values()))
 
 
 def named_counts(found: Mapping[str, Any], allowed: tuple[str, ...]) -> dict[str, int]:

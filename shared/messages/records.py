@@ -8,31 +8,32 @@ from dataclasses import replace
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.common.constant import ErrorCode
 
-from shared.config.run_config import parse_config
+from shared.config.run_config import RunConfig, parse_config
 from shared.errors import EXCLUSION_REASONS, LONGEST_ERROR, UpdateError
 from shared.messages.instruction_reply import Instruction, Reply
 from shared.messages.payload import (
-    CLASS_NAMES,
-    LABELLED_NAMES,
+    counted_classes,
+    counted_tasks,
     named_counts,
     pack_weights,
     record_of,
-    sums_of,
     unpack_weights,
     whole_number,
     whole_numbers,
 )
 from shared.messages.versions import read_versions
-from shared.preprocessing.fingerprint import SiteFingerprint
-from shared.preprocessing.plan import Plan
+from shared.metrics.sums import Sums
+from shared.modalities import modality_named
+from shared.modalities.modality import Fingerprint
+from shared.runtime.flower_internals import flower_internal
+from shared.tasks import task_named
 from shared.types import SPLITS, FloatArray
 
 _FAILURES = {
-    ErrorCode.INVALID_FAB: "this hospital has not approved the app: its data officer may look at it and approve it",
-    ErrorCode.NODE_UNAVAILABLE: "its connection was lost while it was at work",
-    ErrorCode.MESSAGE_UNAVAILABLE: "its upload broke off",
+    "INVALID_FAB": "this hospital has not approved the app: its data officer may look at it and approve it",
+    "NODE_UNAVAILABLE": "its connection was lost while it was at work",
+    "MESSAGE_UNAVAILABLE": "its upload broke off",
 }
 
 _WEIGHTS, _HEADER, _NUMBERS = "weights", "header", "numbers"
@@ -56,11 +57,11 @@ def write_instruction(instruction: Instruction) -> RecordDict:
             "round": instruction.round,
             "split": instruction.split,
             "manifest": instruction.manifest,
-            "plan": instruction.plan.model_dump_json() if instruction.plan else "",
+            "plans": json.dumps({name: plan.model_dump(mode="json") for name, plan in instruction.plans.items()}),
             "site": instruction.site,
             "config": instruction.config.model_dump_json() if instruction.config else "",
             "task": instruction.task,
-            "judging": instruction.judging,
+            "evaluating": instruction.evaluating,
         },
     )
     records = RecordDict({_HEADER: header})
@@ -75,22 +76,22 @@ def read_instruction(message: Message) -> Instruction:
     Raises
     ------
     ConfigError
-        The configuration is not one that this site's code knows.
+        The configuration is not one that this site's code knows, or a plan's modality is none.
 
     """
     header = record_of(message.content, _HEADER, ConfigRecord)
-    plan, config = str(header["plan"]), str(header["config"])
+    plans, config = json.loads(str(header["plans"])), str(header["config"])
     return Instruction(
         run=str(header["run"]),
         round=int(str(header["round"])),
-        plan=Plan.model_validate_json(plan) if plan else None,
+        plans={name: modality_named(name).plan.model_validate(plan) for name, plan in plans.items()},
         split=str(header["split"]),
         weights=_weights(message),
         manifest=str(header["manifest"]),
         site=str(header["site"]),
         config=parse_config(json.loads(config), "the run's configuration") if config else None,
         task=str(header["task"]),
-        judging=bool(header["judging"]),
+        evaluating=bool(header["evaluating"]),
     )
 
 
@@ -106,14 +107,14 @@ def write_reply(reply: Reply) -> RecordDict:
         "loss": reply.loss,
         "seconds": reply.seconds,
         "over_policy": int(reply.over_policy),
-        "judging_skipped": reply.judging_skipped,
-        "judging_seconds": reply.judging_seconds,
+        "evaluation_skipped": reply.evaluation_skipped,
+        "evaluation_seconds": reply.evaluation_seconds,
         "sites": list(reply.sites),
     }
-    if reply.fingerprint is not None:
-        numbers |= {f"fingerprint.{name}": values for name, values in reply.fingerprint.to_dict().items()}
+    for modality, fingerprint in reply.fingerprints.items():
+        numbers |= {f"fingerprint.{modality}.{name}": values for name, values in fingerprint.to_dict().items()}
     if reply.sums is not None:
-        numbers |= {f"sums.{name}": value for name, value in reply.sums.to_dict().items()}
+        numbers |= {f"sums.{name}": value for name, value in reply.sums.to_flat().items()}
     numbers |= {f"versions.{name}": list(parts) for name, parts in (reply.versions or {}).items()}
     for group in ("labelled", "classes", "included", "excluded"):
         numbers |= {f"{group}.{name}": count for name, count in (getattr(reply, group) or {}).items()}
@@ -123,7 +124,7 @@ def write_reply(reply: Reply) -> RecordDict:
     return records
 
 
-def read_reply(message: Message, post_phases: int, task: str) -> Reply:
+def read_reply(message: Message, config: RunConfig, task: str) -> Reply:
     """Unpack and check the form of an answer about a task, on the server; `update_checks` sees to its meaning.
 
     Raises
@@ -134,13 +135,11 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
     """
     if message.has_error():
         # The reason is another process's text: it may quote data and stays where it is.
-        code = message.error.code
-        raise UpdateError(_FAILURES.get(code, f"the site's process failed (Flower error {code})"))
+        raise UpdateError(_failure(message.error.code))
     try:
         header = record_of(message.content, _HEADER, ConfigRecord)
         numbers = record_of(message.content, _NUMBERS, MetricRecord)
         sums = _group(numbers, "sums.")
-        histogram = _group(numbers, "fingerprint.")
         return Reply(
             site=str(header["site"]),
             run=str(header["run"]),
@@ -152,15 +151,15 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
             loss=float(numbers["loss"]),  # type: ignore[arg-type]  # a list fails here, as it should
             seconds=float(numbers["seconds"]),  # type: ignore[arg-type]  # the same
             weights=_weights(message),
-            fingerprint=SiteFingerprint.from_dict(histogram, post_phases) if histogram else None,
-            sums=sums_of(task).from_dict(sums) if sums else None,
-            labelled=named_counts(_group(numbers, "labelled."), LABELLED_NAMES),
-            classes=named_counts(_group(numbers, "classes."), CLASS_NAMES),
+            fingerprints=_fingerprints(_group(numbers, "fingerprint."), config),
+            sums=Sums.from_flat(sums, task_named(task).kinds) if sums else None,
+            labelled=named_counts(_group(numbers, "labelled."), counted_tasks(config)),
+            classes=named_counts(_group(numbers, "classes."), counted_classes(config)),
             included=named_counts(_group(numbers, "included."), SPLITS),
             excluded=named_counts(_group(numbers, "excluded."), EXCLUSION_REASONS),
             over_policy=bool(whole_number(numbers["over_policy"])),
-            judging_skipped=whole_number(numbers["judging_skipped"]),
-            judging_seconds=float(numbers["judging_seconds"]),  # type: ignore[arg-type]  # the same
+            evaluation_skipped=whole_number(numbers["evaluation_skipped"]),
+            evaluation_seconds=float(numbers["evaluation_seconds"]),  # type: ignore[arg-type]  # the same
             sites=whole_numbers(numbers["sites"]),
             versions=read_versions(_group(numbers, "versions.")),
         )
@@ -168,6 +167,18 @@ def read_reply(message: Message, post_phases: int, task: str) -> Reply:
         raise
     except Exception as error:  # whatever a site sends, only its own answer is lost
         raise UpdateError(f"the answer has not the agreed form ({type(error).__name__})") from error
+
+
+def _fingerprints(numbers: Mapping[str, Any], config: RunConfig) -> dict[str, Fingerprint]:
+    """The fingerprint of each modality that is named; one that is none is refused."""
+    names = dict.fromkeys(name.partition(".")[0] for name in numbers)
+    return {name: modality_named(name).read_fingerprint(_group(numbers, f"{name}."), config) for name in names}
+
+
+def _failure(code: int) -> str:
+    codes = flower_internal("flwr.common.constant:ErrorCode")
+    told = {getattr(codes, name): words for name, words in _FAILURES.items()}
+    return told.get(code, f"the site's process failed (Flower error {code})")
 
 
 def _weights(message: Message) -> FloatArray | None:

@@ -52,6 +52,12 @@ def weighted_mean(values: Numbers, weights: Numbers) -> Numbers:
     return result
 
 
+def total(values: Numbers, weights: Numbers) -> Numbers:
+    """Sum of the first column under each row of weights: a `Statistic`."""
+    result: Numbers = weights @ values[:, 0]
+    return result
+
+
 def mean_deviation(values: Numbers, weights: Numbers) -> Numbers:
     """Mean absolute deviation of column 0 from each resample's own mean: the error of always answering it."""
     gaps = np.abs(values[:, 0] - weighted_mean(values, weights)[:, None])

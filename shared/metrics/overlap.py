@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
+from shared.metrics.intervals import Numbers
 from shared.metrics.surface import assd, hd95, nsd, surface_distances
 from shared.types import BoolArray
 
 Spacing = tuple[float, float, float]
+CUBE = np.ones((3, 3, 3), np.bool_)
+"""Voxels that share a corner are connected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +25,9 @@ class CaseMetrics:
 
     Attributes
     ----------
-    dice, nsd, sensitivity, ppv
-        Shares, 0 to 1: overlap, normalised surface Dice, share of reference voxels found, share of predicted voxels
-        that are lesion.
+    dice, nsd, sensitivity, specificity, ppv
+        Shares, 0 to 1: overlap, normalised surface Dice, share of reference voxels predicted, share of the other voxels
+        of the exam left out, share of predicted voxels that are lesion.
     hd95_mm, assd_mm, centroid_distance_mm
         Distances, mm.
     volume_ml, reference_volume_ml
@@ -37,6 +42,7 @@ class CaseMetrics:
     dice: float
     nsd: float
     sensitivity: float | None
+    specificity: float | None
     ppv: float | None
     hd95_mm: float | None
     assd_mm: float | None
@@ -115,6 +121,7 @@ def case_metrics(
         dice=dice(prediction, reference),
         nsd=surface_dice,
         sensitivity=tp / true if true else None,
+        specificity=1 - (predicted - tp) / rest if (rest := reference.size - true) else None,
         ppv=tp / predicted if predicted else None,
         hd95_mm=robust,
         assd_mm=average,
@@ -152,25 +159,49 @@ def _centroid(mask: BoolArray) -> np.ndarray:
 
 
 def lesion_counts(prediction: BoolArray, reference: BoolArray, lesion_overlap: float) -> tuple[int, int, int]:
-    """Lesions found, extra and missed.
+    """Lesions found, extra and missed: 26-connected pieces, matched as `matches` does."""
+    pieces, number = ndimage.label(prediction, CUBE)
+    matched, lesions = matches(pieces, number, reference, lesion_overlap)
+    hits = int(np.count_nonzero(matched))
+    return hits, number - hits, lesions - hits
 
-    Lesions are 26-connected pieces, matched one to one so that the sum of IoU is largest, among pairs whose IoU reaches
+
+def matches(
+    pieces: npt.NDArray[np.signedinteger[Any]], number: int, reference: BoolArray, lesion_overlap: float
+) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which predicted pieces find a lesion, `(number,)`, and how many lesions the reference has.
+
+    Pieces and lesions are matched one to one so that the sum of IoU is largest, among pairs whose IoU reaches
     `lesion_overlap`: a prediction that covers two lesions finds one of them.
+
+    Parameters
+    ----------
+    pieces, number
+        Labels from 1 to `number` of the predicted pieces, `(z, y, x)`.
+    reference, lesion_overlap
+        As `case_metrics`.
+
     """
-    cube = np.ones((3, 3, 3), dtype=bool)
-    theirs, n_theirs = ndimage.label(reference, cube)
-    mine, n_mine = ndimage.label(prediction, cube)
-    if not n_mine or not n_theirs:
-        return 0, n_mine, n_theirs
-    width = n_mine + 1
-    touched = prediction | reference
+    theirs, lesions = ndimage.label(reference, CUBE)
+    matched = np.zeros(number, np.bool_)
+    if not number or not lesions:
+        return matched, int(lesions)
+    width = number + 1
+    touched = (pieces > 0) | reference
     # One histogram over pairs of labels gives all intersections.
-    pairs = np.bincount(theirs[touched] * width + mine[touched], minlength=(n_theirs + 1) * width)
-    table = pairs.reshape(n_theirs + 1, width)
+    pairs = np.bincount(theirs[touched] * width + pieces[touched], minlength=(lesions + 1) * width)
+    table = pairs.reshape(lesions + 1, width)
     shared = table[1:, 1:]
     union = table[1:].sum(axis=1)[:, None] + table[:, 1:].sum(axis=0)[None] - shared
     iou = shared / union
     allowed = np.where(iou >= lesion_overlap, iou, 0.0)
     rows, columns = linear_sum_assignment(allowed, maximize=True)
-    found = int(np.count_nonzero(allowed[rows, columns] > 0))
-    return found, n_mine - found, n_theirs - found
+    matched[columns[allowed[rows, columns] > 0]] = True
+    return matched, int(lesions)
+
+
+def pooled_f1(values: Numbers, weights: Numbers) -> Numbers:
+    """Lesion-wise F1 over cases of (found, extra, missed) lesions: a `Statistic`."""
+    hits, extra, missed = (weights @ values[:, index] for index in range(3))
+    result: Numbers = 2 * hits / (2 * hits + extra + missed)
+    return result

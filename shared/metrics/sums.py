@@ -1,16 +1,24 @@
-"""Sums that merge with `+`: all that leaves a site about its own cases, and enough for means with intervals."""
+"""Sums that merge with `+`: all that leaves a site about its own cases, and enough for means with intervals.
+
+A site sends `Sums`: named parts, each a count, moments of a figure, or a histogram of scores. Which parts there are is
+said by the metrics of the task (`shared.metrics.metric`), so a new metric needs nothing here.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from scipy import stats
 
-from shared.metrics.intervals import Numbers
-from shared.metrics.overlap import CaseMetrics
+BINS = 20
+"""Equal bins of [0, 1] in a histogram; a bin holds its lower edge and not its upper one, the last holds 1 as well."""
+CASES = "n"
+"""The part that counts the cases."""
+
+_NO_BINS = (0,) * BINS
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +31,8 @@ class Moments:
 
     @classmethod
     def of(cls, value: float | None) -> Moments:
-        """One case's value; `None` adds nothing."""
-        return cls() if value is None else cls(1, float(value), float(value) ** 2)
+        """One case's value; `None` and NaN add nothing."""
+        return cls() if value is None or math.isnan(value) else cls(1, float(value), float(value) ** 2)
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(self.n + other.n, self.total + other.total, self.squares + other.squares)
@@ -51,143 +59,157 @@ class Moments:
         return mean - half, mean + half
 
 
-NOTHING = Moments()
-"""Moments of no case."""
-
-
 @dataclass(frozen=True, slots=True)
-class SegmentationSums:
-    """Mergeable sums over segmented cases; `SegmentationSums()` is zero, `+` merges sites.
+class Histogram:
+    """Cases of one binary label by bin of their score, apart by class."""
 
-    Attributes
-    ----------
-    n, failures
-        Cases, and those in which exactly one of the two masks is empty.
-    dice, nsd, sensitivity, ppv, hd95_mm, assd_mm, centroid_distance_mm
-        Moments of `CaseMetrics`' field of the same name.
-    volume_difference_ml
-        Moments of predicted minus reference volume, ml.
-    voxels_tp, voxels_fp, voxels_fn, lesions_tp, lesions_fp, lesions_fn
-        Sums of the counts.
-
-    """
-
-    n: int = 0
-    failures: int = 0
-    dice: Moments = NOTHING
-    nsd: Moments = NOTHING
-    sensitivity: Moments = NOTHING
-    ppv: Moments = NOTHING
-    hd95_mm: Moments = NOTHING
-    assd_mm: Moments = NOTHING
-    centroid_distance_mm: Moments = NOTHING
-    volume_difference_ml: Moments = NOTHING
-    voxels_tp: int = 0
-    voxels_fp: int = 0
-    voxels_fn: int = 0
-    lesions_tp: int = 0
-    lesions_fp: int = 0
-    lesions_fn: int = 0
+    positives: tuple[int, ...] = _NO_BINS
+    negatives: tuple[int, ...] = _NO_BINS
 
     @classmethod
-    def of(cls, case: CaseMetrics) -> SegmentationSums:
-        """Sums of one case."""
-        return cls(
-            n=1,
-            failures=int(case.failed),
-            dice=Moments.of(case.dice),
-            nsd=Moments.of(case.nsd),
-            sensitivity=Moments.of(case.sensitivity),
-            ppv=Moments.of(case.ppv),
-            hd95_mm=Moments.of(case.hd95_mm),
-            assd_mm=Moments.of(case.assd_mm),
-            centroid_distance_mm=Moments.of(case.centroid_distance_mm),
-            volume_difference_ml=Moments.of(case.volume_ml - case.reference_volume_ml),
-            voxels_tp=case.voxels_tp,
-            voxels_fp=case.voxels_fp,
-            voxels_fn=case.voxels_fn,
-            lesions_tp=case.lesions_tp,
-            lesions_fp=case.lesions_fp,
-            lesions_fn=case.lesions_fn,
-        )
-
-    def __add__(self, other: SegmentationSums) -> SegmentationSums:
-        merged = {item.name: getattr(self, item.name) + getattr(other, item.name) for item in fields(self)}
-        return SegmentationSums(**merged)
-
-    @property
-    def lesion_f1(self) -> float | None:
-        """Lesion-wise F1 over all lesions together; `None` when no lesion exists or was predicted."""
-        total = 2 * self.lesions_tp + self.lesions_fp + self.lesions_fn
-        return 2 * self.lesions_tp / total if total else None
-
-    @property
-    def score(self) -> float | None:
-        """What chooses the round, larger is better: the mean Dice."""
-        return self.dice.mean
-
-    def to_dict(self) -> dict[str, float]:
-        """Flat numbers, fit for a message: `dice.n`, `dice.total`, `dice.squares`, ..., counts as whole floats."""
-        return flat_sums(self)
-
-    @classmethod
-    def from_dict(cls, flat: Mapping[str, float]) -> SegmentationSums:
-        """Inverse of `to_dict`.
+    def of(cls, truth: float, score: float) -> Histogram:
+        """One case's truth (0 or 1) and score (0 to 1).
 
         Raises
         ------
         ValueError
-            A name is missing or unknown, a value is not finite, or a count is negative or not whole.
+            The truth is not 0 or 1, or the score is no probability.
 
         """
-        return cls(**read_sums(cls(), flat, "segmentation sums"))
+        if truth not in {0, 1} or not 0.0 <= score <= 1.0:
+            raise ValueError(f"a truth of {truth} with a score of {score} is not one of a binary label")
+        place = min(int(score * BINS), BINS - 1)
+        bins = tuple(int(index == place) for index in range(BINS))
+        return cls(bins, _NO_BINS) if truth else cls(_NO_BINS, bins)
+
+    def __add__(self, other: Histogram) -> Histogram:
+        return Histogram(
+            tuple(a + b for a, b in zip(self.positives, other.positives, strict=True)),
+            tuple(a + b for a, b in zip(self.negatives, other.negatives, strict=True)),
+        )
+
+    @property
+    def n(self) -> int:
+        """Cases."""
+        return sum(self.positives) + sum(self.negatives)
+
+    @property
+    def single(self) -> bool:
+        """Whether a class has no case, so that neither an AUC nor a threshold exists."""
+        return not (any(self.positives) and any(self.negatives))
 
 
-def flat_sums(sums: Any) -> dict[str, float]:
-    """Counts and moments of a dataclass as flat numbers: a moment's parts behind a point, counts as whole floats."""
-    flat: dict[str, float] = {}
-    for item in fields(sums):
-        value = getattr(sums, item.name)
-        if isinstance(value, Moments):
-            flat |= {f"{item.name}.{part.name}": float(getattr(value, part.name)) for part in fields(value)}
-        else:
-            flat[item.name] = float(value)
-    return flat
+Part = Moments | Histogram | int
+Kinds = Mapping[str, type[Part]]
+"""The parts that a task's sites send, by name."""
 
 
-def read_sums(zero: Any, flat: Mapping[str, float], what: str) -> dict[str, Any]:
-    """Fields of a dataclass from what `flat_sums` made; `zero` is an empty one, `what` its name in errors.
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Named parts over some cases; `Sums()` is zero, `+` merges cases and sites by name."""
 
-    Raises
-    ------
-    ValueError
-        A name is missing or unknown, a value is not finite, or a count is negative or not whole.
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
-    """
-    expected = flat_sums(zero)
-    if set(flat) != set(expected):
-        raise ValueError(f"not {what}: unexpected or missing {sorted(set(flat) ^ set(expected))}")
-    if not all(math.isfinite(value) for value in flat.values()):
-        raise ValueError(f"{what} hold a value that is not finite")
-    values: dict[str, int | Moments] = {}
-    for item in fields(zero):
-        name = item.name
-        if name in flat:
-            values[name] = _count(what, name, flat[name])
-        else:
-            number = _count(what, f"{name}.n", flat[f"{name}.n"])
-            values[name] = Moments(number, float(flat[f"{name}.total"]), float(flat[f"{name}.squares"]))
-    return values
+    def __add__(self, other: Sums) -> Sums:
+        merged: dict[str, Any] = dict(self.parts)
+        for name, part in other.parts.items():
+            merged[name] = merged[name] + part if name in merged else part
+        return Sums(merged)
+
+    @property
+    def n(self) -> int:
+        """Cases."""
+        return self.count(CASES)
+
+    def count(self, name: str) -> int:
+        """A count; 0 where there is none of that name."""
+        part = self.parts.get(name, 0)
+        return part if isinstance(part, int) else 0
+
+    def moments(self, name: str) -> Moments:
+        """The moments of that name; of no case where there are none."""
+        part = self.parts.get(name)
+        return part if isinstance(part, Moments) else Moments()
+
+    def histogram(self, name: str) -> Histogram:
+        """The histogram of that name; of no case where there is none."""
+        part = self.parts.get(name)
+        return part if isinstance(part, Histogram) else Histogram()
+
+    def to_flat(self) -> dict[str, float]:
+        """Flat numbers, fit for a message: `n`, `dice.n`, `dice.total`, `dice.squares`, `er.positives.00`, ..."""
+        flat: dict[str, float] = {}
+        for name, part in self.parts.items():
+            if isinstance(part, Moments):
+                flat |= {f"{name}.n": float(part.n), f"{name}.total": part.total, f"{name}.squares": part.squares}
+            elif isinstance(part, Histogram):
+                for side, bins in (("positives", part.positives), ("negatives", part.negatives)):
+                    flat |= {f"{name}.{side}.{index:02d}": float(count) for index, count in enumerate(bins)}
+            else:
+                flat[name] = float(part)
+        return flat
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, float], kinds: Kinds, *, strict: bool = True) -> Sums:
+        """Inverse of `to_flat`.
+
+        Parameters
+        ----------
+        flat
+            What `to_flat` made.
+        kinds
+            The parts that are expected.
+        strict
+            Refuse unknown names, as of what a site sent. A journal of another version may hold parts that this one does
+            not know: they are passed over, and those it lacks are zero.
+
+        Raises
+        ------
+        ValueError
+            An unknown name, a part of which some number is missing, a value that is not finite, a count that is
+            negative or not whole, or more cases behind a part than there are.
+
+        """
+        values = dict(flat)
+        parts = {name: part for name, kind in kinds.items() if (part := _take(values, name, kind)) is not None}
+        if strict and values:
+            raise ValueError(f"unknown sums: {', '.join(sorted(values)[:5])}")
+        sums = cls(parts)
+        for name, part in parts.items():
+            if not isinstance(part, int) and part.n > sums.n:
+                raise ValueError(f"'{name}' counts {part.n} cases of {sums.n}")
+        return sums
 
 
-def pooled_f1(values: Numbers, weights: Numbers) -> Numbers:
-    """Lesion-wise F1 over cases of (found, extra, missed) lesions: a `Statistic` for `bootstrap_patients`."""
-    found, extra, missed = (weights @ values[:, index] for index in range(3))
-    result: Numbers = 2 * found / (2 * found + extra + missed)
-    return result
+def _take(values: dict[str, float], name: str, kind: type[Part]) -> Part | None:
+    """Take a part's numbers out of `values`; None where none of them is there."""
+    if kind is int:
+        return _count(name, values.pop(name)) if name in values else None
+    if kind is Moments:
+        keys = [f"{name}.{part}" for part in ("n", "total", "squares")]
+    else:
+        keys = [f"{name}.{side}.{index:02d}" for side in ("positives", "negatives") for index in range(BINS)]
+    known = [values.pop(key) for key in keys if key in values]
+    if not known:
+        return None
+    if len(known) < len(keys):
+        raise ValueError(f"'{name}' is not whole: {len(keys) - len(known)} of its numbers are missing")
+    if kind is Moments:
+        total, squares = (_finite(name, value) for value in known[1:])
+        if squares < 0:
+            raise ValueError(f"'{name}' has a negative sum of squares")
+        return Moments(_count(name, known[0]), total, squares)
+    counts = tuple(_count(name, value) for value in known)
+    return Histogram(counts[:BINS], counts[BINS:])
 
 
-def _count(what: str, name: str, value: float) -> int:
-    if value < 0 or value != int(value):
-        raise ValueError(f"{what}: '{name}' is a count and cannot be {value}")
+def _finite(name: str, value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"'{name}' holds a value that is not finite")
+    return float(value)
+
+
+def _count(name: str, value: float) -> int:
+    if _finite(name, value) < 0 or value != int(value):
+        raise ValueError(f"'{name}' is a count and cannot be {value}")
     return int(value)

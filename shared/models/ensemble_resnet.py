@@ -9,12 +9,14 @@ sees, its planes or the volume: four views err less alike than one view told fou
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from monai.networks.nets import ResNet
+from pydantic import Field
 from torch import Tensor, nn
 
-from shared.config.sections import SubtypeConfig
+from shared.config.sections import ClassifierSection, Fraction
 from shared.models.lesion_measures import lesion_measures, measure_count, plane_measures, voxel_edge
 from shared.models.measured_heads import MEASURED_GAIN
 from shared.models.pretrained import load_pretrained_resnet2d
@@ -28,6 +30,29 @@ _LAYERS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3
 _LEAST_UPTAKE = 0.2
 _TINY = 1e-6  # under a root: a map without spread must not have an infinite slope
 _LATE_GAIN = 2.0  # late changes are a fifth of the first uptake; this brings them near 1
+
+
+class SubtypeSection(ClassifierSection):
+    """The subtype ensemble: three 2D ResNets on the planes through the lesion and one 3D ResNet."""
+
+    plane_depth: Literal[10, 18, 34, 50] = Field(default=18, description="Layers of a 2D ResNet.")
+    plane_width: int = Field(default=64, ge=4, description="Feature maps of its first level; 64 is the published one.")
+    volume_depth: Literal[10, 18, 34, 50] = Field(default=18, description="Layers of the 3D ResNet.")
+    volume_width: int = Field(default=64, ge=4)
+    dropout: Fraction = 0.0
+    label_smoothing: Fraction = Field(
+        default=0.0, description="Share of a label given to all subtypes alike (Szegedy 2016): fewer certain errors."
+    )
+    measured: bool = Field(default=True, description="Add a linear term in the lesion's measured size, shape, uptake.")
+    pretrained: str = Field(
+        default="hub",
+        description="2D weights: a file, `hub` for torch's own cache, `none` for a random start.",
+    )
+
+    @property
+    def keys_of_files(self) -> tuple[str, ...]:
+        """The pretrained weights, where they are a file."""
+        return () if self.pretrained in {"hub", "none"} else ("pretrained",)
 
 
 class EnsembleResNet(nn.Module):
@@ -48,7 +73,7 @@ class EnsembleResNet(nn.Module):
 
     """
 
-    def __init__(self, channels_in: int, config: SubtypeConfig) -> None:
+    def __init__(self, channels_in: int, config: SubtypeSection) -> None:
         super().__init__()
         self.branches = nn.ModuleDict()
         for name in BRANCHES:

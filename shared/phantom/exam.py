@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shared.modalities.mri.dce_study import Acquisition, DceStudy
 from shared.phantom.anatomy import Anatomy, build_anatomy
 from shared.phantom.benign import BenignLabels, BenignLatents, build_benign, draw_benign_labels, draw_benign_latents
 from shared.phantom.biology import Labels, Latents, draw_labels, draw_latents
@@ -15,7 +16,7 @@ from shared.phantom.fields import spline_field
 from shared.phantom.lesions import add_distractors, add_oedema, build_lesion, make_room
 from shared.phantom.mr_signal import acquire
 from shared.phantom.vessels import draw_vessels, feeding_vessel, grow_tree
-from shared.types import Acquisition, BoolArray, DceStudy, FloatArray, Grid, Side
+from shared.types import BoolArray, FloatArray, Grid, Side
 
 _FIELD_MM = {"z": 115.0, "y": 115.0, "x": 128.0}  # of one breast
 _GREY_MAX = 4095.0

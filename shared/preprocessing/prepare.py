@@ -1,4 +1,4 @@
-"""A site's cases through fingerprint and cache: an unsound study becomes an exclusion, and the rest goes on."""
+"""A site's cases one by one: an unsound study becomes an exclusion, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ from logging.handlers import QueueHandler, QueueListener
 from typing import TypeVar
 
 from shared.cohort.preflight import Case, Exclusion
-from shared.config.run_config import RunConfig
 from shared.errors import RunError, StudyError
-from shared.preprocessing.cache import CachedCase, CaseCache
-from shared.preprocessing.fingerprint import SiteFingerprint, fingerprint_region
-from shared.preprocessing.plan import Extraction, Plan
-from shared.preprocessing.tissues import with_tissues
 
 log = logging.getLogger(__name__)
 
@@ -25,63 +20,42 @@ Progress = Callable[[int, int], None]
 """Called with (cases done, cases in all) after each case."""
 
 
-def prepare_cases(
+def each_case(
     cases: Sequence[Case],
-    plan: Plan,
-    cache: CaseCache,
-    *,
-    workers: int = 1,
-    on_progress: Progress | None = None,
-    tissues: bool = False,
-) -> tuple[list[CachedCase], list[Exclusion]]:
-    """Prepare cases, in their order.
+    work: Callable[[Case], Result],
+    workers: int,
+    on_progress: Progress | None,
+    module: str = __name__,
+) -> tuple[list[Result], list[Exclusion]]:
+    """What `work` makes of each case, in the cases' order, and an exclusion for each where it fails.
 
     Parameters
     ----------
-    cases
-        The site's cases.
-    plan
-        The federation's plan.
-    cache
-        Where prepared cases are kept.
+    cases, work
+        With several workers both are pickled.
     workers
         Processes; with more than one the calling script needs a `__main__` guard.
     on_progress
         Told after each case.
-    tissues
-        Also prepare the cases' masks of breast and fibroglandular tissue; those without any are prepared all the same.
+    module
+        What `work` needs, imported once for all workers.
 
-    Returns
-    -------
-    The prepared cases, and an exclusion for each that could not be prepared.
+    Raises
+    ------
+    RunError
+        The cache has no space left: no fault of a study.
 
     """
-    return _part(_each(cases, partial(_prepare, cache=cache, plan=plan, tissues=tissues), workers, on_progress))
-
-
-def fingerprint_cases(
-    cases: Sequence[Case],
-    config: RunConfig,
-    cache: CaseCache,
-    *,
-    workers: int = 1,
-    on_progress: Progress | None = None,
-) -> tuple[SiteFingerprint, list[Exclusion]]:
-    """Add up the fingerprints of cases; arguments as `prepare_cases`, which then need not read the studies again."""
-    extraction = Extraction.of(config.preprocessing)
-    found, excluded = _part(
-        _each(cases, partial(_fingerprint, cache=cache, extraction=extraction), workers, on_progress)
-    )
-    return sum(found, start=SiteFingerprint.empty(extraction.post_phases)), excluded
-
-
-def _prepare(case: Case, cache: CaseCache, plan: Plan, *, tissues: bool) -> CachedCase:
-    prepared = cache.get_or_make(case, plan)
-    return with_tissues(cache.root, case, prepared) if tissues else prepared
-
-
-def _fingerprint(case: Case, cache: CaseCache, extraction: Extraction) -> SiteFingerprint:
-    return fingerprint_region(cache.region(case, extraction))
+    good: list[Result] = []
+    excluded: list[Exclusion] = []
+    for done, item in enumerate(_results(cases, partial(_guarded, work=work), workers, module), start=1):
+        if isinstance(item, Exclusion):
+            excluded.append(item)
+        else:
+            good.append(item)
+        if on_progress:
+            on_progress(done, len(cases))
+    return good, excluded
 
 
 def _guarded(case: Case, work: Callable[[Case], Result]) -> Result | Exclusion:
@@ -102,18 +76,17 @@ def _guarded(case: Case, work: Callable[[Case], Result]) -> Result | Exclusion:
         return Exclusion(case.row.row, "preprocessing_failed")
 
 
-def _each(
-    cases: Sequence[Case], work: Callable[[Case], Result], workers: int, on_progress: Progress | None
+def _results(
+    cases: Sequence[Case], work: Callable[[Case], Result | Exclusion], workers: int, module: str
 ) -> Iterator[Result | Exclusion]:
-    guarded = partial(_guarded, work=work)
     if workers == 1 or len(cases) <= 1:
-        yield from _counted(map(guarded, cases), len(cases), on_progress)
+        yield from map(work, cases)
         return
     # Never a plain fork: the caller may hold threads of torch or of gRPC.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
-        context.set_forkserver_preload([__name__])
+        context.set_forkserver_preload([module])
     lines: multiprocessing.Queue[logging.LogRecord] = context.Queue()
     listener = QueueListener(lines, _Relay())
     listener.start()
@@ -121,7 +94,7 @@ def _each(
         with ProcessPoolExecutor(
             min(workers, len(cases)), mp_context=context, initializer=_log_to, initargs=(lines, log.getEffectiveLevel())
         ) as pool:
-            yield from _counted(pool.map(guarded, cases), len(cases), on_progress)
+            yield from pool.map(work, cases)
     finally:
         listener.stop()
         lines.close()
@@ -139,23 +112,3 @@ def _log_to(lines: multiprocessing.Queue[logging.LogRecord], level: int) -> None
     root = logging.getLogger()
     root.handlers = [QueueHandler(lines)]
     root.setLevel(level)
-
-
-def _counted(
-    results: Iterator[Result | Exclusion], total: int, on_progress: Progress | None
-) -> Iterator[Result | Exclusion]:
-    for done, result in enumerate(results, start=1):
-        if on_progress:
-            on_progress(done, total)
-        yield result
-
-
-def _part(results: Iterator[Result | Exclusion]) -> tuple[list[Result], list[Exclusion]]:
-    good: list[Result] = []
-    excluded: list[Exclusion] = []
-    for item in results:
-        if isinstance(item, Exclusion):
-            excluded.append(item)
-        else:
-            good.append(item)
-    return good, excluded

@@ -1,1 +1,1 @@
-"""Processes, logs, progress and the audit log of both sides."""
+"""Processes, logs, progress, the audit log, and Flower's private names behind one guard: of both sides."""

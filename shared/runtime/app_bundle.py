@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import ConfigError, RunError
+from shared.runtime.flower_internals import flower_internal
 
 STAGE = "fedbreast"  # Flower accepts letters, digits and hyphens; the checkout's own name may be anything
 APP = "fedbreast/fedbreast"
@@ -62,10 +63,9 @@ def open_bundle(path: Path) -> Bundle:
         return read_bundle(path.read_bytes(), str(path))
     if not (path / "pyproject.toml").is_file():
         raise ConfigError(f"{path} is neither an app's bundle nor a checkout: name a .fab file or the project's folder")
-    from flwr.cli.build import build_fab_from_disk
-
+    build = flower_internal("flwr.cli.build:build_fab_from_disk")
     with tempfile.TemporaryDirectory() as scratch:
-        return read_bundle(build_fab_from_disk(stage_app(path, Path(scratch) / STAGE)), str(path))
+        return read_bundle(build(stage_app(path, Path(scratch) / STAGE)), str(path))
 
 
 def read_bundle(bundle: bytes, name: str) -> Bundle:

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Generator, Tensor, nn
 
 from shared.cohort.labels import CaseLabels
 from shared.config.run_config import RunConfig
-from shared.config.sections import AugmentationConfig
+from shared.config.sections import AugmentationConfig, TaskSection
+from shared.inference import mean_volume, predict_structures, volume_shape
+from shared.metrics.metric import Metric, Place
+from shared.metrics.overlap import CUBE
+from shared.metrics.paired_numbers import NumberPair, agreement_metrics, error_metrics
+from shared.metrics.tissues import structure_metrics
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.pipeline import to_native
+from shared.modalities.mri.plan import MriPlan
+from shared.modalities.mri.tissues import native_tissues, open_tissues
 from shared.models.res_unet import ResUNet
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.tissues import open_tissues
 from shared.reproducibility import derive_seed
-from shared.tasks import Task, augmentation, lesion_segmentation
-from shared.types import STRUCTURES, FloatArray
+from shared.tasks import augmentation, lesion_segmentation
+from shared.tasks.choice import highest_mean
+from shared.tasks.task import OWN, Card, Evaluator, Learner, Measured, Pictures, Structure, Task
+from shared.types import STRUCTURES, BoolArray, FloatArray
 
 PRIOR_LOGITS = (-0.5, -2.5)
 """A breast fills some four tenths of its box, fibroglandular tissue some tenth."""
@@ -31,7 +41,7 @@ def build_model(config: RunConfig) -> nn.Module:
     """The ResU-Net of the configuration with an output a structure, its start drawn from the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "breast-segmentation"))
-        return ResUNet(1 + config.preprocessing.post_phases, config.model, PRIOR_LOGITS)
+        return ResUNet(config.preprocessing.channels, config.model, PRIOR_LOGITS)
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
@@ -52,7 +62,7 @@ def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
     return torch.stack(parts).mean()
 
 
-def sample(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+def sample(case: PreparedMri, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """The whole breast, or a patch anywhere in its box: tissue is everywhere; float32 image and masks."""
     masks = open_tissues(case)
     if config.training.mode == "whole_breast":
@@ -96,13 +106,86 @@ def takes(labels: CaseLabels) -> bool:
     return labels.tissues
 
 
+def predict(
+    model: nn.Module, case: PreparedMri, plan: MriPlan, config: RunConfig, outline: BoolArray | None
+) -> FloatArray:
+    """Probabilities of both structures `(structure, z, y, x)` on the plan's grid."""
+    del plan, outline
+    return predict_structures(model, case.image, config)
+
+
+def tissue_masks(probability: FloatArray, case: PreparedMri, config: RunConfig) -> BoolArray:
+    """Threshold probabilities `(structure, z, y, x)` of the plan's grid on the study's own.
+
+    A breast is one piece, the largest; fibroglandular tissue lies within it.
+    """
+    masks = np.stack([to_native(part, case.meta) >= config.inference.threshold for part in probability])
+    pieces, number = ndimage.label(masks[0], CUBE)
+    if number > 1:
+        masks[0] = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+    masks[1] &= masks[0]
+    return masks
+
+
+def measure(prediction: FloatArray, case: PreparedMri, config: RunConfig, *, full: bool) -> Measured:
+    """Both structures and the density of one case on the study's own grid; without surfaces, where not `full`."""
+    masks, reference = tissue_masks(prediction, case, config), native_tissues(case)
+    tolerance = config.evaluation.nsd_tolerance_mm if full else None
+    row = structure_metrics(masks, reference, case.native_grid.spacing, nsd_tolerance_mm=tolerance)
+    return Measured({OWN: row}, (masks, reference))
+
+
+DENSITY = NumberPair("{}_density", "density", "%", ("density_percent", "reference_density_percent"))
+
+
+def _structure(structure: str) -> list[Metric]:
+    title = "breast" if structure == "breast" else "fibroglandular tissue"
+    led: frozenset[Place] = frozenset({"card", "compared", "pooled", "internal", "plotted"})
+    return [
+        Metric(
+            f"dice_{structure}", "1", f"Dice, {title}", "Overlap of outline and reference, 0 to 1, mean over cases.",
+            (f"dice_{structure}",), sent="moments", shown=led,
+        ),
+        Metric(
+            f"hd95_{structure}", "mm", f"HD95, {title}",
+            "Larger of the two directed 95th percentiles of surface distance; not defined for failures.",
+            (f"hd95_mm_{structure}",), higher_is_better=False,
+        ),
+        Metric(
+            f"nsd_{structure}", "1", f"NSD, {title}",
+            "Share of both surfaces within {nsd_tolerance_mm:g} mm of the other.", (f"nsd_{structure}",),
+        ),
+    ]  # fmt: skip
+
+
+BREAST, GLAND = (_structure(structure) for structure in STRUCTURES)
+
 TASK = Task(
     name="breast-segmentation",
-    kind="tissues",
-    build_model=build_model,
-    open=lambda cases, _plan, _config: [case for case in cases if takes(case.labels)],
-    sample=sample,
-    augment=augment,
-    loss=loss,
-    takes=takes,
+    title="Breast and fibroglandular tissue",
+    settings=TaskSection,
+    uses=lambda labels, _config: takes(labels),
+    learner=Learner(
+        build_model=build_model,
+        open=lambda cases, _plan, _config: [case for case in cases if takes(case.labels)],
+        sample=sample,
+        augment=augment,
+        loss=loss,
+        loss_title="Dice + cross-entropy",
+        shape=volume_shape,
+    ),
+    evaluator=Evaluator(predict, mean_volume, measure),
+    # The breast is easily outlined; the fibroglandular tissue inside is what models differ in.
+    metrics=(*GLAND, *BREAST, *error_metrics(DENSITY), *agreement_metrics(DENSITY)),
+    choice=highest_mean("mean Dice of both structures", BREAST[0], GLAND[0]),
+    card=Card(
+        network="3D ResU-Net with two outputs",
+        reads="DCE-MRI of one breast: pre-contrast signal and uptake at each phase",
+        answers="outlines of the breast and of its fibroglandular tissue, and the density from both",
+        citation="Xue and Wang 2021",
+    ),
+    structures=tuple(Structure(item.replace("_", " "), f"_{item}") for item in STRUCTURES),
+    pairs=(DENSITY,),
+    needs=frozenset({"tissues"}),
+    pictures=Pictures("dice_fibroglandular", 150.0, "pre-contrast"),
 )

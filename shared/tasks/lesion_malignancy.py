@@ -8,12 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared.cohort.labels import CaseLabels
+from shared.cohort.labels import MALIGNANT, CaseLabels
 from shared.config.run_config import RunConfig
+from shared.config.sections import ClassifierSection
 from shared.models.ensemble_resnet import Branch, build_resnet, relative_channels
 from shared.models.lesion_measures import lesion_measures
 from shared.reproducibility import derive_seed
-from shared.tasks import Scores, Task, patches
+from shared.tasks import patches
+from shared.tasks.choice import separates_best
+from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by
+from shared.tasks.task import OWN, Card, Learner, Task
 
 _WIDTHS = {"small": 12, "published": 64}
 _DEPTHS = {"small": 10, "published": 18}
@@ -59,7 +63,7 @@ def build_model(config: RunConfig) -> nn.Module:
     """The network of the configuration's size."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "lesion-malignancy"))
-        return MalignancyResNet(1 + config.preprocessing.post_phases, config.lesion_malignancy.size)
+        return MalignancyResNet(config.preprocessing.channels, config.section(ClassifierSection).size)
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
@@ -79,17 +83,36 @@ def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
 
 def scores(outputs: list[Tensor]) -> list[Scores]:
     """Probability of malignancy."""
-    return [{"": {"malignant": float(value)}} for value in torch.sigmoid(outputs[0].float())[:, 0]]
+    return [{OWN: {"malignant": float(value)}} for value in torch.sigmoid(outputs[0].float())[:, 0]]
 
+
+METRICS = tuple(score_metrics((MALIGNANT,)))
 
 TASK = Task(
     name="lesion-malignancy",
-    kind="classification",
-    build_model=build_model,
-    open=lambda cases, plan, config: patches.open_patches(cases, plan, config, target),
-    sample=patches.sample,
-    augment=patches.augment,
-    loss=loss,
-    truths=truths,
-    scores=scores,
+    title="Malignancy",
+    settings=ClassifierSection,
+    uses=used_by(truths),
+    seen=seen_by(truths),
+    learner=Learner(
+        build_model=build_model,
+        open=lambda cases, plan, config: patches.open_patches(cases, plan, config, target),
+        sample=patches.sample,
+        augment=patches.augment,
+        loss=loss,
+        loss_title="binary cross-entropy",
+        shape=patches.shape,
+    ),
+    evaluator=score_evaluator(truths, scores),
+    metrics=METRICS,
+    choice=separates_best((MALIGNANT.name,), log_losses(METRICS)),
+    card=Card(
+        network="3D ResNet",
+        reads="a box around the lesion in DCE-MRI, cut from its outline",
+        answers="the probability of malignancy",
+        citation="Xue and Wang 2021",
+    ),
+    labels=(MALIGNANT,),
+    scored=(MALIGNANT,),
+    reads_outline=True,
 )

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor, nn
 
 from shared.cohort.labels import CaseLabels
 from shared.config.run_config import RunConfig
+from shared.config.sections import TaskSection
+from shared.inference import mean_volume, predict_structures, volume_shape
+from shared.metrics.detection import detections, froc_metrics
+from shared.metrics.intervals import total
+from shared.metrics.metric import Metric
+from shared.metrics.overlap import CUBE, case_metrics, matches, pooled_f1
+from shared.metrics.paired_numbers import NumberPair, agreement_metrics, ratio_metrics
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.pipeline import to_native
+from shared.modalities.mri.plan import MriPlan
 from shared.models.res_unet import ResUNet
-from shared.preprocessing.cache import CachedCase
 from shared.reproducibility import derive_seed
-from shared.tasks import Task
 from shared.tasks.augmentation import augment
-from shared.types import FloatArray
+from shared.tasks.choice import highest_mean
+from shared.tasks.task import OWN, Card, Evaluator, Learner, Measured, Pictures, Row, Structure, Task
+from shared.types import BoolArray, FloatArray
 
 
 def build_model(config: RunConfig) -> nn.Module:
     """The ResU-Net of the configuration, its start drawn from the configuration's seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "model"))
-        return ResUNet(channels_in=1 + config.preprocessing.post_phases, config=config.model)
+        return ResUNet(channels_in=config.preprocessing.channels, config=config.model)
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
@@ -53,7 +67,7 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     return 1 - (2 * overlap + 1) / (probability.sum() + target.sum() + 1)
 
 
-def sample(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+def sample(case: PreparedMri, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """The whole breast, or a patch of it; float32 image and mask. Only the patch is read from the memory map."""
     if config.training.mode == "whole_breast":
         return np.asarray(case.image, np.float32), np.asarray(case.mask, np.float32)[None]
@@ -61,7 +75,7 @@ def sample(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> t
     return np.asarray(case.image[(slice(None), *window)], np.float32), np.asarray(case.mask[window], np.float32)[None]
 
 
-def patch_window(case: CachedCase, config: RunConfig, draws: np.random.Generator) -> tuple[slice, slice, slice]:
+def patch_window(case: PreparedMri, config: RunConfig, draws: np.random.Generator) -> tuple[slice, slice, slice]:
     """Choose a patch: around a lesion voxel for `foreground_share` of the draws, else anywhere in the breast box."""
     size = config.training.patch_voxels
     limits = [max(0, side - edge) for side, edge in zip(case.mask.shape, size, strict=True)]
@@ -81,13 +95,148 @@ def takes(labels: CaseLabels) -> bool:
     return labels.malignant is not False
 
 
+def predict(
+    model: nn.Module, case: PreparedMri, plan: MriPlan, config: RunConfig, outline: BoolArray | None
+) -> FloatArray:
+    """Lesion probability `(1, z, y, x)` on the plan's grid."""
+    del plan, outline
+    return predict_structures(model, case.image, config)
+
+
+def measure(prediction: FloatArray, case: PreparedMri, config: RunConfig, *, full: bool) -> Measured:
+    """Metrics of one case on the study's own grid, against the reference as drawn."""
+    del full
+    probability = to_native(prediction[0], case.meta)
+    spacing, reference = case.native_grid.spacing, case.native_mask
+    pieces, certainty = candidates(probability, spacing, config)
+    kept = np.concatenate([[False], certainty >= config.inference.relative_certainty * certainty.max(initial=0.0)])
+    predicted: BoolArray = kept[pieces]
+    overlap = config.evaluation.lesion_overlap
+    metrics = case_metrics(
+        predicted, reference, spacing, nsd_tolerance_mm=config.evaluation.nsd_tolerance_mm, lesion_overlap=overlap
+    )
+    matched, lesions = matches(pieces, len(certainty), reference, overlap)
+    row: Row = metrics.to_dict() | {"failed": float(metrics.failed)}
+    row |= detections(certainty, matched, lesions, config.inference.threshold)
+    return Measured({OWN: row}, (predicted[None], reference[None]))
+
+
+def candidates(
+    probability: FloatArray, spacing: tuple[float, float, float], config: RunConfig
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+    """Connected pieces of `(z, y, x)` probabilities above the threshold and of some size, and how certain each is.
+
+    Of these a mask keeps those whose mean probability is at least `relative_certainty` times that of the exam's most
+    certain piece: at a centre with stronger background enhancement gland is taken for lesion, but less surely than the
+    lesion itself.
+
+    Returns
+    -------
+    Labels from 1 on, `(z, y, x)`, 0 outside, and the mean probability of each piece, `(piece,)`.
+
+    """
+    pieces, number = ndimage.label(probability >= config.inference.threshold, CUBE)
+    voxels = np.bincount(pieces.ravel(), minlength=number + 1)
+    certainty = np.bincount(pieces.ravel(), weights=probability.ravel(), minlength=number + 1) / np.maximum(voxels, 1)
+    large = voxels * float(np.prod(spacing)) / 1000.0 >= config.inference.min_lesion_ml
+    large[0] = False
+    renumbered = np.cumsum(large).astype(np.int32) * large
+    return renumbered[pieces], certainty[large]
+
+
+VOLUME = NumberPair("volume_{}", "lesion volume", "ml", ("volume_ml", "reference_volume_ml"))
+
+
+def _mean(name: str, unit: str, column: str, title: str, meaning: str, **options: Any) -> Metric:
+    return Metric(name, unit, title, meaning, (column,), sent="moments", **options)
+
+
+DICE = _mean(
+    "dice", "1", "dice", "Dice",
+    "Overlap of outline and reference, 0 to 1, mean over cases. Nothing predicted counts as 0.",
+    shown=frozenset({"card", "compared", "pooled", "internal", "plotted"}),
+)  # fmt: skip
+METRICS = (
+    DICE,
+    _mean(
+        "hd95", "mm", "hd95_mm", "HD95",
+        "Larger of the two directed 95th percentiles of surface distance; not defined for failures.",
+        higher_is_better=False, shown=frozenset({"card", "compared", "pooled", "internal", "plotted"}),
+    ),
+    _mean(
+        "nsd", "1", "nsd", "NSD", "Share of both surfaces within {nsd_tolerance_mm:g} mm of the other.",
+        shown=frozenset({"compared", "pooled", "plotted"}),
+    ),
+    Metric(
+        "lesion_f1", "1", "Lesion-wise F1",
+        "Connected lesions, found from an overlap (IoU) of {lesion_overlap:g} on; all cases' lesions together.",
+        ("lesions_tp", "lesions_fp", "lesions_fn"), pooled_f1, sent="counts",
+        shown=frozenset({"card", "compared", "internal", "plotted"}),
+    ),
+    *froc_metrics((0.4, 0.67, 1.0)),
+    _mean(
+        "sensitivity", "1", "sensitivity", "Sensitivity", "Share of the reference's voxels predicted, mean over cases.",
+        shown=frozenset({"internal"}),
+    ),
+    _mean(
+        "specificity", "1", "specificity", "Voxel specificity",
+        "Share of the exam's voxels outside the reference that are left out, mean over cases.",
+    ),
+    _mean(
+        "ppv", "1", "ppv", "PPV",
+        "Share of predicted voxels that are lesion; not defined where nothing was predicted.",
+        shown=frozenset({"internal"}),
+    ),
+    _mean(
+        "assd", "mm", "assd_mm", "ASSD", "Average symmetric surface distance; not defined for failures.",
+        higher_is_better=False,
+    ),
+    _mean(
+        "centroid_distance", "mm", "centroid_distance_mm", "Centroid distance",
+        "Between the centres of gravity; not defined for failures.", higher_is_better=False,
+        shown=frozenset({"plotted"}),
+    ),
+    *agreement_metrics(VOLUME),
+    *ratio_metrics(VOLUME),
+    Metric(
+        "failure_share", "1", "Share of failures", "Cases in which exactly one of outline and reference is empty.",
+        ("failed",), interval="wilson", higher_is_better=False,
+    ),
+    Metric(
+        "failures", "cases", "Failures", "The same as a count.", ("failed",), total, interval="none",
+        higher_is_better=False, sent="counts", shown=frozenset({"internal"}),
+    ),
+    Metric(
+        "no_overlap", "cases", "Without overlap", "Cases with a Dice of 0, failures included.", ("dice",), total,
+        read=lambda columns: (columns == 0).astype(np.float64), interval="none", higher_is_better=False,
+    ),
+)  # fmt: skip
+
 TASK = Task(
     name="lesion-segmentation",
-    kind="segmentation",
-    build_model=build_model,
-    open=lambda cases, _plan, _config: [case for case in cases if takes(case.labels)],
-    sample=sample,
-    augment=augment,
-    loss=loss,
-    takes=takes,
+    title="Lesion outlines",
+    settings=TaskSection,
+    uses=lambda labels, _config: takes(labels),
+    learner=Learner(
+        build_model=build_model,
+        open=lambda cases, _plan, _config: [case for case in cases if takes(case.labels)],
+        sample=sample,
+        augment=augment,
+        loss=loss,
+        loss_title="Dice + cross-entropy",
+        shape=volume_shape,
+    ),
+    evaluator=Evaluator(predict, mean_volume, measure),
+    metrics=METRICS,
+    choice=highest_mean("mean Dice", DICE),
+    card=Card(
+        network="3D ResU-Net",
+        reads="DCE-MRI of one breast: pre-contrast signal and uptake at each phase",
+        answers="the lesion's outline",
+        citation="Wang et al., Radiology: Imaging Cancer 2025;7(3)",
+    ),
+    structures=(Structure("Lesion"),),
+    pairs=(VOLUME,),
+    gives_outline=True,
+    pictures=Pictures("dice", 90.0, "uptake"),
 )

@@ -15,11 +15,10 @@ from torch import Generator, Tensor
 
 from shared.cohort.labels import CaseLabels
 from shared.config.run_config import RunConfig
-from shared.config.sections import AugmentationConfig, ClassifierConfig
-from shared.errors import ConfigError
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.lesion_patch import keep_patch, open_patch
-from shared.preprocessing.plan import Plan
+from shared.config.sections import AugmentationConfig, ClassifierSection
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.lesion_patch import keep_patch, open_patch
+from shared.modalities.mri.plan import MriPlan
 from shared.tasks.augmentation import change_intensity
 from shared.types import FloatArray
 
@@ -64,7 +63,7 @@ Target = Callable[[CaseLabels, RunConfig], tuple[tuple[float, ...], str]]
 """A case's target and the class it is balanced by; an empty target leaves the case out."""
 
 
-def open_patches(cases: Sequence[CachedCase], plan: Plan, config: RunConfig, target: Target) -> list[PatchCase]:
+def open_patches(cases: Sequence[PreparedMri], plan: MriPlan, config: RunConfig, target: Target) -> list[PatchCase]:
     """Cases that have the task's labels, with their patches cut from the reference outline.
 
     Raises
@@ -73,7 +72,7 @@ def open_patches(cases: Sequence[CachedCase], plan: Plan, config: RunConfig, tar
         See `lesion_patch.cut_patch`; a prepared case always has a reference in its breast.
 
     """
-    settings = section(config)
+    settings = config.section(ClassifierSection)
     opened = []
     for case in cases:
         values, stratum = target(case.labels, config)
@@ -101,19 +100,9 @@ def balanced(cases: Sequence[PatchCase], how: str) -> list[PatchCase]:
     return [replace(case, weight=weights.get(case.stratum, 1.0)) for case in cases]
 
 
-def section(config: RunConfig) -> ClassifierConfig:
-    """The section of the classifier at hand.
-
-    Raises
-    ------
-    ConfigError
-        The task at hand is no classifier.
-
-    """
-    found = config.classifier(config.task)
-    if found is None:
-        raise ConfigError(f"'{config.task}' has no patches: it is not a classifier")
-    return found
+def shape(config: RunConfig) -> tuple[int, ...]:
+    """Shape of a patch: image channels and the distance to the lesion's surface, then its voxels."""
+    return (1 + config.preprocessing.channels, *config.section(ClassifierSection).patch.voxels)
 
 
 def sample(case: PatchCase, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:

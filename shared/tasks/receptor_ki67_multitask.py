@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from shared.cohort.labels import KI67
 from shared.config.run_config import RunConfig
+from shared.config.sections import ClassifierSection
 from shared.models.measured_heads import MeasuredHeads
 from shared.models.spatial_multitask import MARKERS, SpatialMultitask
 from shared.reproducibility import derive_seed
-from shared.tasks import Scores, Task, patches, receptors
+from shared.tasks import patches, receptors
+from shared.tasks.choice import separates_best
+from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by
 from shared.tasks.masked_losses import multitask_loss
+from shared.tasks.task import Card, Learner, Task
 
 _HEADS = len(MARKERS)
+
+
+class MultitaskSection(ClassifierSection):
+    """The spatial multi-task network: ER, PR, HER2 and Ki-67 from one phase."""
+
+    uncertainty_weights: bool = Field(default=False, description="Weigh the four losses by learnt uncertainty.")
 
 
 class WithUncertainty(nn.Module):
@@ -29,10 +41,10 @@ class WithUncertainty(nn.Module):
 
 def build_model(config: RunConfig) -> nn.Module:
     """The network and its linear terms; log-variances are outputs where losses are weighed by uncertainty."""
-    settings = config.receptor_ki67_multitask
+    settings = config.section(MultitaskSection)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "receptor-ki67-multitask"))
-        channels = 1 + config.preprocessing.post_phases
+        channels = config.preprocessing.channels
         network = SpatialMultitask(channels, spacing_mm=settings.patch.spacing_mm or 2.0, norm="group")
         whole = WithUncertainty(network) if settings.uncertainty_weights else network
         return MeasuredHeads(whole, channels, MARKERS)
@@ -60,24 +72,44 @@ def scores(outputs: list[Tensor]) -> list[Scores]:
 
 def _owners() -> dict[str, str]:
     """Linear terms, heads and log-variances by their marker; the network's own with and without its wrapper."""
-    found = {}
+    owners = {}
     for name in MARKERS:
-        label = receptors.KI67 if name == "ki67" else name
-        found[f"measured.{name}."] = label
+        label = KI67.name if name == "ki67" else name
+        owners[f"measured.{name}."] = label
         for start in ("network.", "network.network."):
-            found[f"{start}heads.{name}."] = found[f"{start}log_variance.{name}"] = label
-    return found
+            owners[f"{start}heads.{name}."] = owners[f"{start}log_variance.{name}"] = label
+    return owners
 
+
+METRICS = tuple(score_metrics(receptors.LABELS, (receptors.KI67_PAIR,)))
 
 TASK = Task(
     name="receptor-ki67-multitask",
-    kind="classification",
-    build_model=build_model,
-    open=lambda cases, plan, config: patches.open_patches(cases, plan, config, receptors.target_with_ki67),
-    sample=patches.sample,
-    augment=patches.augment,
-    loss=loss,
-    truths=receptors.truths_with_ki67,
-    scores=scores,
-    owners=_owners(),
+    title="Receptors and Ki-67",
+    settings=MultitaskSection,
+    uses=used_by(receptors.truths_with_ki67),
+    seen=seen_by(receptors.truths_with_ki67),
+    learner=Learner(
+        build_model=build_model,
+        open=lambda cases, plan, config: patches.open_patches(cases, plan, config, receptors.target_with_ki67),
+        sample=patches.sample,
+        augment=patches.augment,
+        loss=loss,
+        loss_title="cross-entropies of the receptors and the squared error of Ki-67",
+        shape=patches.shape,
+        owners=_owners(),
+    ),
+    evaluator=score_evaluator(receptors.truths_with_ki67, scores),
+    metrics=METRICS,
+    choice=separates_best(receptors.RECEPTORS, log_losses(METRICS)),
+    card=Card(
+        network="one spatial multi-task network",
+        reads="a box around the lesion in DCE-MRI, cut from its outline",
+        answers="probabilities of ER, PR and HER2, and Ki-67 in percent",
+        citation="Zeng et al., arXiv 2601.07001",
+    ),
+    labels=(*receptors.LABELS, KI67),
+    scored=receptors.LABELS,
+    pairs=(receptors.KI67_PAIR,),
+    reads_outline=True,
 )

@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from shared.cohort.labels import CaseLabels
+from shared.cohort.labels import ER, HER2, KI67, PR, CaseLabels
 from shared.config.run_config import RunConfig
+from shared.metrics.paired_numbers import NumberPair
 from shared.models.spatial_multitask import KI67_UNIT
-from shared.tasks import Scores
+from shared.tasks.classification import Scores
+from shared.tasks.task import OWN
 
-RECEPTORS = ("er", "pr", "her2")
-KI67 = "ki67_percent"
+LABELS = (ER, PR, HER2)
+RECEPTORS = tuple(label.name for label in LABELS)
+KI67_PAIR = NumberPair("{}_ki67", "Ki-67", "%", (f"score_{KI67.name}", f"truth_{KI67.name}"))
 
 
 def target(labels: CaseLabels, config: RunConfig) -> tuple[tuple[float, ...], str]:
@@ -38,19 +41,18 @@ def target_with_ki67(labels: CaseLabels, config: RunConfig) -> tuple[tuple[float
 def truths(labels: CaseLabels, config: RunConfig) -> Mapping[str, float]:
     """Receptors that are known."""
     del config
-    found = {name: getattr(labels, name) for name in RECEPTORS}
-    return {name: float(value) for name, value in found.items() if value is not None}
+    return {name: value for name in RECEPTORS if (value := labels.value(name)) is not None}
 
 
 def truths_with_ki67(labels: CaseLabels, config: RunConfig) -> Mapping[str, float]:
     """Receptors that are known, and Ki-67 in percent."""
     known = truths(labels, config)
-    return dict(known) if labels.ki67_percent is None else {**known, KI67: labels.ki67_percent}
+    return dict(known) if labels.ki67_percent is None else {**known, KI67.name: labels.ki67_percent}
 
 
 def scores(outputs: Sequence[Tensor]) -> list[Scores]:
     """Probabilities of ER, PR and HER2 from logits `(n, 1)`; where there is a fourth output, Ki-67 in percent."""
     table = {name: torch.sigmoid(part.float())[:, 0] for name, part in zip(RECEPTORS, outputs, strict=False)}
     if len(outputs) > len(RECEPTORS):
-        table[KI67] = (KI67_UNIT * outputs[3].float()[:, 0]).clamp(0.0, 100.0)
-    return [{"": {name: float(values[row]) for name, values in table.items()}} for row in range(len(outputs[0]))]
+        table[KI67.name] = (KI67_UNIT * outputs[3].float()[:, 0]).clamp(0.0, 100.0)
+    return [{OWN: {name: float(values[row]) for name, values in table.items()}} for row in range(len(outputs[0]))]

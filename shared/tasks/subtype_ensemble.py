@@ -8,11 +8,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared.cohort.labels import SUBTYPES, CaseLabels, Receptors, subtype_of
+from shared.cohort.labels import (
+    ER,
+    HER2,
+    KI67,
+    PR,
+    SUBTYPE,
+    SUBTYPE_LABELS,
+    SUBTYPES,
+    CaseLabels,
+    Receptors,
+    subtype_of,
+)
 from shared.config.run_config import RunConfig
-from shared.models.ensemble_resnet import BRANCHES, EnsembleResNet
+from shared.models.ensemble_resnet import BRANCHES, EnsembleResNet, SubtypeSection
 from shared.reproducibility import derive_seed
-from shared.tasks import Scores, Task, patches
+from shared.tasks import patches
+from shared.tasks.choice import separates_best
+from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by
+from shared.tasks.task import OWN, Card, Learner, Task
+
+SUBTYPE_COLUMNS = (SUBTYPE, ER, PR, HER2, KI67)
+"""The table's columns from which a subtype is read or derived."""
 
 
 def subtype(labels: CaseLabels, config: RunConfig) -> str | None:
@@ -22,26 +39,32 @@ def subtype(labels: CaseLabels, config: RunConfig) -> str | None:
     return subtype_of(Receptors(labels.er, labels.pr, labels.her2, labels.ki67_percent), "st-gallen-2023")
 
 
+def known_subtype(labels: CaseLabels, config: RunConfig) -> str | None:
+    """Subtype by the run's rule, where it is one of the four."""
+    own = subtype(labels, config)
+    return own if own in SUBTYPES else None
+
+
 def target(labels: CaseLabels, config: RunConfig) -> tuple[tuple[float, ...], str]:
     """Probabilities that the network is to give, smoothed as configured; nothing where the subtype is missing."""
-    found = subtype(labels, config)
-    if found not in SUBTYPES:
+    own = subtype(labels, config)
+    if own not in SUBTYPES:
         return (), ""
-    spread = config.subtype_ensemble.label_smoothing
-    return tuple((1 - spread) * (name == found) + spread / len(SUBTYPES) for name in SUBTYPES), found
+    spread = config.section(SubtypeSection).label_smoothing
+    return tuple((1 - spread) * (name == own) + spread / len(SUBTYPES) for name in SUBTYPES), own
 
 
 def truths(labels: CaseLabels, config: RunConfig) -> Mapping[str, float]:
     """1 for the case's subtype, 0 for the other three."""
-    found = subtype(labels, config)
-    return {name: float(name == found) for name in SUBTYPES} if found in SUBTYPES else {}
+    own = subtype(labels, config)
+    return {name: float(name == own) for name in SUBTYPES} if own in SUBTYPES else {}
 
 
 def build_model(config: RunConfig) -> nn.Module:
     """The ensemble of the configuration."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "subtype-ensemble"))
-        return EnsembleResNet(1 + config.preprocessing.post_phases, config.subtype_ensemble)
+        return EnsembleResNet(config.preprocessing.channels, config.section(SubtypeSection))
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
@@ -64,21 +87,41 @@ def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
 def scores(outputs: list[Tensor]) -> list[Scores]:
     """Probabilities: the branches' mean, and each branch's own."""
     single = torch.stack([logits.float().softmax(dim=1) for logits in outputs])
-    by_reader = {"": single.mean(dim=0)} | dict(zip(BRANCHES, single, strict=True))
+    by_reader = {OWN: single.mean(dim=0)} | dict(zip(BRANCHES, single, strict=True))
     return [
         {name: dict(zip(SUBTYPES, table[row].tolist(), strict=True)) for name, table in by_reader.items()}
         for row in range(single.shape[1])
     ]
 
 
+METRICS = tuple(score_metrics(SUBTYPE_LABELS, macro=True))
+
 TASK = Task(
     name="subtype-ensemble",
-    kind="classification",
-    build_model=build_model,
-    open=lambda cases, plan, config: patches.open_patches(cases, plan, config, target),
-    sample=patches.sample,
-    augment=patches.augment,
-    loss=loss,
-    truths=truths,
-    scores=scores,
+    title="Molecular subtype",
+    settings=SubtypeSection,
+    uses=used_by(truths),
+    seen=seen_by(truths),
+    learner=Learner(
+        build_model=build_model,
+        open=lambda cases, plan, config: patches.open_patches(cases, plan, config, target),
+        sample=patches.sample,
+        augment=patches.augment,
+        loss=loss,
+        loss_title="cross-entropy, summed over the branches",
+        shape=patches.shape,
+    ),
+    evaluator=score_evaluator(truths, scores),
+    metrics=METRICS,
+    choice=separates_best(SUBTYPES, log_losses(METRICS)),
+    card=Card(
+        network="three 2D ResNets and one 3D ResNet",
+        reads="a box around the lesion in DCE-MRI, cut from its outline",
+        answers="probabilities of four molecular subtypes",
+        citation="Wang et al., Radiology: Imaging Cancer 2025;7(3)",
+    ),
+    labels=SUBTYPE_COLUMNS,
+    scored=SUBTYPE_LABELS,
+    reads_outline=True,
+    explained=known_subtype,
 )

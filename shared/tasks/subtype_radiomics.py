@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from shared.cohort.labels import SUBTYPES, CaseLabels
+from shared.cohort.labels import SUBTYPE_LABELS, SUBTYPES, CaseLabels
 from shared.config.run_config import RunConfig
-from shared.config.sections import AugmentationConfig
+from shared.config.sections import AugmentationConfig, ClassifierSection, LoopConfig, PatchConfig
 from shared.errors import ConfigError
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.plan import MriPlan
+from shared.modalities.mri.radiomics import compact_names, feature_names, need_pyradiomics, radiomic_features
 from shared.models.radiomics import RadiomicsLinear
-from shared.preprocessing.cache import CachedCase
-from shared.preprocessing.plan import Plan
-from shared.preprocessing.radiomics import compact_names, feature_names, need_pyradiomics, radiomic_features
-from shared.tasks import Scores, Task, patches, subtype_ensemble
+from shared.tasks import patches, subtype_ensemble
+from shared.tasks.choice import separates_best
+from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by
 from shared.tasks.patches import PatchCase
+from shared.tasks.task import OWN, Card, Learner, Task
 from shared.types import FloatArray
+
+
+class RadiomicsSection(ClassifierSection):
+    """The rival of the networks: a linear model on radiomic features."""
+
+    rounds: int = Field(default=30, ge=1)
+    patch: PatchConfig = PatchConfig(spacing_mm=2.0)
+    mirrored_copies: int = Field(default=1, ge=1, le=1, description="A mirrored lesion has the same features.")
+    training: LoopConfig = LoopConfig(batch_size=24, steps_per_round=10, learning_rate=0.01, weight_decay=0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +66,7 @@ def read(patch: FloatArray, config: RunConfig) -> FloatArray:
         The patch has no fixed spacing: features in mm need one.
 
     """
-    spacing = config.subtype_radiomics.patch.spacing_mm
+    spacing = config.section(RadiomicsSection).patch.spacing_mm
     if spacing is None:
         raise ConfigError("subtype_radiomics.patch.spacing_mm is missing: radiomic features are measured in mm")
     everything = radiomic_features(patch, (spacing, spacing, spacing))
@@ -61,7 +74,7 @@ def read(patch: FloatArray, config: RunConfig) -> FloatArray:
     return chosen
 
 
-def open_features(cases: Sequence[CachedCase], plan: Plan, config: RunConfig) -> list[FeatureCase]:
+def open_features(cases: Sequence[PreparedMri], plan: MriPlan, config: RunConfig) -> list[FeatureCase]:
     """Cases that have a subtype, with their features."""
     opened = patches.open_patches(cases, plan, config, _target)
     known = {case.key: read(case.patch, config) for case in opened}
@@ -70,7 +83,7 @@ def open_features(cases: Sequence[CachedCase], plan: Plan, config: RunConfig) ->
 
 def build_model(config: RunConfig) -> nn.Module:
     """Multinomial logistic regression from zero weights."""
-    return RadiomicsLinear(len(compact_names(1 + config.preprocessing.post_phases)), len(SUBTYPES))
+    return RadiomicsLinear(len(compact_names(config.preprocessing.channels)), len(SUBTYPES))
 
 
 def sample(case: FeatureCase, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:
@@ -90,17 +103,12 @@ def augment(
 def scores(outputs: list[Tensor]) -> list[Scores]:
     """Probabilities."""
     table = outputs[0].float().softmax(dim=1)
-    return [{"": dict(zip(SUBTYPES, row.tolist(), strict=True))} for row in table]
-
-
-def truths(labels: CaseLabels, config: RunConfig) -> Mapping[str, float]:
-    """As the ensemble's."""
-    return subtype_ensemble.truths(labels, config)
+    return [{OWN: dict(zip(SUBTYPES, row.tolist(), strict=True))} for row in table]
 
 
 def _target(labels: CaseLabels, config: RunConfig) -> tuple[tuple[float, ...], str]:
-    found = subtype_ensemble.subtype(labels, config)
-    return (tuple(float(name == found) for name in SUBTYPES), found) if found in SUBTYPES else ((), "")
+    own = subtype_ensemble.subtype(labels, config)
+    return (tuple(float(name == own) for name in SUBTYPES), own) if own in SUBTYPES else ((), "")
 
 
 def _places(channels: int) -> list[int]:
@@ -108,16 +116,36 @@ def _places(channels: int) -> list[int]:
     return [names.index(name) for name in compact_names(channels)]
 
 
+METRICS = tuple(score_metrics(SUBTYPE_LABELS, macro=True))
+
 TASK = Task(
     name="subtype-radiomics",
-    kind="classification",
-    build_model=build_model,
-    open=open_features,
-    sample=sample,
-    augment=augment,
-    loss=subtype_ensemble.loss,
-    truths=truths,
-    scores=scores,
-    read=read,
+    title="Molecular subtype by radiomics",
+    settings=RadiomicsSection,
+    uses=used_by(subtype_ensemble.truths),
+    seen=seen_by(subtype_ensemble.truths),
+    learner=Learner(
+        build_model=build_model,
+        open=open_features,
+        sample=sample,
+        augment=augment,
+        loss=subtype_ensemble.loss,
+        loss_title="cross-entropy",
+        shape=lambda config: (len(compact_names(config.preprocessing.channels)),),
+    ),
+    evaluator=score_evaluator(subtype_ensemble.truths, scores, read),
+    metrics=METRICS,
+    choice=separates_best(SUBTYPES, log_losses(METRICS)),
+    card=Card(
+        network="a linear model on radiomic features",
+        reads="a box around the lesion in DCE-MRI, cut from its outline",
+        answers="probabilities of four molecular subtypes",
+        citation="the rival of Wang et al., Radiology: Imaging Cancer 2025;7(3)",
+    ),
+    labels=subtype_ensemble.SUBTYPE_COLUMNS,
+    scored=SUBTYPE_LABELS,
+    reads_outline=True,
+    rival_of="subtype-ensemble",
+    fused=True,
     check=need_pyradiomics,
 )

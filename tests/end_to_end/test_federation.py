@@ -17,7 +17,7 @@ from server.run_folder.results import read_results
 from server.studies.in_process_grid import InProcessGrid
 from shared.errors import RunError
 from shared.messages.payload import flatten
-from shared.preprocessing.cache import CaseCache
+from shared.modalities.mri import cache as mri_cache
 from shared.reproducibility import state_hash
 from shared.runtime.project import load_run_config
 from shared.tasks import task_named
@@ -64,7 +64,8 @@ def test_scenario_72_a_federation_of_one_site_is_central_training(project):
     config = federation.config
     from shared.site import open_site
 
-    cases = open_site(root / config.data.root / "centre-b", "centre-b", config).prepare(federation.plan)["train"]
+    site = open_site(root / config.data.root / "centre-b", "centre-b", config)
+    cases = site.prepare("mri", federation.plans["mri"])["train"]
     model = task_named(config.task).build_model(config)
     for number in (1, 2):
         train_round(model, cases, config, round_number=number, site="centre-b")
@@ -203,7 +204,7 @@ def test_a_round_reads_no_image_and_hashes_nothing(project, monkeypatch):
 
     def client(message, context):
         if message.metadata.message_type == "train":
-            monkeypatch.setattr(CaseCache, "get_or_make", refuse)
+            monkeypatch.setattr(mri_cache, "get_or_make", refuse)
         return app(message, context)
 
     assert hashes(federate(root, "again", client=client)[1]) == reference

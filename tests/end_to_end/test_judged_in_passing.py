@@ -26,7 +26,7 @@ def by_hand(root, name, record):
     config = load_run_config(RUN_CONFIG)
     folder = RunFolder(root / "runs" / name)
     state = folder.model(record)
-    asked = Instruction(name, record.round, folder.plan(), "validation", flatten(state), manifest_of(state), task=TASK)
+    asked = Instruction(name, record.round, folder.plans(), "validation", flatten(state), manifest_of(state), task=TASK)
     sites = {site: open_site(root / config.data.root / site, site, config) for site in SITES}
     return {name: local_round.judge(site, asked).sums.to_dict() for name, site in sites.items()}
 
@@ -48,10 +48,10 @@ def test_every_rounds_model_is_judged_and_only_the_last_is_asked_for_alone(proje
     assert work == {("train", number, "train"): 3 for number in (1, 2, 3)} | {("evaluate", 3, "validation"): 3}
     for record in records[1:]:
         assert {site: entry.validation for site, entry in record.sites.items()} == by_hand(root, "one", record)
-        assert {site: (entry.status, entry.cases) for site, entry in record.judged.items()} == dict.fromkeys(
+        assert {site: (entry.status, entry.cases) for site, entry in record.evaluated.items()} == dict.fromkeys(
             SITES, ("accepted", 1)
         )
-        assert all(entry.seconds > 0 for entry in record.judged.values())
+        assert all(entry.seconds > 0 for entry in record.evaluated.values())
     assert records[0].judged == {}
     assert federation.participation.missing() == ()
 
@@ -67,7 +67,7 @@ def test_a_site_whose_update_is_refused_still_judges(project):
 
     _, records = federate(root, grid=Wire(on_answer=on_answer))
     assert records[2].sites["centre-b"].status == "refused"
-    assert [item.judged["centre-b"].status for item in records[1:]] == ["accepted", "accepted"]
+    assert [item.evaluated["centre-b"].status for item in records[1:]] == ["accepted", "accepted"]
     assert records[1].sites["centre-b"].validation == by_hand(root, "one", records[1])["centre-b"]
 
 
@@ -97,8 +97,8 @@ def test_a_site_that_is_late_is_not_waited_for_a_second_time(project):
     ("spoil", "reason"),
     [
         ({"sums.n": 99}, "judges 99 cases"),
-        ({"judging_skipped": 1}, "1 skipped, of 1 registered"),
-        ({"judging_skipped": -1}, "-1 skipped"),
+        ({"evaluation_skipped": 1}, "1 skipped, of 1 registered"),
+        ({"evaluation_skipped": -1}, "-1 skipped"),
         ({}, "holds no sums"),
     ],
 )

@@ -40,7 +40,7 @@ def test_scenario_65_a_site_prepares_trains_and_judges_from_a_read_only_mount(
         federation.register()
         record = federation.train("lesion-segmentation")[-1]
         assert (record.sites["centre-a"].status, record.sites["centre-a"].cases) == ("accepted", 3)
-        assert record.judged["centre-a"].cases == 1
+        assert record.evaluated["centre-a"].cases == 1
         assert federation.evaluate(record, folder.model(record))["centre-a"].n == 1
         folder.release()
         done = CliRunner().invoke(commands, ["check", str(mounted)])

@@ -209,13 +209,13 @@ def test_the_ensemble_is_the_mean_of_the_local_models(at):
 
     design = Design(load_config(at / "toy.toml"))
     config = design.fold("centre-d", 0)
-    plan = RunFolder(at / "whole" / "folds" / "centre-d").plan()
+    plan = RunFolder(at / "whole" / "folds" / "centre-d").plans()["mri"]
     models = {}
     for arm in design.trained_arms("centre-d"):
         _, folder, record = trained(at / "whole", Cell("train", "centre-d", TASK, arm, 0))
         models[arm] = task_named(TASK).build_model(config)
         models[arm].load_state_dict(folder.model(record))
-    case = open_site(Path(config.data.root) / "centre-a", "centre-a", config).prepared(plan)["test"][0]
+    case = open_site(Path(config.data.root) / "centre-a", "centre-a", config).prepared("mri", plan)["test"][0]
     mean = np.mean([predict(models[f"local:centre-{x}"], case.image, config) for x in "abc"], axis=0)
     expected = judge_outline(mean.astype(np.float32), case, config)[0]
     judged = Judged(models, dict.fromkeys([*models, "ensemble"], "h"), {}, ensemble=True)
@@ -237,9 +237,9 @@ def test_the_pooled_arm_has_every_centres_cases_and_steps(at, monkeypatch):
     from shared.site import open_site
 
     config = Design(load_config(at / "toy.toml")).fold("centre-d", 0)
-    plan = RunFolder(at / "whole" / "folds" / "centre-d").plan()
+    plan = RunFolder(at / "whole" / "folds" / "centre-d").plans()["mri"]
     prepared = {
-        name: open_site(Path(config.data.root) / name, name, config).prepared(plan) for name in config.data.sites
+        name: open_site(Path(config.data.root) / name, name, config).prepared("mri", plan) for name in config.data.sites
     }
     sizes = {name: len(item["train"]) for name, item in prepared.items()}
     for arm, expected in (

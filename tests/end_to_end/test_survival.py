@@ -256,7 +256,7 @@ def test_a_damaged_case_is_skipped_and_the_rest_counts_for_what_it_is(project, o
             config = load_run_config(RUN_CONFIG)
             site = open_site(root / config.data.root / "centre-a", "centre-a", config)
             for split, name in (("train", "image"), ("validation", "native_mask")):
-                case = site.prepared(RunFolder(root / "runs" / "one").plan())[split][0]
+                case = site.prepared("mri", RunFolder(root / "runs" / "one").plans()["mri"])[split][0]
                 assert own_cache in case.folder.parents
                 path = case.folder / f"{name}.npy"
                 content = path.read_bytes()
@@ -278,7 +278,7 @@ def test_a_damaged_case_is_skipped_and_the_rest_counts_for_what_it_is(project, o
     assert (before.skipped, entry.status, entry.skipped) == (0, "accepted", 1)
     assert entry.cases == before.cases - 1 == answers["centre-a"][1]
     for item in records[1:]:  # the first round's model was judged in the second
-        judged = item.judged["centre-a"]
+        judged = item.evaluated["centre-a"]
         assert (judged.status, judged.cases, judged.skipped) == ("accepted", 0, 1)
     mean = sum(weights * cases for weights, cases in answers.values()) / sum(cases for _, cases in answers.values())
     assert np.abs(flatten(federation.folder.model(records[2])) - mean).max() < 1e-6
@@ -373,7 +373,7 @@ def test_a_classifier_skips_a_damaged_case_and_weighs_each_label_by_the_cases_us
         if of(message, "train", 2, "centre-a"):
             config = load_run_config(RUN_CONFIG)
             site = open_site(root / config.data.root / "centre-a", "centre-a", config)
-            case = site.prepared(RunFolder(root / "runs" / "one").plan())["train"][0]
+            case = site.prepared("mri", RunFolder(root / "runs" / "one").plans()["mri"])["train"][0]
             assert own_cache in case.region_folder.parents
             (case.region_folder / "phases.npy").write_bytes(b"")
             told["labels"] = case.labels

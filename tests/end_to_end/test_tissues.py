@@ -12,14 +12,15 @@ from server.run import run
 from server.run_folder.journal import RunFolder
 from server.run_folder.results import read_results
 from server.studies.in_process_grid import InProcessGrid
-from shared.cohort.preflight import open_cohort
 from shared.errors import RunError
 from shared.metrics.overlap import dice
 from shared.metrics.tissues import TissueSums
-from shared.preprocessing.fingerprint import make_plan
-from shared.preprocessing.tissues import open_tissues
+from shared.modalities.mri.fingerprint import make_plan
+from shared.modalities.mri.study import read_case
+from shared.modalities.mri.tissues import open_tissues
 from shared.runtime.project import load_run_config
 from shared.site import open_site
+from tests.mri_cases import mri_cohort
 
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
 TASK = "breast-segmentation"
@@ -58,8 +59,8 @@ def test_one_run_outlines_lesions_and_tissues_and_each_is_judged_by_its_own_refe
     table = table[table["model_hash"] == made.tasks[TASK].best]
     # The reference densities are those of the files as drawn.
     drawn = []
-    for case in open_cohort(phantom_root / "centre-d").cases:
-        grid = case.load_study().grid
+    for case in mri_cohort(phantom_root / "centre-d").cases:
+        grid = read_case(case).grid
         breast, gland = (case.load_mask(grid, kind) for kind in NO_MASKS)
         drawn.append(100 * (gland & breast).sum() / breast.sum())
         assert dice(breast, breast) == 1.0
@@ -126,11 +127,11 @@ def test_a_site_whose_kept_masks_were_cleared_makes_them_again(project, phantom_
     def site():
         return open_site(phantom_root / "centre-a", "centre-a", config)
 
-    plan = make_plan(site().fingerprint(), config)
-    before = [open_tissues(case).copy() for case in site().prepare(plan)["train"]]
-    assert site().prepared(plan)["train"][0].labels.tissues
+    plan = make_plan(site().fingerprints()["mri"], config)
+    before = [open_tissues(case).copy() for case in site().prepare("mri", plan)["train"]]
+    assert site().prepared("mri", plan)["train"][0].labels.tissues
     shutil.rmtree(tmp_path / "cache" / "tissues")
-    again = [open_tissues(case) for case in site().prepared(plan)["train"]]
+    again = [open_tissues(case) for case in site().prepared("mri", plan)["train"]]
     assert all(np.array_equal(mine, theirs) for mine, theirs in zip(again, before, strict=True))
 
 

@@ -13,12 +13,11 @@ from server.run_folder.journal import RunFolder
 from server.studies.in_process_grid import InProcessGrid
 from shared.config.run_config import parse_config
 from shared.messages.instruction_reply import Reply
-from shared.messages.payload import count_splits
 from shared.messages.records import read_instruction, write_reply
 from shared.messages.versions import own_versions
 from shared.metrics.sums import Moments, SegmentationSums
-from shared.preprocessing.fingerprint import fingerprint_region
-from shared.preprocessing.region import BreastRegion
+from shared.modalities.mri.fingerprint import fingerprint_region
+from shared.modalities.mri.region import BreastRegion
 from shared.types import Grid
 
 TASK = "lesion-segmentation"
@@ -40,9 +39,9 @@ def site(message, context):
     if kind == "query.register":
         reply |= {"sites": (context.node_id - 1,), "versions": own_versions()}
     elif kind == "query.fingerprint":
-        reply["fingerprint"] = fingerprint()
+        reply["fingerprints"] = {"mri": fingerprint()}
     elif kind == "query.prepare":
-        reply |= {"included": count_splits({"train": 2, "validation": 1}), "labelled": {TASK: 2}}
+        reply |= {"included": {"train": 2, "validation": 1, "test": 0}, "labelled": {TASK: 2}}
     elif kind == "train":
         moved = item.weights + np.float32(1e-4 * context.node_id)
         reply |= {"weights": moved, "manifest": item.manifest, "cases": 2, "loss": 0.5}

@@ -35,7 +35,7 @@ def whole(found, running, committed, reference):
     assert running.wait(LONGEST_S) == 0, found.output
     assert found.said(SERVER, "run-finished", run=found.name, outcome="complete") == 1
     assert found.said(SERVER, "run-started", run=found.name, resumed=True) >= 1
-    assert all({item.status for item in record.judged.values()} == {"accepted"} for record in found.records[1:])
+    assert all({item.status for item in record.evaluated.values()} == {"accepted"} for record in found.records[1:])
     assert found.committed().items() >= committed.items()
     assert [item.round for item in found.records] == [0, 1, 2]
     assert found.hashes == reference()

@@ -6,7 +6,7 @@ from server.run import run
 from server.run_folder.journal import RunFolder
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError
-from shared.preprocessing import radiomics
+from shared.modalities.mri import radiomics
 
 
 def test_a_package_that_a_later_task_needs_is_asked_for_before_anything_is_trained(tmp_path, monkeypatch):

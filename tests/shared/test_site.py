@@ -47,8 +47,8 @@ def test_a_node_without_data_is_explained():
 def test_a_server_may_not_ask_for_the_training_cases_to_be_judged():
     with pytest.raises(UpdateError, match="not one a server may ask"):
         local_round.judge(
-            SimpleNamespace(name="north", config=CONFIG, prepared=lambda _: {}),
-            Instruction("r", 1, SimpleNamespace(), split="train", task=TASK),
+            SimpleNamespace(name="north", config=CONFIG, prepared=lambda *_: {}),
+            Instruction("r", 1, {"mri": SimpleNamespace()}, split="train", task=TASK),
         )
 
 
@@ -58,17 +58,17 @@ def test_an_instruction_without_a_plan_is_refused():
 
 
 def test_another_model_than_the_sites_own_code_builds_is_refused():
-    site = SimpleNamespace(name="north", config=CONFIG, prepared=lambda _: {"train": [], "validation": [], "test": []})
-    plan = SimpleNamespace()
+    site = SimpleNamespace(name="north", config=CONFIG, prepared=lambda *_: {"train": [], "validation": [], "test": []})
+    plans = {"mri": SimpleNamespace()}
     with pytest.raises(UpdateError, match="other names, shapes or types"):
-        local_round.train(site, Instruction("r", 1, plan, manifest="another", task=TASK))
+        local_round.train(site, Instruction("r", 1, plans, manifest="another", task=TASK))
 
 
 @pytest.mark.parametrize("number", [0, CONFIG.federation.rounds + 1])
 def test_a_round_that_the_run_does_not_have_is_refused(number):
     site = SimpleNamespace(name="north", config=CONFIG)
     with pytest.raises(UpdateError, match=f"round {number} is asked for, the run has {CONFIG.federation.rounds}"):
-        local_round.train(site, Instruction("r", number, SimpleNamespace(), task=TASK))
+        local_round.train(site, Instruction("r", number, {"mri": SimpleNamespace()}, task=TASK))
 
 
 def test_a_task_that_the_run_does_not_have_is_refused():

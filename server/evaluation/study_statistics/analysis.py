@@ -11,15 +11,16 @@ import pandas as pd
 
 from server.evaluation.study_statistics.contrasts import Contrast, contrasts_of
 from server.evaluation.study_statistics.estimates import Figure, figure_of
-from server.evaluation.study_statistics.metrics import Measure, measures_of
 from server.evaluation.study_statistics.per_seed import model_rows, together_rows
 from server.evaluation.study_statistics.random_effects import pooled
-from server.evaluation.study_statistics.resamples import ALL, EXTERNAL, TEST, Panel, Thresholds, panel_of, tidy
+from server.evaluation.study_statistics.resamples import ALL, EXTERNAL, TEST, Panel, check_predictions, panel_of
 from server.evaluation.study_statistics.subgroups import subgroup_rows
+from server.run_folder.arms import FEDERATED
 from server.run_folder.study_tables import COMPARISONS, META, RESULTS, SUBGROUPS, SUMMARY, StudyTables, typed
-from server.studies.design import FEDERATED
 from shared.config.run_config import RunConfig
+from shared.metrics.metric import Metric
 from shared.metrics.multiple_testing import adjusted
+from shared.tasks import task_named
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ Row = dict[str, object]
 class Summed:
     """One arm's figure of one centre over seeds."""
 
-    measure: Measure
+    metric: Metric
     arm: str
     centre: str
     figure: Figure
@@ -39,7 +40,6 @@ class Summed:
 def analyse(
     predictions: Mapping[str, pd.DataFrame],
     cohort: pd.DataFrame,
-    thresholds: Mapping[str, Thresholds],
     config: RunConfig,
 ) -> StudyTables:
     """Compute every table of a study from its per-case tables; the order of their rows does not matter.
@@ -54,8 +54,6 @@ def analyse(
         By task: `predictions/<task>.parquet`.
     cohort
         `cohort.parquet`: one row a case with the factors of the subgroups.
-    thresholds
-        By task, model hash and label: frozen on validation cases.
     config
         Tasks in the order of the tables; resamples and confidence.
 
@@ -73,20 +71,19 @@ def analyse(
     subgroups: list[Row] = []
     for task in (name for name in config.tasks if len(predictions.get(name, ()))):
         log.info("statistics of %s", task)
-        frozen = thresholds.get(task, {})
-        table = tidy(predictions[task], frozen)
-        measures = measures_of(table)
+        table, metrics = predictions[task], task_named(task).metrics
+        check_predictions(table)
         panels = {role: panel_of(table, role, settings) for role in (EXTERNAL, TEST)}
         held_out = panels[EXTERNAL]
-        own = model_rows(predictions[task], frozen, settings, task)
-        results += [row.model_dump() for row in (*own, *together_rows(held_out, measures, settings, task))]
-        summed = {role: list(_summed(panel, measures)) for role, panel in panels.items()}
-        contrasts = contrasts_of(held_out, measures, settings.confidence)
+        own = model_rows(table, metrics, settings, task)
+        results += [row.model_dump() for row in (*own, *together_rows(held_out, metrics, settings, task))]
+        summed = {role: list(_summed(panel, metrics)) for role, panel in panels.items()}
+        contrasts = contrasts_of(held_out, metrics, settings.confidence)
         found = (
             (summary, (_summary_row(item, role, settings.confidence) for role in summed for item in summed[role])),
-            (comparisons, (_comparison_row(item, measures[0], settings.confidence) for item in contrasts)),
+            (comparisons, (_comparison_row(item, metrics[0], settings.confidence) for item in contrasts)),
             (meta, _meta_rows(summed[EXTERNAL], contrasts, settings.confidence)),
-            (subgroups, subgroup_rows(held_out, measures[0], cohort, settings.confidence)),
+            (subgroups, subgroup_rows(held_out, metrics[0], cohort, settings.confidence)),
         )
         for rows, more in found:
             rows += [{"task": task} | row for row in more]
@@ -101,16 +98,16 @@ def analyse(
     )
 
 
-def _summed(panel: Panel, measures: Sequence[Measure]) -> Iterator[Summed]:
-    """Every measure and arm at each centre; held-out centres also all together."""
-    for measure in measures:
+def _summed(panel: Panel, metrics: Sequence[Metric]) -> Iterator[Summed]:
+    """Every metric and arm at each centre; held-out centres also all together."""
+    for metric in metrics:
         for arm in panel.arms:
-            samples = panel.samples(measure, arm)
+            samples = panel.samples(metric, arm)
             for centre in (*((ALL,) if panel.role == EXTERNAL else ()), *panel.centres):
                 keep = panel.at_centre(centre)
-                figure = figure_of(panel, measure, [sample.only(keep) for sample in samples])
+                figure = figure_of(panel, metric, [sample.only(keep) for sample in samples])
                 if figure:
-                    yield Summed(measure, arm, centre, figure)
+                    yield Summed(metric, arm, centre, figure)
 
 
 def _summary_row(item: Summed, role: str, confidence: float) -> Row:
@@ -120,8 +117,8 @@ def _summary_row(item: Summed, role: str, confidence: float) -> Row:
         "arm": item.arm,
         "centre": item.centre,
         "role": role,
-        "metric": item.measure.metric,
-        "unit": item.measure.unit,
+        "metric": item.metric.name,
+        "unit": item.metric.unit,
         "value": figure.value,
         "ci_low": low,
         "ci_high": high,
@@ -133,10 +130,10 @@ def _summary_row(item: Summed, role: str, confidence: float) -> Row:
     }
 
 
-def _comparison_row(item: Contrast, first: Measure, confidence: float) -> Row:
+def _comparison_row(item: Contrast, first: Metric, confidence: float) -> Row:
     low, high = item.figure.interval(confidence)
     return {
-        "metric": item.measure.metric,
+        "metric": item.metric.name,
         "centre": item.centre,
         "arm": item.arm,
         "difference": item.figure.value,
@@ -144,20 +141,20 @@ def _comparison_row(item: Contrast, first: Measure, confidence: float) -> Row:
         "ci_high": high,
         "n": item.figure.n,
         "p": item.p,
-        "primary": item.measure is first and item.centre == ALL,
+        "primary": item.metric is first and item.centre == ALL,
     }
 
 
 def _meta_rows(summed: Sequence[Summed], contrasts: Sequence[Contrast], confidence: float) -> Iterator[Row]:
     """Arms first, then differences, each pooled over the held-out centres."""
-    groups: dict[tuple[str, str], tuple[Measure, dict[str, Figure]]] = {}
+    groups: dict[tuple[str, str], tuple[Metric, dict[str, Figure]]] = {}
     items: list[Summed | Contrast] = [*summed, *contrasts]
     for item in items:
-        if item.measure.pooled and item.centre != ALL:
+        if "pooled" in item.metric.shown and item.centre != ALL:
             quantity = f"{FEDERATED}-{item.arm}" if isinstance(item, Contrast) else item.arm
-            key = (item.measure.metric, quantity)
-            groups.setdefault(key, (item.measure, {}))[1][item.centre] = item.figure
-    for (_, quantity), (measure, by_centre) in groups.items():
-        row = pooled(measure, quantity, by_centre, confidence)
+            key = (item.metric.name, quantity)
+            groups.setdefault(key, (item.metric, {}))[1][item.centre] = item.figure
+    for (_, quantity), (metric, by_centre) in groups.items():
+        row = pooled(metric, quantity, by_centre, confidence)
         if row:
             yield row

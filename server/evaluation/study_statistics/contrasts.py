@@ -10,10 +10,10 @@ import numpy.typing as npt
 from scipy import stats
 
 from server.evaluation.study_statistics.estimates import Figure, difference_of, paired
-from server.evaluation.study_statistics.metrics import Measure
 from server.evaluation.study_statistics.resamples import ALL, Panel, Sample
-from server.studies.design import FEDERATED
+from server.run_folder.arms import FEDERATED
 from shared.metrics.intervals import Numbers
+from shared.metrics.metric import Metric
 from shared.reproducibility import derive_seed
 
 _PERMUTATIONS = 9999
@@ -24,31 +24,31 @@ _ROUNDING = 1e-12
 class Contrast:
     """Federated minus an arm; `p` is NaN where there is no test."""
 
-    measure: Measure
+    metric: Metric
     arm: str
     centre: str
     figure: Figure
     p: float
 
 
-def contrasts_of(panel: Panel, measures: Sequence[Measure], confidence: float) -> list[Contrast]:
-    """Every compared measure, at all held-out centres together and at each, federated minus every other arm."""
+def contrasts_of(panel: Panel, metrics: Sequence[Metric], confidence: float) -> list[Contrast]:
+    """Every compared metric, at all held-out centres together and at each, federated minus every other arm."""
     found = []
-    for measure in (measure for measure in measures if measure.compared):
-        ours = panel.samples(measure, FEDERATED)
-        theirs = {arm: panel.samples(measure, arm) for arm in panel.arms if arm != FEDERATED}
+    for metric in (metric for metric in metrics if "compared" in metric.shown):
+        ours = panel.samples(metric, FEDERATED)
+        theirs = {arm: panel.samples(metric, arm) for arm in panel.arms if arm != FEDERATED}
         for centre in (ALL, *panel.centres):
             keep = panel.at_centre(centre)
             for arm, samples in theirs.items():
-                tested = contrast(panel, measure, ours, samples, keep, confidence)
+                tested = contrast(panel, metric, ours, samples, keep, confidence)
                 if tested:
-                    found.append(Contrast(measure, arm, centre, *tested))
+                    found.append(Contrast(metric, arm, centre, *tested))
     return found
 
 
 def contrast(
     panel: Panel,
-    measure: Measure,
+    metric: Metric,
     ours: Sequence[Sample],
     theirs: Sequence[Sample],
     keep: npt.NDArray[np.bool_],
@@ -60,10 +60,10 @@ def contrast(
     interval (Altman and Bland 2011, BMJ 343:d2304).
     """
     pairs = paired([sample.only(keep) for sample in ours], [sample.only(keep) for sample in theirs])
-    figure = difference_of(panel, measure, pairs)
+    figure = difference_of(panel, metric, pairs)
     if figure is None:
         return None
-    return figure, sign_flip(shares(panel, pairs)) if measure.is_mean else p_of_width(figure, confidence)
+    return figure, sign_flip(shares(panel, pairs)) if metric.is_mean else p_of_width(figure, confidence)
 
 
 def shares(panel: Panel, pairs: Sequence[tuple[Sample, Sample]]) -> Numbers:

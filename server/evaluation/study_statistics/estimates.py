@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from server.evaluation.study_statistics.metrics import Measure
 from server.evaluation.study_statistics.resamples import Panel, Sample
 from shared.metrics.intervals import Numbers, Statistic
+from shared.metrics.metric import Metric
 
 _FEWEST = 10  # positives, negatives, or patients of a segmentation: below, a figure is shown but not ranked
 _DEFINED = 0.9  # share of resamples from which an interval exists, as in `bootstrap_patients`
@@ -82,23 +82,23 @@ def over_seeds(statistic: Statistic, samples: Sequence[Sample], weights: Numbers
     return float(np.mean(values)), np.mean(draws, axis=0)
 
 
-def figure_of(panel: Panel, measure: Measure, samples: Sequence[Sample]) -> Figure | None:
-    """A measure over an arm's samples; `None` without a case."""
+def figure_of(panel: Panel, metric: Metric, samples: Sequence[Sample]) -> Figure | None:
+    """A metric over an arm's samples; `None` without a case."""
     known = [sample for sample in samples if len(sample.at)]
     if not known:
         return None
-    weights = panel.weights if measure.drawn else panel.weights[:, :0]
-    return _described(panel, measure, known, *over_seeds(measure.statistic, known, weights))
+    weights = panel.weights if metric.interval != "none" else panel.weights[:, :0]
+    return _described(panel, metric, known, *over_seeds(metric.statistic, known, weights))
 
 
-def difference_of(panel: Panel, measure: Measure, pairs: Sequence[tuple[Sample, Sample]]) -> Figure | None:
+def difference_of(panel: Panel, metric: Metric, pairs: Sequence[tuple[Sample, Sample]]) -> Figure | None:
     """First minus second over the pairs of `paired`, which must have their cases in common; `None` without a pair."""
     if not pairs:
         return None
     ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
-    value, draws = over_seeds(measure.statistic, ours, panel.weights)
-    other, other_draws = over_seeds(measure.statistic, theirs, panel.weights)
-    return _described(panel, measure, ours, value - other, draws - other_draws)
+    value, draws = over_seeds(metric.statistic, ours, panel.weights)
+    other, other_draws = over_seeds(metric.statistic, theirs, panel.weights)
+    return _described(panel, metric, ours, value - other, draws - other_draws)
 
 
 def paired(ours: Sequence[Sample], theirs: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
@@ -113,17 +113,17 @@ def paired(ours: Sequence[Sample], theirs: Sequence[Sample]) -> list[tuple[Sampl
     return [pair for pair in found if len(pair[0].at)]
 
 
-def _described(panel: Panel, measure: Measure, samples: Sequence[Sample], value: float, draws: Numbers) -> Figure:
+def _described(panel: Panel, metric: Metric, samples: Sequence[Sample], value: float, draws: Numbers) -> Figure:
     at, first = np.unique(np.concatenate([sample.at for sample in samples]), return_index=True)
     truths = np.concatenate([sample.truths for sample in samples])[first]
     patients = panel.cases["patient"].iloc[at].nunique()
-    ranked, note = _standing(measure, value, patients, truths)
+    ranked, note = _standing(metric, value, patients, truths)
     return Figure(value, draws, len(at), patients, len({sample.seed for sample in samples}), ranked, note)
 
 
-def _standing(measure: Measure, value: float, patients: int, truths: Numbers) -> tuple[bool, str]:
+def _standing(metric: Metric, value: float, patients: int, truths: Numbers) -> tuple[bool, str]:
     """Whether a figure is ranked, and the note that says why not."""
-    if not measure.labels:
+    if not metric.labels:
         thin = f"thin: {patients} patients" if patients < _FEWEST else ""
         return bool(not thin and np.isfinite(value)), thin if np.isfinite(value) else "undefined"
     counts = np.stack([(truths == 1).sum(axis=0), (truths == 0).sum(axis=0)])

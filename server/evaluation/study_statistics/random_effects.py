@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from server.evaluation.study_statistics.estimates import Figure
-from server.evaluation.study_statistics.metrics import Measure
+from shared.metrics.metric import Metric
 from shared.metrics.random_effects import random_effects, random_effects_of_auc
 
 
 def pooled(
-    measure: Measure, quantity: str, by_centre: Mapping[str, Figure], confidence: float
+    metric: Metric, quantity: str, by_centre: Mapping[str, Figure], confidence: float
 ) -> dict[str, object] | None:
     """Pool a quantity over centres as a row of the meta-analysis.
 
@@ -21,7 +21,7 @@ def pooled(
 
     Parameters
     ----------
-    measure
+    metric
         What is pooled.
     quantity
         An arm, or `federated-<arm>` for a difference.
@@ -35,7 +35,7 @@ def pooled(
     `None` with fewer than two centres.
 
     """
-    area = measure.is_area and not quantity.startswith("federated-")
+    area = metric.name.startswith("auc_") and not quantity.startswith("federated-")
     known = [figure for figure in by_centre.values() if figure.error > 0 and (not area or 0 < figure.value < 1)]
     pool = random_effects_of_auc if area else random_effects
     found = pool([figure.value for figure in known], [figure.error for figure in known], confidence)
@@ -43,8 +43,8 @@ def pooled(
         return None
     return {
         "quantity": quantity,
-        "metric": measure.metric,
-        "unit": measure.unit,
+        "metric": metric.name,
+        "unit": metric.unit,
         "k": found.k,
         "estimate": found.estimate,
         "ci_low": found.low,

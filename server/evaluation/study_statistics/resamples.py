@@ -7,7 +7,7 @@ centre's figure is the same whether the centre is looked at alone or among the o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,16 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from server.evaluation.study_statistics.metrics import Measure
-from server.studies.design import ENSEMBLE, FEDERATED, LOCAL, POOLED
+from server.run_folder.arms import ENSEMBLE, FEDERATED, LOCAL, POOLED, is_local
 from shared.config.sections import EvaluationConfig
 from shared.errors import RunError
 from shared.metrics.intervals import Numbers, draw_patients
+from shared.metrics.metric import Metric
 from shared.reproducibility import derive_seed
 
 Places = npt.NDArray[np.int64]
-Thresholds = Mapping[str, Mapping[str, float | None]]
-"""By model hash and label: frozen on validation cases; `None` where there is none."""
 
 StudyRole = Literal["external", "test"]
 EXTERNAL: StudyRole = "external"
@@ -45,7 +43,7 @@ class Sample:
     at
         Places of the cases in `Panel.cases`, ascending.
     values
-        `(case, column)`, finite, for a measure's statistic.
+        `(case, column)`, finite, for a metric's statistic.
     truths
         `(case, label)` of 0 and 1 (-1: lacking), for the counts of classes.
 
@@ -99,20 +97,20 @@ class Panel:
             return np.ones(len(self.cases), np.bool_)
         return np.asarray(self.cases["centre"] == centre)
 
-    def samples(self, measure: Measure, arm: str) -> list[Sample]:
+    def samples(self, metric: Metric, arm: str) -> list[Sample]:
         """Answers of an arm that have the figure: one sample a seed, over which figures are averaged.
 
         Of held-out centres a sample has one model a fold, and so each case once. `local` has several samples a seed:
         the k-th takes the k-th local model of every fold, in the order of their names, and starts again at the first
         where a fold has fewer. Of test cases each model is a sample, as folds judge the same cases again.
         """
-        named = [name for name in self.arms if _is_local(name)] if arm == LOCAL else [arm]
+        named = [name for name in self.arms if is_local(name)] if arm == LOCAL else [arm]
         mine = self.table.loc[self.table["arm"].isin(named)]
-        values = measure.read(mine)
+        values = metric.values(mine)
         known = np.flatnonzero(np.isfinite(values).all(axis=1))
         mine, values = mine.iloc[known], values[known]
         truths = np.nan_to_num(
-            mine.reindex(columns=[f"truth_{label}" for label in measure.labels]).to_numpy(np.float64), nan=-1.0
+            mine.reindex(columns=[f"truth_{label}" for label in metric.labels]).to_numpy(np.float64), nan=-1.0
         )
         at = mine["at"].to_numpy(np.int64)
         found = []
@@ -138,7 +136,7 @@ def _series(table: pd.DataFrame, *, apart: bool) -> Iterator[tuple[int, Places]]
 
 
 def panel_of(table: pd.DataFrame, role: StudyRole, config: EvaluationConfig) -> Panel:
-    """Cases of a role from the table of `tidy`, with the resamples of their patients."""
+    """Cases of a role from a table that `check_predictions` let pass, with the resamples of their patients."""
     mine = table[table["role"] == role].sort_values(["seed", "held_out", "arm", "case"], ignore_index=True)
     cases = mine[["case", "patient", "centre"]].drop_duplicates().sort_values("case", ignore_index=True)
     weights = np.empty((len(cases), config.bootstrap))
@@ -153,43 +151,26 @@ def panel_of(table: pd.DataFrame, role: StudyRole, config: EvaluationConfig) -> 
 
 def _ordered(arms: pd.Series[str]) -> tuple[str, ...]:
     found = set(arms)
-    local = sorted(arm for arm in found if _is_local(arm))
+    local = sorted(arm for arm in found if is_local(arm))
     return (*(arm for arm in (FEDERATED, POOLED, ENSEMBLE) if arm in found), *([LOCAL, *local] if local else []))
 
 
-def tidy(predictions: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
-    """One row a role, fold, seed, arm and case: a classifier's labels become columns `truth_*, score_*, threshold_*`.
+def check_predictions(predictions: pd.DataFrame) -> None:
+    """Refuse what is no per-case table of a study.
 
     Raises
     ------
     RunError
-        A column is missing, an arm judged a case of a fold twice, an external case lies outside the centre held out,
+        A column is missing, an arm answers a case of a fold twice, an external case lies outside the centre held out,
         or a case has two patients or centres; the message names no case.
 
     """
     if missing := {*WHO} - {*predictions.columns}:
         raise RunError(f"the study's predictions lack {', '.join(sorted(missing))}")
-    label = ["label"] if "label" in predictions else []
-    if predictions.duplicated(["role", "held_out", "seed", "arm", "case", *label]).any():
+    if predictions.duplicated(["role", "held_out", "seed", "arm", "case"]).any():
         raise RunError("the study's predictions hold an arm's answer for one case of a fold and seed twice")
     outside = (predictions["role"] == EXTERNAL) & (predictions["centre"] != predictions["held_out"])
     if outside.any():
         raise RunError("the study's predictions call a case external that does not lie in the centre held out")
     if predictions[["case", "patient", "centre"]].drop_duplicates()["case"].duplicated().any():
         raise RunError("the study's predictions give one case two patients or centres")
-    return _widened(predictions, thresholds) if label else predictions
-
-
-def _widened(predictions: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
-    labels = sorted(set(predictions["label"]))
-    # Not `pivot_table`: a case twice is an error, never a mean.
-    parts = predictions.pivot(index=WHO, columns="label", values=["truth", "score"])  # noqa: PD010
-    wide = parts.set_axis([f"{part}_{label}" for part in ("truth", "score") for label in labels], axis=1).reset_index()
-    for label in labels:
-        frozen = {model: own.get(label) for model, own in thresholds.items()}
-        wide[f"threshold_{label}"] = wide["model_hash"].map(frozen).astype("float64")
-    return wide
-
-
-def _is_local(arm: str) -> bool:
-    return arm.startswith(f"{LOCAL}:")

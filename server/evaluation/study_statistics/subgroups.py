@@ -11,10 +11,10 @@ import pandas as pd
 
 from server.evaluation.study_statistics.contrasts import contrast
 from server.evaluation.study_statistics.estimates import figure_of
-from server.evaluation.study_statistics.metrics import Measure
 from server.evaluation.study_statistics.resamples import Panel
-from server.studies.design import FEDERATED, LOCAL
+from server.run_folder.arms import FEDERATED, LOCAL
 from shared.errors import RunError
+from shared.metrics.metric import Metric
 from shared.metrics.multiple_testing import adjusted
 
 Flags = npt.NDArray[np.bool_]
@@ -23,7 +23,7 @@ _AGES = ("<50", "50-69", ">=70")
 _FINEST = 6  # decimals of a bound
 
 
-def subgroup_rows(panel: Panel, measure: Measure, cohort: pd.DataFrame, confidence: float) -> list[dict[str, object]]:
+def subgroup_rows(panel: Panel, metric: Metric, cohort: pd.DataFrame, confidence: float) -> list[dict[str, object]]:
     """Rows of one task's subgroups, without the task: arms `federated` and `local`, by factor and level.
 
     The test of a difference stands in the federated row; Benjamini and Hochberg's family is every test here. A factor
@@ -33,7 +33,7 @@ def subgroup_rows(panel: Panel, measure: Measure, cohort: pd.DataFrame, confiden
     ----------
     panel
         Held-out cases.
-    measure
+    metric
         The task's first.
     cohort
         One row a case with the factors; see `levels`.
@@ -49,16 +49,16 @@ def subgroup_rows(panel: Panel, measure: Measure, cohort: pd.DataFrame, confiden
     if cohort["case"].duplicated().any():
         raise RunError("the study's cohort lists a case twice")
     described = panel.cases[["case"]].merge(cohort, on="case", how="left")
-    samples = {arm: panel.samples(measure, arm) for arm in (FEDERATED, LOCAL)}
+    samples = {arm: panel.samples(metric, arm) for arm in (FEDERATED, LOCAL)}
     rows = []
     for factor, level, keep in levels(described):
-        tested = contrast(panel, measure, samples[FEDERATED], samples[LOCAL], keep, confidence)
+        tested = contrast(panel, metric, samples[FEDERATED], samples[LOCAL], keep, confidence)
         for arm, mine in samples.items():
-            figure = figure_of(panel, measure, [sample.only(keep) for sample in mine])
+            figure = figure_of(panel, metric, [sample.only(keep) for sample in mine])
             if figure is None:
                 continue
             low, high = figure.interval(confidence)
-            row: dict[str, object] = {"metric": measure.metric, "arm": arm, "factor": factor, "level": level}
+            row: dict[str, object] = {"metric": metric.name, "arm": arm, "factor": factor, "level": level}
             row |= {"value": figure.value, "ci_low": low, "ci_high": high, "n": figure.n}
             row |= {"patients": figure.patients, "ranked": figure.ranked}
             if tested and arm == FEDERATED:

@@ -1,9 +1,8 @@
-"""Bland-Altman plots: two measurements of one quantity, volume or density."""
+"""A predicted number against its reference as inline SVG: Bland-Altman plot, and one against the other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import matplotlib as mpl
 import pandas as pd
@@ -11,46 +10,21 @@ from markupsafe import Markup
 
 from server.reports.figures.style import _STYLE, ACCENT, ALARM, INK, MUTED, _axes, _legend, _log_axis, _svg
 from server.run_folder.results import ResultRow
+from shared.metrics.paired_numbers import NumberPair
 
 _LIMITS = (("bias", "-", "bias"), ("limit_low", "--", "95% limits"), ("limit_high", "--", ""))
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """What was measured twice.
-
-    Attributes
-    ----------
-    predicted, reference
-        Columns of the per-case table.
-    metric
-        Pattern of the rows' names, `{}` for `bias`, `limit_low` and `limit_high`.
-    both, unit
-        The two measurements in words, and their unit.
-
-    """
-
-    predicted: str
-    reference: str
-    metric: str
-    both: str
-    unit: str
-
-
-VOLUME = Quantity("volume_ml", "reference_volume_ml", "volume_{}", "the two volumes", "ml")
-DENSITY = Quantity("density_percent", "reference_density_percent", "{}_density", "the two densities", "%")
 
 
 def bland_altman_plot(
     cases: pd.DataFrame,
     rows: Mapping[str, ResultRow],
     *,
+    quantity: NumberPair,
     log: bool,
+    name: str,
     description: str,
-    quantity: Quantity = VOLUME,
-    name: str = "bland-altman",
 ) -> Markup:
-    """Difference (or, of volumes, ratio) against the mean; bias and limits with the intervals of `rows`.
+    """Difference (or ratio) against the mean of both; bias and limits with the intervals of `rows`.
 
     Parameters
     ----------
@@ -58,43 +32,66 @@ def bland_altman_plot(
         One model's rows of the per-case table.
     rows
         The model's figures by metric.
+    quantity
+        The number, predicted and in the reference.
     log
-        Ratios in place of differences; their rows are named `volume_ratio_...`.
-    description
-        What a reader hears who cannot see it.
-    quantity, name
-        What was measured, and the figure's name on the page.
+        Ratios in place of differences; cases where one of the two is 0 have none.
+    name, description
+        Of the figure: part of its ids, and what a reader hears who cannot see it.
 
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _axes()
-        predicted, reference = cases[quantity.predicted], cases[quantity.reference]
-        metric = quantity.metric
+        predicted, reference = known_pairs(cases, quantity, positive=log)
+        part_of = "ratio_{}" if log else "{}"
+        known = [(rows.get(quantity.pattern.format(part_of.format(part))), line, text) for part, line, text in _LIMITS]
+        shown = [(row, line, text) for row, line, text in known if row is not None and row.value is not None]
         if log:
-            positive = (predicted > 0) & (reference > 0)
-            predicted, reference = predicted[positive], reference[positive]
-            size, gap, metric = (predicted * reference) ** 0.5, predicted / reference, "volume_ratio_{}"
-            across = f"geometric mean of {quantity.both}, {quantity.unit} ("
-            upward = "predicted / reference volume"
+            size, gap, upward = (predicted * reference) ** 0.5, predicted / reference, "predicted / reference"
         else:
             size, gap = (predicted + reference) / 2, predicted - reference
-            across = f"mean of {quantity.both}, {quantity.unit} ("
             upward = f"predicted minus reference, {quantity.unit}"
         axes.axhline(1.0 if log else 0.0, color=MUTED, lw=0.8)
-        for part, style, text in _LIMITS:
-            row = rows.get(metric.format(part))
-            if row is None or row.value is None:
-                continue
-            colour = ACCENT if part == "bias" else ALARM
-            axes.axhline(row.value, color=colour, ls=style, lw=1.3, label=text or None)
+        for row, line, text in shown:
+            colour = ACCENT if text == "bias" else ALARM
+            axes.axhline(row.value, color=colour, ls=line, lw=1.3, label=text or None)
             if row.ci_low is not None and row.ci_high is not None:
                 axes.axhspan(row.ci_low, row.ci_high, color=colour, alpha=0.12, lw=0)
         axes.scatter(size, gap, s=18, color=INK, zorder=3)
-        axes.set(xlabel=f"{across}n = {len(gap)})", ylabel=upward)
+        mean = "geometric mean" if log else "mean"
+        axes.set(xlabel=f"{quantity.title}, {quantity.unit}: {mean} of both (n = {len(gap)})", ylabel=upward)
         if log and len(gap):
             _log_axis(axes, "x", size)
-            shown = [row for part, _, _ in _LIMITS if (row := rows.get(metric.format(part))) is not None]
-            bounds = [bound for row in shown for bound in (row.value, row.ci_low, row.ci_high) if bound is not None]
+            bounds = [bound for row, *_ in shown for bound in (row.value, row.ci_low, row.ci_high) if bound is not None]
             _log_axis(axes, "y", [*gap, *bounds])
-        _legend(axes, columns=2)
+        if shown:
+            _legend(axes, columns=2)
         return _svg(figure, name, description)
+
+
+def scatter_plot(cases: pd.DataFrame, *, quantity: NumberPair, log: bool, name: str, description: str) -> Markup:
+    """Predicted against reference number with the line of equality; parameters as `bland_altman_plot`."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes()
+        predicted, reference = known_pairs(cases, quantity, positive=log)
+        scale = "log scale, " if log else ""
+        axes.set(
+            xlabel=f"reference {quantity.title}, {quantity.unit} ({scale}n = {len(reference)})",
+            ylabel=f"predicted, {quantity.unit}",
+        )
+        if len(reference):
+            axes.axline((1, 1), (2, 2), color=MUTED, lw=1.0, ls=(0, (4, 3)), label="equal")
+            axes.scatter(reference, predicted, s=18, color=ACCENT, zorder=3)
+            if log:
+                for which in ("x", "y"):
+                    _log_axis(axes, which, [*predicted, *reference])
+            _legend(axes, columns=1)
+        return _svg(figure, name, description)
+
+
+def known_pairs(cases: pd.DataFrame, quantity: NumberPair, *, positive: bool) -> tuple[pd.Series, pd.Series]:
+    """Predicted and reference numbers of the cases that have both; where `positive`, only those above 0."""
+    both = cases[list(quantity.columns)].dropna()
+    if positive:
+        both = both[(both > 0).all(axis=1)]
+    return both.iloc[:, 0], both.iloc[:, 1]

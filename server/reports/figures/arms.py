@@ -1,14 +1,13 @@
-"""Figures of stored rows as inline SVG: arms side by side, agreement on Ki-67."""
+"""Figures of stored rows as inline SVG: arms side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import matplotlib as mpl
-import pandas as pd
 from markupsafe import Markup
 
-from server.reports.figures.style import _STYLE, ACCENT, ALARM, INK, MUTED, _axes, _legend, _svg
+from server.reports.figures.style import _STYLE, ACCENT, INK, MUTED, _axes, _svg
 from server.run_folder.results import ResultRow
 
 DASHED = (0, (4, 3))
@@ -20,7 +19,7 @@ Rows = Mapping[str, ResultRow]
 def forest(
     groups: Mapping[str, Rows], *, label: str, name: str, description: str, reference: float | None = 0.5
 ) -> Markup:
-    """One line an arm in groups, each under its heading when there are several; `reference` is a dashed line.
+    """One line per arm in groups, each under its heading when there are several; `reference` is a dashed line.
 
     The first line of a group is the one that the others are read against. A figure that does not exist is named so.
     """
@@ -53,26 +52,4 @@ def forest(
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(label)
-        return _svg(figure, name, description)
-
-
-def ki67_agreement(cases: pd.DataFrame, rows: Rows, *, name: str, description: str) -> Markup:
-    """Predicted minus true Ki-67 against their mean, points; bias and limits with the intervals of `rows`."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes()
-        axes.axhline(0.0, color=MUTED, lw=0.8)
-        for metric, style, text in (("bias", "-", "bias"), ("limit_low", "--", "95% limits"), ("limit_high", "--", "")):
-            row = rows.get(f"{metric}_ki67")
-            if row is None or row.value is None:
-                continue
-            colour = ACCENT if metric == "bias" else ALARM
-            axes.axhline(row.value, color=colour, ls=style, lw=1.3, label=text or None)
-            if row.ci_low is not None and row.ci_high is not None:
-                axes.axhspan(row.ci_low, row.ci_high, color=colour, alpha=0.12, lw=0)
-        axes.scatter((cases["score"] + cases["truth"]) / 2, cases["score"] - cases["truth"], s=18, color=INK, zorder=3)
-        axes.set(
-            xlabel=f"mean of predicted and true Ki-67, % (n = {len(cases)})", ylabel="predicted minus true, points"
-        )
-        if axes.get_legend_handles_labels()[0]:
-            _legend(axes, columns=2)
         return _svg(figure, name, description)

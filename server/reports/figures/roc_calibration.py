@@ -1,4 +1,4 @@
-"""Figures of classifiers' scores as inline SVG: ROC curves and calibration, a panel a label."""
+"""Figures of scores of binary labels as inline SVG: ROC curves and calibration, one panel per label."""
 
 from __future__ import annotations
 
@@ -23,8 +23,14 @@ _SHORT = 4  # names that a row of the legend holds
 _LINES = ((ACCENT, "-"), (ALARM, (0, (4, 2))), (SITES[2], (0, (5, 1, 1, 1))), (SITES[3], (0, (1, 1))))
 
 
+def answers(cases: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Columns `truth` and `score` of a label, of one arm's cases that have both."""
+    both = cases.reindex(columns=[f"truth_{label}", f"score_{label}"]).dropna()
+    return both.set_axis(["truth", "score"], axis=1)
+
+
 def roc_points(truth: npt.ArrayLike, score: npt.ArrayLike) -> tuple[Numbers, Numbers]:
-    """False and true positive rates from (0, 0) to (1, 1), a point a distinct score; both classes must be there."""
+    """False and true positive rates from (0, 0) to (1, 1), one point per distinct score; both classes must be there."""
     positive, values = np.asarray(truth) > 0, np.asarray(score, np.float64)
     levels = np.unique(values)[::-1]
     called = values[None] >= levels[:, None]
@@ -56,28 +62,38 @@ def roc_curves(
     name: str,
     description: str,
 ) -> Markup:
-    """A panel a label, a curve an arm, each with its AUC; `rows` by arm and metric, names by label and by arm.
+    """One panel per label, in it one curve per arm with its AUC.
 
-    Arms of `thin` are drawn behind, without name and AUC.
+    Parameters
+    ----------
+    cases, rows
+        The per-case table of all arms, one model each; their figures by arm and metric.
+    labels, arms
+        Names as shown.
+    thin
+        Arms that are drawn behind, without name and AUC.
+    name, description
+        Of the figure: part of its ids, and what a reader hears who cannot see it.
+
     """
     with mpl.rc_context(_STYLE):
         figure, panels = _panels(len(labels), "1 \N{MINUS SIGN} specificity", "sensitivity")
         for axes, (label, shown) in zip(panels, labels.items(), strict=True):
             axes.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=DASHED, label="chance")
             for arm in thin:
-                part = cases[(cases["arm"] == arm) & (cases["label"] == label)]
+                part = answers(cases[cases["arm"] == arm], label)
                 if set(part["truth"]) == {0, 1}:
                     axes.plot(*roc_points(part["truth"], part["score"]), color=MUTED, lw=0.6, alpha=0.6)
             place = 0.05 + 0.115 * (len(arms) - 1)
             for (arm, arm_name), (colour, style) in zip(arms.items(), _LINES, strict=False):
-                part = cases[(cases["arm"] == arm) & (cases["label"] == label)]
+                part = answers(cases[cases["arm"] == arm], label)
                 row = rows[arm].get(f"auc_{label}")
                 if row is not None and row.value is not None:
                     axes.plot(*roc_points(part["truth"], part["score"]), color=colour, ls=style, lw=1.5, label=arm_name)
                 text = fixed(row.value, 3) if row is not None and row.value is not None else "undefined"
                 axes.text(0.98, place, f"AUC {text}", color=colour, ha="right", fontsize=8)
                 place -= 0.115
-            first = cases[(cases["arm"] == next(iter(arms))) & (cases["label"] == label)]
+            first = answers(cases[cases["arm"] == next(iter(arms))], label)
             _headed(axes, shown, f"{int(first['truth'].sum())} of {len(first)}")
         _shared_legend(figure, panels)
         return _svg(figure, name, description)
@@ -86,11 +102,11 @@ def roc_curves(
 def calibration_plots(
     cases: pd.DataFrame, labels: Mapping[str, str], *, confidence: float, name: str, description: str
 ) -> Markup:
-    """A panel a label: observed share against the mean probability of equal-count bins, with Wilson's intervals."""
+    """One panel per label: observed share against the mean probability of equal-count bins, with Wilson's intervals."""
     with mpl.rc_context(_STYLE):
         figure, panels = _panels(len(labels), "predicted probability", "observed share")
         for axes, (label, shown) in zip(panels, labels.items(), strict=True):
-            part = cases[cases["label"] == label]
+            part = answers(cases, label)
             bins = calibration_bins(part["truth"], part["score"])
             axes.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=DASHED, label="perfect")
             for mean, share, n in bins:

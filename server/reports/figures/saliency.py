@@ -1,8 +1,8 @@
-"""Figures of where the subtype ensemble looks: one case's map over its planes, and the regions by subtype."""
+"""Figures of where a network looks: one case's map over its planes, and the regions by class."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -17,18 +17,11 @@ from scipy.ndimage import gaussian_filter
 from server.evaluation.saliency import DIFFERENCE, LEARNT
 from server.reports.figures.style import _STYLE, INK, MARKERS, MUTED, REFERENCE, SITES, _axes, _outline, _svg
 from server.reports.metric_text import DASH
-from shared.cohort.labels import SUBTYPES
 from shared.models.ensemble_resnet import PLANES
 from shared.models.lesion_measures import voxel_edge
 from shared.saliency import REGIONS, region_means
 from shared.types import FloatArray
 
-NAMES = {
-    "luminal_a": "Luminal A",
-    "luminal_b": "Luminal B",
-    "her2_enriched": "HER2-enriched",
-    "triple_negative": "Triple negative",
-}
 _COMPARISONS = {DIFFERENCE: "as read", LEARNT: "beyond an untrained network"}
 _MINUS = "\N{MINUS SIGN}"
 _FIRST_UPTAKE = 1  # channel of a patch
@@ -38,7 +31,7 @@ _LEAST_SCALE = 2.0  # times the mean: a map without preference must not blaze
 _SMOOTH = 1.0  # voxels: gradients of convolutions differ from voxel to voxel, and the eye would see only that
 
 
-def saliency_panel(patch: FloatArray, saliency: FloatArray, *, subtype: str, probability: float, name: str) -> Markup:
+def saliency_panel(patch: FloatArray, saliency: FloatArray, *, title: str, probability: float, name: str) -> Markup:
     """Draw the three middle planes of one case: first uptake in grey, saliency over it, the lesion's contour.
 
     Parameters
@@ -46,9 +39,9 @@ def saliency_panel(patch: FloatArray, saliency: FloatArray, *, subtype: str, pro
     patch
         float32 `(channel + 1, z, y, x)`; see `lesion_patch.cut_patch`.
     saliency
-        float32 `(z, y, x)` of the true subtype's score; drawn over its mean in the patch, on one scale for all planes.
-    subtype, probability
-        The true one, and what the network gave it.
+        float32 `(z, y, x)` of the true class's score; drawn over its mean in the patch, on one scale for all planes.
+    title, probability
+        The true class as shown, and what the network gave it.
     name
         Of the figure; part of its ids.
 
@@ -62,9 +55,9 @@ def saliency_panel(patch: FloatArray, saliency: FloatArray, *, subtype: str, pro
     greys = Normalize(low, high, clip=True)
     means = region_means(saliency, distance)
     told = ", ".join(f"{region} {means[region]:.2g}" for region in REGIONS if np.isfinite(means[region]))
-    title = f"{NAMES[subtype]}, predicted with probability {probability:.2f}"
+    title = f"{title}, predicted with probability {probability:.2f}"
     description = (
-        f"Middle planes of one lesion (n = 1). True subtype: {title}. Saliency a voxel over the mean of the patch: "
+        f"Middle planes of one lesion (n = 1). True class: {title}. Saliency per voxel over the mean of the patch: "
         f"{told}. Line: the contour of the lesion. Smoothed for the eye."
     )
     with mpl.rc_context(_STYLE | {"axes.grid": False}):
@@ -112,13 +105,15 @@ def _blend(grey: FloatArray, plane: FloatArray, colours: ScalarMappable) -> Floa
     return mixed
 
 
-def saliency_by_region(summary: pd.DataFrame, *, reader: str, name: str) -> Markup:
-    """Draw one reader's saliency by region and subtype: a point and its interval; 1 is no preference.
+def saliency_by_region(summary: pd.DataFrame, classes: Mapping[str, str], *, reader: str, name: str) -> Markup:
+    """Draw one reader's saliency by region and class: a point and its interval; 1 is no preference.
 
     Parameters
     ----------
     summary
         Of `server.evaluation.saliency.saliency_summary`.
+    classes
+        Their titles as shown.
     reader
         Whose rows are drawn.
     name
@@ -130,49 +125,51 @@ def saliency_by_region(summary: pd.DataFrame, *, reader: str, name: str) -> Mark
     with mpl.rc_context(_STYLE):
         figure, axes = _axes(height=3.4)
         axes.axhline(1.0, color=MUTED, lw=1.0, ls=(0, (4, 3)))
-        for index, subtype in enumerate(SUBTYPES):
-            rows = _by_region(own, subtype)
-            where = np.arange(len(REGIONS)) + 0.16 * (index - (len(SUBTYPES) - 1) / 2)
+        for index, (one, title) in enumerate(classes.items()):
+            rows = _by_region(own, one)
+            where = np.arange(len(REGIONS)) + 0.16 * (index - (len(classes) - 1) / 2)
             colour = SITES[index]
             axes.vlines(where, rows["low"], rows["high"], color=colour, lw=1.4)
             axes.plot(where, rows["value"], color=colour, marker=MARKERS[index], ms=5, ls="",
-                      label=f"{NAMES[subtype]}, {_count(rows)}")  # fmt: skip
+                      label=f"{title}, {_count(rows)}")  # fmt: skip
         axes.set_xticks(range(len(REGIONS)), list(REGIONS))
         axes.grid(visible=False, axis="x")
         axes.set(ylabel="saliency over its mean", xlabel="\n".join(told), xlim=(-0.5, len(REGIONS) - 0.5))
         axes.set_ylim(bottom=0.0)
         axes.legend(loc="lower left", bbox_to_anchor=(-0.1, 1), ncols=2, handlelength=1.0, columnspacing=1.0)
-        return _svg(figure, name, _by_region_text(own, reader, told))
+        return _svg(figure, name, _by_region_text(own, classes, reader, told))
 
 
-def _by_region(own: pd.DataFrame, subtype: str) -> pd.DataFrame:
-    return own[own["subtype"] == subtype].set_index("region").loc[list(REGIONS)]
+def _by_region(own: pd.DataFrame, one: str) -> pd.DataFrame:
+    return own[own["subtype"] == one].set_index("region").loc[list(REGIONS)]
 
 
 def _count(rows: pd.DataFrame) -> str:
-    """Cases of a subtype; small lesions lack a core, so regions can differ."""
+    """Cases of a class; small lesions lack a core, so regions can differ."""
     low, high = int(rows["n"].min()), int(rows["n"].max())
     return f"n = {high}" if low == high else f"n = {low} to {high}"
 
 
 def _findings(own: pd.DataFrame) -> list[str]:
-    """The comparison around the lesion in words: its name, then a line a row that the summary has."""
+    """The comparison around the lesion in words: its name, then one line per row that the summary has."""
     lines: list[str] = []
     for label, text in _COMPARISONS.items():
         for row in own[own["subtype"] == label].to_dict("records"):
             number, low, high = (f"{row[part]:+.2f}".replace("-", _MINUS) for part in ("value", "low", "high"))
             known = f"{number} ({low} to {high})" if np.isfinite(row["low"]) else number
-            heading = f"{row['region'].capitalize()}, triple negative minus luminal, n = {row['n']}"
+            heading = f"{row['region'].capitalize()}, {DIFFERENCE.replace('_', ' ')}, n = {row['n']}"
             lines += [*([] if lines else [heading]), f"{text}: {known if np.isfinite(row['value']) else DASH}"]
     return lines
 
 
-def _by_region_text(own: pd.DataFrame, reader: str, told: Sequence[str]) -> str:
+def _by_region_text(own: pd.DataFrame, classes: Mapping[str, str], reader: str, told: Sequence[str]) -> str:
     """What the figure shows, for those who do not see it."""
     parts = []
-    for subtype in SUBTYPES:
-        rows = _by_region(own, subtype)
+    for one, title in classes.items():
+        rows = _by_region(own, one)
         values = zip(REGIONS, rows["value"], strict=True)
         known = ", ".join(f"{region} {value:.2f}" for region, value in values if np.isfinite(value))
-        parts.append(f"{NAMES[subtype]} ({_count(rows)}): {known or DASH}.")
-    return " ".join([f"Saliency a voxel over its mean by region, reader: {reader}.", *parts, *(f"{x}." for x in told)])
+        parts.append(f"{title} ({_count(rows)}): {known or DASH}.")
+    return " ".join(
+        [f"Saliency per voxel over its mean by region, reader: {reader}.", *parts, *(f"{x}." for x in told)]
+    )

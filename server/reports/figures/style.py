@@ -8,22 +8,20 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from server.reports.figures import vector_files
-from server.run_folder.pictures import FIELD_OF_VIEW_MM, View
-from server.run_folder.results import ResultRow
+from server.run_folder.pictures import View
 
 INK, MUTED, RULE, ACCENT, ALARM = "#1b2733", "#5a6b7b", "#dfe5ea", "#0072b2", "#d55e00"
 REFERENCE, PREDICTION = "#56b4e9", "#e69f00"
@@ -51,11 +49,13 @@ _STYLE: Any = {
     "legend.fontsize": 8.5,
 }
 _SIZE = (4.2, 2.95)
+FIELD_MM = 90.0
+"""Edge of the square that shows a lesion, mm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A line of a learning curve: rounds and values, one pair a point."""
+    """A line of a learning curve: a round and a value for each point."""
 
     name: str
     rounds: Sequence[int]
@@ -65,7 +65,7 @@ class Curve:
 def learning_curves(
     curves: Sequence[Curve], *, label: str, name: str, description: str, best_round: int, mean: Curve | None = None
 ) -> Markup:
-    """One line a site over the rounds, the mean of all cases in black, the chosen round as a vertical line."""
+    """One line per site over the rounds, the mean of all cases in black, the chosen round as a vertical line."""
     with mpl.rc_context(_STYLE):
         figure, axes = _axes()
         for index, curve in enumerate(curves):
@@ -80,77 +80,7 @@ def learning_curves(
         return _svg(figure, name, description)
 
 
-def dice_strip(cases: pd.DataFrame, row: ResultRow, description: str) -> Markup:
-    """Dice of every case in order, the mean with its interval as a band, failures as crosses."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes()
-        ordered = cases.sort_values(["dice", "case"], ignore_index=True)
-        rank = np.arange(1, len(ordered) + 1)
-        failed = ordered["failed"].to_numpy(bool)
-        if row.value is not None:
-            axes.axhline(row.value, color=ACCENT, lw=1.4, label="mean")
-        if row.ci_low is not None and row.ci_high is not None:
-            axes.axhspan(row.ci_low, row.ci_high, color=ACCENT, alpha=0.15, lw=0, label="its interval")
-        axes.scatter(rank[~failed], ordered["dice"][~failed], s=18, color=INK, zorder=3, clip_on=False)
-        if failed.any():
-            axes.scatter(rank[failed], ordered["dice"][failed], s=30, color=ALARM, marker="x", zorder=3, clip_on=False,
-                         label="nothing predicted")  # fmt: skip
-        axes.set(xlabel=f"cases in order of Dice (n = {len(ordered)})", ylabel="Dice", ylim=(0, 1))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _legend(axes, columns=3)
-        return _svg(figure, "dice-strip", description)
-
-
-def dice_by_size(cases: pd.DataFrame, description: str) -> Markup:
-    """Dice against the reference volume on a log axis."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes()
-        known = cases[cases["reference_volume_ml"] > 0]
-        for failed, colour, marker in ((False, ACCENT, "o"), (True, ALARM, "x")):
-            part = known[known["failed"] == failed]
-            axes.scatter(
-                part["reference_volume_ml"], part["dice"], s=22, color=colour, marker=marker, zorder=3, clip_on=False
-            )
-        axes.set(xlabel=f"reference volume, ml (log scale, n = {len(known)})", ylabel="Dice", ylim=(0, 1))
-        if len(known):
-            _log_axis(axes, "x", known["reference_volume_ml"])
-        return _svg(figure, "dice-size", description)
-
-
-def volume_scatter(cases: pd.DataFrame, description: str) -> Markup:
-    """Predicted against reference volume on log axes, with the line of equality; failures have no place on it."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes()
-        known = cases[(cases["reference_volume_ml"] > 0) & (cases["volume_ml"] > 0)]
-        axes.set(xlabel=f"reference volume, ml (log scale, n = {len(known)})", ylabel="predicted volume, ml")
-        if len(known):
-            both = known[["reference_volume_ml", "volume_ml"]].to_numpy()
-            axes.axline((1, 1), (2, 2), color=MUTED, lw=1.0, ls=(0, (4, 3)), label="equal volumes")
-            axes.scatter(both[:, 0], both[:, 1], s=18, color=ACCENT, zorder=3)
-            for which in ("x", "y"):
-                _log_axis(axes, which, both)
-            _legend(axes, columns=1)
-        return _svg(figure, "volumes", description)
-
-
-def forest(rows: Mapping[str, ResultRow], *, label: str, description: str) -> Markup:
-    """One line a model: the figure and its interval."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes(height=0.9 + 0.32 * len(rows))
-        for index, row in enumerate(rows.values()):
-            if row.value is None:
-                continue
-            if row.ci_low is not None and row.ci_high is not None:
-                axes.plot([row.ci_low, row.ci_high], [index, index], color=INK, lw=1.4)
-            axes.plot([row.value], [index], marker="s", ms=6, color=ACCENT if index == 0 else INK, ls="")
-        axes.set_yticks(range(len(rows)), list(rows))
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.grid(visible=False, axis="y")
-        axes.set_xlabel(label)
-        return _svg(figure, "forest", description)
-
-
-def view_panel(view: View, kind: str, name: str, description: str, *, field_mm: float = FIELD_OF_VIEW_MM) -> Markup:
+def view_panel(view: View, kind: str, name: str, description: str, *, field_mm: float = FIELD_MM) -> Markup:
     """One plane of a case in mm: reference outline solid, predicted outline dashed, scale bar, anatomical letters.
 
     Nested structures have an outline each; the panel is `field_mm` wide.
@@ -175,7 +105,7 @@ def view_panel(view: View, kind: str, name: str, description: str, *, field_mm: 
                 _outline(axes, inside if origin == "lower" else inside[::-1], view.spacing, colour, style)
         half = field_mm / 2
         axes.set(xlim=(-half, half), ylim=(-half, half), xticks=[], yticks=[])
-        unit = field_mm / FIELD_OF_VIEW_MM  # of distances on the page, whatever the field
+        unit = field_mm / FIELD_MM  # of distances on the page, whatever the field
         right, low = half - 4 * unit, 5 * unit - half
         axes.plot([right - 20, right], [low, low], color="white", lw=2.0, solid_capstyle="butt")
         axes.text(right - 10, low + 2 * unit, "20 mm", color="white", ha="center", va="bottom", fontsize=10)
@@ -217,7 +147,7 @@ def _log_axis(axes: Axes, which: str, values: npt.ArrayLike) -> None:
 def _svg(figure: Figure, name: str, description: str) -> Markup:
     """Inline SVG that scales with its box; ids carry `name`, so that no two figures of a page share one.
 
-    Inside `vectors.kept_in` the figure's vector files are written too.
+    Inside `vector_files.kept_in` the figure's vector files are written too.
     """
     content = io.StringIO()
     figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from markupsafe import Markup
 from matplotlib.image import imsave
 
-from server.run_folder.pictures import FIELD_OF_VIEW_MM, PLANES, largest_section
+from server.reports.figures.style import FIELD_MM
+from server.run_folder.pictures import PLANES, largest_section
 from server.run_folder.volumes import Volume
 from shared.runtime.project import project_root
 from shared.types import BoolArray
@@ -94,7 +95,7 @@ def _beside(name: str) -> str:
 def _figure(volume: Volume) -> Markup:
     start = largest_section(volume.reference if volume.reference.any() else volume.prediction)
     sizes = [n * step for n, step in zip(volume.image.shape, volume.spacing, strict=True)]
-    field = float(f"{max(FIELD_OF_VIEW_MM, *sizes):.4g}")
+    field = float(f"{max(FIELD_MM, *sizes):.4g}")
     data = {
         "title": f"{volume.label} case {volume.case}",
         "shape": volume.image.shape,

@@ -14,8 +14,8 @@ from safetensors import safe_open
 from server.reports.metric_text import DASH, fixed
 from server.reports.study.metric_lookup import ARMS, between, metric_name, p_value, rounded
 from server.reports.study.study_reader import Cell, Study
+from server.run_folder.arms import FEDERATED
 from server.studies import paths
-from server.studies.design import FEDERATED
 from server.studies.design import Cell as Work
 from shared.tasks import task_named
 

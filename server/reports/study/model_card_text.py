@@ -5,6 +5,8 @@ from __future__ import annotations
 from server.reports.metric_text import meanings
 from shared.config.run_config import RunConfig
 from shared.config.sections import EvaluationConfig, TaskName
+from shared.modalities import modality_named
+from shared.tasks import task_named
 
 PHANTOM = (
     "**PHANTOM DATA: the images were made from equations. These figures describe the software; they are no evidence "
@@ -132,16 +134,10 @@ def meaning(metric: str, config: EvaluationConfig) -> str:
 
 def training(config: RunConfig) -> list[tuple[str, str]]:
     """What a task's networks read and how they learn, from the configuration as the task sees it."""
-    before, loop, own = config.preprocessing, config.training, config.classifier(config.task)
-    plan = "the training centres' merged fingerprint"
-    grid = (
-        plan if before.spacing_mm is None else " x ".join(f"{side:g}" for side in before.spacing_mm) + " mm (z, y, x)"
-    )
-    n4 = "N4 bias field correction" if before.n4 else "no bias field correction"
+    loop, own = config.training, config.classifier(config.task)
     pretrained = config.task == "subtype-ensemble" and config.subtype_ensemble.pretrained != "none"
     facts = [
-        ("grid", f"resampled; spacing from {grid}" if before.spacing_mm is None else f"resampled to {grid}"),
-        ("image", f"pre-contrast and up to {before.post_phases} post-contrast phases; {n4}; left breasts mirrored"),
+        *modality_named(task_named(config.task).modality).settings(config).describe(),
         ("start", "2D ResNets pretrained on photographs, the rest random" if pretrained else "random, from the seed"),
         ("optimiser", f"AdamW, rate {loop.learning_rate:g} falling as a cosine, decay {loop.weight_decay:g}"),
         ("rounds", f"{config.federation.rounds} of {loop.steps_per_round} steps a site, batches of {loop.batch_size}"),

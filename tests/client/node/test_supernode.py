@@ -9,6 +9,7 @@ from flwr.supercore.fab import Fab
 from client.node import supernode as own
 from client.node.site_kit import SiteKit
 from shared.errors import RunError
+from shared.runtime import flower_internals
 from shared.runtime.app_bundle import digest_of
 from shared.runtime.audit_log import AuditLog, read
 
@@ -68,6 +69,8 @@ def test_the_app_is_told_the_site_and_its_policy_by_the_hospital(tmp_path):
 
 
 def test_another_version_of_flower_is_refused(kit, monkeypatch):
-    monkeypatch.setattr(own, "version", lambda _: "1.42.0")
-    with pytest.raises(RunError, match=r"1\.42\.0.*1\.41\.0"):
+    monkeypatch.setattr(flower_internals, "version", lambda _: "1.43.0")
+    flower_internals.check_flower.cache_clear()
+    with pytest.raises(RunError, match=r"1\.43\.0.*1\.42\.0"):
         own.run_node(kit, 1)
+    flower_internals.check_flower.cache_clear()

@@ -17,14 +17,13 @@ from shared.errors import ConfigError, RunError, SiteError
 from shared.runtime.audit_log import AuditLog, read
 
 TOML = 'name = "toy"\n[server]\naddress = "127.0.0.1"\n[[sites]]\nname = "centre-a"\n[[sites]]\nname = "centre-b"\n'
-NOW = datetime.now(UTC)
 FIRST, SECOND = "ab" * 32, "ac" * 32
 
 
-def made(folder, now=NOW):
+def made(folder, now=None):
     """A kit as the coordinator sends it, its data beside it."""
     (folder / "toy.toml").write_text(TOML)
-    provision(folder / "toy.toml", folder / "out", now)
+    provision(folder / "toy.toml", folder / "out", now or datetime.now(UTC))
     kit = folder / "out" / "centre-a"
     (kit / "data").mkdir()
     (kit / "data" / "site.toml").write_text('[site]\nname = "centre-a"\n')
@@ -68,8 +67,9 @@ def test_a_kit_that_cannot_be_used_is_refused_with_what_to_do(tmp_path, change, 
 
 
 def test_an_expired_certificate_is_refused_with_its_day(tmp_path):
-    kit = made(tmp_path, NOW - timedelta(days=366))
-    with pytest.raises(ConfigError, match=f"expired on {NOW - timedelta(days=1):%Y-%m-%d}.*rotate"):
+    now = datetime.now(UTC)
+    kit = made(tmp_path, now - timedelta(days=366))
+    with pytest.raises(ConfigError, match=f"expired on {now - timedelta(days=1):%Y-%m-%d}.*rotate"):
         check_kit(SiteKit(kit))
 
 

@@ -24,10 +24,10 @@ WARM = Path(__file__).resolve().parents[3] / "client" / "node" / "warm_process.p
 PLAYED = """
 import importlib.util, json, os, sys, types
 from pathlib import Path
-spec = importlib.util.spec_from_file_location("warm", {warm!r})
-warm = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(warm)
-warm.LIBRARIES = ("json",)
+spec = importlib.util.spec_from_file_location("warm_process", {warm!r})
+warm_process = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(warm_process)
+warm_process.LIBRARIES = ("json",)
 def command():
     told = sys.argv[1:]
     if told[:1] == ["fail"]:

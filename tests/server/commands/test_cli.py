@@ -4,17 +4,18 @@ import io
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from server.commands import cli, display
 from server.run_folder.results import Provenance, ResultRow, TrainedTask, write_results
-from shared.cohort.preflight import Case
 from shared.errors import StudyError
+from shared.modalities import modality_named
 from shared.phantom.generate import VERSION, PhantomSettings, make_patient, write_site
 from shared.runtime import terminal
 
@@ -63,6 +64,13 @@ def test_help_shows_an_example_and_loads_nothing_heavy(command):
     )
     assert done.returncode == 0, done.stderr
     assert (f"fedbreast {command}" if command else "phantom") in done.stdout
+
+
+def test_help_tells_what_a_positional_argument_is():
+    """Under click 8.5 typer 0.20 printed the argument's name and nothing else."""
+    shown = CliRunner(env={"COLUMNS": "120"}).invoke(cli.app, ["run", "--help"]).output
+    (line,) = [line for line in shown.splitlines() if "[CONFIG]" in line and "Usage" not in line]
+    assert "The run's TOML file" in line
 
 
 def test_the_version_is_the_packages(call):
@@ -282,14 +290,14 @@ def test_check_reads_every_case_and_exits_3_above_the_sites_limit(call, sites, m
     assert "usable" in out
     identifiers = [line.split(",")[0] for line in (site / "cases.csv").read_text().splitlines()[1:]]
 
-    real = Case.load_study
+    modality = modality_named("mri")
 
-    def broken(case, *arguments):
+    def broken(case):
         if case.row.row == 3:
             raise StudyError("missing_slices", f"of {case.row.patient_id}")
-        return real(case, *arguments)
+        return modality.check(case)
 
-    monkeypatch.setattr(Case, "load_study", broken)
+    monkeypatch.setattr("shared.modalities.mri.mri.MODALITY", replace(modality, check=broken))
     code, out, _ = call("check", site)
     assert not code
     assert "left out: missing_slices" in out

@@ -1,5 +1,6 @@
 """The coordinator's commands: what they print, and their exit codes."""
 
+import re
 import shutil
 import sys
 from datetime import UTC, datetime, timedelta
@@ -7,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from server.commands import cli
+from server.commands import cli, consortium
 from server.deployment.provisioning.members import provision, revoke
 from shared.errors import ConfigError
 
@@ -19,7 +20,32 @@ warn_days = 30
 [[sites]]
 name = "centre-a"
 """
-NOW = datetime.now(UTC)
+MOMENTS = {
+    "before-midnight": datetime(2027, 3, 9, 23, 59, 59, tzinfo=UTC),
+    "leap-day": datetime(2028, 2, 29, 12, tzinfo=UTC),
+    "end-of-year": datetime(2026, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+}
+
+
+class Clock(datetime):
+    """The clock that the commands read; it stands unless a test moves it on."""
+
+    moment = MOMENTS["before-midnight"]
+
+    @classmethod
+    def now(cls, tz=None):
+        return cls.moment.astimezone(tz)
+
+
+@pytest.fixture(autouse=True)
+def now(request, monkeypatch):
+    """The commands' moment, whatever the day is."""
+    monkeypatch.setattr(Clock, "moment", getattr(request, "param", MOMENTS["before-midnight"]))
+    monkeypatch.setattr(consortium, "datetime", Clock)
+    return Clock.moment
+
+
+at_every_moment = pytest.mark.parametrize("now", MOMENTS.values(), ids=MOMENTS, indirect=True)
 
 
 @pytest.fixture
@@ -40,10 +66,11 @@ def test_help_shows_an_example(command):
     assert f"fedbreast {command}" in done.output
 
 
-def test_provision_tells_what_was_written_until_when_and_what_comes_next(file, tmp_path):
+@at_every_moment
+def test_provision_tells_what_was_written_until_when_and_what_comes_next(file, tmp_path, now):
     done = call("provision", file, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.exception
-    until = NOW + timedelta(days=365)
+    until = now + timedelta(days=365)
     for name in ("server", "observer", "centre-a"):
         assert f"── {name + '/':<12} until {until:%Y-%m-%d}" in done.output
     assert "authority must stay offline" in done.output
@@ -79,31 +106,34 @@ def test_rotate_and_revoke_say_which_folders_to_hand_out_again(file, tmp_path):
     assert isinstance(call("revoke", tmp_path / "out", "centre-a").exception, ConfigError)
 
 
+@at_every_moment
 @pytest.mark.parametrize(
     ("age", "code", "state"), [(0, 0, "good"), (334, 0, "good"), (336, 3, "renew"), (366, 3, "EXPIRED")]
 )
-def test_expiry_ends_with_3_when_a_certificate_ends_soon_or_has_ended(file, tmp_path, age, code, state):
-    provision(file, tmp_path / "out", NOW - timedelta(days=age))
+def test_expiry_ends_with_3_when_a_certificate_ends_soon_or_has_ended(
+    file, tmp_path, monkeypatch, now, age, code, state
+):
+    provision(file, tmp_path / "out", now - timedelta(days=age))
+    monkeypatch.setattr(Clock, "moment", now + timedelta(seconds=2))  # before midnight that is the next day
     for folder in ("out", "out/server", "out/centre-a", "out/observer"):
         done = call("expiry", tmp_path / folder)
         assert (done.exit_code, state in done.output) == (code, True), folder
-        left = str((NOW + timedelta(days=365 - age) - datetime.now(UTC)) // timedelta(days=1))
-        assert left in done.output
+        assert re.search(rf" {364 - age} .*{state}", done.output)
 
 
-def test_a_revoked_certificate_no_longer_warns(file, tmp_path):
+def test_a_revoked_certificate_no_longer_warns(file, tmp_path, now):
     file.write_text(
         TOML.replace("warn_days = 30", "warn_days = 30\nvalid_days = 10") + '[[sites]]\nname = "centre-b"\n'
     )
-    provision(file, tmp_path / "out", NOW)
+    provision(file, tmp_path / "out", now)
     assert "centre-a" in call("expiry", tmp_path / "out").output
-    revoke(tmp_path / "out", "centre-a", NOW)
+    revoke(tmp_path / "out", "centre-a", now)
     assert "centre-a" not in call("expiry", tmp_path / "out").output
 
 
-def test_the_servers_kit_knows_its_own_days_of_warning(file, tmp_path):
+def test_the_servers_kit_knows_its_own_days_of_warning(file, tmp_path, now):
     file.write_text(TOML.replace("warn_days = 30", "warn_days = 5\nvalid_days = 10"))
-    provision(file, tmp_path / "out", NOW)
+    provision(file, tmp_path / "out", now)
     assert call("expiry", tmp_path / "out/server").exit_code == 0
     assert call("expiry", tmp_path / "out").exit_code == 0
     shutil.rmtree(tmp_path / "out/server")

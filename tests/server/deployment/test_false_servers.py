@@ -13,25 +13,25 @@ from client.node.fleet_client import tls_context
 from server.deployment.provisioning.certificate_authority import issue, make_authority, new_key, pem, private_pem
 from tests.server.deployment.stand import make_consortium
 
-NOW = datetime.now(UTC)
+
+def issued(role="server", name="server", address="fed.example.org", *, days_ago=0, foreign=False):
+    """Makes a certificate of the consortium's authority, or of a `foreign` one of the same name."""
+
+    def make(authority, key):
+        now = datetime.now(UTC)
+        by = make_authority("toy", 30, now) if foreign else authority
+        return issue(by, role, name, key, 20, now - timedelta(days=days_ago), address)
+
+    return make
+
+
 SERVERS = {
-    "good": (lambda authority, key: issue(authority, "server", "server", key, 20, NOW, "fed.example.org"), None),
-    "expired": (
-        lambda authority, key: issue(
-            authority, "server", "server", key, 20, NOW - timedelta(days=30), "fed.example.org"
-        ),
-        "has expired",
-    ),
-    "of-another-name": (
-        lambda authority, key: issue(authority, "server", "server", key, 20, NOW, "other.example.org"),
-        "Hostname mismatch",
-    ),
-    "of-another-authority": (
-        lambda _, key: issue(make_authority("toy", 30, NOW), "server", "server", key, 20, NOW, "fed.example.org"),
-        "certificate verify failed",
-    ),
+    "good": (issued(), None),
+    "expired": (issued(days_ago=30), "has expired"),
+    "of-another-name": (issued(address="other.example.org"), "Hostname mismatch"),
+    "of-another-authority": (issued(foreign=True), "certificate verify failed"),
     # A hospital of the consortium that plays the server to another one.
-    "a-sites": (lambda authority, key: issue(authority, "site", "centre-b", key, 20, NOW), "unsuitable certificate"),
+    "a-sites": (issued("site", "centre-b", ""), "unsuitable certificate"),
 }
 
 
@@ -78,7 +78,7 @@ def listen(context):
 def test_a_site_refuses_a_server_whose_certificate_is_not_good(consortium, tmp_path, kind):
     key = new_key()
     if kind == "self-signed":
-        own = make_authority("toy", 30, NOW)
+        own = make_authority("toy", 30, datetime.now(UTC))
         key, certificate, why = own.key, own.certificate, "self-signed certificate"
     else:
         make, why = SERVERS[kind]

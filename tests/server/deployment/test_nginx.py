@@ -26,7 +26,6 @@ from tests.server.deployment.stand import (
     workers,
 )
 
-NOW = datetime.now(UTC)
 REFUSED = 401
 
 
@@ -57,17 +56,18 @@ def test_older_tls_is_refused_by_the_server(fronted, version):
 
 def strangers(consortium):
     """Certificates that are not good, each listed as a site's own, so that nothing else about them is wrong."""
-    other = make_authority("toy", 30, NOW)  # the same name, another key
-    past = NOW - timedelta(days=30)
+    today = datetime.now(UTC)
+    other = make_authority("toy", 30, today)  # the same name, another key
+    past = today - timedelta(days=30)
 
-    def member(name, authority, days=20, now=NOW, role="site"):
+    def member(name, authority, days=20, now=today, role="site"):
         key = new_key()
         return key, issue(authority, role, name, key.public_key(), days, now, "127.0.0.1")
 
-    own = make_authority("toy", 30, NOW)
+    own = make_authority("toy", 30, today)
     found = {
         "expired": member("expired", consortium.authority, days=20, now=past),
-        "of-tomorrow": member("of-tomorrow", consortium.authority, now=NOW + timedelta(days=1)),
+        "of-tomorrow": member("of-tomorrow", consortium.authority, now=today + timedelta(days=1)),
         "self-signed": (own.key, own.certificate),
         "of-another-authority": member("of-another-authority", other),
         "a-servers": member("a-servers", consortium.authority, role="server"),
@@ -190,7 +190,7 @@ def test_a_revoked_site_is_refused_at_the_next_call_of_its_open_connection(own_f
         socket_before = opened.sock
         assert post(opened, PULL, headers)[0] == 200
         assert opened.sock is socket_before
-        revoke(consortium.root, "centre-a", NOW)
+        revoke(consortium.root, "centre-a", datetime.now(UTC))
         before = workers(stand.process)
         reload_nginx(consortium.kit, stand.process, "127.0.0.1")
         until_new_workers(lambda: workers(stand.process) and not workers(stand.process) & before)
@@ -209,7 +209,7 @@ def test_the_list_of_revoked_certificates_alone_shuts_a_site_out(own_front):
     stand = own_front()
     consortium = stand.consortium
     listed = {path: path.read_bytes() for path in (consortium.kit.folder / "sites").glob("centre-a.*")}
-    revoke(consortium.root, "centre-a", NOW)
+    revoke(consortium.root, "centre-a", datetime.now(UTC))
     for path, content in listed.items():  # as if the kit had been copied without its sites folder
         path.write_bytes(content)
     reload_nginx(consortium.kit, stand.process, "127.0.0.1")
@@ -223,7 +223,7 @@ def test_a_rotated_site_is_let_in_with_its_new_certificate_only(own_front):
     stand = own_front()
     consortium = stand.consortium
     old, headers = tls_context(consortium.site("centre-a")), signed(consortium.site("centre-a"))
-    rotate(consortium.root, "centre-a", NOW)
+    rotate(consortium.root, "centre-a", datetime.now(UTC))
     reload_nginx(consortium.kit, stand.process, "127.0.0.1")
     until_new_workers(lambda: call(consortium, "centre-a")[0] == 200)
     until_new_workers(lambda: call(consortium, "centre-a", context=old, headers=headers)[0] == REFUSED)
@@ -239,7 +239,7 @@ def spoil_list(consortium):
 def forget_new_key(consortium):
     key = consortium.kit.certificate[1]
     old = key.read_bytes()
-    rotate(consortium.root, "server", NOW)
+    rotate(consortium.root, "server", datetime.now(UTC))
     key.write_bytes(old)
     return key.name
 

@@ -19,7 +19,6 @@ from shared.errors import RunError
 from tests.server.deployment.stand import make_consortium, trusting
 from tests.server.deployment.test_tls_scan import STRONG, needs, nothing_weak, scanned
 
-NOW = datetime.now(UTC)
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)  # RFC 9113, 3.4: with empty settings
 STRONG_1_2 = {f"ECDHE-ECDSA-{name}" for name in ("AES256-GCM-SHA384", "AES128-GCM-SHA256", "CHACHA20-POLY1305")}
 
@@ -117,8 +116,9 @@ def signed_by_itself(like):
 def member(consortium, kind, role, address=""):
     """A key and a certificate, with one thing wrong about it or none."""
     key = new_key()
-    authority = make_authority("toy", 30, NOW) if kind == "of-another-authority" else consortium.authority
-    now = {"expired": NOW - timedelta(days=30), "of-tomorrow": NOW + timedelta(days=1)}.get(kind, NOW)
+    now = datetime.now(UTC)
+    authority = make_authority("toy", 30, now) if kind == "of-another-authority" else consortium.authority
+    now += {"expired": timedelta(days=-30), "of-tomorrow": timedelta(days=1)}.get(kind, timedelta())
     certificate = issue(authority, role, role, key.public_key(), 20, now, address)
     return signed_by_itself(certificate) if kind == "self-signed" else (key, certificate)
 

@@ -15,8 +15,6 @@ from server.deployment.site_membership import Membership
 from shared.errors import ConfigError, RunError
 from tests.server.deployment.stand import make_consortium
 
-NOW = datetime.now(UTC)
-
 
 class Played:
     """nginx, and Flower as it was seen to behave: it keeps the keys of nodes that were unregistered."""
@@ -98,7 +96,7 @@ def seen(kit):
 
 def test_a_new_certificate_with_the_old_key_is_nginx_s_affair_alone(consortium, members, played):
     before = seen(members.kit)
-    rotate(consortium.root, "centre-a", NOW)
+    rotate(consortium.root, "centre-a", datetime.now(UTC))
     copy(consortium, members, "sites/centre-a.crt", "certificates/crl.pem")
     glances(members, 4)
     new = seen(consortium.kit)["centre-a"]
@@ -118,7 +116,7 @@ def test_a_new_certificate_with_the_old_key_is_nginx_s_affair_alone(consortium, 
 @pytest.mark.parametrize("part", [0, 60])
 def test_half_a_file_leaves_its_site_as_it_was_and_is_told_once(consortium, members, played, ending, part):
     before = seen(members.kit)
-    rotate(consortium.root, "centre-a", NOW)
+    rotate(consortium.root, "centre-a", datetime.now(UTC))
     path = members.kit.folder / "sites" / f"centre-a.{ending}"
     path.write_bytes((consortium.root / "server" / "sites" / path.name).read_bytes()[:part])
     glances(members, 6)
@@ -137,7 +135,7 @@ def test_half_a_file_leaves_its_site_as_it_was_and_is_told_once(consortium, memb
 
 
 def test_another_site_is_taken_in_while_one_cannot_be_read(consortium, members, played):
-    rotate(consortium.root, "centre-b", NOW)
+    rotate(consortium.root, "centre-b", datetime.now(UTC))
     copy(consortium, members, "sites/centre-b.crt", "sites/centre-b.pub")
     (members.kit.folder / "sites" / "centre-a.pub").write_bytes(b"")
     glances(members)
@@ -169,7 +167,7 @@ def test_a_key_that_was_removed_and_put_back_needs_rotation_and_ends_nothing(con
     path.write_bytes(kept)
     glances(members, 6)
     assert played.heard() == [("site-refused", "centre-a")]
-    rotate(consortium.root, "centre-a", NOW)
+    rotate(consortium.root, "centre-a", datetime.now(UTC))
     copy(consortium, members, "sites/centre-a.crt", "sites/centre-a.pub", "certificates/crl.pem")
     glances(members)
     assert played.heard() == [("site-registered", "centre-a")]
@@ -192,14 +190,14 @@ def test_a_machine_without_room_for_flowers_command_ends_nothing(consortium, mem
 
     monkeypatch.setattr(site_membership, "register", full)
     monkeypatch.setattr(site_membership, "unregister", full)
-    rotate(consortium.root, "centre-a", NOW)
+    rotate(consortium.root, "centre-a", datetime.now(UTC))
     copy(consortium, members, "sites/centre-a.crt", "sites/centre-a.pub")
     glances(members, 4)
     assert played.heard() == [("site-not-removed", "centre-a"), ("site-refused", "centre-a")]
 
 
 def send_away(consortium, members, name):
-    revoke(consortium.root, name, NOW)
+    revoke(consortium.root, name, datetime.now(UTC))
     copy(consortium, members, "certificates/crl.pem")
     for ending in ("pub", "crt"):
         (members.kit.folder / "sites" / f"{name}.{ending}").unlink()
@@ -258,7 +256,7 @@ def test_what_failed_is_tried_again_with_growing_pauses(consortium, members, pla
 
 
 def test_the_servers_own_new_certificate_is_loaded(consortium, members, played):
-    rotate(consortium.root, "server", NOW)
+    rotate(consortium.root, "server", datetime.now(UTC))
     copy(consortium, members, "certificates/server.crt", "keys/server.key")
     glances(members)
     assert len(played.loads) == 1

@@ -22,10 +22,10 @@ from shared.cohort.labels import SUBTYPES, CaseLabels
 from shared.config.run_config import EvaluationConfig, parse_config
 from shared.errors import ConfigError
 from shared.metrics.intervals import bootstrap_patients
+from shared.modalities.mri.lesion_patch import cut_patch
+from shared.modalities.mri.plan import Extraction, MriPlan
+from shared.modalities.mri.region import BreastRegion
 from shared.models.ensemble_resnet import PLANES
-from shared.preprocessing.lesion_patch import cut_patch
-from shared.preprocessing.plan import Extraction, Plan
-from shared.preprocessing.region import BreastRegion
 from shared.reproducibility import derive_seed
 from shared.saliency import REGIONS
 from shared.tasks.patches import section
@@ -34,7 +34,7 @@ from shared.types import Grid
 from tests.shared.models.drawn_ensembles import with_heads
 
 SHAPE = (24, 24, 24)
-PLAN = Plan(
+PLAN = MriPlan(
     mode="whole_breast",
     spacing_mm=(2.0, 2.0, 2.0),
     crop_voxels=(16, 16, 16),

@@ -5,8 +5,9 @@ import pytest
 from server.monitoring import mlflow_tracking
 from server.monitoring.mlflow_metrics import external_metrics, parameters, round_metrics
 from server.run import run
-from server.run_folder.journal import RoundRecord, RunFolder, SiteEntry
+from server.run_folder.journal import RunFolder
 from server.run_folder.results import Provenance, ResultRow, Results, TrainedTask
+from server.run_folder.round_record import RoundRecord, SiteEntry
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError
 from shared.metrics.sums import Moments, SegmentationSums

@@ -5,19 +5,24 @@ import shutil
 from functools import reduce
 from operator import add
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
+from scipy import ndimage
 
-from server.evaluation.metric_rows import external_rows, internal_rows
+from server.evaluation.metric_rows import sum_rows, table_rows
 from server.reports.page import build_report
-from server.run_folder.pictures import select_pictures, store_picture
-from server.run_folder.predictions import prediction_table, select_cases, write_predictions
+from server.run_folder.format import write_format
+from server.run_folder.pictures import picture_path, select_pictures, store_planes
+from server.run_folder.predictions import case_table, select_cases, write_predictions
 from server.run_folder.results import Provenance, TrainedTask, write_results
 from shared.config.run_config import load_config
-from shared.metrics.overlap import case_metrics
-from shared.metrics.sums import SegmentationSums
+from shared.evaluation import table_row
+from shared.metrics.detection import detections
+from shared.metrics.overlap import CUBE, case_metrics, matches
+from shared.metrics.sums import Sums
+from shared.tasks import task_named
 
 TASK = "lesion-segmentation"
 SITES = ("centre-a", "centre-b", "centre-c")
@@ -52,18 +57,29 @@ def masks(rng, skill):
     return reference, prediction
 
 
-def judge(reference, prediction):
-    return case_metrics(prediction, reference, SPACING, nsd_tolerance_mm=2.0, lesion_overlap=0.1)
+def measured(reference, prediction):
+    """A case's columns, as the task makes them."""
+    metrics = case_metrics(prediction, reference, SPACING, nsd_tolerance_mm=2.0, lesion_overlap=0.1)
+    pieces, number = ndimage.label(prediction, CUBE)
+    matched, lesions = matches(pieces, number, reference, 0.1)
+    row = metrics.to_dict() | {"failed": float(metrics.failed)}
+    return row | detections(np.full(number, 0.9), matched, lesions, 0.5)
 
 
 def sums(rng, n, skill):
-    return reduce(add, [SegmentationSums.of(judge(*masks(rng, skill))) for _ in range(n)])
+    return reduce(add, [task_named(TASK).sums(measured(*masks(rng, skill))) for _ in range(n)], Sums())
+
+
+def table(rows, arm, model_hash):
+    """The per-case table of one model from columns by case."""
+    return [table_row(SimpleNamespace(key=key), "centre-d", arm, model_hash, row) for key, row in rows.items()]
 
 
 def make_run(root, arms=()):
     """Write the folder and return its path."""
     run = root / "quick-0"
     (run / "journal" / TASK).mkdir(parents=True)
+    write_format(run)
     (run / "config.toml").write_text(CONFIG)
     settings = load_config(run / "config.toml")
     rng = np.random.default_rng(0)
@@ -75,7 +91,7 @@ def make_run(root, arms=()):
                 "cases": 16,
                 "seconds": 8.0,
                 "loss": 1.2 / number + 0.05 * index,
-                "validation": sums(rng, 3, number / 6).to_dict(),
+                "validation": sums(rng, 3, number / 6).to_flat(),
             }
             for index, site in enumerate(SITES)
         }
@@ -94,28 +110,22 @@ def make_run(root, arms=()):
 
     pairs = {f"centre-d-{index:010x}-00000e-L": masks(rng, 0.7) for index in range(20)}
     pairs["centre-d-0000000007-00000e-L"][1][:] = False  # one failure
-    judged = [(key, judge(*pair)) for key, pair in pairs.items()]
-    weaker = [(key, judge(pair[0], np.roll(pair[1], 3, axis=2))) for key, pair in pairs.items()]
-    tables = [
-        prediction_table(judged, centre="centre-d", arm="federated", model_hash=BEST),
-        *(prediction_table(weaker, centre="centre-d", arm=arm, model_hash=arm) for arm in arms),
-    ]
-    predictions = pd.concat(tables, ignore_index=True)
-    write_predictions(run, TASK, predictions)
-    common = {"task": settings.task, "seed": settings.seed}
-    rows = external_rows(
-        predictions, settings.evaluation, arm="federated", centre="centre-d", model_hash=BEST, **common
-    )
+    rows = table({key: measured(*pair) for key, pair in pairs.items()}, "federated", BEST)
+    weaker = {key: measured(pair[0], np.roll(pair[1], 3, axis=2)) for key, pair in pairs.items()}
     for arm in arms:
-        rows += external_rows(predictions, settings.evaluation, arm=arm, centre="centre-d", model_hash=arm, **common)
+        rows += table(weaker, arm, arm)
+    predictions = case_table(rows)
+    write_predictions(run, TASK, predictions)
+    metrics, common = task_named(TASK).metrics, {"task": TASK, "seed": settings.seed}
+    rows = table_rows(predictions, metrics, settings.evaluation, role="external", **common)
     for role, n in (("test", 4), ("validation", 3)):
         by_site = {site: sums(rng, n, 0.8) for site in SITES}
-        rows += internal_rows(by_site, settings.evaluation, arm="federated", role=role, model_hash=BEST, **common)
+        rows += sum_rows(by_site, metrics, settings.evaluation, arm="federated", role=role, model_hash=BEST, **common)
     provenance = Provenance(
         name="quick-0",
         created="2026-01-02T03:04:05+00:00",
         git="0123abc",
-        versions={"flwr": "1.41.0", "torch": "2.13.0"},
+        versions={"flwr": "1.42.0", "torch": "2.13.0"},
         seeds={"training": 3, "phantom": 0},
         tasks={TASK: TrainedTask(best=BEST, final=FINAL, best_round=5, rounds=6)},
         seconds=123.4,
@@ -126,8 +136,12 @@ def make_run(root, arms=()):
     chosen = select_cases(predictions, arm="federated", centre="centre-d", model_hash=BEST)
     for label, case in select_pictures(chosen).items():
         reference, prediction = pairs[case]
-        image = np.stack([np.zeros(reference.shape), reference * 2.0 + rng.normal(0, 0.3, reference.shape)])
-        store_picture(run, label, case, image=image, reference=reference, prediction=prediction, spacing=SPACING)
+        volumes = {
+            "image": (reference * 2.0 + rng.normal(0, 0.3, reference.shape)).astype(np.float32),
+            "reference": reference.astype(np.uint8),
+            "prediction": prediction.astype(np.uint8),
+        }
+        store_planes(picture_path(run, TASK, label), case, volumes, spacing=SPACING, field_mm=90.0)
     return run
 
 

@@ -1,35 +1,59 @@
-"""Invented classified cases, their rows and a section's page: what the tests of classifiers in the report share."""
+"""Invented classified cases, their rows and a section's page: what the tests of scores in the report share."""
 
 import functools
 import html
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import jinja2
 import numpy as np
 import pandas as pd
 
-from server.evaluation.classification_rows import classification_rows
-from server.evaluation.metric_rows import internal_rows
-from server.reports.sections import classification
-from server.reports.sections.classification import classifier_section
-from shared.config.sections import EvaluationConfig
-from shared.metrics.score_sums import KI67, SUBTYPES, ClassificationSums
+from server.evaluation.metric_rows import oracle_rows, sum_rows, table_rows
+from server.reports import page
+from server.reports.sections.external_data import external_data
+from server.reports.sections.task_section import task_section
+from server.run_folder.finished_run import FinishedTask
+from server.run_folder.predictions import case_table
+from server.run_folder.results import Provenance, Results, TrainedTask
+from shared.cohort.labels import SUBTYPES
+from shared.config.run_config import parse_config
+from shared.evaluation import table_row
+from shared.metrics.sums import Sums
+from shared.tasks import task_named
 
-SETTINGS = EvaluationConfig(bootstrap=100)
 TASK, BEST, CENTRE, END = "subtype-ensemble", "b" * 64, "centre-d", "federated:end-to-end"
-RECEPTORS = "receptor-ki67-multitask"
+RECEPTORS, MALIGNANCY = "receptor-ki67-multitask", "lesion-malignancy"
 ORACLE = {"luminal_a": 0.90, "luminal_b": 0.85, "her2_enriched": 0.88, "triple_negative": 0.93, "macro": 0.89}
 THRESHOLDS = {"luminal_a": 0.3, "luminal_b": 0.3, "her2_enriched": None, "er": 0.5}
-FOLDER = Path(classification.__file__).parent
+FOLDER = Path(page.__file__).parent
 
 
-def long(truth, score, *, label="er", arm="federated", model_hash=BEST, centre=CENTRE):
-    cases = [f"{centre}-{index:03d}" for index in range(len(truth))]
-    return pd.DataFrame({
-        "case": cases, "patient": cases, "centre": centre, "arm": arm, "model_hash": model_hash, "label": label,
-        "truth": np.asarray(truth, float), "score": np.asarray(score, float),
-    })  # fmt: skip
+def config(task=TASK, centre=CENTRE, **sections):
+    data = {"root": "d", "sites": ["centre-a", "centre-b", "centre-c"]} | ({"external": centre} if centre else {})
+    return parse_config(
+        {"name": "t", "seed": 3, "tasks": [task], "data": data, "evaluation": {"bootstrap": 100}, **sections}, "t"
+    ).for_task(task)
+
+
+SETTINGS = config().evaluation
+
+
+def cases(columns, *, arm="federated", model_hash=BEST, centre=CENTRE):
+    """A per-case table, one patient for each case; `truth_er` and the like by column."""
+    number = len(next(iter(columns.values())))
+    names = [f"{centre}-{index:03d}-e-L" for index in range(number)]
+    frozen = {f"threshold_{label}": value for label, value in THRESHOLDS.items() if f"score_{label}" in columns}
+    rows = [
+        table_row(
+            SimpleNamespace(key=name), centre, arm, model_hash,
+            {key: float(values[index]) for key, values in columns.items()}
+            | (frozen if arm in {"federated", END} else {}),
+        )
+        for index, name in enumerate(names)
+    ]  # fmt: skip
+    return case_table(rows)
 
 
 def subtypes(arm="federated", *, seed=0, counts=(24, 20, 4, 12), **changes):
@@ -37,65 +61,87 @@ def subtypes(arm="federated", *, seed=0, counts=(24, 20, 4, 12), **changes):
     truth = np.repeat(np.arange(4), counts)
     logits = np.random.default_rng(seed).normal(0, 1, (len(truth), 4)) + np.eye(4)[truth]
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return pd.concat(
-        [long(truth == i, scores[:, i], label=name, arm=arm, **changes) for i, name in enumerate(SUBTYPES)]
-    )
+    columns = {f"truth_{name}": truth == index for index, name in enumerate(SUBTYPES)}
+    columns |= {f"score_{name}": scores[:, index] for index, name in enumerate(SUBTYPES)}
+    return cases(columns, arm=arm, **changes)
 
 
-def receptors(arm="federated", *, seed=0, ki67=True):
+def receptors(arm="federated", *, seed=0, labels=("er", "pr", "her2")):
     rng = np.random.default_rng(seed)
-    truths = np.random.default_rng(9).random((3, 60)) < 0.5
-    parts = [
-        long(t, 1 / (1 + np.exp(-rng.normal(t - 0.5, 1))), label=n, arm=arm)
-        for n, t in zip(("er", "pr", "her2"), truths, strict=True)
-    ]
+    columns = {}
+    for name, truth in zip(("er", "pr", "her2"), np.random.default_rng(9).random((3, 60)) < 0.5, strict=True):
+        scores = 1 / (1 + np.exp(-rng.normal(truth - 0.5, 1)))
+        columns |= {f"truth_{name}": truth, f"score_{name}": scores} if name in labels else {}
     percent = np.random.default_rng(9).uniform(2, 70, 60)
-    return pd.concat(
-        [*parts, long(percent, percent * 0.6 + rng.normal(12, 6, 60), label=KI67, arm=arm)][: 4 if ki67 else 3]
-    )
+    columns |= {"truth_ki67_percent": percent, "score_ki67_percent": percent * 0.6 + rng.normal(12, 6, 60)}
+    return cases(columns, arm=arm)
 
 
-def external(table, task=TASK, **changes):
-    options = {"thresholds": THRESHOLDS, "seed": 3, "role": "external"} | changes
-    return classification_rows(table, SETTINGS, task=task, **options)
+def external(table, task=TASK, oracle=None):
+    """Rows of the external centre as the server makes them from a table."""
+    metrics, who = task_named(task).metrics, {"task": task, "seed": 3}
+    rows = table_rows(table, metrics, SETTINGS, role="external", **who)
+    return [*rows, *oracle_rows(oracle or {}, metrics, centre=CENTRE, **who)]
 
 
-def internal(task=TASK, table=None):
+def summed(task, table):
+    """The sums of a table's cases, as a site sends them."""
+    rows = [task_named(task).sums(row) for row in table.to_dict("records")]
+    return sum(rows, Sums())
+
+
+def internal(task=TASK, table=None, model_hash=BEST):
     """Rows of three sites of 20 cases each, as the server makes them from sums."""
-    cases = subtypes(seed=5) if table is None else table
-    by_site, rows = {}, []
-    for index, (_, case) in enumerate(cases.groupby("case")):
-        found = ClassificationSums.of(case[["label", "truth", "score"]].itertuples(index=False, name=None))
-        site = f"centre-{'abc'[index % 3]}"
-        by_site[site] = by_site.get(site, ClassificationSums()) + found
+    table = subtypes(seed=5) if table is None else table
+    by_site = {f"centre-{'abc'[part]}": summed(task, table.iloc[part::3]) for part in range(3)}
+    rows = []
     for role in ("validation", "test"):
-        rows += internal_rows(by_site, SETTINGS, task=task, arm="federated", seed=3, role=role, model_hash=BEST)
+        rows += sum_rows(
+            by_site, task_named(task).metrics, SETTINGS, task=task, arm="federated", seed=3, role=role,
+            model_hash=model_hash,
+        )  # fmt: skip
     return rows
 
 
-ALL = pd.concat([
-    subtypes(), subtypes(END, seed=1),
-    *(subtypes(f"federated:{name}", seed=2 + i) for i, name in enumerate(("axial", "coronal", "sagittal", "volume"))),
-])  # fmt: skip
+ALL = pd.concat(
+    [
+        subtypes(), subtypes(END, seed=1),
+        *(subtypes(f"federated:{name}", seed=2 + i) for i, name in enumerate(("axial", "coronal", "sagittal", "volume"))),
+    ],
+    ignore_index=True,
+)  # fmt: skip
 
 
-def section(table, rows, task=TASK, **changes):
-    options = {"phantom": True, "centre": CENTRE} | changes
-    return classifier_section(task, rows, table, BEST, SETTINGS, **options)
-
-
-def render(*parts):
-    """The sections in a page with the report's own style."""
-    style = f"<style>{(FOLDER / 'style.css').read_text()}"
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+def finished(table, rows, task=TASK, *, best=BEST, phantom=True, centre=CENTRE, at_node=False, path=Path("run")):
+    """A task of a finished run, without its folder."""
+    provenance = Provenance(
+        name="t", created="2026-01-02T03:04:05+00:00", git="", versions={}, seeds={}, seconds=1.0, peak_memory_mb=1.0,
+        tasks={task: TrainedTask(best=best, final=best, best_round=1, rounds=1)}, phantom=phantom,
     )  # fmt: skip
+    return FinishedTask(
+        path=path, config=config(task, centre), config_text="", rounds=(), flow={}, predictions=table, at_node=at_node,
+        results=Results(rows=tuple(rows), provenance=provenance),
+    )  # fmt: skip
+
+
+def evaluated(table, rows, task=TASK, **changes):
+    return external_data(finished(table, rows, task, **changes))
+
+
+def section(table, rows, task=TASK, others=(), **changes):
+    run = finished(table, rows, task, **changes)
+    return task_section(run, external_data(run, others), [run, *others])
+
+
+def render(*parts, phantom=True):
+    """The sections in a page with the report's own style."""
+    environment = page.environment()
     template = environment.from_string(
-        '<!DOCTYPE html><meta charset="utf-8"><title>-</title>{{ style }}</style><main>'
-        '{% for part in classifiers %}{% include "classifiers.html" %}{% endfor %}</main>'
+        '<!DOCTYPE html><meta charset="utf-8"><title>-</title><style>{{ style }}</style><main>'
+        '{% for part in sections %}{% include "task.html" %}{% endfor %}</main>'
     )
-    return template.render(classifiers=parts, style=jinja2.utils.markupsafe.Markup(style))
+    style = jinja2.utils.markupsafe.Markup((FOLDER / "style.css").read_text())
+    return template.render(sections=parts, style=style, phantom=phantom, confidence="95%", resamples="100")
 
 
 def text_of(page):

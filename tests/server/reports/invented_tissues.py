@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 
-from server.evaluation.metric_rows import internal_rows
-from server.evaluation.tissue_rows import tissue_rows
-from server.run_folder.pictures import TISSUES, store_planes
-from server.run_folder.predictions import tissue_table, write_predictions
+from server.evaluation.metric_rows import sum_rows, table_rows
+from server.run_folder.pictures import picture_path, store_planes
+from server.run_folder.predictions import case_table, write_predictions
 from server.run_folder.results import TrainedTask, read_results, write_results
 from shared.config.run_config import load_config
-from shared.metrics.tissues import TissueSums, tissue_metrics, tissue_surfaces
+from shared.metrics.tissues import structure_metrics
+from shared.tasks import task_named
+from tests.server.reports.conftest import table
 
 TASK, MODEL = "breast-segmentation", "c" * 64
 SPACING = (4.0, 3.0, 3.0)
@@ -22,9 +23,8 @@ def masks(radius, gland, moved=0.0):
     return np.stack([distance < radius, distance < gland])
 
 
-def judge(pair):
-    metrics = tissue_metrics(*pair, SPACING)
-    return metrics, metrics.to_dict() | tissue_surfaces(*pair, SPACING, nsd_tolerance_mm=2.0)
+def measured(pair):
+    return structure_metrics(*pair, SPACING, nsd_tolerance_mm=2.0)
 
 
 def add_tissues(run, *, alone=False, cases=12):
@@ -43,24 +43,27 @@ def add_tissues(run, *, alone=False, cases=12):
     if cases:
         pairs["centre-d-0000000003-00000e-R"][0][:] = False  # nothing outlined
     settings = load_config(config).evaluation
-    who = {"task": TASK, "arm": "federated", "seed": 3, "model_hash": MODEL}
-    judged = [(key, judge(pair)[1]) for key, pair in pairs.items()]
-    table = tissue_table(judged, centre="centre-d", arm="federated", model_hash=MODEL)
-    write_predictions(run, TASK, table)
-    sites = ("centre-a", "centre-b")
-    sums = {site: TissueSums.of(judge((masks(27, 15), masks(28, 14)))[0]) for site in sites}
-    rows = [*tissue_rows(table, settings, centre="centre-d", **who), *internal_rows(sums, settings, role="test", **who)]
+    columns = {key: measured(pair) for key, pair in pairs.items()}
+    cases = case_table(table(columns, "federated", MODEL))
+    write_predictions(run, TASK, cases)
+    task, sites = task_named(TASK), ("centre-a", "centre-b")
+    sums = {site: task.sums(measured((masks(27, 15), masks(28, 14)))) for site in sites}
+    who = {"task": TASK, "seed": 3}
+    rows = [
+        *table_rows(cases, task.metrics, settings, role="external", **who),
+        *sum_rows(sums, task.metrics, settings, arm="federated", role="test", model_hash=MODEL, **who),
+    ]
     old = read_results(run)
     trained = {} if alone else dict(old.provenance.tasks)
     trained[TASK] = TrainedTask(best=MODEL, final=MODEL, best_round=1, rounds=1)
     kept = [] if alone else list(old.rows)
     write_results(run, [*kept, *rows], old.provenance.model_copy(update={"tasks": trained}))
-    entry = {"status": "accepted", "cases": 4, "loss": 0.5, "validation": sums["centre-a"].to_dict()}
+    entry = {"status": "accepted", "cases": 4, "loss": 0.5, "validation": sums["centre-a"].to_flat()}
     record = {"task": TASK, "round": 1, "model_hash": MODEL, "seconds": 2.0, "sites": dict.fromkeys(sites, entry)}
     (run / "journal" / TASK).mkdir()
     (run / "journal" / TASK / "round-001.json").write_text(json.dumps(record))
     for label, (key, (prediction, reference)) in zip(("best", "median", "worst"), pairs.items(), strict=False):
         volumes = {"image": rng.random(GRID.shape[:3]).astype(np.float32)}
         volumes |= {"reference": reference.sum(0, np.uint8), "prediction": prediction.sum(0, np.uint8)}
-        store_planes(run / TISSUES / f"{label}.npz", key, volumes, spacing=SPACING, field_mm=150.0)
+        store_planes(picture_path(run, TASK, label), key, volumes, spacing=SPACING, field_mm=150.0)
     return run

@@ -7,13 +7,14 @@ from urllib.parse import unquote
 
 import pytest
 
-from server.evaluation.metric_rows import external_rows
+from server.evaluation.metric_rows import table_rows
 from server.reports.metric_text import fixed
 from server.reports.page import READY_STUDY, build_report
 from server.run_folder.predictions import read_predictions, write_predictions
 from server.run_folder.results import read_results, write_results
 from shared.config.run_config import load_config
 from shared.errors import ConfigError, RunError
+from shared.tasks import task_named
 
 TASK = "lesion-segmentation"
 
@@ -24,12 +25,15 @@ def text_of(page):
 
 
 def test_every_external_and_internal_figure_equals_results_json(run_dir, page):
-    shown = re.findall(r'data-metric="(\w+)" data-value="([^"]+)">([^<]*)<', page)
+    shown = re.findall(r'data-metric="([\w.]+)" data-value="([^"]+)">([^<]*)<', page)
     bounds = re.findall(r'data-low="([^"]+)" data-high="([^"]+)"', page)
     stored = json.loads((run_dir / "results.json").read_text())["rows"]
     known = {(row["metric"], str(row["value"])) for row in stored}
     assert {(metric, value) for metric, value, _ in shown} <= known
-    external = {(row["metric"], str(row["value"])) for row in stored if row["role"] == "external"}
+    external = {
+        (row["metric"], str(row["value"])) for row in stored if row["role"] == "external" and row["value"] is not None
+    }
+    assert len(external) > 20
     assert external <= {(metric, value) for metric, value, _ in shown}
     assert set(bounds) <= {(str(row["ci_low"]), str(row["ci_high"])) for row in stored}
     digits = {row["metric"]: {"mm": 1, "ml": 2, "cases": 0}.get(row["unit"], 3) for row in stored}
@@ -40,7 +44,10 @@ def test_every_external_and_internal_figure_equals_results_json(run_dir, page):
 def test_the_sentence_states_the_external_dice_with_its_interval(run_dir, page):
     page = text_of(page)
     dice = next(row for row in read_results(run_dir).rows if row.role == "external" and row.metric == "dice")
-    assert f"mean Dice of {dice.value:.3f} (95% interval {dice.ci_low:.3f} to {dice.ci_high:.3f})" in page
+    assert (
+        f"On 20 phantom cases of centre-d, which never trained: Dice {dice.value:.3f} (95% interval {dice.ci_low:.3f} to "
+        f"{dice.ci_high:.3f}, n = 20); HD95"
+    ) in page
 
 
 def test_nothing_is_loaded_from_anywhere(page):
@@ -77,7 +84,7 @@ def test_phantom_data_are_named_in_plain_sight_and_only_then(make_folder, page):
     (run / "results.json").write_text(json.dumps(stored))
     real = text_of(build_report(run).read_text()).split("Configuration as run")[0]
     assert "phantom" not in real.lower()
-    assert "Three hospitals trained" in real
+    assert "Lesion outlines: trained at three hospitals, evaluated at one that never trained" in real
 
 
 def test_a_generated_phantoms_shift_is_said_to_have_been_chosen(make_folder):
@@ -91,14 +98,14 @@ def test_a_generated_phantoms_shift_is_said_to_have_been_chosen(make_folder):
 def test_cases_left_out_and_absent_sites_are_shown_with_their_reasons(page):
     page = text_of(page)
     assert "empty mask (2), no pixel spacing (1)" in page
-    assert "all 94 48 9 12 20 5" in page.replace("  ", " ")  # found, train, validation, test, external, left out
+    assert "all 94 48 9 12 20 5" in page.replace("  ", " ")  # all, train, validation, test, external, left out
     assert "absent: no answer within 900 s" in page
     assert "centre-b was absent in round 3 (no answer within 900 s)" in page
 
 
 def test_failures_and_worst_cases_are_shown(page):
     page = text_of(page)
-    assert "Failures (one of the two outlines empty): 1 of 20." in page
+    assert "Failures , cases 1 20 " in page
     worst = page.split("Worst cases")[1].split("Best, median")[0]
     assert re.findall(r"centre-d-\w+-\w+-L", worst)[0] == "centre-d-0000000007-00000e-L"
 
@@ -126,11 +133,11 @@ def test_hostile_text_from_config_and_data_is_escaped(make_folder):
 
 
 def test_other_arms_make_a_comparison_and_a_lone_model_does_not(make_folder, page):
-    assert 'id="comparison"' not in page
+    assert "Models compared" not in page
     several = make_folder("arms")
     compared = build_report(several).read_text()
-    section = text_of(compared.split('id="comparison"')[1].split("</section>")[0])
-    for arm, name in (("federated", "federated"), ("local:centre-a", "local: centre-a"), ("pooled", "pooled")):
+    section = text_of(compared.split("Models compared")[1].split("</section>")[0])
+    for arm, name in (("federated", "Federated"), ("local:centre-a", "Local: centre-a"), ("pooled", "Pooled")):
         row = next(
             item
             for item in read_results(several).rows
@@ -145,7 +152,7 @@ def test_without_an_external_centre_the_page_says_so(make_folder):
     (run / "config.toml").write_text(config)
     (run / "predictions" / "lesion-segmentation.parquet").unlink()
     page = text_of(build_report(run).read_text())
-    assert "No external centre judged it" in page
+    assert "No external centre evaluated it" in page
     assert "Worst cases" not in page
     assert "Training sites' own cases" in page
 
@@ -154,13 +161,13 @@ def test_a_single_external_case_still_makes_a_page(make_folder):
     run = make_folder()
     write_predictions(run, TASK, read_predictions(run, TASK).head(1))
     old = read_results(run)
-    who = {key: getattr(old.rows[0], key) for key in ("task", "arm", "seed", "centre", "model_hash")}
-    settings = load_config(run / "config.toml").evaluation
-    write_results(run, external_rows(read_predictions(run, TASK), settings, **who), old.provenance)
+    settings, metrics = load_config(run / "config.toml").evaluation, task_named(TASK).metrics
+    who = {"task": TASK, "seed": 3, "role": "external"}
+    write_results(run, table_rows(read_predictions(run, TASK), metrics, settings, **who), old.provenance)
     page = text_of(build_report(run).read_text())
     assert "1 case of 1 patient at a centre" in page
-    assert "Fewer than 10 patients judged" in page
-    assert "Volume ICC(A,1) \N{EN DASH} \N{EN DASH} 1" in page.split("Meaning")[1]
+    assert "Fewer than 10 patients evaluated (Lesion outlines)" in page
+    assert "ICC(A,1) of lesion volume undefined 1 " in page
 
 
 @pytest.mark.parametrize("name", ["results.json", "cases.json", "predictions/lesion-segmentation.parquet"])

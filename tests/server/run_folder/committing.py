@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from server.run_folder.journal import RoundRecord, RunFolder, SiteEntry
+from server.run_folder.journal import RunFolder
 from server.run_folder.participation import Participation
+from server.run_folder.round_record import RoundRecord, SiteEntry
 from shared.reproducibility import state_hash
 from shared.runtime.audit_log import AuditLog
 
@@ -38,7 +39,7 @@ def commit_for_ever(path, told):
     while True:
         number = len(records)
         if records:  # its sites judge a round's model while they train the next
-            records[-1].judged = {site: SiteEntry("accepted", "", number - 1) for site in config.data.sites}
+            records[-1].evaluated = {site: SiteEntry("accepted", "", number - 1) for site in config.data.sites}
             folder.enter(records[-1])
         folder.write_flow(flow_of(number))
         sites = {site: SiteEntry("accepted", "", number) for site in config.data.sites}

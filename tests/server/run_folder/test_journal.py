@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from server.run_folder.journal import RoundRecord, RunFolder, SiteEntry
+from server.run_folder.journal import RunFolder
+from server.run_folder.round_record import RoundRecord, SiteEntry
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError, RunError
 from shared.metrics.sums import Moments, SegmentationSums

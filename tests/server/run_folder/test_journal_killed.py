@@ -64,8 +64,8 @@ def check(path, before, told):
         assert np.array_equal(folder.moments(record)["m"], moments_of(record.round)["m"])
         assert record.sites["b"].cases == record.round
         # All sites' judgement or none of it; only of the last round may it be missing.
-        assert [item.cases for item in record.judged.values()] in [[record.round] * 2, []]
-        assert record.judged or record.round == last
+        assert [item.cases for item in record.evaluated.values()] in [[record.round] * 2, []]
+        assert record.evaluated or record.round == last
     assert folder.flow() in [flow_of(last), flow_of(last + 1)] or last < 0
     if last > 0 and (path / "participation.csv").is_file():
         table = pd.read_csv(path / "participation.csv")

@@ -3,9 +3,9 @@
 import csv
 import json
 
-from server.run_folder.journal import NO_LABEL, RoundRecord, SiteEntry
 from server.run_folder.participation import Participation, missing, round_rows, sentence
 from server.run_folder.results import ResultRow
+from server.run_folder.round_record import NO_LABEL, RoundRecord, SiteEntry
 from server.run_folder.site_states import SiteStates
 
 TASK = "lesion-segmentation"

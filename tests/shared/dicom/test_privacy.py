@@ -10,8 +10,8 @@ import pytest
 
 from shared.dicom.index import index_folder
 from shared.dicom.masks import read_mask
-from shared.dicom.study import read_study
 from shared.errors import StudyError
+from shared.modalities.mri.study import read_study
 
 NAME, ID = "PLANTED^NADIA", "SECRET4711"
 

@@ -7,9 +7,9 @@ import pytest
 import SimpleITK as sitk
 
 from shared.dicom.geometry import to_image
-from shared.dicom.study import read_study
 from shared.dicom.volumes import read_volume
 from shared.errors import StudyError
+from shared.modalities.mri.study import read_study
 from shared.types import Grid
 
 

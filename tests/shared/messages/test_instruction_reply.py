@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,20 @@ from shared.messages.payload import FEW, flatten, manifest_of, unflatten
 from shared.messages.records import read_instruction, read_reply, write_instruction, write_instructions, write_reply
 from shared.metrics.sums import Moments, SegmentationSums
 from shared.metrics.tissues import TissueSums
+from shared.modalities.mri.fingerprint import SiteFingerprint
+from shared.modalities.mri.plan import Extraction, MriPlan
 
+CONFIG = parse_config({"name": "t", "data": {"root": "d", "sites": ["a", "b"]}}, "t")
+PLAN = MriPlan(
+    mode="whole_breast",
+    spacing_mm=(0.1 + 0.2, 1.0, 1.0),
+    crop_voxels=(8, 8, 8),
+    least_voxels=(8, 8, 8),
+    low=(-9.0,) * 4,
+    high=(9.0,) * 4,
+    scale=(0.7, 0.3, 0.3, 0.3),
+    extraction=Extraction.of(CONFIG.preprocessing),
+)
 STATE = {"conv.weight": torch.randn(3, 2, 1, generator=torch.Generator().manual_seed(0)), "count": torch.tensor(7)}
 
 
@@ -58,11 +72,11 @@ def test_the_manifest_sees_names_shapes_and_types():
 
 def test_an_instruction_survives_the_message():
     sent = Instruction(
-        "run", 3, None, "test", np.arange(5, dtype=np.float32), "m", task="subtype-ensemble", judging=True
+        "run", 3, {"mri": PLAN}, "test", np.arange(5, dtype=np.float32), "m", task="subtype-ensemble", judging=True
     )
     got = read_instruction(message(write_instruction(sent)))
     assert np.array_equal(got.weights, sent.weights)
-    assert (got.run, got.round, got.split, got.manifest, got.plan) == ("run", 3, "test", "m", None)
+    assert (got.run, got.round, got.split, got.manifest, got.plans) == ("run", 3, "test", "m", {"mri": PLAN})
     assert (got.task, got.judging) == ("subtype-ensemble", True)
     assert not read_instruction(message(write_instruction(Instruction("run", 3)))).judging
 
@@ -73,9 +87,9 @@ def test_an_answer_survives_the_message():
         site="a", run="r", round=2, manifest="m", weights=np.arange(3, dtype=np.float32), cases=5, loss=0.25,
         seconds=1.5, sums=sums, included={"train": 5}, excluded={"empty_mask": 1},
         labelled={"receptor-status/er": 4}, classes={"er/positive": 4, "er/negative": FEW},
-        skipped=1, versions={"torch": (2, 13, 0), "monai": ()}, judging_skipped=4, judging_seconds=0.5,
+        skipped=1, versions={"torch": (2, 13, 0), "monai": ()}, evaluation_skipped=4, evaluation_seconds=0.5,
     )  # fmt: skip
-    got = read_reply(message(write_reply(sent)), post_phases=3, task="lesion-segmentation")
+    got = read_reply(message(write_reply(sent)), CONFIG, task="lesion-segmentation")
     assert got.sums == sums
     assert np.array_equal(got.weights, sent.weights)
     assert (got.site, got.round, got.cases, got.loss) == ("a", 2, 5, 0.25)
@@ -91,11 +105,38 @@ def test_tissue_sums_survive_the_message_and_are_no_other_tasks():
     error = Moments(1, -2.5, 6.25)
     sums = TissueSums(2, Moments(2, 1.5, 1.2), Moments(2, 1.0, 0.6), error, Moments(1, 2.5, 6.25))
     sent = Reply(site="a", run="r", round=1, sums=sums, labelled={"breast-segmentation": 3})
-    got = read_reply(message(write_reply(sent)), post_phases=3, task="breast-segmentation")
+    got = read_reply(message(write_reply(sent)), CONFIG, task="breast-segmentation")
     assert (got.sums, got.labelled) == (sums, sent.labelled)
     for task in ("lesion-segmentation", "subtype-ensemble"):
         with pytest.raises(UpdateError, match="not the agreed form"):
-            read_reply(message(write_reply(sent)), post_phases=3, task=task)
+            read_reply(message(write_reply(sent)), CONFIG, task=task)
+
+
+def fingerprint_records():
+    return write_reply(Reply(site="a", run="r", round=0, fingerprints={"mri": SiteFingerprint.empty(3)}))
+
+
+def test_a_fingerprint_of_each_modality_survives_the_message():
+    got = read_reply(message(fingerprint_records()), CONFIG, task="lesion-segmentation")
+    assert dict(got.fingerprints) == {"mri": SiteFingerprint.empty(3)}
+    bare = read_reply(message(write_reply(Reply("a", "r", 0))), CONFIG, task="lesion-segmentation")
+    assert not bare.fingerprints
+
+
+@pytest.mark.parametrize("word", ["fingerprint.JANE DOE.cases", "fingerprint.mri.JANE DOE", "fingerprint.cases"])
+def test_a_fingerprint_of_no_known_modality_or_form_is_refused(word):
+    records = fingerprint_records()
+    records["numbers"] = MetricRecord({**records["numbers"], word: [1]})
+    with pytest.raises(UpdateError, match="agreed form") as caught:
+        read_reply(message(records), CONFIG, task="lesion-segmentation")
+    assert "JANE" not in str(caught.value)
+
+
+def test_a_plan_of_no_known_modality_is_refused():
+    sent = write_instruction(Instruction("run", 1, {"JANE": PLAN}))
+    with pytest.raises(ConfigError, match="unknown modality is named; there are mri") as caught:
+        read_instruction(message(sent))
+    assert "JANE" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +154,7 @@ def test_scenario_40_weights_of_another_form_are_refused(arrays):
     records = write_reply(Reply(site="a", run="r", round=1))
     records["weights"] = ArrayRecord({name: Array(value) for name, value in arrays.items()})
     with pytest.raises(UpdateError, match="weights must be one"):
-        read_reply(message(records), post_phases=3, task="lesion-segmentation")
+        read_reply(message(records), CONFIG, task="lesion-segmentation")
 
 
 def test_scenario_47_a_pickle_is_never_deserialised():
@@ -127,7 +168,7 @@ def test_scenario_47_a_pickle_is_never_deserialised():
     array = Array(dtype="float32", shape=(1,), stype="numpy.ndarray", data=buffer.getvalue())
     records["weights"] = ArrayRecord({"flat": array})
     with pytest.raises(UpdateError, match=r"agreed form|come in"):
-        read_reply(message(records), post_phases=3, task="lesion-segmentation")
+        read_reply(message(records), CONFIG, task="lesion-segmentation")
 
 
 def array_message(shape, data):
@@ -151,7 +192,7 @@ def test_scenario_64_a_header_that_claims_terabytes_takes_no_memory(said, data):
     tracemalloc.start()
     try:
         with pytest.raises(UpdateError, match="come in"):
-            read_reply(array_message(said, data), post_phases=3, task="lesion-segmentation")
+            read_reply(array_message(said, data), CONFIG, task="lesion-segmentation")
         assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:
         tracemalloc.stop()
@@ -162,13 +203,13 @@ def test_scenario_64_a_header_that_claims_terabytes_takes_no_memory(said, data):
 def test_scenario_5_bytes_of_any_kind_are_refused_as_an_answer_and_break_nothing(shape, data, cut):
     for sent in (data, npy((2,), bytes(8))[:cut], npy((3,), bytes(12))[:cut] + data):
         with suppress(UpdateError):
-            got = read_reply(array_message(tuple(shape), sent), post_phases=3, task="lesion-segmentation")
+            got = read_reply(array_message(tuple(shape), sent), CONFIG, task="lesion-segmentation")
             assert got.weights.nbytes + 128 == len(sent)
 
 
 def test_a_sites_error_is_a_line_of_limited_length_without_control_characters():
     sent = Reply(site="a", run="r", round=1, error="\x1b[2J\nlost" + "x" * 20000)
-    error = read_reply(message(write_reply(sent)), post_phases=3, task="lesion-segmentation").error
+    error = read_reply(message(write_reply(sent)), CONFIG, task="lesion-segmentation").error
     assert error == "[2Jlost" + "x" * 393
 
 
@@ -184,14 +225,29 @@ def test_scenario_41_counts_that_are_no_counts_are_refused(change):
     else:
         records["numbers"] = MetricRecord({**numbers, "cases": 4.5 if change == "fraction" else [1, 2]})
     with pytest.raises(UpdateError, match="agreed form"):
-        read_reply(message(records), post_phases=3, task="lesion-segmentation")
+        read_reply(message(records), CONFIG, task="lesion-segmentation")
 
 
 def test_the_reason_of_a_crashed_site_is_not_passed_on():
     failed = Message(Error(code=1, reason="ValueError: JANE DOE"), reply_to=message(RecordDict()))
     with pytest.raises(UpdateError) as caught:
-        read_reply(failed, post_phases=3, task="lesion-segmentation")
+        read_reply(failed, CONFIG, task="lesion-segmentation")
     assert "DOE" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (ErrorCode.INVALID_FAB, "has not approved the app"),
+        (ErrorCode.NODE_UNAVAILABLE, "connection was lost"),
+        (ErrorCode.MESSAGE_UNAVAILABLE, "upload broke off"),
+        (ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "process failed \\(Flower error 2\\)"),
+    ],
+)
+def test_flowers_codes_of_a_failure_are_told_in_words(code, words):
+    failed = Message(Error(code=code, reason=""), reply_to=message(RecordDict()))
+    with pytest.raises(UpdateError, match=words):
+        read_reply(failed, post_phases=3, task="lesion-segmentation")
 
 
 def test_a_librarys_text_never_becomes_an_answer():
@@ -225,5 +281,5 @@ def test_a_word_of_a_site_that_is_in_no_closed_list_is_refused(word):
     records = write_reply(Reply(site="a", run="r", round=1))
     records["numbers"] = MetricRecord({**records["numbers"], word: 1})
     with pytest.raises(UpdateError, match="agreed form") as caught:
-        read_reply(message(records), post_phases=3, task="lesion-segmentation")
+        read_reply(message(records), CONFIG, task="lesion-segmentation")
     assert "JANE" not in str(caught.value)

@@ -6,7 +6,7 @@ import pytest
 
 from shared.messages.versions import AGREED, differences, own_versions, read_versions, version_parts
 
-OURS = {"python": (3, 11), "flwr": (1, 41, 0), "torch": (2, 13, 0), "monai": (1, 6, 1), "numpy": (2, 4, 6),
+OURS = {"python": (3, 11), "flwr": (1, 42, 0), "torch": (2, 13, 0), "monai": (1, 6, 1), "numpy": (2, 4, 6),
         "SimpleITK": (2, 5, 7)}  # fmt: skip
 
 

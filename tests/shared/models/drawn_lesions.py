@@ -6,8 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from shared.modalities.mri.lesion_patch import signed_distance
 from shared.models.lesion_measures import lesion_measures
-from shared.preprocessing.lesion_patch import signed_distance
 
 
 def names(channels=4, dimensions=3):

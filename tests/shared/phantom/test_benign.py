@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from scipy.stats import norm
 
-from shared.cohort.preflight import open_cohort
+from shared.modalities.mri.study import read_case
 from shared.phantom import benign as benign_room
 from shared.phantom import exam as exam_room
 from shared.phantom import generate, marker
@@ -19,6 +19,7 @@ from shared.phantom.exam import PhantomSettings, make_exam, patient_streams
 from shared.phantom.kinetics import ToftsTable
 from shared.phantom.mr_signal import spoiled_gradient_echo
 from shared.phantom.traits import LATENTS, Traits
+from tests.mri_cases import mri_cohort
 
 MIXED = PhantomSettings(cases_per_site=1, cases_external=2, cases_benign=40, seed=5)
 SMALL = PhantomSettings(cases_per_site=1, cases_external=1, cases_benign=2, seed=7)
@@ -224,12 +225,12 @@ def test_rows_of_benign_patients_come_last_and_their_receptors_are_blank(one_cen
     blank = ("er", "pr", "her2", "her2_fish", "ki67_percent", "subtype")
     assert all(not row[name] for row in rows[1:] for name in blank)
     assert all(row[name] for row in rows for name in ("age", "density", "side", "mask", "lesion_diameter_mm"))
-    cohort = open_cohort(tmp_path / "centre-a")
+    cohort = mri_cohort(tmp_path / "centre-a")
     assert not cohort.exclusions
     for index, case in enumerate(cohort.cases):
         exam = make_exam("A", index, SMALL)
         assert case.row.malignant == (index == 0)
-        assert case.load_mask(case.load_study().grid).sum() == exam.lesion.sum() > 0
+        assert case.load_mask(read_case(case).grid).sum() == exam.lesion.sum() > 0
 
     # A run that was killed before its last patient goes on there.
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.dcm")}

@@ -1,115 +1,11 @@
-import hashlib
-import json
 import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from shared.cohort.preflight import open_cohort
-from shared.errors import StudyError
-from shared.preprocessing import cache as cache_module
-from shared.preprocessing import store
-from shared.preprocessing.cache import CaseCache, content_digest
-from shared.preprocessing.pipeline import preprocess
-from shared.preprocessing.plan import Extraction, Plan
-
-PLAN = Plan(
-    mode="whole_breast",
-    spacing_mm=(4.0, 3.0, 3.0),
-    crop_voxels=(32, 32, 48),
-    least_voxels=(16, 16, 16),
-    low=(-9.0,) * 4,
-    high=(9.0,) * 4,
-    scale=(0.7, 0.3, 0.3, 0.3),
-    extraction=Extraction(post_phases=3, n4=False, n4_shrink=4, n4_iterations=(20, 20, 20, 20)),
-)
-
-
-@pytest.fixture
-def site(make_site):
-    return make_site({"side": "left"}, {"side": "right"})
-
-
-@pytest.fixture
-def cases(site):
-    return open_cohort(site).cases
-
-
-@pytest.fixture
-def made(monkeypatch):
-    """Cases extracted, one entry each time."""
-    calls = []
-    original = cache_module.extract_region
-
-    def counted(*arguments):
-        calls.append(arguments[2])
-        return original(*arguments)
-
-    monkeypatch.setattr(cache_module, "extract_region", counted)
-    return calls
-
-
-def tree(folder):
-    return {
-        path.relative_to(folder): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def test_a_cached_case_holds_what_preprocess_makes(cases, tmp_path):
-    case = cases[0]
-    found = CaseCache(tmp_path / "cache").get_or_make(case, PLAN)
-    study = case.load_study()
-    lesion = case.load_mask(study.grid)
-    expected = preprocess(study, lesion, "left", PLAN)
-    np.testing.assert_array_equal(found.image, expected.image)
-    np.testing.assert_array_equal(found.mask, expected.mask)
-    np.testing.assert_array_equal(found.native_mask, lesion)
-    assert isinstance(found.image, np.memmap)
-    assert found.image.dtype == np.float16
-    assert found.mask.dtype == np.uint8
-    assert found.foreground.dtype == np.int32
-    rebuilt = np.zeros(found.mask.shape, bool)
-    rebuilt[tuple(found.foreground.T)] = True
-    np.testing.assert_array_equal(rebuilt, expected.mask)
-    assert found.meta == expected.meta
-    assert found.native_grid == study.grid
-    assert (found.key, found.side) == (case.key, "left")
-    assert found.seconds > 0
-
-
-def test_a_second_call_makes_nothing_and_a_new_plan_only_resamples(cases, tmp_path, made):
-    cache = CaseCache(tmp_path / "cache")
-    first = cache.get_or_make(cases[0], PLAN)
-    before = tree(tmp_path / "cache")
-    again = CaseCache(tmp_path / "cache").get_or_make(cases[0], PLAN)
-    assert (made, tree(tmp_path / "cache")) == (["left"], before)
-    assert again.folder == first.folder
-    other = cache.get_or_make(cases[0], PLAN.model_copy(update={"spacing_mm": (4.0, 3.5, 3.5)}))
-    assert other.folder != first.folder
-    assert made == ["left"]
-    cache.get_or_make(cases[0], PLAN.model_copy(update={"extraction": PLAN.extraction.model_copy(update={"n4": True})}))
-    assert made == ["left", "left"]
-
-
-def test_the_key_is_content_not_place(site, cases, tmp_path):
-    digest = content_digest(cases[0])
-    assert digest != content_digest(cases[1])
-    moved = tmp_path / "elsewhere"
-    site.rename(moved)
-    assert content_digest(open_cohort(moved).cases[0]) == digest
-    table = moved / "cases.csv"
-    table.write_text(table.read_text().replace("-60.0 90.0", "-60.0 95.0", 1))
-    assert content_digest(open_cohort(moved).cases[0]) != digest
-    # Two phases that change places are another study, though the same bytes.
-    first, second = (moved / "study1" / f"s_000{number}.nii.gz" for number in (1, 2))
-    before = content_digest(open_cohort(moved).cases[1])
-    contents = first.read_bytes(), second.read_bytes()
-    first.write_bytes(contents[1])
-    second.write_bytes(contents[0])
-    assert content_digest(open_cohort(moved).cases[1]) != before
+from shared.preprocessing.cache import content_digest, entry_name, get_or_make
+from shared.preprocessing.store import open_array
 
 
 def test_dicom_files_count_by_content_alone(tmp_path):
@@ -119,95 +15,46 @@ def test_dicom_files_count_by_content_alone(tmp_path):
             files.append(tmp_path / f"{number}.dcm")
             files[-1].write_bytes(content)
         row = SimpleNamespace(side="left", mask="", acquisition_times_s=None)
-        return content_digest(SimpleNamespace(row=row, input_files=lambda: tuple(files), mask_path=lambda: None))
+        return content_digest(SimpleNamespace(row=row, mask_path=lambda: None), files)
 
     assert digest(b"one", b"two", b"three") == digest(b"three", b"one", b"two")
     assert digest(b"one", b"two") != digest(b"one", b"twO")
 
 
-def test_a_changed_mask_misses(site, cases, tmp_path, make_site):
-    other = make_site({"side": "left", "lesion_at": (8.0, 24.0, 70.0)}, name="site-b")
-    before = content_digest(cases[0])
-    (site / "study0" / "lesion.nii.gz").write_bytes((other / "study0" / "lesion.nii.gz").read_bytes())
-    assert content_digest(cases[0]) != before
+@pytest.mark.parametrize("damage", ["bytes", "facts", "lost"])
+def test_an_entry_is_made_once_and_anew_where_it_is_damaged(tmp_path, damage):
+    folder, made = tmp_path / "kind" / entry_name("a", "b"), []
 
+    def make():
+        made.append(1)
+        return {"values": np.arange(3)}, {"sides": (1, 2)}
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "meta", "lost"])
-def test_a_damaged_entry_is_made_anew(cases, tmp_path, damage, made):
-    cache = CaseCache(tmp_path / "cache")
-    first = cache.get_or_make(cases[0], PLAN)
-    expected = np.array(first.image)
-    path = first.folder / ("meta.json" if damage == "meta" else "image.npy")
-    content = bytearray(path.read_bytes())
-    if damage == "flip":
-        content[len(content) // 2] ^= 1
-    path.write_bytes(content if damage == "flip" else content[: len(content) // 2])
+    # The facts of the first call are what a later one reads: JSON has no tuples.
+    assert [get_or_make(tmp_path, folder, make) for _ in range(2)] == [{"sides": [1, 2]}] * 2
+    assert len(made) == 1
     if damage == "lost":
-        path.unlink()
-    np.testing.assert_array_equal(CaseCache(tmp_path / "cache").get_or_make(cases[0], PLAN).image, expected)
-    assert made == ["left"]  # the extracted breast was whole
+        (folder / "values.npy").unlink()
+    else:
+        (folder / ("meta.json" if damage == "facts" else "values.npy")).write_bytes(b"torn")
+    assert get_or_make(tmp_path, folder, make) == {"sides": [1, 2]}
+    assert open_array(folder, "values").tolist() == [0, 1, 2]
+    assert len(made) == 2
 
 
-def test_killed_half_way_leaves_no_torn_entry(cases, tmp_path, monkeypatch):
-    cache = CaseCache(tmp_path / "cache")
-    saved = []
-    original = np.save
+def test_several_at_once_make_an_entry_once(tmp_path):
+    made, barrier = [], threading.Barrier(4)
 
-    def killed(path, array, **options):
-        saved.append(path.name)
-        if path.name == "mask.npy":
-            raise KeyboardInterrupt
-        original(path, array, **options)
+    def work():
+        barrier.wait()
+        get_or_make(tmp_path, tmp_path / "kind" / "entry", lambda: ({"values": np.ones(made.append(1) or 1)}, {}))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(store.np, "save", killed)
-        with pytest.raises(KeyboardInterrupt):
-            cache.get_or_make(cases[0], PLAN)
-    assert "image.npy" in saved
-    assert list((tmp_path / "cache" / "cases").iterdir()) == []
-    # A process that dies without a word leaves its scratch folder: the next one clears it.
-    done = cache.get_or_make(cases[0], PLAN)
-    scratch = done.folder.with_name(f".making-{done.folder.name}")
-    (done.folder / "meta.json").unlink()
-    scratch.mkdir()
-    (scratch / "image.npy").write_bytes(b"torn")
-    assert cache.get_or_make(cases[0], PLAN).image.shape == (4, 32, 32, 48)
-    assert not scratch.exists()
-
-
-def test_two_at_once_make_a_case_once(cases, tmp_path, made):
-    found = []
-    workers = [
-        threading.Thread(target=lambda: found.append(CaseCache(tmp_path / "cache").get_or_make(cases[0], PLAN)))
-        for _ in range(4)
-    ]
+    workers = [threading.Thread(target=work) for _ in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    assert made == ["left"]
-    assert len({case.folder for case in found}) == 1
-    assert len(found) == 4
+    assert made == [1]
 
 
-def test_the_input_folder_stays_as_it_was(site, cases, tmp_path):
-    before = tree(site)
-    CaseCache(tmp_path / "cache").get_or_make(cases[0], PLAN)
-    assert tree(site) == before
-
-
-def test_an_unsound_study_leaves_no_entry(make_site, tmp_path):
-    site = make_site({"side": "left", "missing": ("left",)})
-    with pytest.raises(StudyError, match="no_breast_found"):
-        CaseCache(tmp_path / "cache").get_or_make(open_cohort(site).cases[0], PLAN)
-    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock"]
-
-
-def test_nothing_that_names_the_patient_is_kept(cases, tmp_path):
-    root = tmp_path / "cache"
-    CaseCache(root).get_or_make(cases[0], PLAN)
-    for path in root.rglob("*"):
-        assert "P0" not in path.name
-        assert "study0" not in path.name
-    facts = json.loads((next((root / "cases").iterdir()) / "meta.json").read_text())
-    assert "study0" not in json.dumps(facts)
+def test_the_name_depends_on_every_part_and_their_order():
+    assert len({entry_name("a", "b"), entry_name("b", "a"), entry_name("a"), entry_name("a", "c")}) == 4

@@ -2,12 +2,16 @@
 
 import hashlib
 import io
+import tomllib
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from shared.errors import ConfigError
 from shared.runtime.app_bundle import Bundle, open_bundle, read_bundle
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def zipped(**files):
@@ -24,6 +28,24 @@ def test_a_bundle_tells_its_hash_name_version_and_number_of_files(tmp_path):
     assert read_bundle(content, "it") == wanted
     (tmp_path / "app.fab").write_bytes(content)
     assert open_bundle(tmp_path / "app.fab") == wanted
+
+
+# Flower's own use of a library.
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+def test_a_checkout_has_one_hash_until_a_byte_of_its_code_changes(tmp_path):
+    checkout = tmp_path / "my checkout (2)"
+    for room in ("server", "client", "shared", "configs"):
+        (checkout / room).mkdir(parents=True)
+        (checkout / room / "file.py").write_text("x = 1\n")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        (checkout / name).write_bytes((ROOT / name).read_bytes())
+    (checkout / "notes.txt").write_text("no code")
+    first = open_bundle(checkout)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (first.name, first.version, first.files) == (f"fedbreast {project['version']}", project["version"], 5)
+    assert open_bundle(checkout) == first
+    (checkout / "client" / "file.py").write_text("x = 2\n")
+    assert open_bundle(checkout).sha256 != first.sha256
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ from shared.cohort.labels import CaseLabels
 from shared.config.run_config import parse_config
 from shared.config.sections import PatchConfig
 from shared.errors import ConfigError
-from shared.preprocessing.lesion_patch import cut_patch
-from shared.preprocessing.plan import Extraction, Plan
-from shared.preprocessing.region import BreastRegion
+from shared.modalities.mri.lesion_patch import cut_patch
+from shared.modalities.mri.plan import Extraction, MriPlan
+from shared.modalities.mri.region import BreastRegion
 from shared.tasks.patches import PatchCase, balanced, open_patches, sample, section
 from shared.types import Grid
 
-PLAN = Plan(
+PLAN = MriPlan(
     mode="whole_breast",
     spacing_mm=(2.0, 2.0, 2.0),
     crop_voxels=(32, 32, 48),

@@ -12,8 +12,6 @@ from server.deployment.provisioning.members import provision, revoke, rotate
 from shared.errors import ConfigError
 from shared.runtime.audit_log import read, verify
 
-NOW = datetime.now(UTC)
-
 
 def snapshot(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -41,13 +39,13 @@ def add_site(root, name):
 def test_a_second_call_is_refused_and_changes_nothing(own):
     before = snapshot(own)
     with pytest.raises(ConfigError, match="made from this file already"):
-        provision(own.parent / "toy.toml", own, NOW)
+        provision(own.parent / "toy.toml", own, datetime.now(UTC))
     assert {path: text for path, text in snapshot(own).items() if path.name != ".lock"} == before
 
 
 def test_a_site_added_to_the_file_gets_its_kit_and_nobody_elses_changes(own):
     before = snapshot(own)
-    made = provision(add_site(own, "centre-e"), own, NOW)
+    made = provision(add_site(own, "centre-e"), own, datetime.now(UTC))
     assert (set(made.until), made.first) == ({"centre-e", "server"}, False)
     after = snapshot(own)
     changed = {str(path) for path in before if after[path] != before[path]}
@@ -62,7 +60,7 @@ def test_a_site_added_to_the_file_gets_its_kit_and_nobody_elses_changes(own):
     assert public == private.public_key()
     assert serial(own / "server/sites/centre-e.crt") == serial(own / "centre-e/certificates/site.crt")
     with pytest.raises(ConfigError, match="already"):
-        provision(own.parent / "toy.toml", own, NOW)
+        provision(own.parent / "toy.toml", own, datetime.now(UTC))
 
 
 @pytest.mark.parametrize(
@@ -78,22 +76,22 @@ def test_any_other_change_is_refused_even_beside_a_new_site(own, old, new, messa
     file.write_text(file.read_text().replace(old, new))
     add_site(own, "centre-e")
     with pytest.raises(ConfigError, match=message):
-        provision(file, own, NOW)
+        provision(file, own, datetime.now(UTC))
     assert not (own / "centre-e").exists()
 
 
 def test_a_site_that_was_revoked_may_leave_the_file(own):
-    revoke(own, "centre-b", NOW)
+    revoke(own, "centre-b", datetime.now(UTC))
     file = add_site(own, "centre-e")
     file.write_text(file.read_text().replace('[[sites]]\nname = "centre-b"\n', ""))
-    provision(file, own, NOW)
+    provision(file, own, datetime.now(UTC))
     assert {path.stem for path in (own / "server/sites").iterdir()} == {"centre-a", "centre-e"}
 
 
 def test_a_folder_with_something_else_is_left_alone(made, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigError, match="holds something else"):
-        provision(made.parent / "toy.toml", tmp_path, NOW)
+        provision(made.parent / "toy.toml", tmp_path, datetime.now(UTC))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -108,10 +106,10 @@ def test_a_call_that_dies_leaves_no_folder_and_no_key(made, tmp_path, monkeypatc
 
     monkeypatch.setattr(kits, "write_site_kit", die_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        provision(made.parent / "toy.toml", tmp_path / "out", NOW)
+        provision(made.parent / "toy.toml", tmp_path / "out", datetime.now(UTC))
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
-    provision(made.parent / "toy.toml", tmp_path / "out", NOW)
+    provision(made.parent / "toy.toml", tmp_path / "out", datetime.now(UTC))
 
 
 @pytest.mark.parametrize("place", ["add_site", "write_site_kit"])
@@ -124,12 +122,12 @@ def test_a_site_whose_adding_died_is_added_by_the_next_call_and_the_lost_certifi
     file = add_site(own, "centre-e")
     monkeypatch.setattr(kits, place, die)
     with pytest.raises(KeyboardInterrupt):
-        provision(file, own, NOW)
+        provision(file, own, datetime.now(UTC))
     lost = int(issued(own, "centre-e")[0]["serial"], 16)
     assert not (own / "centre-e").exists()
     monkeypatch.undo()
     (own / ".centre-e-draft-left").mkdir()  # what SIGKILL would leave
-    provision(file, own, NOW)
+    provision(file, own, datetime.now(UTC))
     assert revoked(own) == {lost}
     assert serial(own / "centre-e/certificates/site.crt") == serial(own / "server/sites/centre-e.crt") != lost
     assert not list(own.glob(".*-draft-*"))
@@ -140,7 +138,7 @@ def test_rotating_a_site_renews_both_keys_revokes_the_old_and_keeps_what_the_hos
     old = serial(kit / "certificates/site.crt")
     (kit / "node.toml").write_text("# edited\n" + (kit / "node.toml").read_text())
     (kit / "approved.toml").write_text("")
-    made = rotate(own, "centre-a", NOW)
+    made = rotate(own, "centre-a", datetime.now(UTC))
     assert set(made.until) == {"centre-a", "server"}
     assert revoked(own) == {old}
     assert [item["revoked"] is None for item in issued(own, "centre-a")] == [False, True]
@@ -161,7 +159,7 @@ def test_rotating_server_or_observer_revokes_the_old_and_touches_no_hospital(own
     before = snapshot(own)
     certificate = own / "server/certificates" / f"{name}.crt"
     old = serial(certificate)
-    rotate(own, name, NOW)
+    rotate(own, name, datetime.now(UTC))
     assert revoked(own) == {old}
     assert serial(certificate) != old
     assert (own / "observer/observer.crt").read_bytes() == (own / "server/certificates/observer.crt").read_bytes()
@@ -172,12 +170,12 @@ def test_rotating_server_or_observer_revokes_the_old_and_touches_no_hospital(own
 
 def test_a_revoked_site_is_gone_from_the_server_until_it_is_rotated_in_again(own):
     old = serial(own / "centre-a/certificates/site.crt")
-    revoke(own, "centre-a", NOW)
+    revoke(own, "centre-a", datetime.now(UTC))
     assert {path.stem for path in (own / "server/sites").iterdir()} == {"centre-b"}
     assert revoked(own) == {old}
     with pytest.raises(ConfigError, match="revoked already"):
-        revoke(own, "centre-a", NOW)
-    rotate(own, "centre-a", NOW)
+        revoke(own, "centre-a", datetime.now(UTC))
+    rotate(own, "centre-a", datetime.now(UTC))
     assert serial(own / "server/sites/centre-a.crt") != old
     assert revoked(own) == {old}
 
@@ -186,7 +184,7 @@ def test_the_list_of_revoked_grows_and_is_signed_by_the_authority(own):
     numbers = []
     ca = x509.load_pem_x509_certificate((own / "authority/ca.crt").read_bytes())
     for name in ("centre-a", "centre-b", "server"):
-        rotate(own, name, NOW)
+        rotate(own, name, datetime.now(UTC))
         crl = x509.load_pem_x509_crl((own / "server/certificates/crl.pem").read_bytes())
         assert crl.is_signature_valid(ca.public_key())
         numbers.append(crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number)
@@ -206,18 +204,18 @@ def test_the_list_of_revoked_grows_and_is_signed_by_the_authority(own):
 def test_a_change_to_nobody_is_refused(own, change, name, message):
     before = snapshot(own)
     with pytest.raises(ConfigError, match=message):
-        change(own, name, NOW)
+        change(own, name, datetime.now(UTC))
     assert {path: text for path, text in snapshot(own).items() if path.name != ".lock"} == before
 
 
 def test_a_kit_is_no_consortium(made):
     with pytest.raises(ConfigError, match=r"no authority/issued\.json"):
-        rotate(made / "server", "centre-a", NOW)
+        rotate(made / "server", "centre-a", datetime.now(UTC))
 
 
 def test_what_the_coordinator_did_stands_in_the_authoritys_audit_log(own):
-    rotate(own, "centre-a", NOW)
-    revoke(own, "centre-b", NOW)
+    rotate(own, "centre-a", datetime.now(UTC))
+    revoke(own, "centre-b", datetime.now(UTC))
     assert [(item["event"], item["name"]) for item in read(own / members.AUDIT)] == [
         ("provisioned", "toy"),
         ("rotated", "centre-a"),

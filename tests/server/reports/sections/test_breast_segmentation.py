@@ -34,7 +34,7 @@ def built(templates, tmp_path_factory):
 def test_every_figure_of_the_section_is_one_of_results_json_and_all_densities_are_there(built):
     run, page = built
     stored = [row for row in read_results(run).rows if row.task == TASK]
-    shown = set(re.findall(r'data-metric="(\w+)" data-value="([^"]+)"', section(page)))
+    shown = set(re.findall(r'data-metric="([\w.]+)" data-value="([^"]+)"', section(page)))
     assert shown <= {(row.metric, str(row.value)) for row in stored}
     assert {(row.metric, str(row.value)) for row in stored if row.role == "external"} <= shown
     text = text_of(section(page))

@@ -27,7 +27,7 @@ from tests.server.reports.invented_classifiers import (
 
 def test_every_figure_shown_is_a_row_of_the_results():
     rows, _, page = whole()
-    shown = re.findall(r'data-metric="(\w+)" data-value="([^"]+)">([^<]*)<', page)
+    shown = re.findall(r'data-metric="([\w.]+)" data-value="([^"]+)">([^<]*)<', page)
     known = {(row.metric, str(row.value)) for row in rows}
     assert {(metric, value) for metric, value, _ in shown} <= known
     wanted = {(row.metric, str(row.value)) for row in rows if re.fullmatch("auc_.*(?<!delong)", row.metric)}

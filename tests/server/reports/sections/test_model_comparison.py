@@ -131,7 +131,7 @@ def test_tests_against_branches_radiomics_and_fusion_are_one_family_of_holm(run_
 
 def test_every_figure_shown_is_stored(run_dir, page):
     rows = read_results(run_dir).rows
-    shown = set(re.findall(r'data-metric="(\w+)" data-value="([^"]+)"', page))
+    shown = set(re.findall(r'data-metric="([\w.]+)" data-value="([^"]+)"', page))
     assert shown <= {(row.metric, str(row.value)) for row in rows}
     rivals = {(row.metric, str(row.value)) for row in rows if row.arm == "fusion" and row.metric == "auc_macro"}
     assert rivals <= shown

@@ -75,7 +75,7 @@ def make_study(folder, tasks=(SEGMENTATION, CLASSIFIER), *, phantom=True, kinds=
         "name": "leave-one-out-0",
         "created": "2026-01-02T03:04:05+00:00",
         "git": "0123abc",
-        "versions": {"torch": "2.13.0", "flwr": "1.41.0"},
+        "versions": {"torch": "2.13.0", "flwr": "1.42.0"},
         "phantom": phantom,
         "seconds": 5025.0,
         "machine": {"cores": 2, "memory_gb": 16},

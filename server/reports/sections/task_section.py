@@ -1,0 +1,58 @@
+"""A task's section: masks, numbers and scores as the task declares them, pictures, where it looks, other models, sites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from server.reports.sections.external_data import FEWEST, ExternalData
+from server.reports.sections.masks import masks
+from server.reports.sections.model_comparison import comparison
+from server.reports.sections.numbers import numbers
+from server.reports.sections.pictures import pictures
+from server.reports.sections.saliency import saliency
+from server.reports.sections.scores import scores
+from server.reports.sections.sentence import no_sentence, sentence
+from server.reports.sections.training_sites import training_sites
+from server.run_folder.arms import END_TO_END
+from server.run_folder.finished_run import FinishedTask
+
+
+def task_section(run: FinishedTask, data: ExternalData | None, others: Sequence[FinishedTask]) -> dict[str, Any]:
+    """Everything that `task.html` shows of one task, there called `part`.
+
+    Parameters
+    ----------
+    run
+        The task.
+    data
+        What the external centre has of it; None where it evaluated no case.
+    others
+        All tasks of the run. What the section of a task shows of its rival is left out of the rival's own and linked:
+        AUCs, ROC curves and tests, unless the rival was also read end to end, which only its own section shows.
+
+    """
+    shown = data if data and not run.at_node else None
+    host = next((other.task for other in others if other.task.name == run.task.rival_of), None)
+    elsewhere = host if shown and END_TO_END not in shown.rows else None
+    return {
+        "anchor": run.task.name,
+        "title": run.task.title,
+        "centre": run.config.data.external,
+        "best_round": run.chosen.best_round,
+        "sentence": sentence(data) if data else no_sentence(run),
+        "evaluated": data is not None,
+        "at_node": run.at_node and data is not None,
+        "elsewhere": elsewhere,
+        "n": len(shown.own_cases) if shown else 0,
+        "patients": shown.own_cases["patient"].nunique() if shown else 0,
+        "fewest": FEWEST,
+        "scored": bool(run.task.scored),
+        "masks": masks(shown) if shown else None,
+        "numbers": numbers(shown) if shown else [],
+        "scores": scores(shown, compared=elsewhere is None) if shown else None,
+        "pictures": pictures(shown) if shown else None,
+        "saliency": saliency(run) if shown else None,
+        "comparison": comparison(run),
+        "sites": training_sites(run),
+    }

@@ -1,0 +1,43 @@
+"""The format of what lies on disk: a run or a study of another version is refused in one line, not half read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from shared.atomic_files import replace_file
+from shared.errors import ConfigError
+
+FORMAT = 2
+"""Raised when a file of a run or a study changes so that older code, or newer code with older files, reads it wrongly.
+
+1: until November 2026; no `format.json`. 2: one row for each case in every per-case table, pictures by task.
+"""
+_FILE = "format.json"
+
+
+def write_format(folder: Path) -> None:
+    """Say in which format a new run or study is written."""
+    replace_file(folder / _FILE, json.dumps({"format": FORMAT}).encode(), folder.name)
+
+
+def check_format(folder: Path) -> None:
+    """Check that a run or a study is of the format that this version reads and writes.
+
+    Raises
+    ------
+    ConfigError
+        It is older or newer, or does not say.
+
+    """
+    try:
+        written = int(json.loads((folder / _FILE).read_text(encoding="utf-8"))["format"])
+    except FileNotFoundError:
+        written = 1
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder.name}/{_FILE} cannot be read: restore it from a copy") from error
+    if written != FORMAT:
+        raise ConfigError(
+            f"{folder.name} is of format {written}, and this version reads format {FORMAT}: open it with the version "
+            "that wrote it (`git` in its results.json or provenance.json), or run it again"
+        )

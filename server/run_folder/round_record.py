@@ -1,0 +1,123 @@
+"""A committed round of a task as it lies in the journal: `journal/TASK/round-NNN.json`, read and written here alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from shared.errors import RunError
+from shared.metrics.sums import Sums
+from shared.tasks import task_named
+
+Status = Literal["accepted", "absent", "refused", "failed"]
+NO_LABEL = "has no label of this task"
+"""Why a site takes no part in a task by nature: nothing is missing."""
+
+
+@dataclass(config=ConfigDict(extra="ignore"))
+class SiteEntry:
+    """A site's line in a ledger; `validation` are the task's sums of the round's new model, `Sums.to_flat`.
+
+    `cases` entered, `skipped` ones could not be opened this time; the site was asked `attempts` times.
+    """
+
+    status: Status
+    reason: str = ""
+    cases: int = 0
+    seconds: float | None = None
+    loss: float | None = None
+    validation: dict[str, float] | None = None
+    attempts: int = 1
+    skipped: int = 0
+
+
+@dataclass(config=ConfigDict(extra="ignore", protected_namespaces=()))
+class RoundRecord:
+    """One committed round of a task: who trained it, and who evaluated the new model on its validation cases.
+
+    Nothing random outlives a round: `seed`, a site's name and the round's number fix all that is drawn in it
+    (`shared.training.train_round`), so these are the generators' whole state. None in journals of earlier versions,
+    which also call the second ledger `judged`.
+    """
+
+    task: str
+    round: int
+    model_hash: str
+    seconds: float
+    sites: dict[str, SiteEntry] = Field(default_factory=dict)
+    evaluated: dict[str, SiteEntry] = Field(default_factory=dict, validation_alias=AliasChoices("evaluated", "judged"))
+    seed: int | None = None
+
+    def sums(self, site: str) -> Sums:
+        """The round's model on a site's validation cases; of no case where the site did not answer.
+
+        Raises
+        ------
+        ValueError
+            What the journal holds are no sums.
+
+        """
+        flat = self.sites[site].validation
+        return Sums.from_flat(flat, task_named(self.task).kinds, strict=False) if flat else Sums()
+
+    def validation(self) -> Sums:
+        """All sites' validation cases together: what chooses the round."""
+        return sum((self.sums(site) for site in self.sites), Sums())
+
+    def is_unevaluated(self) -> bool:
+        """Whether somebody is still to evaluate the round's model: that is asked with the next round's training.
+
+        Of a run that is resumed, also where a site was away when it was asked.
+        """
+        return self.round > 0 and any(item.status != "accepted" for item in self.evaluated.values() or [_NOBODY])
+
+    def is_complete(self) -> bool:
+        """Whether every site's update is in the average."""
+        return all(item.status == "accepted" for item in self.sites.values())
+
+
+_NOBODY = SiteEntry("absent")
+_RECORD = TypeAdapter(RoundRecord)
+
+
+def record_path(run_dir: Path, record: RoundRecord) -> Path:
+    """Where a round's record lies."""
+    return run_dir / "journal" / record.task / f"round-{record.round:03d}.json"
+
+
+def record_bytes(record: RoundRecord) -> bytes:
+    """A record as it is written."""
+    return _RECORD.dump_json(record, indent=1)
+
+
+def read_records(run_dir: Path, task: str) -> list[RoundRecord]:
+    """Every committed round of a task, in order, from round 0 (the start).
+
+    Raises
+    ------
+    RunError
+        A record is damaged.
+
+    """
+    files = (run_dir / "journal" / task).glob("round-*.json")
+    return sorted((read_record(file) for file in files), key=lambda item: item.round)
+
+
+def read_record(file: Path) -> RoundRecord:
+    """Read one record.
+
+    Raises
+    ------
+    RunError
+        It is absent, or not what the journal writes.
+
+    """
+    try:
+        record = _RECORD.validate_json(file.read_bytes())
+        record.validation()
+    except (OSError, ValueError, ValidationError) as error:
+        raise RunError(f"journal/{file.parent.name}/{file.name} cannot be read ({error})") from error
+    return record

@@ -1,0 +1,47 @@
+"""Pixels of one slice or view, in stored units after rescale."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+
+from shared.dicom.header import FileHeader, quiet_reader
+from shared.errors import StudyError
+from shared.types import FloatArray
+
+_PIXEL_TAGS = [
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "BitsAllocated"),
+    *("BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames", "RescaleIntercept", "RescaleSlope"),
+    "PixelData",
+]
+
+
+def read_pixels(header: FileHeader) -> FloatArray:
+    """Pixels of one slice, float32 `(y, x)` in stored units after rescale.
+
+    MONOCHROME1 (white is low) is turned into MONOCHROME2 by inverting the stored values within BitsStored before the
+    rescale (PS3.3 C.7.6.3.1.2), so both encodings of an image read alike.
+
+    Raises
+    ------
+    StudyError
+        `unreadable_file`: truncated pixel data, a codec that is not installed, colour, a rescale of zero.
+
+    """
+    try:
+        with quiet_reader():
+            dataset = pydicom.dcmread(header.path, specific_tags=_PIXEL_TAGS)
+            stored = dataset.pixel_array
+            slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+            inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
+            bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
+    except Exception:  # noqa: BLE001 - decoders raise nearly anything; their text may quote tags
+        raise StudyError("unreadable_file", "pixel data are cut off, damaged or of a codec not installed") from None
+    if stored.shape != (header.rows, header.columns):
+        raise StudyError("unreadable_file", f"pixel data of shape {stored.shape} where one grey slice was expected")
+    if not np.isfinite([slope, intercept]).all() or slope == 0.0:
+        raise StudyError("unreadable_file", "RescaleSlope is zero or not a number")
+    values = stored.astype(np.float32)
+    if inverted:
+        values = (-1.0 if signed else 2.0**bits - 1.0) - values
+    return np.asarray(values * np.float32(slope) + np.float32(intercept), dtype=np.float32)

@@ -1,0 +1,116 @@
+"""The one evaluation loop: a task, its models, prepared cases; rows of the per-case table out.
+
+A site adds its rows to sums, the external centre and a study keep them as a table. Whoever asks says what the arms are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from shared.config.run_config import RunConfig
+from shared.errors import StudyError
+from shared.metrics.sums import Sums
+from shared.modalities.modality import Plan, PreparedCase
+from shared.tasks.task import OWN, Measured, Row, Task
+
+log = logging.getLogger(__name__)
+
+DAMAGED = (OSError, ValueError, EOFError, StudyError)
+"""What a lost, empty, truncated or overwritten file of the cache raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """Models that are evaluated on the same cases.
+
+    Attributes
+    ----------
+    models
+        By arm.
+    answers
+        Labels that an arm answers; an arm that is not named answers all of the task's.
+    ensemble
+        Name of the arm that is the mean of `members`' predictions; empty for none.
+    members
+        The arms behind it.
+
+    """
+
+    models: Mapping[str, nn.Module]
+    answers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    ensemble: str = ""
+    members: Sequence[str] = ()
+
+
+def evaluate(
+    task: Task,
+    arms: Arms,
+    cases: Sequence[PreparedCase],
+    plan: Plan,
+    config: RunConfig,
+    *,
+    full: bool = True,
+    on_case: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[PreparedCase, dict[str, Measured]]]:
+    """Evaluate every arm on every case: one model is one arm, and so are the mean of several, and a second reading.
+
+    Parameters
+    ----------
+    task
+        The task; its evaluator says what a prediction is.
+    arms
+        The models.
+    cases
+        Prepared cases that the task can use.
+    plan, config
+        The plan of the task's modality, and the configuration as the task sees it.
+    full
+        Every column; otherwise those that sums need.
+    on_case
+        Called after each case.
+
+    Yields
+    ------
+    A case, and by arm what was measured of it.
+
+    """
+    reader = task.evaluator
+    for case in cases:
+        predictions = {}
+        for arm, model in arms.models.items():
+            prediction = reader.predict(model, case, plan, config, None)
+            if arm in arms.answers:
+                prediction = reader.restrict(prediction, arms.answers[arm])
+            predictions[arm] = prediction
+        if arms.ensemble:
+            predictions[arms.ensemble] = reader.average([predictions[arm] for arm in arms.members])
+        yield case, {arm: reader.measure(item, case, config, full=full) for arm, item in predictions.items()}
+        on_case()
+
+
+def evaluate_site(
+    task: Task, model: nn.Module, cases: Sequence[PreparedCase], plan: Plan, config: RunConfig
+) -> tuple[Sums, int]:
+    """The sums of a site's cases: all that leaves it, and how many cases were skipped.
+
+    A case whose prepared files are damaged costs itself, not the site's answer; the site's own log names it.
+    """
+    sums, skipped = Sums(), 0
+    for case in cases:
+        try:
+            for _, measured in evaluate(task, Arms({OWN: model}), [case], plan, config, full=False):
+                sums = sums + task.sums(measured[OWN].rows[OWN])
+        except DAMAGED as error:
+            skipped += 1
+            log.warning("case %s is skipped: its prepared files cannot be read (%s)", case.key, type(error).__name__)
+    return sums, skipped
+
+
+def table_row(case: PreparedCase, centre: str, arm: str, model_hash: str, row: Row) -> dict[str, object]:
+    """A row of the per-case table: whose case, which arm and model, and the figures."""
+    patient = case.key.rsplit("-", 2)[0]
+    return {"case": case.key, "patient": patient, "centre": centre, "arm": arm, "model_hash": model_hash, **row}

@@ -1,0 +1,178 @@
+"""A metric, declared once: results, study, tracking, pages, model card and docs read the declaration.
+
+To add one, declare it in the `metrics` of a task (docs/architecture.md has a worked example).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from shared.metrics.intervals import Estimate, Numbers, Statistic, weighted_mean
+from shared.metrics.roc import weighted_auc
+from shared.metrics.sums import BINS, CASES, Histogram, Kinds, Moments, Part, Sums
+
+Interval = Literal["bootstrap", "wilson", "delong", "none"]
+Sent = Literal["moments", "counts", "histogram", "nothing"]
+Place = Literal["card", "compared", "pooled", "internal", "plotted"]
+
+
+def as_they_are(columns: Numbers) -> Numbers:
+    """The columns themselves: what most metrics read."""
+    return columns
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric.
+
+    Attributes
+    ----------
+    name, unit
+        As in `results.csv`; shares have the unit `1`, as in UCUM.
+    title, meaning
+        As pages write it, and what it is, in a sentence. `{...}` stands for a key of `[evaluation]`.
+    columns
+        Of the per-case table that it reads; a table without them has no such figure.
+    statistic
+        From `(case, column)` and weights to the figure; see `intervals.Statistic`.
+    read
+        From the columns `(case, column)` to the statistic's values; a row with a NaN is a case without the figure.
+    interval
+        Bootstrap of patients; Wilson's, of a mean of zeros and ones; DeLong's, of an AUC where each patient has one
+        case; or none.
+    labels
+        Labels it judges: without ten cases of each class it is shown and not ranked.
+    higher_is_better, signed
+        Which way is good; whether it may be negative.
+    sent
+        What a site sends of it: moments of the case's own value (of a mean), counts of each column (of what pools
+        sums), a histogram of each label's scores (of an AUC), or nothing.
+    shown
+        Where beside the table of all: "card" (the page's first figures), "compared" (arms against arms), "pooled" (over
+        centres), "internal" (the training sites' table), "plotted" (a study's figures).
+    applies
+        Whether it makes sense on these values.
+
+    """
+
+    name: str
+    unit: str
+    title: str
+    meaning: str
+    columns: tuple[str, ...]
+    statistic: Statistic = weighted_mean
+    read: Callable[[Numbers], Numbers] = as_they_are
+    interval: Interval = "bootstrap"
+    labels: tuple[str, ...] = ()
+    higher_is_better: bool = True
+    signed: bool = False
+    sent: Sent = "nothing"
+    shown: frozenset[Place] = frozenset()
+    applies: Callable[[Numbers], bool] = lambda _values: True
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether it is a mean over cases, so that each case has its own share in a difference."""
+        return self.statistic is weighted_mean
+
+    def values(self, table: pd.DataFrame) -> Numbers:
+        """`(case, column)` of a per-case table, NaN in the rows of cases without the figure."""
+        values: Numbers = self.read(table.reindex(columns=list(self.columns)).to_numpy(np.float64, na_value=np.nan))
+        return values
+
+    @property
+    def kinds(self) -> Kinds:
+        """The parts that a site sends of it."""
+        if self.sent == "moments":
+            return {self.name: Moments}
+        if self.sent == "counts":
+            return dict.fromkeys(self.columns, int)
+        return dict.fromkeys(self.labels, Histogram) if self.sent == "histogram" else {}
+
+    def parts(self, row: dict[str, float | None]) -> dict[str, Part]:
+        """What a site adds to its sums for one case, a row of the per-case table."""
+        columns = np.array([[math.nan if (value := row.get(name)) is None else value for name in self.columns]])
+        if self.sent == "moments":
+            return {self.name: Moments.of(float(self.read(columns)[0, 0]))}
+        if self.sent == "counts":
+            return {name: int(value) for name, value in zip(self.columns, columns[0], strict=True)}
+        if self.sent == "histogram":
+            pairs = columns[0].reshape(len(self.labels), 2)
+            known = [(name, pair) for name, pair in zip(self.labels, pairs, strict=True) if np.isfinite(pair).all()]
+            return {name: Histogram.of(*pair) for name, pair in known}
+        return {}
+
+    def of(self, sums: Sums) -> float | None:
+        """The figure from sites' sums; `None` where it does not exist."""
+        if self.sent == "moments":
+            return sums.moments(self.name).mean
+        if self.sent == "histogram":
+            areas = [binned_auc(sums.histogram(name)) for name in self.labels]
+            known = [area for area in areas if area is not None]
+            return fmean(known) if known and len(known) == len(areas) else None
+        if self.sent == "counts" and sums.n:
+            # Each case as the mean one: what pools sums gives the same as on the cases themselves.
+            totals = np.array([[sums.count(name) for name in self.columns]], np.float64) / sums.n
+            with np.errstate(invalid="ignore", divide="ignore"):
+                value = float(self.statistic(self.read(totals), np.array([[float(sums.n)]]))[0])
+            return value if math.isfinite(value) else None
+        return None
+
+    def estimate(self, sums: Sums, confidence: float) -> Estimate | None:
+        """The figure from sums, with Student's t interval of a mean, cut where the figure's range ends.
+
+        `None` where no case behind the sums has it. What pools counts, and an AUC from histograms, has no interval.
+        """
+        cases = self._cases(sums)
+        if not cases:
+            return None
+        low = high = None
+        if self.sent == "moments":
+            low, high = sums.moments(self.name).interval(confidence) or (None, None)
+            if not self.signed and low is not None and high is not None:
+                low, high = max(0.0, low), (min(1.0, high) if self.unit == "1" else high)
+        return Estimate(self.of(sums), low, high, cases, cases)
+
+    def _cases(self, sums: Sums) -> int:
+        if self.sent == "moments":
+            # A figure that no case has is still told of, unless its label is not there at all.
+            return sums.moments(self.name).n or (0 if self.labels else sums.n)
+        if self.sent == "histogram":
+            return max((sums.histogram(name).n for name in self.labels), default=0)
+        return sums.n if self.sent == "counts" else 0
+
+
+def binned_auc(histogram: Histogram) -> float | None:
+    """AUC from a histogram, every score taken as its bin; `None` with a single class.
+
+    It is off by at most half the share of pairs (positive, negative) that lie in one bin. It chooses rounds and
+    thresholds; the AUC of a report comes from the cases themselves.
+    """
+    if histogram.single:
+        return None
+    pairs = np.array([(truth, place) for truth in (1.0, 0.0) for place in range(BINS)])
+    counts = np.array([[*histogram.positives, *histogram.negatives]], np.float64)
+    return float(weighted_auc(pairs, counts)[0])
+
+
+def kinds_of(metrics: Sequence[Metric]) -> Kinds:
+    """The parts that a site sends of a task's metrics."""
+    kinds: dict[str, Any] = {CASES: int}
+    for metric in metrics:
+        kinds |= metric.kinds
+    return kinds
+
+
+def sums_of(metrics: Sequence[Metric], row: dict[str, float | None]) -> Sums:
+    """The sums of one case, a row of the per-case table."""
+    parts: dict[str, Part] = {CASES: 1}
+    for metric in metrics:
+        parts |= metric.parts(row)
+    return Sums(parts)

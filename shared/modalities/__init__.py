@@ -1,0 +1,33 @@
+"""The table of modalities: to add one, write its folder and name it here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from shared.errors import ConfigError
+
+if TYPE_CHECKING:
+    from shared.modalities.modality import Modality
+
+MODALITIES = {
+    "mri": "shared.modalities.mri.mri",
+}
+"""Module of each modality by its name; it holds the modality as `MODALITY`."""
+
+
+def modality_named(name: str) -> Modality:
+    """Return a modality by its name.
+
+    Raises
+    ------
+    ConfigError
+        There is no such modality.
+
+    """
+    if name not in MODALITIES:
+        # Not the name itself: it may come from outside.
+        raise ConfigError(f"an unknown modality is named; there are {', '.join(MODALITIES)}")
+    # Each where it is asked for: a modality's readers take a while to import.
+    modality: Modality = import_module(MODALITIES[name]).MODALITY
+    return modality

@@ -1,0 +1,1 @@
+"""Dynamic contrast-enhanced MRI of the breast."""

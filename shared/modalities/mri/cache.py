@@ -1,0 +1,245 @@
+"""Prepared cases on disk, in two stages: the breast as extracted, then the array on a plan's grid.
+
+The first stage does not depend on the plan: a study is read, cropped and corrected once, for the fingerprint, and a new
+plan costs only the resampling.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.cohort.labels import CaseLabels
+from shared.cohort.preflight import Case
+from shared.errors import StudyError
+from shared.modalities.mri.pipeline import Placement, prepare_region
+from shared.modalities.mri.plan import Extraction, MriPlan
+from shared.modalities.mri.region import BreastRegion, extract_region
+from shared.modalities.mri.study import image_files, read_case
+from shared.preprocessing.cache import Made, content_digest, entry_name, get_or_make
+from shared.preprocessing.store import open_array, pack_mask, read_entry, unpack_mask
+from shared.types import BoolArray, Grid, Side
+
+log = logging.getLogger(__name__)
+
+MOST_PHASES = 8  # post-contrast phases read, of which the plan's are chosen by time
+
+
+@dataclass(frozen=True)
+class PreparedMri:
+    """One prepared case; its arrays are opened when first used.
+
+    Attributes
+    ----------
+    key
+        The case's pseudonym.
+    side
+        Its breast.
+    folder
+        Where its arrays lie.
+    meta
+        Where it lies in its study; for `pipeline.to_native`.
+    seconds
+        What reading, extracting and resampling took when it was made.
+    region_folder
+        Where the extracted breast lies.
+    labels
+        What the table says of it.
+    tissue_folder
+        Where its tissue masks lie (`tissues.keep_tissues`), for runs that train on them.
+
+    """
+
+    key: str
+    side: Side
+    folder: Path
+    meta: Placement
+    seconds: float
+    region_folder: Path
+    labels: CaseLabels
+    tissue_folder: Path | None = None
+
+    def region(self) -> BreastRegion:
+        """The breast as it was extracted, before the plan's grid.
+
+        Raises
+        ------
+        StudyError
+            `preprocessing_failed`: the cache no longer holds it.
+
+        """
+        facts = read_entry(self.region_folder)
+        if facts is None:
+            raise StudyError("preprocessing_failed", "the cache lost the extracted breast: prepare the site again")
+        return _load_region(self.region_folder, facts, self.side)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "key": self.key,
+            "side": self.side,
+            "folder": str(self.folder),
+            "place": self.meta.to_dict(),
+            "seconds": self.seconds,
+            "region_folder": str(self.region_folder),
+            "labels": asdict(self.labels),
+            "tissue_folder": str(self.tissue_folder) if self.tissue_folder else None,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> PreparedMri:
+        """Undo `to_dict`.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            Not what `to_dict` wrote.
+        FileNotFoundError
+            The cache was cleared since.
+
+        """
+        case = cls(
+            key=data["key"],
+            side=data["side"],
+            folder=Path(data["folder"]),
+            meta=Placement.from_dict(data["place"]),
+            seconds=data["seconds"],
+            region_folder=Path(data["region_folder"]),
+            labels=CaseLabels(**data["labels"]),
+            tissue_folder=Path(data["tissue_folder"]) if data["tissue_folder"] else None,
+        )
+        if not all(folder.is_dir() for folder in (case.folder, case.tissue_folder) if folder is not None):
+            raise FileNotFoundError("the cache no longer holds the prepared case")
+        return case
+
+    @cached_property
+    def image(self) -> npt.NDArray[np.float16]:
+        """Memory map `(channel, z, y, x)` on the plan's grid."""
+        return open_array(self.folder, "image")
+
+    @cached_property
+    def mask(self) -> npt.NDArray[np.uint8]:
+        """Memory map `(z, y, x)` of 0 and 1 on the plan's grid."""
+        return open_array(self.folder, "mask")
+
+    @cached_property
+    def foreground(self) -> npt.NDArray[np.int32]:
+        """Lesion voxels `(n, 3)` as `(z, y, x)` on the plan's grid."""
+        return open_array(self.folder, "foreground")
+
+    @property
+    def native_grid(self) -> Grid:
+        """The study's own grid."""
+        return self.meta.native
+
+    @property
+    def native_mask(self) -> BoolArray:
+        """The reference as drawn, bool `(z, y, x)` on the study's own grid; read anew each time."""
+        return unpack_mask(open_array(self.folder, "native_mask"), self.meta.native.shape)
+
+
+def cached_region(case: Case, extraction: Extraction, root: Path) -> BreastRegion:
+    """The case's breast, extracted once.
+
+    Parameters
+    ----------
+    case, extraction
+        The case, and what happens to its study.
+    root
+        The cache's folder: one of the site's own, never inside the site's data, which stay as they are.
+
+    Raises
+    ------
+    StudyError
+        The study is not sound: see the door and `region.extract_region`.
+
+    """
+    return _region(case, extraction, content_digest(case, image_files(case)), root)[0]
+
+
+def cached_case(case: Case, plan: MriPlan, root: Path) -> PreparedMri:
+    """Open a prepared case, or make it first; `root` as in `cached_region`.
+
+    Raises
+    ------
+    StudyError
+        As `cached_region`, or the lesion lies outside the plan's box.
+
+    """
+    content = content_digest(case, image_files(case))
+
+    def make() -> Made:
+        region, spent = _region(case, plan.extraction, content, root)
+        started = time.perf_counter()
+        prepared = prepare_region(region, plan)
+        lesion = np.zeros(prepared.image.shape[1:], np.bool_) if prepared.mask is None else prepared.mask
+        drawn = np.zeros(region.grid.shape, np.bool_) if region.lesion is None else region.lesion
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "image": prepared.image,
+            "mask": lesion.astype(np.uint8),
+            "foreground": np.argwhere(lesion).astype(np.int32),
+            "native_mask": pack_mask(drawn),
+        }
+        seconds = spent + time.perf_counter() - started
+        log.info("case %s prepared in %.2f s", case.key, seconds)
+        return arrays, {"place": prepared.meta.to_dict(), "seconds": seconds}
+
+    folder = root / "cases" / entry_name(content, plan.hash())
+    facts = get_or_make(root, folder, make)
+    return PreparedMri(
+        key=case.key,
+        side=case.row.side,
+        folder=folder,
+        meta=Placement.from_dict(facts["place"]),
+        seconds=facts["seconds"],
+        region_folder=_region_folder(content, plan.extraction, root),
+        labels=case.row.labels,
+    )
+
+
+def _region(case: Case, extraction: Extraction, content: str, root: Path) -> tuple[BreastRegion, float]:
+    """The extracted breast and the seconds that it took when it was made."""
+
+    def make() -> Made:
+        started = time.perf_counter()
+        study = read_case(case, MOST_PHASES)
+        lesion = case.load_mask(study.grid) if case.row.mask else None
+        read = time.perf_counter() - started
+        region = extract_region(study, lesion, case.row.side, extraction)
+        seconds = time.perf_counter() - started
+        arrays: dict[str, npt.NDArray[Any]] = {"phases": region.phases, "breast": pack_mask(region.breast)}
+        if region.lesion is not None:
+            arrays["lesion"] = pack_mask(region.lesion)
+        log.info("case %s extracted in %.2f s, of which reading %.2f s", case.key, seconds, read)
+        return arrays, {"grid": asdict(region.grid), "start": region.start, "seconds": seconds}
+
+    folder = _region_folder(content, extraction, root)
+    facts = get_or_make(root, folder, make)
+    return _load_region(folder, facts, case.row.side), float(facts["seconds"])
+
+
+def _region_folder(content: str, extraction: Extraction, root: Path) -> Path:
+    return root / "regions" / entry_name(content, extraction.hash())
+
+
+def _load_region(folder: Path, facts: dict[str, Any], side: Side) -> BreastRegion:
+    grid = Grid(**{name: tuple(values) for name, values in facts["grid"].items()})
+    phases = open_array(folder, "phases")
+    z, y, x = facts["start"]
+    lesion = folder / "lesion.npy"
+    return BreastRegion(
+        phases=phases,
+        breast=unpack_mask(open_array(folder, "breast"), phases.shape[1:]),
+        lesion=unpack_mask(open_array(folder, "lesion"), grid.shape) if lesion.is_file() else None,
+        grid=grid,
+        start=(z, y, x),
+        side=side,
+    )

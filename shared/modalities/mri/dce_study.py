@@ -1,0 +1,36 @@
+"""An exam in memory: what the reader gives, and what the phantom makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from shared.types import FloatArray, Grid
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """How a study was acquired: the facts reports stratify by. Never an identifier, never free text."""
+
+    manufacturer: str = "unknown"
+    field_strength_t: float | None = None
+    orientation: Literal["axial", "sagittal", "coronal", "unknown"] = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class DceStudy:
+    """One DCE-MRI exam: a pre-contrast phase and at least one post-contrast phase on one grid.
+
+    Attributes
+    ----------
+    phases
+        float32 `(phase, z, y, x)`, the first pre-contrast, the others in order of time, in stored units after rescale.
+    times_s
+        Seconds after injection of each phase; the pre-contrast phase has a value <= 0.
+
+    """
+
+    phases: FloatArray
+    times_s: tuple[float, ...]
+    grid: Grid
+    acquisition: Acquisition = field(default_factory=Acquisition)

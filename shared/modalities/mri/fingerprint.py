@@ -1,0 +1,243 @@
+"""The federated fingerprint: what nnU-Net measures on one data set (Isensee 2021), as counts that add up over sites.
+
+A site sends histograms over shared bins and integer sums, nothing of a single case. Integers add exactly and in any
+order, so the merged fingerprint, and the plan made from it, are the same bits however the sites' answers arrive; and a
+federation of one site makes that site's own plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from shared.config.run_config import RunConfig
+from shared.errors import ConfigError, RunError
+from shared.modalities.mri.dce_study import DceStudy
+from shared.modalities.mri.intensity import to_channels
+from shared.modalities.mri.plan import Extraction, MriPlan, Triple, Voxels
+from shared.modalities.mri.region import BreastRegion, extract_region
+from shared.preprocessing.histograms import (
+    INTENSITY_EDGES,
+    SIZE_EDGES,
+    SPACING_EDGES,
+    VOLUME_EDGES,
+    Counts,
+    count,
+    quantile,
+)
+from shared.types import BoolArray, Side
+
+SAMPLES = (
+    10_000  # voxels a case, spread evenly: a large breast must not weigh more than a small one (as nnU-Net samples)
+)
+FIXED = 1024  # sums are whole numbers of 1/FIXED: exact, in any order
+BOX_SHARE = 0.95
+CLIPPED_SHARE = 5e-4
+ANISOTROPY = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFingerprint:
+    """Counts over a site's training cases; `+` merges sites.
+
+    Attributes
+    ----------
+    cases
+        Cases, `(1,)`.
+    spacing, size
+        Counts `(3, bins)` along `(z, y, x)` of voxel spacings and of the sides of the breast box.
+    volume
+        Counts `(bins,)` of lesion volumes.
+    intensity
+        Counts `(channel, bins)` of sampled breast voxels.
+    total, square
+        Sums `(channel,)` of the sampled values and of their squares, in 1/`FIXED`.
+
+    """
+
+    cases: Counts
+    spacing: Counts
+    size: Counts
+    volume: Counts
+    intensity: Counts
+    total: Counts
+    square: Counts
+
+    @classmethod
+    def empty(cls, post_phases: int) -> SiteFingerprint:
+        """The neutral element of `+`."""
+        channels = 1 + post_phases
+        return cls(
+            cases=np.zeros(1, np.int64),
+            spacing=np.zeros((3, len(SPACING_EDGES) - 1), np.int64),
+            size=np.zeros((3, len(SIZE_EDGES) - 1), np.int64),
+            volume=np.zeros(len(VOLUME_EDGES) - 1, np.int64),
+            intensity=np.zeros((channels, len(INTENSITY_EDGES) - 1), np.int64),
+            total=np.zeros(channels, np.int64),
+            square=np.zeros(channels, np.int64),
+        )
+
+    @property
+    def n(self) -> int:
+        """Number of cases."""
+        return int(self.cases[0])
+
+    def __add__(self, other: SiteFingerprint) -> SiteFingerprint:
+        if self.intensity.shape != other.intensity.shape:
+            raise ValueError("fingerprints of different numbers of channels do not add up")
+        return SiteFingerprint(
+            **{item.name: getattr(self, item.name) + getattr(other, item.name) for item in fields(self)}
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SiteFingerprint) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]  # arrays inside: equal by value, not hashable
+
+    def to_dict(self) -> dict[str, list[int]]:
+        """Flat lists of whole numbers: the only form in which a fingerprint leaves a site."""
+        return {item.name: getattr(self, item.name).ravel().tolist() for item in fields(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Sequence[int]], post_phases: int) -> SiteFingerprint:
+        """Undo `to_dict`, distrusting the sender.
+
+        Raises
+        ------
+        ValueError
+            A list is missing, unknown, of another length, not of whole numbers, negative where it counts, or the counts
+            do not fit each other.
+
+        """
+        zero = cls.empty(post_phases)
+        if set(data) != {item.name for item in fields(cls)}:
+            raise ValueError(f"fingerprint: needs exactly {', '.join(item.name for item in fields(cls))}")
+        arrays: dict[str, Counts] = {}
+        for item in fields(cls):
+            shape = getattr(zero, item.name).shape
+            values = list(data[item.name])
+            if len(values) != int(np.prod(shape)) or not all(type(value) is int for value in values):
+                raise ValueError(f"fingerprint: '{item.name}' must be {int(np.prod(shape))} whole numbers")
+            if any(not -(2**62) < value < 2**62 or (value < 0 and item.name != "total") for value in values):
+                raise ValueError(f"fingerprint: '{item.name}' holds a number that is no count")
+            arrays[item.name] = np.array(values, np.int64).reshape(shape)
+        found = cls(**arrays)
+        a_case_each = (found.spacing.sum(axis=1) == found.n).all() and (found.size.sum(axis=1) == found.n).all()
+        if not a_case_each or found.volume.sum() > found.n or len(set(found.intensity.sum(axis=1).tolist())) != 1:
+            raise ValueError("fingerprint: the histograms do not hold as many cases as it says")
+        return found
+
+
+def fingerprint_study(study: DceStudy, mask: BoolArray | None, side: Side, config: RunConfig) -> SiteFingerprint:
+    """Count one breast of a study; arguments and errors as `pipeline.preprocess`."""
+    return fingerprint_region(extract_region(study, mask, side, Extraction.of(config.preprocessing)))
+
+
+def fingerprint_region(region: BreastRegion) -> SiteFingerprint:
+    """Count one extracted breast."""
+    places = np.flatnonzero(region.breast.ravel())
+    places = places[np.linspace(0, len(places) - 1, min(SAMPLES, len(places))).astype(np.int64)]
+    sampled = region.phases.reshape(len(region.phases), -1)[:, places]
+    values = to_channels(sampled).clip(INTENSITY_EDGES[0], INTENSITY_EDGES[-1]).astype(np.float64)
+    volume = [] if region.lesion is None else [float(region.lesion.sum()) * region.grid.voxel_volume_ml]
+    return SiteFingerprint(
+        cases=np.ones(1, np.int64),
+        spacing=np.stack([count([step], SPACING_EDGES) for step in region.grid.spacing]),
+        size=np.stack([count([side], SIZE_EDGES) for side in region.size_mm]),
+        volume=count(volume, VOLUME_EDGES),
+        intensity=np.stack([count(channel, INTENSITY_EDGES) for channel in values]),
+        total=np.rint(values * FIXED).astype(np.int64).sum(axis=1),
+        square=np.rint(values**2 * FIXED).astype(np.int64).sum(axis=1),
+    )
+
+
+def make_plan(merged: SiteFingerprint, config: RunConfig) -> MriPlan:
+    """Choose the federation's preprocessing from the merged fingerprint, by nnU-Net's rules where it has one.
+
+    Spacing: the median along each axis; where slices are `ANISOTROPY` times thicker than pixels, the 10th percentile of
+    that axis (Isensee 2021, "target spacing"), lest most cases lose slices. Whole-breast box: sides that hold
+    `BOX_SHARE` of the breasts, rounded up to what the network halves evenly; if that has more voxels than `max_voxels`,
+    the spacing is widened by one factor until it fits (nnU-Net widens its low-resolution stage likewise), and each axis
+    then takes back what rounding left over. Channels: clipped at the `CLIPPED_SHARE` tails (nnU-Net: 0.5% of foreground
+    voxels; a lesion is 1% of a breast's voxels, so the tail here is thinner), then divided by their root mean square;
+    all changes by that of the first uptake, so that wash-out stays in proportion to wash-in.
+
+    Spacing and box given in the configuration are kept; a given box without spacing widens it until `BOX_SHARE` fits.
+
+    Raises
+    ------
+    RunError
+        No site has a case.
+    ConfigError
+        A given box does not suit the network, or a given spacing needs more than `max_voxels`.
+
+    """
+    if merged.n == 0:
+        raise RunError("no site has a usable training case: look at the exclusions with `fedbreast check`")
+    settings = config.preprocessing
+    multiple = config.model.stem_stride * 2 ** (len(config.model.channels) - 1)
+    sizes = [quantile(row, SIZE_EDGES, BOX_SHARE) for row in merged.size]
+    spacing = settings.spacing_mm or _target_spacing(merged)
+    crop = settings.crop_voxels or _box(sizes, spacing, multiple)
+    if any(side % multiple for side in crop):
+        raise ConfigError(f"'preprocessing.crop_voxels': every side of {crop} must be a multiple of {multiple}")
+    if config.training.mode == "whole_breast":
+        if settings.spacing_mm is None:
+            spacing, crop = _fit(sizes, spacing, settings.crop_voxels, multiple, settings.max_voxels)
+        elif settings.crop_voxels is None and int(np.prod(crop)) > settings.max_voxels:
+            raise ConfigError(
+                f"'preprocessing.spacing_mm': breasts at {spacing} mm need a box of {crop}, more than max_voxels = "
+                f"{settings.max_voxels}; take a coarser spacing, a larger max_voxels, or leave spacing_mm out"
+            )
+    samples = np.maximum(1, merged.intensity.sum(axis=1)).astype(np.float64)
+    rms = np.sqrt(merged.square / (FIXED * samples)).clip(1e-3)
+    return MriPlan(
+        mode=config.training.mode,
+        spacing_mm=spacing,
+        crop_voxels=crop,
+        least_voxels=config.training.patch_voxels,
+        low=tuple(_decimals(quantile(row, INTENSITY_EDGES, CLIPPED_SHARE)) for row in merged.intensity),
+        high=tuple(_decimals(quantile(row, INTENSITY_EDGES, 1 - CLIPPED_SHARE)) for row in merged.intensity),
+        scale=tuple(_decimals(float(rms[min(channel, 1)])) for channel in range(len(rms))),
+        extraction=Extraction.of(settings),
+    )
+
+
+def _target_spacing(merged: SiteFingerprint) -> Triple:
+    median = [quantile(row, SPACING_EDGES, 0.5) for row in merged.spacing]
+    coarsest = int(np.argmax(median))
+    if median[coarsest] > ANISOTROPY * min(median):
+        fine = quantile(merged.spacing[coarsest], SPACING_EDGES, 0.1)
+        # nnU-Net's bound: never finer than the finest other axis.
+        median[coarsest] = max(fine, *(step for axis, step in enumerate(median) if axis != coarsest))
+    return _decimals(median[0]), _decimals(median[1]), _decimals(median[2])
+
+
+def _fit(
+    sizes: Sequence[float], target: Triple, crop: Voxels | None, multiple: int, max_voxels: int
+) -> tuple[Triple, Voxels]:
+    """Widen the spacing by one factor until the box holds `sizes` (mm) within its voxels."""
+    widened, box = target, crop or _box(sizes, target, multiple)
+    if crop is None:
+        percent = 0
+        while int(np.prod(box)) > max_voxels:
+            percent += 1
+            z, y, x = (step * (1 + percent / 100) for step in target)
+            widened = (z, y, x)
+            box = _box(sizes, widened, multiple)
+    z, y, x = (_decimals(max(step, size / side)) for step, size, side in zip(target, sizes, box, strict=True))
+    return (z, y, x), box
+
+
+def _box(sizes: Sequence[float], spacing: Triple, multiple: int) -> Voxels:
+    z, y, x = (
+        int(np.ceil(size / step / multiple - 1e-9)) * multiple for size, step in zip(sizes, spacing, strict=True)
+    )
+    return z, y, x
+
+
+def _decimals(value: float) -> float:
+    """Four decimals: a plan is read by people, and its JSON is the same on every platform."""
+    return round(value, 4)

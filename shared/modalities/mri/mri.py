@@ -1,0 +1,96 @@
+"""MRI as a modality: the steps of `shared.modalities.modality`, each in its own file of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from shared.cohort.manifest import CaseRow
+from shared.cohort.preflight import Case, Located, locate_exams
+from shared.cohort.site_folder import SiteFolder
+from shared.config.run_config import RunConfig
+from shared.dicom.header import MR_IMAGE_STORAGE, FileHeader
+from shared.errors import ExclusionReason
+from shared.modalities.modality import Background, Modality
+from shared.modalities.mri.cache import PreparedMri, cached_case, cached_region
+from shared.modalities.mri.fingerprint import SiteFingerprint, fingerprint_region, make_plan
+from shared.modalities.mri.nifti_phases import find_nifti_phases
+from shared.modalities.mri.plan import Extraction, MriPlan
+from shared.modalities.mri.region import BreastRegion
+from shared.modalities.mri.settings import MriSettings
+from shared.modalities.mri.study import read_case
+from shared.modalities.mri.tissues import tissue_fault, with_tissues
+
+
+def locate(site: SiteFolder, rows: Sequence[CaseRow], needs: frozenset[str]) -> Located:
+    """The MR exam of every row that stands for one; see `preflight.locate_exams`."""
+    return locate_exams(
+        site,
+        [row for row in rows if row.modality == "MR"],
+        needs,
+        modality="mri",
+        is_image=_is_mr,
+        lies_at=lambda path: bool(find_nifti_phases(path)),
+    )
+
+
+def check(case: Case) -> ExclusionReason | None:
+    """Read a case's images and masks."""
+    case.need_mask()
+    grid = read_case(case).grid
+    case.load_mask(grid)
+    return tissue_fault(case, grid)
+
+
+def extract(case: Case, config: RunConfig, cache: Path) -> BreastRegion:
+    """The breast, cut out and its shading removed."""
+    return cached_region(case, Extraction.of(config.preprocessing), cache)
+
+
+def prepare(case: Case, plan: MriPlan, needs: frozenset[str], cache: Path) -> PreparedMri:
+    """The breast on the plan's grid; tissue masks where a task needs them and the case has some."""
+    prepared = cached_case(case, plan, cache)
+    return with_tissues(cache, case, prepared) if "tissues" in needs else prepared
+
+
+def background(case: Case) -> Background:
+    """Before contrast, and the first uptake."""
+    study = read_case(case)
+    before, after = study.phases[:2]
+    return Background({"pre-contrast": before, "uptake": after - before}, study.grid.spacing)
+
+
+def settings(config: RunConfig) -> MriSettings:
+    """The section `[preprocessing]`."""
+    return config.preprocessing
+
+
+def no_cases(config: RunConfig) -> SiteFingerprint:
+    """Zeros, of as many channels as the configuration asks for."""
+    return SiteFingerprint.empty(config.preprocessing.post_phases)
+
+
+def read_fingerprint(data: Mapping[str, Sequence[int]], config: RunConfig) -> SiteFingerprint:
+    """A site's counts; see `SiteFingerprint.from_dict`."""
+    return SiteFingerprint.from_dict(data, config.preprocessing.post_phases)
+
+
+def _is_mr(header: FileHeader) -> bool:
+    return header.sop_class == MR_IMAGE_STORAGE or header.modality == "MR"
+
+
+MODALITY = Modality(
+    name="mri",
+    settings=settings,
+    locate=locate,
+    check=check,
+    extract=extract,
+    fingerprint=fingerprint_region,
+    no_cases=no_cases,
+    read_fingerprint=read_fingerprint,
+    plan=MriPlan,
+    make_plan=make_plan,
+    prepare=prepare,
+    open=PreparedMri.from_dict,
+    background=background,
+)

@@ -1,0 +1,76 @@
+"""NIfTI phases `<name>_0000.nii.gz`, `<name>_0001.nii.gz`, ... as an exam, as MAMA-MIA stores them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from shared.dicom.geometry import orientation_of, to_lps
+from shared.dicom.volumes import read_stored
+from shared.errors import StudyError
+from shared.modalities.mri.dce_study import Acquisition, DceStudy
+from shared.modalities.mri.phases import NOMINAL_INTERVAL_S
+
+_PHASE_NAME = re.compile(r"^(?P<name>.+)_(?P<phase>\d{4})\.nii(\.gz)?$", re.IGNORECASE)
+_FEWEST = 2
+
+
+def find_nifti_phases(path: Path) -> list[Path]:
+    """Files `<name>_0000.nii.gz`, `<name>_0001.nii.gz`, ... in order, for a folder or a prefix; empty without any.
+
+    Raises
+    ------
+    StudyError
+        `several_studies`: a folder with the phases of more than one exam. `missing_phase`: a number is left out.
+
+    """
+    folder, wanted = (path, None) if path.is_dir() else (path.parent, path.name)
+    if not folder.is_dir():
+        return []
+    found: dict[str, dict[int, Path]] = {}
+    for item in sorted(folder.iterdir()):
+        match = _PHASE_NAME.match(item.name)
+        if match and item.is_file() and wanted in (None, match["name"]):
+            found.setdefault(match["name"], {})[int(match["phase"])] = item
+    if len(found) > 1:
+        raise StudyError("several_studies", f"a folder holds the NIfTI phases of {len(found)} exams; name one prefix")
+    for phases in found.values():
+        if sorted(phases) != list(range(len(phases))):
+            raise StudyError("missing_phase", f"NIfTI phases {sorted(phases)} are not numbered from 0 without a gap")
+        return [phases[number] for number in sorted(phases)]
+    return []
+
+
+def read_nifti_phases(
+    files: Sequence[Path], *, max_post_phases: int = 8, times_s: Sequence[float] | None = None
+) -> DceStudy:
+    """Exam of NIfTI phases, the first pre-contrast; see `study.read_study`."""
+    if len(files) < _FEWEST:
+        raise StudyError("missing_phase", "a pre-contrast and a post-contrast phase are needed, one was found")
+    used = list(files[: 1 + max_post_phases])
+    stored = [read_stored(path) for path in used]
+    plane = orientation_of(stored[0][1])
+    volumes = [to_lps(array, grid) for array, grid in stored]
+    grid = volumes[0][1]
+    if not all(grid.same_space(other) for _, other in volumes):
+        raise StudyError("mixed_geometry", "the NIfTI phases differ in shape, spacing, direction or position")
+    return DceStudy(
+        phases=np.stack([array for array, _ in volumes]),
+        times_s=_times(len(files), times_s)[: len(used)],
+        grid=grid,
+        acquisition=Acquisition(orientation=plane),
+    )
+
+
+def _times(count: int, given: Sequence[float] | None) -> tuple[float, ...]:
+    """Given times shifted so that the pre-contrast phase is not after injection, or nominal ones."""
+    if given is None:
+        return tuple(index * NOMINAL_INTERVAL_S for index in range(count))
+    if len(given) != count or any(later <= sooner for sooner, later in itertools.pairwise(given)):
+        raise StudyError("missing_phase", f"acquisition_times needs {count} rising numbers, one a phase, s")
+    shift = max(given[0], 0.0)
+    return tuple(float(value) - shift for value in given)

@@ -1,0 +1,183 @@
+"""One breast onto the plan's grid, and a prediction from there back onto the study's own.
+
+Left breasts are mirrored in x, so that lateral and medial lie on the same side for the network whichever breast it
+sees; `to_native` mirrors back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import StudyError
+from shared.modalities.mri.dce_study import DceStudy
+from shared.modalities.mri.intensity import scale_channels, to_channels
+from shared.modalities.mri.plan import MriPlan, Triple, Voxels
+from shared.modalities.mri.region import BreastRegion, extract_region
+from shared.preprocessing.resample import Axis, resample, resample_mask
+from shared.types import BoolArray, FloatArray, Grid, Side
+
+Axes = tuple[Axis, Axis, Axis]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a prepared case lies in its study.
+
+    Attributes
+    ----------
+    native
+        The study's grid.
+    box_start, box_size
+        First voxel and size of the breast box on the native grid, `(z, y, x)`.
+    start_mm
+        Centre of the prepared array's first voxel before mirroring, mm along `(z, y, x)` from the centre of the native
+        grid's first voxel.
+    spacing_mm, shape
+        Spacing and sides of the prepared array, `(z, y, x)`.
+    mirrored
+        Whether x was flipped.
+
+    """
+
+    native: Grid
+    box_start: Voxels
+    box_size: Voxels
+    start_mm: Triple
+    spacing_mm: Triple
+    shape: Voxels
+    mirrored: bool
+
+    @property
+    def window(self) -> tuple[slice, slice, slice]:
+        """The breast box as slices `(z, y, x)` of the native grid."""
+        z, y, x = (slice(first, first + size) for first, size in zip(self.box_start, self.box_size, strict=True))
+        return z, y, x
+
+    @property
+    def plan_axes(self) -> Axes:
+        """The prepared array's voxel centres, mm from the native grid's first voxel."""
+        z, y, x = (Axis(*axis) for axis in zip(self.start_mm, self.spacing_mm, self.shape, strict=True))
+        return z, y, x
+
+    @property
+    def box_axes(self) -> Axes:
+        """The breast box's native voxel centres, mm from the native grid's first voxel."""
+        z, y, x = (
+            Axis(first * step, step, size)
+            for first, step, size in zip(self.box_start, self.native.spacing, self.box_size, strict=True)
+        )
+        return z, y, x
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Placement:
+        """Undo `to_dict` after JSON made lists of tuples.
+
+        Raises
+        ------
+        TypeError, KeyError
+            Not what `to_dict` wrote.
+
+        """
+        values: dict[str, Any] = {name: tuple(item) if isinstance(item, list) else item for name, item in data.items()}
+        values["native"] = Grid(**{name: tuple(item) for name, item in data["native"].items()})
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedArrays:
+    """A case as a network reads it.
+
+    `image` is float16 `(channel, z, y, x)`: pre, post1 - pre, post2 - post1, post3 - post1, ..., scaled by the plan, 0
+    outside the breast box. `mask` is bool `(z, y, x)`, or None.
+    """
+
+    image: npt.NDArray[np.float16]
+    mask: BoolArray | None
+    meta: Placement
+
+
+def preprocess(study: DceStudy, mask: BoolArray | None, side: Side, plan: MriPlan) -> PreparedArrays:
+    """Prepare one breast of a study by the plan.
+
+    Parameters
+    ----------
+    study
+        The exam as the door reads it.
+    mask
+        Lesion on the study's grid, bool `(z, y, x)`, or None.
+    side
+        The breast that is meant.
+    plan
+        The federation's plan.
+
+    Raises
+    ------
+    StudyError
+        As `region.extract_region`.
+
+    """
+    return prepare_region(extract_region(study, mask, side, plan.extraction), plan)
+
+
+def prepare_region(region: BreastRegion, plan: MriPlan) -> PreparedArrays:
+    """Bring an extracted breast onto the plan's grid; the array's middle is the breast box's.
+
+    Raises
+    ------
+    StudyError
+        `no_breast_found`: the lesion lies outside the whole-breast array.
+
+    """
+    place = _place(region, plan)
+    channels = resample(to_channels(region.phases), place.box_axes, place.plan_axes)
+    image = scale_channels(channels, plan.low, plan.high, plan.scale)
+    truth = None
+    if region.lesion is not None:
+        truth = resample_mask(region.lesion[region.window], place.box_axes, place.plan_axes)
+        if not truth.any():
+            raise StudyError("no_breast_found", "the lesion lies outside the plan's breast box")
+    if place.mirrored:
+        image = image[..., ::-1]
+        truth = truth[..., ::-1] if truth is not None else None
+    return PreparedArrays(
+        np.ascontiguousarray(image, np.float16), None if truth is None else np.ascontiguousarray(truth), place
+    )
+
+
+def to_native(probability: FloatArray, meta: Placement) -> FloatArray:
+    """Bring a prediction `(z, y, x)` on the plan's grid onto the study's own, linearly; 0 outside the breast box."""
+    upright = probability[..., ::-1] if meta.mirrored else probability
+    native: FloatArray = np.zeros(meta.native.shape, np.float32)
+    native[meta.window] = resample(upright[None], meta.plan_axes, meta.box_axes)[0]
+    return native
+
+
+def _place(region: BreastRegion, plan: MriPlan) -> Placement:
+    shape = plan.crop_voxels
+    if plan.mode == "patch":
+        whole = (int(np.ceil(size / step - 1e-6)) for size, step in zip(region.size_mm, plan.spacing_mm, strict=True))
+        z, y, x = (max(least, side) for least, side in zip(plan.least_voxels, whole, strict=True))
+        shape = (z, y, x)
+    start = []
+    for first, size, old, new, count in zip(
+        region.start, region.breast.shape, region.grid.spacing, plan.spacing_mm, shape, strict=True
+    ):
+        middle = (first + 0.5 * (size - 1)) * old
+        start.append(middle - 0.5 * (count - 1) * new)
+    return Placement(
+        native=region.grid,
+        box_start=region.start,
+        box_size=(region.breast.shape[0], region.breast.shape[1], region.breast.shape[2]),
+        start_mm=(start[0], start[1], start[2]),
+        spacing_mm=plan.spacing_mm,
+        shape=shape,
+        mirrored=region.side == "left",
+    )

@@ -1,0 +1,110 @@
+"""One breast cut out of a study, shading removed, in the exam's own scale: what fingerprint and plan both start from.
+
+Nothing here depends on the plan, so a site reads each study once: for the fingerprint, and again never.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import StudyError
+from shared.modalities.mri.bias_field import bias_field
+from shared.modalities.mri.breast_crop import find_breast
+from shared.modalities.mri.dce_study import DceStudy
+from shared.modalities.mri.intensity import choose_phases, reference_level
+from shared.modalities.mri.plan import Extraction, Voxels
+from shared.types import BoolArray, Grid, Side
+
+LARGEST = 60_000.0  # float16 ends at 65504; a voxel so many times brighter than gland is a fault of the scanner
+
+
+@dataclass(frozen=True, slots=True)
+class BreastRegion:
+    """One breast of a study.
+
+    Attributes
+    ----------
+    phases
+        float16 `(1 + post, z, y, x)` inside the breast box at the study's spacing, over the exam's reference level.
+        Half precision on purpose, also in memory: what a cache gives back is then what was computed.
+    breast
+        Rough breast, bool `(z, y, x)` of the box.
+    lesion
+        The reference on the whole study's grid, bool `(z, y, x)`, or None.
+    grid
+        The study's grid.
+    start
+        First voxel of the box in it, `(z, y, x)`.
+    side
+        The breast's side.
+
+    """
+
+    phases: npt.NDArray[np.float16]
+    breast: BoolArray
+    lesion: BoolArray | None
+    grid: Grid
+    start: Voxels
+    side: Side
+
+    @property
+    def window(self) -> tuple[slice, slice, slice]:
+        """The box as slices `(z, y, x)` of the study's grid."""
+        z, y, x = (slice(first, first + size) for first, size in zip(self.start, self.breast.shape, strict=True))
+        return z, y, x
+
+    @property
+    def size_mm(self) -> tuple[float, float, float]:
+        """Sides of the box, `(z, y, x)`, mm."""
+        z, y, x = (size * step for size, step in zip(self.breast.shape, self.grid.spacing, strict=True))
+        return z, y, x
+
+
+def extract_region(study: DceStudy, mask: BoolArray | None, side: Side, extraction: Extraction) -> BreastRegion:
+    """Cut one breast out of a study, remove its bias field and divide by its reference level.
+
+    Parameters
+    ----------
+    study
+        The exam as the door reads it.
+    mask
+        Lesion on the study's grid, bool `(z, y, x)`, or None.
+    side
+        The breast that is meant.
+    extraction
+        Phases to take and settings of N4.
+
+    Raises
+    ------
+    StudyError
+        `no_breast_found`, also when the lesion lies in another breast than the one found; `mask_mismatch`;
+        `preprocessing_failed`: values that are not numbers, no signal.
+
+    """
+    if mask is not None and mask.shape != study.grid.shape:
+        raise StudyError("mask_mismatch", f"mask of shape {mask.shape} for images of shape {study.grid.shape}")
+    if not np.isfinite(study.phases).all():
+        raise StudyError("preprocessing_failed", "the images hold values that are not numbers")
+    box = find_breast(study, side)
+    if mask is not None and not mask[box.window].any():
+        raise StudyError(
+            "no_breast_found",
+            f"no voxel of the lesion lies in the {side} breast as found: is the side of the row right?",
+        )
+    phases = study.phases[(list(choose_phases(study.times_s, extraction.post_phases)), *box.window)]
+    if extraction.n4:
+        phases = phases / bias_field(
+            phases[0],
+            box.breast,
+            study.grid.spacing,
+            shrink=extraction.n4_shrink,
+            iterations=extraction.n4_iterations,
+        )
+    phases = phases / np.float32(reference_level(phases[0], box.breast))
+    z, y, x = (part.start for part in box.window)
+    return BreastRegion(
+        np.clip(phases, -LARGEST, LARGEST).astype(np.float16), box.breast, mask, study.grid, (z, y, x), side
+    )

@@ -1,0 +1,46 @@
+"""MRI's section of the configuration, `[preprocessing]`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shared.config.sections import Section
+
+
+class MriSettings(Section):
+    """What becomes of a study before a network reads it."""
+
+    spacing_mm: tuple[float, float, float] | None = Field(
+        default=None,
+        description="(z, y, x) mm; none: the merged fingerprint's median.",
+    )
+    crop_voxels: tuple[int, int, int] | None = Field(
+        default=None,
+        description="(z, y, x) of the breast box in whole-breast mode; none: from the merged fingerprint.",
+    )
+    max_voxels: int = Field(
+        default=300_000, ge=4096, description="Upper bound of the whole-breast box; spacing is widened to fit."
+    )
+    post_phases: int = Field(
+        default=3, ge=1, le=8, description="Post-contrast phases used: first, last, evenly between."
+    )
+    n4: bool = Field(default=True, description="N4 bias field correction.")
+    n4_shrink: int = Field(default=4, ge=1, le=16, description="Shrink factor for the bias field's estimate.")
+    n4_iterations: tuple[int, ...] = Field(default=(20, 20, 20, 20), description="Iterations a fitting level.")
+    workers: int = Field(default=1, ge=1, description="Studies preprocessed at once at a site.")
+
+    @property
+    def channels(self) -> int:
+        """Channels of a prepared image: the pre-contrast phase, and a change for each post-contrast one."""
+        return 1 + self.post_phases
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Rows of the model card on what becomes of an image."""
+        n4 = "N4 bias field correction" if self.n4 else "no bias field correction"
+        grid = (
+            "resampled; spacing from the training centres' merged fingerprint"
+            if self.spacing_mm is None
+            else f"resampled to {' x '.join(f'{side:g}' for side in self.spacing_mm)} mm (z, y, x)"
+        )
+        phases = f"pre-contrast and up to {self.post_phases} post-contrast phases"
+        return [("grid", grid), ("image", f"{phases}; {n4}; left breasts mirrored")]

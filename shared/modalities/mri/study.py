@@ -1,0 +1,156 @@
+"""Exams of MR into arrays.
+
+Contract: float32 `(phase, z, y, x)` in LPS, spacing `(z, y, x)` in mm, seconds after injection, the first phase
+pre-contrast. Accepted: classic MR Image Storage of any vendor, one exam a folder, in any nesting; NIfTI files
+`<id>_0000.nii.gz`, `<id>_0001.nii.gz`, ... as MAMA-MIA stores them. Refused, with a reason: enhanced multi-frame MR,
+deflated files, archives, files of several patients or exams, anything whose geometry or phases are in doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from shared.cohort.preflight import Case
+from shared.dicom.geometry import orientation_of, to_lps
+from shared.dicom.header import ENHANCED_MR_STORAGE, MR_IMAGE_STORAGE, FileHeader
+from shared.dicom.index import index_folder, list_files, read_headers
+from shared.dicom.pixels import read_pixels
+from shared.errors import StudyError
+from shared.modalities.mri.dce_study import Acquisition, DceStudy
+from shared.modalities.mri.nifti_phases import find_nifti_phases, read_nifti_phases
+from shared.modalities.mri.phases import Phase, select_phases
+from shared.types import FloatArray, Side
+
+
+def read_case(case: Case, max_post_phases: int = 8) -> DceStudy:
+    """Read a located case's exam.
+
+    Raises
+    ------
+    StudyError
+        See `read_study`.
+
+    """
+    if case.path is None:
+        return read_files(case.files, max_post_phases=max_post_phases, side=case.row.side)
+    return read_study(
+        case.path, max_post_phases=max_post_phases, side=case.row.side, times_s=case.row.acquisition_times_s
+    )
+
+
+def image_files(case: Case) -> tuple[Path, ...]:
+    """Every file that the exam is read from, sorted."""
+    files = case.files if case.path is None else find_nifti_phases(case.path) or list_files(case.path)
+    return tuple(sorted(files))
+
+
+def read_study(
+    path: Path,
+    *,
+    max_post_phases: int = 8,
+    side: Side | None = None,
+    times_s: Sequence[float] | None = None,
+) -> DceStudy:
+    """Read one exam from a folder of DICOM files, or from NIfTI phases in a folder or under a prefix.
+
+    Parameters
+    ----------
+    path
+        Folder of one exam, or prefix `folder/<id>` of NIfTI files `<id>_0000.nii.gz`, ...
+    max_post_phases
+        Post-contrast phases to keep, the earliest ones.
+    side
+        Breast the caller means; a laterality tag that names the other one is refused.
+    times_s
+        Seconds after injection of NIfTI phases, which cannot carry them; without it phase k counts as
+        `k * phases.NOMINAL_INTERVAL_S`. Ignored for DICOM.
+
+    Raises
+    ------
+    StudyError
+        With a reason of `errors.ExclusionReason`; the message holds no path and no tag's text.
+
+    """
+    prefix_files = find_nifti_phases(path)
+    if prefix_files:
+        return read_nifti_phases(prefix_files, max_post_phases=max_post_phases, times_s=times_s)
+    return _assemble(index_folder(path), max_post_phases, side)
+
+
+def read_files(files: Sequence[Path], *, max_post_phases: int = 8, side: Side | None = None) -> DceStudy:
+    """Read one exam from given DICOM files, as `read_study`."""
+    return _assemble(read_headers(files), max_post_phases, side)
+
+
+def _assemble(headers: Sequence[FileHeader], max_post_phases: int, side: Side | None) -> DceStudy:
+    images = mr_images(headers)
+    check_laterality(images, side)
+    phases = select_phases(images)[: 1 + max_post_phases]
+    stored = phases[0].grid
+    array = np.empty((len(phases), *stored.shape), np.float32)
+    for index, phase in enumerate(phases):
+        _read_phase(phase, array[index])
+    turned, grid = to_lps(array, stored)
+    first = phases[0].slices[0]
+    return DceStudy(
+        phases=turned,
+        times_s=tuple(phase.time_s for phase in phases),
+        grid=grid,
+        acquisition=Acquisition(first.manufacturer, first.field_strength_t, orientation_of(stored)),
+    )
+
+
+def mr_images(headers: Sequence[FileHeader]) -> list[FileHeader]:
+    """MR images of one patient and one exam; SEG, SR, PR and other objects are left out, true duplicates dropped.
+
+    Raises
+    ------
+    StudyError
+        `no_images`, `several_patients`, `several_studies`, `duplicate_slices`: one instance in two unlike files;
+        `unreadable_file`: enhanced multi-frame MR.
+
+    """
+    if any(item.sop_class in ENHANCED_MR_STORAGE for item in headers):
+        raise StudyError("unreadable_file", "enhanced multi-frame MR is not supported; export it as classic MR")
+    images = [item for item in headers if item.sop_class == MR_IMAGE_STORAGE]
+    if not images:
+        raise StudyError("no_images", "no MR image lies at the row's path")
+    if len({item.patient_id for item in images}) > 1:
+        raise StudyError("several_patients", "the files at the row's path belong to more than one patient")
+    if len({item.study_uid for item in images}) > 1:
+        raise StudyError("several_studies", "the files at the row's path belong to more than one exam")
+    if any(item.frames > 1 for item in images):
+        raise StudyError("unreadable_file", "an MR image of several frames is not classic MR")
+    return _without_copies(images)
+
+
+def _without_copies(images: Sequence[FileHeader]) -> list[FileHeader]:
+    """Drop byte-identical copies of an instance, which downloads and exports leave behind."""
+    kept: dict[str, FileHeader] = {}
+    for item in images:
+        twin = kept.setdefault(item.sop_uid or str(item.path), item)
+        if twin is not item and twin.path.read_bytes() != item.path.read_bytes():
+            raise StudyError("duplicate_slices", "one SOPInstanceUID stands in two files of different content")
+    return list(kept.values())
+
+
+def check_laterality(images: Sequence[FileHeader], side: Side | None) -> None:
+    """Compare Laterality or ImageLaterality (L, R; B and blank say nothing) with the breast that is meant.
+
+    Raises
+    ------
+    StudyError
+        `laterality_conflict`.
+
+    """
+    named = {item.laterality for item in images} & {"L", "R"}
+    if side is not None and len(named) == 1 and named != {side[0].upper()}:
+        raise StudyError("laterality_conflict", f"the table says {side}, the images' tag the other breast")
+
+
+def _read_phase(phase: Phase, into: FloatArray) -> None:
+    for index, header in enumerate(phase.slices):
+        into[index] = read_pixels(header)

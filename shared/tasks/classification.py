@@ -1,0 +1,156 @@
+"""What all classifiers of lesion patches share: how a case is read, its row of the per-case table, their metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shared.cohort.labels import CaseLabels, Label
+from shared.config.run_config import RunConfig
+from shared.config.sections import ClassifierSection
+from shared.errors import StudyError
+from shared.inference import pick_device
+from shared.metrics.metric import Metric
+from shared.metrics.paired_numbers import NumberPair, agreement_metrics, error_metrics
+from shared.metrics.scores import label_metrics, macro_auc
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.lesion_patch import cut_patch, keep_patch, open_patch
+from shared.modalities.mri.plan import MriPlan
+from shared.tasks.task import OWN, Evaluator, Measured, Row
+from shared.types import BoolArray, FloatArray
+
+Scores = Mapping[str, Mapping[str, float]]
+"""Of one case, by reading (`OWN`, or a part such as a branch) and label: a probability, or a number in its unit."""
+Truths = Callable[[CaseLabels, RunConfig], Mapping[str, float]]
+"""What a case is evaluated by: the truth of each label that it has, 0 or 1, or a number."""
+
+_MIRRORS: tuple[tuple[int, ...], ...] = ((), (3,), (1,), (2,), (1, 3), (2, 3), (1, 2), (1, 2, 3))
+"""Axes of a patch `(channel, z, y, x)` that are turned round."""
+
+
+def score_evaluator(
+    truths: Truths,
+    scores: Callable[[list[Tensor]], list[Scores]],
+    read: Callable[[FloatArray, RunConfig], FloatArray] = lambda patch, _config: patch,
+) -> Evaluator:
+    """The evaluator of a classifier.
+
+    Parameters
+    ----------
+    truths
+        Of a case.
+    scores
+        From the network's outputs to the scores of each case of the batch.
+    read
+        From a patch `(channel + 1, z, y, x)` to the network's input.
+
+    """
+
+    def predict(
+        model: nn.Module, case: PreparedMri, plan: MriPlan, config: RunConfig, outline: BoolArray | None
+    ) -> Scores | None:
+        settings = config.section(ClassifierSection)
+        if outline is None:
+            root = case.region_folder.parent.parent
+            patch = open_patch(keep_patch(root, case.region_folder.name, case.region(), plan, settings.patch))
+        else:
+            try:
+                patch = cut_patch(case.region(), outline, plan, settings.patch)
+            except StudyError:
+                return None
+        return read_patch(model, patch, config, scores, read)
+
+    def measure(prediction: Scores, case: PreparedMri, config: RunConfig, *, full: bool) -> Measured:
+        del full
+        known = truths(case.labels, config)
+        return Measured({reading: _row(known, answers) for reading, answers in prediction.items()})
+
+    return Evaluator(predict, _average, measure, _restrict)
+
+
+def read_patch(
+    model: nn.Module,
+    patch: FloatArray,
+    config: RunConfig,
+    scores: Callable[[list[Tensor]], list[Scores]],
+    read: Callable[[FloatArray, RunConfig], FloatArray],
+) -> Scores:
+    """Scores of one lesion patch, averaged over its mirrored copies.
+
+    Which of the mirror's eight images are read is the configuration's; anatomy differs from its mirror image, lesions
+    do not.
+    """
+    device = pick_device(config)
+    torch.set_num_threads(config.compute.threads)
+    model.to(device).eval()
+    images = [np.flip(patch, axes) for axes in _MIRRORS[: config.section(ClassifierSection).mirrored_copies]]
+    batch = torch.from_numpy(np.stack([read(image, config) for image in images])).to(device)
+    with torch.inference_mode():
+        answers = scores(model(batch))
+    return {
+        reading: {label: float(np.mean([item[reading][label] for item in answers])) for label in labels}
+        for reading, labels in answers[0].items()
+    }
+
+
+def score_metrics(labels: Sequence[Label], numbers: Sequence[NumberPair] = (), *, macro: bool = False) -> list[Metric]:
+    """Metrics of a classifier, the headline first.
+
+    Parameters
+    ----------
+    labels
+        Binary labels that it scores.
+    numbers
+        Numbers that it predicts.
+    macro
+        Whether the labels exclude each other, so that the mean of their AUCs comes first.
+
+    """
+    metrics = [macro_auc({label.name: label.title for label in labels})] if macro else []
+    for label in labels:
+        metrics += label_metrics(label.name, label.title, led=not macro)
+    for pair in numbers:
+        metrics += [*error_metrics(pair), *agreement_metrics(pair)]
+    return metrics
+
+
+def log_losses(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
+    """Those of a classifier's metrics that fall back on its loss where no AUC exists."""
+    return tuple(metric for metric in metrics if metric.name.startswith("log_loss_"))
+
+
+def seen_by(truths: Truths) -> Callable[[CaseLabels, RunConfig], frozenset[str]]:
+    """The labels of a case that a task is evaluated by."""
+    return lambda labels, config: frozenset(truths(labels, config))
+
+
+def used_by(truths: Truths) -> Callable[[CaseLabels, RunConfig], bool]:
+    """Whether a case has one of the labels."""
+    return lambda labels, config: bool(truths(labels, config))
+
+
+def _row(truths: Mapping[str, float], answers: Mapping[str, float]) -> Row:
+    row: Row = {}
+    for label, truth in truths.items():
+        row |= {f"truth_{label}": float(truth), f"score_{label}": answers.get(label)}
+    return row
+
+
+def _average(predictions: Sequence[Scores]) -> Scores:
+    """The mean of each label's scores over those that answer it; of the own reading alone."""
+    answers: dict[str, list[float]] = {}
+    for prediction in predictions:
+        for label, score in prediction[OWN].items():
+            answers.setdefault(label, []).append(score)
+    return {OWN: {label: float(np.mean(scores)) for label, scores in answers.items()}}
+
+
+def _restrict(prediction: Any, labels: frozenset[str]) -> Scores:
+    return {
+        reading: {label: score for label, score in answers.items() if label in labels}
+        for reading, answers in prediction.items()
+    }
