@@ -1,4 +1,4 @@
-"""What this hospital lets a run ask, whatever the server says: its kit's policy, as the node was told it."""
+"""The hospital's policy: what it allows a run, whatever the server says. It comes from the kit through the node."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def check_policy(node_config: Mapping[str, object], config: RunConfig) -> None:
     Parameters
     ----------
     node_config
-        The node's own configuration: `data-dir`, `tasks` (with commas; empty: all), `max-rounds`,
+        The node's configuration: `data-dir`, `tasks` (separated by commas; empty: all), `max-rounds`,
         `differential-privacy`. A simulated node has none of them.
     config
         The run's configuration, as the server sent it.
@@ -22,8 +22,8 @@ def check_policy(node_config: Mapping[str, object], config: RunConfig) -> None:
     Raises
     ------
     ConfigError
-        A task, the number of rounds, training without differential privacy, or a file of pretrained weights: at a
-        hospital the server names no path.
+        The policy forbids a task, the number of rounds, or training without differential privacy; or the run names a
+        file of pretrained weights: a hospital opens no path that the server names.
 
     """
     if "data-dir" in node_config and (keys := config.keys_of_files()):

@@ -1,6 +1,6 @@
-"""The site's own log: everything that happened here, in a file that stays with the site.
+"""The site's own log, in a file that stays with the site.
 
-What a simulated node prints is copied into the server's log, so while a message is at work nothing is printed.
+What a simulated node prints is copied into the server's log, so nothing is printed while a message is answered.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from shared.atomic_files import writing
 from shared.runtime.logs import log_to
 from shared.runtime.project import cache_root
 
-ROOMS = ("client", "shared")
-"""Loggers of the code that runs at a site."""
+PACKAGES = ("client", "shared")
+"""Packages whose loggers are used at a site."""
 
 
 @contextmanager
 def own_log(site: str) -> Iterator[logging.Logger]:
-    """Send the site's log records to `logs/<site>.jsonl` below its cache, and nowhere else, while the context lasts.
+    """Write the site's log records to `logs/<site>.jsonl` below its cache, and nowhere else, while the context lasts.
 
     Parameters
     ----------
@@ -32,5 +32,5 @@ def own_log(site: str) -> Iterator[logging.Logger]:
     path = cache_root() / "logs" / f"{name}.jsonl"
     with writing("the site's cache"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with log_to(path, ROOMS, alone=True):
+    with log_to(path, PACKAGES, alone=True):
         yield logging.getLogger(f"client.{name}")

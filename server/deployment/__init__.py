@@ -1,1 +1,1 @@
-"""Serving a consortium: Flower's SuperLink on loopback, nginx in front, revocation, and runs submitted to it."""
+"""Deployment of a consortium's server: SuperLink on loopback, nginx in front, members, and runs submitted to it."""

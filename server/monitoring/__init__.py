@@ -1,1 +1,1 @@
-"""Seeing a run while it goes on: its folder as a snapshot, told over gRPC, shown on a local page."""
+"""Monitoring of a run: a snapshot of its folder, served over gRPC and shown on a local web page; MLflow tracking."""

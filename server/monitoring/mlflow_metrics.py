@@ -1,4 +1,4 @@
-"""What MLflow is told of a run, as names and numbers: its configuration, a round, the external centre."""
+"""A run's configuration, rounds and external results as MLflow's parameters and metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST = 250
 
 
 def parameters(config: RunConfig) -> dict[str, str]:
-    """The resolved configuration, flat: `federation.rounds`; without paths and without the tracking's own section."""
+    """The resolved configuration with keys such as `federation.rounds`, without paths and the section `tracking`."""
     raw = config.model_dump(mode="json", exclude_none=True, exclude={"tracking": True, "data": {"root"}})
     files = config.keys_of_files()
     return {key: "a file" if key in files else value[:_LONGEST] for key, value in _flat(raw, "")}
@@ -31,7 +31,7 @@ def round_metrics(record: RoundRecord) -> dict[str, float]:
 
 
 def external_metrics(results: Results) -> dict[str, float]:
-    """External figures with their bounds, as MLflow's metrics.
+    """Metrics of the external centre with their bounds.
 
     `TASK/external/METRIC` are the chosen model's, `TASK/final/external/METRIC` the last one's where it is another;
     other arms have their name before the metric's.
@@ -40,7 +40,7 @@ def external_metrics(results: Results) -> dict[str, float]:
     for row in (item for item in results.rows if item.role == "external"):
         trained = results.provenance.tasks[row.task]
         last = row.model_hash == trained.final != trained.best
-        # MLflow takes no colon everywhere.
+        # Not every store of MLflow accepts a colon.
         arm = "" if row.arm == FEDERATED else row.arm.replace(":", ".") + "/"
         key = f"{row.task}/{'final/' if last else ''}external/{arm}{row.metric}"
         figures |= {key: row.value, f"{key}_low": row.ci_low, f"{key}_high": row.ci_high}

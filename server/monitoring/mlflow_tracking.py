@@ -1,8 +1,8 @@
-"""A run told to MLflow, where its configuration asks for it: parameters, figures a round, results.
+"""Tracking of a run in MLflow, if its configuration asks for it: parameters, metrics of each round, results.
 
-The run folder stays the only record that a run needs. What MLflow lacks, because it did not answer or the run was
-killed in between, is made up from the folder when the run is resumed. Only what configuration, journal and results hold
-gets there, and none of them knows a patient. The report stays in the run folder: it shows pictures of cases.
+The run folder remains the complete record of a run. What MLflow missed, because it did not answer or the run was
+killed, is added from the folder when the run is resumed. MLflow gets the contents of configuration, journal and results, none
+of which identifies a patient. The report stays in the run folder, because it shows pictures of cases.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from shared.runtime.project import project_root
 log = logging.getLogger(__name__)
 
 KEPT = "mlflow.json"
-"""File of the run folder that names the run in MLflow: a resumed run goes on there."""
+"""File of the run folder with the run's identifier in MLflow, where a resumed run continues."""
 
 ARTIFACTS = ("results.csv", "results.json", PARTICIPATION, "plan.json")
 
 _PARAMS_AT_ONCE, _METRICS_AT_ONCE = 100, 1000  # what MLflow takes in one request
 _PATIENCE = {
-    # A server that does not answer is waited for once, not five minutes a request.
+    # Wait once for a server that does not answer, not five minutes at each request.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "20",
@@ -46,14 +46,14 @@ _PATIENCE = {
 
 
 class Tracking:
-    """A run's entry in MLflow. Of a run that is not tracked, or whose MLflow failed, every method does nothing.
+    """A run's entry in MLflow. If the run is not tracked, or MLflow has failed, every method does nothing.
 
     Parameters
     ----------
     config
         The run's configuration.
     folder
-        The run's folder; its name is the run's.
+        The run's folder, whose name is the run's name.
 
     """
 
@@ -70,16 +70,16 @@ class Tracking:
         Parameters
         ----------
         facts
-            Gives what is known of the run beside its configuration: tags of a new entry.
+            Returns further facts about the run, for the tags of a new entry.
 
         """
-        with self._outlived():
+        with self._survive_failures():
             from mlflow import MlflowClient
             from mlflow.telemetry import set_telemetry_client
 
-            # MONAI imports MLflow where it is installed, and then that was before `open_tracking` forbade it telemetry.
+            # MONAI may have imported MLflow before `open_tracking` could switch its telemetry off.
             set_telemetry_client()
-            # To stderr it quotes statements, values and what a server sent.
+            # Its messages quote statements, values and a server's answers.
             logging.getLogger("mlflow").setLevel(logging.CRITICAL)
             client = MlflowClient(tracking_uri=self._config.tracking.uri or _own_store())
             kept = self._folder.path / KEPT
@@ -106,16 +106,16 @@ class Tracking:
         """Tell a judged round: score, seconds, each site's loss and score. One that was told is passed over."""
         if self._client is None or record.round == 0 or record.round in self._told[record.task]:
             return
-        with self._outlived():
+        with self._survive_failures():
             # In one request: `seconds` is there exactly when the rest is.
             self._tell(round_metrics(record), record.round)
             self._told[record.task].add(record.round)
 
     def finish(self) -> None:
-        """Tell the external centre's figures and keep the results' files; the entry is finished then."""
+        """Send the external centre's metrics and the result files, and finish the entry."""
         if self._client is None:
             return
-        with self._outlived():
+        with self._survive_failures():
             told = self._client.get_run(self._run).data.metrics
             figures = external_metrics(read_results(self._folder.path))
             self._tell({key: value for key, value in figures.items() if key not in told}, 0)
@@ -132,19 +132,19 @@ class Tracking:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._client is not None and error is not None:
-            with self._outlived():
+            with self._survive_failures():
                 self._client.set_terminated(self._run, "FAILED" if isinstance(error, Exception) else "KILLED")
 
     @contextmanager
-    def _outlived(self) -> Iterator[None]:
-        """Whatever MLflow does, the run goes on; after a failure it is asked no more."""
+    def _survive_failures(self) -> Iterator[None]:
+        """Let the run go on whatever MLflow does; after a failure MLflow is not called again."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of MLflow's own libraries
                 yield
         except Exception as error:  # noqa: BLE001 - an MLflow server can fail in any way
             self._client = None
-            # A class, no text: that may hold what the server sent.
+            # Only the class: the text may contain what the server sent.
             log.warning(
                 "MLflow failed (%s) and is told no more; the run goes on, and resuming it makes up for what is missing",
                 type(error).__name__,
@@ -152,10 +152,10 @@ class Tracking:
 
     def _create(self, client: Any, facts: Mapping[str, str]) -> str:
         settings = self._config.tracking
-        found = client.get_experiment_by_name(settings.experiment)
-        # A server has a place of its own for artifacts.
+        known = client.get_experiment_by_name(settings.experiment)
+        # An MLflow server has its own folder for artifacts.
         place = None if settings.uri else (_runs() / "mlflow-artifacts").as_uri()
-        experiment = found.experiment_id if found else client.create_experiment(settings.experiment, place)
+        experiment = known.experiment_id if known else client.create_experiment(settings.experiment, place)
         name = self._folder.path.name
         tags = {"run": name, "seed": str(self._config.seed), "use": "research software", **facts}
         return str(client.create_run(experiment, tags=tags, run_name=name).info.run_id)
@@ -177,12 +177,12 @@ class Tracking:
 
 
 def open_tracking(config: RunConfig, folder: RunFolder, facts: Callable[[], Mapping[str, str]]) -> Tracking:
-    """Open a run's entry in MLflow where the configuration asks for one; see `Tracking.open`.
+    """Open a run's entry in MLflow if the configuration asks for it; see `Tracking.open`.
 
     Raises
     ------
     ConfigError
-        It asks, and MLflow is not installed.
+        It asks for it, and MLflow is not installed.
 
     """
     tracking = Tracking(config, folder)
@@ -204,7 +204,7 @@ def _runs() -> Path:
 
 
 def _own_store() -> str:
-    """Its address, once it can be opened: MLflow itself would try for 100 s."""
+    """Address of our own database, after checking that it opens: MLflow itself would try for 100 s."""
     place = _runs() / "mlflow.db"
     with closing(sqlite3.connect(place)) as store:
         store.execute("PRAGMA schema_version")

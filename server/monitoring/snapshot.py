@@ -1,4 +1,4 @@
-"""A run's folder as one small JSON object: all that is told and shown of a run. Counts and means, nothing of a case."""
+"""A snapshot of a run's folder as one small JSON object, for observers: counts and means, nothing of a single case."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from shared.tasks import TASKS, task_named
 
 MOST_SITES = 100
 MOST_CELLS = 20_000
-"""Rounds times sites of all tasks that a snapshot holds; of longer runs the last rounds."""
+"""Most rounds times sites, over all tasks, in a snapshot; of longer runs it has the last rounds."""
 _MOST_TEXT, _MOST_REASON = 500, 160
 _MOST_ROUNDS_KEPT = 50_000
 _FILES = ("config.toml", "started.json", "progress.json", "sites.json", "cases.json", "results.json")
 
 
 class Stamp(NamedTuple):
-    """A file as it was at a moment; every writer replaces whole files, so a change shows here."""
+    """A version of a file: files are always replaced as a whole, so a change shows here."""
 
     path: Path
     changed_ns: int
@@ -35,17 +35,17 @@ class Stamp(NamedTuple):
 
 
 def snapshot(runs: Path, name: str | None = None) -> dict[str, Any]:
-    """What there is to see of a run.
+    """The current state of a run.
 
-    A file is read when it is new or was replaced: a call without a change costs a look at each file's time. The same
-    object is returned until something changes; callers do not change it.
+    Files are read only when they are new or were replaced: a call without a change looks at each file's time. The same
+    object is returned until something changes; callers must not modify it.
 
     Parameters
     ----------
     runs
         The folder of run folders.
     name
-        The run; none: the one that was started last.
+        The run's name; None: the run that was started last.
 
     Returns
     -------
@@ -57,13 +57,13 @@ def snapshot(runs: Path, name: str | None = None) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        The name is no folder's name.
+        The name is not a plain folder name.
 
     """
     if name is not None and (Path(name).name != name or name.startswith(".")):
         raise ConfigError(f"a run's name is a folder's name, without slashes or a leading dot: {name[:64]!r}")
     folder = (runs / (name or "latest")).resolve()
-    stamps = tuple(found for file in _FILES if (found := _stamp(folder / file)) is not None)
+    stamps = tuple(stamp for file in _FILES if (stamp := _stamp(folder / file)) is not None)
     journals = []
     for task in sorted(path.name for path in (folder / "journal").glob("*/")):
         seen = (_stamp(path) for path in (folder / "journal" / task).glob("round-*.json"))
@@ -75,7 +75,7 @@ def snapshot(runs: Path, name: str | None = None) -> dict[str, Any]:
 def _assemble(
     name: str | None, folder: Path, stamps: tuple[Stamp, ...], journals: tuple[tuple[str, tuple[Stamp, ...]], ...]
 ) -> dict[str, Any]:
-    """Put together what stands in the files; a file that is absent or not as expected is as if it said nothing."""
+    """Make the snapshot from the files; one that is absent or not as expected counts as empty."""
     files = {item.path.name: item for item in stamps}
     config = _config(files["config.toml"]) if "config.toml" in files else None
     moment = read_progress(folder / "progress.json") if "progress.json" in files else None
@@ -112,19 +112,19 @@ def _assemble(
 
 def _stamp(path: Path) -> Stamp | None:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return Stamp(path, found.st_mtime_ns, found.st_size, found.st_ino)
+    return Stamp(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A file's JSON object; empty where it holds none."""
+    """The JSON object in a file; empty if there is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 @lru_cache(maxsize=_MOST_ROUNDS_KEPT)
@@ -169,7 +169,7 @@ def _round(stamp: Stamp, task: str) -> dict[str, Any] | None:
 
 
 def _model(record: Path) -> Path:
-    """The model of a round's record."""
+    """The model file of a round's record."""
     return record.parents[2] / "models" / record.parent.name / f"{record.stem}.safetensors"
 
 
@@ -200,23 +200,23 @@ def _started(stamp: Stamp | None) -> float | None:
 
 
 def _sites(stamp: Stamp | None) -> dict[str, dict[str, Any]]:
-    """`sites.json` without what nobody needs."""
-    found = read_json(stamp.path).get("sites", {}) if stamp else {}
+    """The fields of `sites.json` that are shown."""
+    sites = read_json(stamp.path).get("sites", {}) if stamp else {}
     return {
         name: {
             "state": str(item.get("state", "")),
             "since": item.get("since"),
             "reason": str(item.get("reason", ""))[:_MOST_REASON],
         }
-        for name, item in found.items()
+        for name, item in sites.items()
     }
 
 
 def _flow(stamp: Stamp | None) -> dict[str, int]:
-    """Training cases of each site, from `cases.json`."""
-    found = read_json(stamp.path) if stamp else {}
+    """Number of training cases of each site, from `cases.json`."""
+    flow = read_json(stamp.path) if stamp else {}
     return {
         name: item.get("included", {}).get("train", 0)
-        for name, item in found.items()
+        for name, item in flow.items()
         if item.get("role", "training") == "training"
     }

@@ -1,4 +1,4 @@
-"""The observer's side of the status service: its identity, one look, the stream, and the health check."""
+"""The observer's side of the status service: credentials, one snapshot, the stream of snapshots, the health check."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """Where the service is and who asks: PEM texts of the authority, the observer's certificate and its key."""
+    """The service's address and the observer's credentials: authority, certificate and key as PEM."""
 
     host: str
     port: int
@@ -36,12 +36,12 @@ class Observer:
 
     @property
     def where(self) -> str:
-        """Address and port, as a person reads them."""
+        """Address and port, for people."""
         return f"{self.host}:{self.port}"
 
 
 def read_observer(folder: Path) -> Observer:
-    """The identity in an observer's folder, or in a server's kit: that one asks on its own machine.
+    """Read the credentials in an observer's folder, or in a server's kit, which asks on its own machine.
 
     Raises
     ------
@@ -53,10 +53,10 @@ def read_observer(folder: Path) -> Observer:
     settings = folder / ("server.toml" if server else "observer.toml")
     public, private = (folder / "certificates", folder / "keys") if server else (folder, folder)
     try:
-        found = tomllib.loads(settings.read_text(encoding="utf-8"))
+        values = tomllib.loads(settings.read_text(encoding="utf-8"))
         return Observer(
-            "127.0.0.1" if server else str(found["address"]),
-            int(found["status_port"]),
+            "127.0.0.1" if server else str(values["address"]),
+            int(values["status_port"]),
             (public / "ca.crt").read_bytes(),
             (public / "observer.crt").read_bytes(),
             (private / "observer.key").read_bytes(),
@@ -72,13 +72,13 @@ def read_observer(folder: Path) -> Observer:
 
 @contextmanager
 def connection(observer: Observer) -> Iterator[grpc.Channel]:
-    """A channel to the service, closed at the end."""
+    """A channel to the service, open while the context lasts."""
     options: list[tuple[str, int]] = [
         ("grpc.max_receive_message_length", MOST_BYTES),
-        # A cable that was pulled sends no goodbye.
+        # Notices a connection that broke silently, such as a pulled cable.
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
-        # The caller tries again itself, and says so; gRPC's own waits grow to two minutes.
+        # The caller retries by itself; gRPC's own pauses would grow to two minutes.
         ("grpc.initial_reconnect_backoff_ms", 500),
         ("grpc.max_reconnect_backoff_ms", 500),
     ]
@@ -90,12 +90,12 @@ def connection(observer: Observer) -> Iterator[grpc.Channel]:
 
 
 def look(observer: Observer, run: str | None) -> tuple[dict[str, Any], float]:
-    """One snapshot, and how many seconds this machine's clock is ahead of the server's.
+    """Ask for one snapshot; also returns this machine's clock minus the server's, seconds.
 
     Raises
     ------
     RunError
-        The server does not answer, or refuses; says why.
+        The server does not answer, or refuses; the message says why.
 
     """
     with connection(observer) as channel:
@@ -103,27 +103,27 @@ def look(observer: Observer, run: str | None) -> tuple[dict[str, Any], float]:
             f"/{SERVICE}/{GET}", request_serializer=Empty.SerializeToString, response_deserializer=Struct.FromString
         )
         try:
-            return from_struct(get(Empty(), metadata=_asking_for(run), timeout=_ANSWER_S))
+            return from_struct(get(Empty(), metadata=_metadata(run), timeout=_ANSWER_S))
         except grpc.RpcError as error:
             raise RunError(f"{observer.where}: {reason(error)}") from error
 
 
 def watch(channel: grpc.Channel, run: str | None) -> Iterator[tuple[dict[str, Any], float]]:
-    """The same, again and again; `grpc.RpcError` ends it."""
+    """A stream of the same, one for each change; it ends with a `grpc.RpcError`."""
     stream = channel.unary_stream(
         f"/{SERVICE}/{WATCH}", request_serializer=Empty.SerializeToString, response_deserializer=Struct.FromString
     )
-    for message in stream(Empty(), metadata=_asking_for(run)):
+    for message in stream(Empty(), metadata=_metadata(run)):
         yield from_struct(message)
 
 
 def probe(kit: Path) -> str:
-    """The health check of a server's kit: a line that says it serves.
+    """Ask the server of a kit whether it serves; returns a line that says so.
 
     Raises
     ------
     RunError
-        It does not; says why, in a line.
+        It does not serve; the message says why in one line.
 
     """
     observer = read_observer(kit)
@@ -140,11 +140,11 @@ def probe(kit: Path) -> str:
 
 
 def reason(error: grpc.RpcError) -> str:
-    """Why a call failed, in a line."""
+    """Why a call failed, in one line."""
     code, details = error.code(), " ".join(str(error.details()).split())
-    said = _REASONS.get(code)
-    return f"{said} ({details[:200]})" if said else f"{details[:300]} ({code.name})"
+    known = _REASONS.get(code)
+    return f"{known} ({details[:200]})" if known else f"{details[:300]} ({code.name})"
 
 
-def _asking_for(run: str | None) -> tuple[tuple[str, str], ...]:
+def _metadata(run: str | None) -> tuple[tuple[str, str], ...]:
     return ((RUN_KEY, run),) if run else ()

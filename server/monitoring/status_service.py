@@ -1,4 +1,4 @@
-"""The status service: observers read over gRPC how the run goes. TLS with client certificates; it changes nothing."""
+"""The status service: observers read a run's snapshots over gRPC, with TLS and client certificates. It is read-only."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ log = logging.getLogger(__name__)
 
 MOST_WATCHING = 32
 AT_LEAST_EVERY_S = 15.0
-_GLANCE_S = 1.0
+_LOOK_EVERY_S = 1.0
 _SPARE = 8
-"""Calls that find a thread while everybody watches: the health check must not fail then."""
+"""Threads beyond the watching observers, so that the health check still gets one."""
 _OBSERVER = "observer"
 
 
 def serve_status(kit: Path, runs: Path, host: str, port: int) -> grpc.Server:
-    """Start the service of a server's kit over the runs below `runs`; the caller stops it.
+    """Start the service for a server's kit and the runs below `runs`; the caller stops it.
 
     Raises
     ------
     RunError
-        A key or certificate is missing, or the port is taken.
+        A key or certificate is missing, or the port is in use.
 
     """
     certificates = kit / "certificates"
@@ -74,12 +74,12 @@ def serve_status(kit: Path, runs: Path, host: str, port: int) -> grpc.Server:
 
 
 class Door:
-    """Lets observers in. The sites' certificates come from the same authority, and no site may see another's figures.
+    """Lets in observers only: sites' certificates are of the same authority, but no site may see another's numbers.
 
     Parameters
     ----------
     revoked
-        The authority's revocation list; none has been revoked where the file is absent.
+        The authority's list of revoked certificates; if the file is absent, none has been revoked.
 
     """
 
@@ -87,7 +87,7 @@ class Door:
         self.revoked = revoked
 
     def check(self, context: grpc.ServicerContext) -> None:
-        """End the call of whoever is no observer."""
+        """End the call if its client is not an observer."""
         (pem,) = context.auth_context()["x509_pem_cert"]
         certificate = x509.load_pem_x509_certificate(pem)
         units = [item.value for item in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
@@ -95,7 +95,7 @@ class Door:
             _refuse(context, "only an observer's certificate may read the run's status (its OU must be 'observer')")
         try:
             revoked = self._is_revoked(certificate.serial_number)
-        except (OSError, ValueError) as error:  # just being copied, maybe
+        except (OSError, ValueError) as error:  # perhaps it is just being copied
             context.abort(grpc.StatusCode.UNAVAILABLE, "the list of revoked certificates cannot be read: ask again")
             raise AssertionError from error  # abort never returns
         if revoked:
@@ -103,11 +103,11 @@ class Door:
 
     def _is_revoked(self, serial: int) -> bool:
         try:
-            # Read at every call, as a revocation holds at once; a list that cannot be read lets nobody in.
-            found = x509.load_pem_x509_crl(self.revoked.read_bytes())
+            # Read at every call, so that a revocation takes effect at once; if it cannot be read, nobody is let in.
+            revoked = x509.load_pem_x509_crl(self.revoked.read_bytes())
         except FileNotFoundError:
             return False
-        return found.get_revoked_certificate_by_serial_number(serial) is not None
+        return revoked.get_revoked_certificate_by_serial_number(serial) is not None
 
 
 class Status:
@@ -119,12 +119,12 @@ class Status:
         self.places = threading.BoundedSemaphore(MOST_WATCHING)
 
     def get(self, _: Empty, context: grpc.ServicerContext) -> Struct:
-        """The run as it is now."""
+        """The run's snapshot now."""
         self.door.check(context)
         return to_struct(self._look(context))
 
     def watch(self, _: Empty, context: grpc.ServicerContext) -> Iterator[Struct]:
-        """The run now, whenever it changes, and at least every 15 s, for as long as the certificate holds."""
+        """A snapshot now, at every change and at least every 15 s, as long as the certificate is valid."""
         self.door.check(context)
         if not self.places.acquire(blocking=False):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_WATCHING} observers watch already: try later")
@@ -132,22 +132,22 @@ class Status:
         try:
             if not context.add_callback(gone.set):
                 return
-            told: dict[str, Any] | None = None
+            last: dict[str, Any] | None = None
             due = 0.0
-            while not gone.wait(_GLANCE_S if told is not None else 0):
-                self.door.check(context)  # who was revoked meanwhile sees no more
-                found = self._look(context)
-                if found is told and time.monotonic() < due:
+            while not gone.wait(_LOOK_EVERY_S if last is not None else 0):
+                self.door.check(context)  # a certificate revoked meanwhile ends the stream
+                current = self._look(context)
+                if current is last and time.monotonic() < due:
                     continue
-                told, due = found, time.monotonic() + AT_LEAST_EVERY_S - _GLANCE_S
-                yield to_struct(found)
+                last, due = current, time.monotonic() + AT_LEAST_EVERY_S - _LOOK_EVERY_S
+                yield to_struct(current)
         finally:
             self.places.release()
 
     def _look(self, context: grpc.ServicerContext) -> dict[str, Any]:
-        named = dict(context.invocation_metadata()).get(RUN_KEY)
+        name = dict(context.invocation_metadata()).get(RUN_KEY)
         try:
-            return snapshot(self.runs, named)
+            return snapshot(self.runs, name)
         except ConfigError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             raise AssertionError from error  # abort never returns
@@ -165,7 +165,7 @@ def _handlers(status: Status) -> grpc.GenericRpcHandler:
 
 
 def _health(door: Door) -> HealthServicer:
-    """The standard health service behind the same door: a site could otherwise take all of its places."""
+    """The standard health service, for observers only: a site could otherwise use up all its threads."""
     health = _GuardedHealth(experimental_non_blocking=False)
     health.door = door
     health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)

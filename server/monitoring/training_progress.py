@@ -1,4 +1,4 @@
-"""How a run's tasks go, and how each site does: from committed rounds to what a tile, a curve and a row show."""
+"""The progress of a run's tasks and sites, from its committed rounds: values for tiles, curves and table rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.tasks import TASKS, task_named
 
 _PACE = 5
 _FEWEST = 2
-"""Rounds that a pace is believed from, at most and at least."""
+"""Most and fewest rounds from which the time left is estimated."""
 _AFTER_ROUND = {"accepted": "connected", "absent": "absent", "refused": "refused", "failed": "failed"}
 
 
@@ -41,38 +41,37 @@ def task_course(task: str, rounds: Sequence[Mapping[str, Any]], planned: int | N
 
 
 def pace(courses: Sequence[Mapping[str, Any]]) -> float | None:
-    """Seconds of training left in all tasks; None while one of them has too few rounds to tell."""
+    """Seconds of training left in all tasks; None while a task has too few rounds for an estimate."""
     left = [item["left_s"] for item in courses]
     return sum(left) if left and None not in left else None
 
 
 def site_tiles(
     named: Sequence[str],
-    told: Mapping[str, Mapping[str, Any]],
+    states: Mapping[str, Mapping[str, Any]],
     cases: Mapping[str, int],
     courses: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Each site: `name`, `state`, `since`, `reason`, `cases`, and `loss` and `score` of its last round with them.
+    """A tile per site: `name`, `state`, `since`, `reason`, `cases`, and `loss` and `score` of its last round.
 
     Parameters
     ----------
     named
         Sites of the configuration, in its order.
-    told
-        `sites` of `sites.json`. Of a run without one, the last round's ledger says how a site is.
+    states
+        `sites` of `sites.json`. Without it, a site's state follows from the last round.
     cases
-        Training cases that a site registered.
+        Number of training cases that a site registered.
     courses
-        The tasks' courses; the last one with rounds is the current one.
+        The tasks' courses; the last one that has rounds is the current one.
 
     """
-    begun = [item["rounds"] for item in courses if item["rounds"]]
-    rounds = begun[-1] if begun else []
+    rounds: Sequence[Mapping[str, Any]] = next((item["rounds"] for item in reversed(courses) if item["rounds"]), ())
     ledger = rounds[-1]["sites"] if rounds else {}
     tiles = []
-    for name in dict.fromkeys([*named, *told, *ledger]):
+    for name in dict.fromkeys([*named, *states, *ledger]):
         last = ledger.get(name, {})
-        own = told.get(name) or {"state": _AFTER_ROUND.get(last.get("status", ""), "waiting"), "since": None}
+        own = states.get(name) or {"state": _AFTER_ROUND.get(last.get("status", ""), "waiting"), "since": None}
         tiles.append(
             {
                 "name": name,
@@ -97,5 +96,5 @@ def _measure(task: str) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no NaN."""
+    """None in place of NaN and infinity, which JSON does not have."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

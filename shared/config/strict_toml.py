@@ -1,4 +1,4 @@
-"""Reading TOML strictly: an unknown key is refused with its path and the nearest valid name."""
+"""Strict reading of TOML: an unknown key is refused with its path and the closest valid name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """Parse a file; `what` names its kind in messages.
+    """Parse a TOML file; `what` names the kind of file in messages.
 
     Raises
     ------
     ConfigError
-        The file is absent (the message lists the TOML files beside it), or is not TOML in UTF-8.
+        The file is missing (the message lists the TOML files beside it) or is not TOML in UTF-8.
 
     """
     try:
@@ -49,15 +49,15 @@ def validated(model: type[M], raw: Any, source: str, section: str = "") -> M:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        found = error.errors()
-        # A refused item leaves its list too short: the item's own error says it all.
-        inner = [item["loc"] for item in found]
-        faults = [item for item in found if not (item["loc"] and item["loc"] in [loc[:-1] for loc in inner])]
+        errors = error.errors()
+        # A refused item also makes its list too short: report only the item's own error.
+        inner = [item["loc"] for item in errors]
+        faults = [item for item in errors if not (item["loc"] and item["loc"] in [loc[:-1] for loc in inner])]
         raise ConfigError(f"{source}: " + "; ".join(_explain(model, item, section) for item in faults)) from error
 
 
 def _explain(model: type[BaseModel], item: Any, section: str) -> str:
-    """One pydantic error as `path: what, remedy`."""
+    """One pydantic error as a path, what is wrong, and the remedy."""
     parts = [*([section] if section else []), *(str(part) for part in item["loc"])]
     path = ".".join(parts) or "the file"
     if item["type"] == "extra_forbidden":
@@ -68,8 +68,8 @@ def _explain(model: type[BaseModel], item: Any, section: str) -> str:
     if item["type"] == "missing":
         return f"'{path}' is missing"
     message = str(item["msg"]).removeprefix("Value error, ")
-    given = "" if item["type"] == "value_error" else f" (given: {item['input']!r})"
-    return f"'{path}': {message}{given}"
+    value = "" if item["type"] == "value_error" else f" (given: {item['input']!r})"
+    return f"'{path}': {message}{value}"
 
 
 def _field_names(model: type[BaseModel], parents: tuple[str | int, ...]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,28 +15,21 @@ from shared.metrics.intervals import Numbers, Statistic, weighted_mean
 _Z95 = float(stats.norm.ppf(0.975))
 
 
-@dataclass(frozen=True, slots=True)
-class IccTable:
-    """The six intraclass correlations, named as McGraw and Wong do (Shrout and Fleiss' name in brackets).
+class Icc(NamedTuple):
+    """ICC(A,1) of McGraw and Wong (Shrout and Fleiss' ICC(2,1)) with its interval.
 
-    `one`, `a1`, `c1` are of a single rating (1,1), (2,1), (3,1); `one_k`, `ak`, `ck` of the mean of k ratings.
-    `a1_low`, `a1_high` bound ICC(A,1): two-way random effects, absolute agreement.
+    Two-way random effects, absolute agreement, single rating.
     """
 
-    one: float
     a1: float
-    c1: float
-    one_k: float
-    ak: float
-    ck: float
     a1_low: float
     a1_high: float
 
 
-def icc(ratings: npt.ArrayLike, confidence: float = 0.95) -> IccTable:
-    """Intraclass correlations of `ratings` `(subject, rater)` from the two-way analysis of variance.
+def icc(ratings: npt.ArrayLike, confidence: float = 0.95) -> Icc:
+    """Intraclass correlation of `ratings` `(subject, rater)` from the two-way analysis of variance.
 
-    The interval of ICC(A,1) is McGraw and Wong's (Psychol Methods 1996;1:30, table 7, case 2A); it assumes normal
+    The interval is McGraw and Wong's (Psychol Methods 1996;1:30, table 7, case 2A); it assumes normal
     subjects, so skewed volumes are better served by the patient bootstrap of `icc_a1`.
 
     Raises
@@ -52,22 +46,11 @@ def icc(ratings: npt.ArrayLike, confidence: float = 0.95) -> IccTable:
     rows = k * np.square(table.mean(axis=1) - grand).sum()
     columns = n * np.square(table.mean(axis=0) - grand).sum()
     rest = np.square(table - grand).sum() - rows - columns
-    within = float((columns + rest) / (n * (k - 1)))
     msr, msc, mse = float(rows / (n - 1)), float(columns / (k - 1)), float(max(0.0, rest) / ((n - 1) * (k - 1)))
-    if msr + within == 0:
+    if msr == msc == mse == 0:
         raise ValueError("all ratings are the same: no correlation exists")
     a1 = (msr - mse) / (msr + (k - 1) * mse + k * (msc - mse) / n)
-    low, high = _a1_interval(a1, (msr, msc, mse), (n, k), confidence)
-    return IccTable(
-        one=(msr - within) / (msr + (k - 1) * within),
-        a1=a1,
-        c1=(msr - mse) / (msr + (k - 1) * mse),
-        one_k=(msr - within) / msr if msr else -math.inf,
-        ak=(msr - mse) / (msr + (msc - mse) / n) if msr else -math.inf,
-        ck=(msr - mse) / msr if msr else -math.inf,
-        a1_low=low,
-        a1_high=high,
-    )
+    return Icc(a1, *_a1_interval(a1, (msr, msc, mse), (n, k), confidence))
 
 
 def _a1_interval(

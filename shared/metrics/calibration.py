@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+from scipy import special
 
 Numbers = npt.NDArray[np.float64]
 
@@ -80,19 +80,19 @@ def _ece(y: Numbers, p: Numbers, bins: int) -> float:
 
 
 def _slope(y: Numbers, logit: Numbers) -> float | None:
-    if logit[y > 0].min() > logit[y == 0].max() or logit[y > 0].max() < logit[y == 0].min() or not np.ptp(logit):
+    if logit[y > 0].min() >= logit[y == 0].max() or logit[y > 0].max() <= logit[y == 0].min():
         return None
-
-    def loss(terms: Numbers) -> tuple[float, Numbers]:
-        linear = terms[0] + terms[1] * logit
-        gap = special.expit(linear) - y
-        return float(np.sum(np.logaddexp(0, linear) - y * linear)), np.array([gap.sum(), (gap * logit).sum()])
-
-    found = optimize.minimize(loss, np.array([0.0, 1.0]), jac=True, method="BFGS", options={"gtol": 1e-8})
-    return float(found.x[1])
+    return _regression(y, np.column_stack([np.ones_like(logit), logit]), np.zeros_like(logit))[1]
 
 
 def _intercept(y: Numbers, logit: Numbers) -> float:
-    # Monotone in the intercept: one root, inside what moves every case to one side.
-    reach = float(np.abs(logit).max()) + 20.0
-    return float(optimize.brentq(lambda shift: float(np.sum(special.expit(logit + shift) - y)), -reach, reach))
+    return _regression(y, np.ones((len(y), 1)), logit)[0]
+
+
+def _regression(y: Numbers, terms: Numbers, offset: Numbers) -> list[float]:
+    """Coefficients of an unpenalised logistic regression on `terms` `(case, coefficient)` plus a fixed `offset`."""
+    from statsmodels.genmod.families import Binomial
+    from statsmodels.genmod.generalized_linear_model import GLM
+
+    fitted = GLM(y, terms, family=Binomial(), offset=offset).fit(tol=1e-13)
+    return [float(value) for value in fitted.params]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 Numbers = npt.NDArray[np.float64]
 # `(values (case, column), weights (resample, case)) -> (resample,)`: the weights say how often each case was drawn, so
@@ -41,12 +40,10 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     """
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n} is not a proportion")
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
-    share = successes / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # At 0 and n of n the bound is 0 and 1 exactly; rounding would leave 1e-17 beyond it.
-    return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
+    return float(low), float(high)
 
 
 def weighted_mean(values: Numbers, weights: Numbers) -> Numbers:

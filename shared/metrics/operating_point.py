@@ -1,4 +1,4 @@
-"""A threshold chosen on validation cases and frozen, and what it does on others: 2 x 2 counts with Wilson intervals."""
+"""What a fixed threshold does: 2 x 2 counts, and their shares with Wilson's interval."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from shared.metrics.intervals import Estimate, wilson
 
@@ -49,45 +48,6 @@ def count(truth: npt.ArrayLike, score: npt.ArrayLike, threshold: float) -> Count
         fn=int((positive & ~called).sum()),
         tn=int((~positive & ~called).sum()),
     )
-
-
-def youden_threshold(truth: npt.ArrayLike, score: npt.ArrayLike) -> float | None:
-    """Threshold with the largest sensitivity + specificity - 1 (Youden 1950), half-way between two scores.
-
-    Half-way, as R's pROC has it, because a cut on a validation case's own score puts that very case on the edge. Of
-    equal ones the lowest, which misses fewest. `None` with a single class.
-    """
-    positive, values = np.asarray(truth).astype(np.bool_), np.asarray(score, np.float64)
-    if positive.all() or not positive.any():
-        return None
-    levels = np.unique(values)
-    cuts = np.concatenate([[-np.inf], 0.5 * (levels[1:] + levels[:-1]), [np.inf]])
-    called = values[None] >= cuts[:, None]
-    gain = called[:, positive].mean(axis=1) - called[:, ~positive].mean(axis=1)
-    best = int(np.argmax(np.round(gain, 12)))
-    return float(np.clip(cuts[best], levels[0], np.nextafter(levels[-1], np.inf)))
-
-
-@dataclass(frozen=True, slots=True)
-class McNemar:
-    """McNemar's test of two classifiers on the same cases: chi-square with continuity correction, and the exact p."""
-
-    statistic: float
-    p: float
-    exact_p: float
-
-
-def mcnemar(only_a: int, only_b: int) -> McNemar:
-    """Test whether two classifiers err equally often (McNemar 1947), from the cases that only one gets right.
-
-    With no such case they do not differ: statistic 0, p 1.
-    """
-    discordant = only_a + only_b
-    if not discordant:
-        return McNemar(0.0, 1.0, 1.0)
-    statistic = max(0, abs(only_a - only_b) - 1) ** 2 / discordant
-    exact = stats.binomtest(only_a, discordant, 0.5).pvalue
-    return McNemar(statistic, float(stats.chi2.sf(statistic, 1)), float(exact))
 
 
 def _share(hits: int, n: int, confidence: float) -> Estimate:

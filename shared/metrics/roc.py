@@ -7,7 +7,7 @@ comes from `intervals.bootstrap_patients` with `weighted_auc`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,35 +116,6 @@ def weighted_auc(values: Numbers, weights: Numbers) -> Numbers:
     with np.errstate(invalid="ignore", divide="ignore"):
         found: Numbers = np.einsum("ri,ij,rj->r", up, wins, down, optimize=True) / pairs
     return found
-
-
-def one_vs_rest(labels: Sequence[str], scores: Mapping[str, npt.ArrayLike]) -> dict[str, Estimate]:
-    """AUC of each class against all others, with DeLong's interval, in the order of `scores`.
-
-    Parameters
-    ----------
-    labels
-        True class a case.
-    scores
-        By class, `(case,)`.
-
-    Raises
-    ------
-    ValueError
-        A label has no scores, or as `delong`.
-
-    """
-    unknown = set(labels) - set(scores)
-    if unknown:
-        raise ValueError(f"no scores for {', '.join(sorted(unknown))}")
-    return {name: delong([label == name for label in labels], score) for name, score in scores.items()}
-
-
-def macro(areas: Mapping[str, Estimate]) -> float | None:
-    """Mean of the one-vs-rest AUCs; undefined where one of them is (a mean over other classes is another figure)."""
-    values = [area.value for area in areas.values()]
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
 def _checked(

@@ -1,4 +1,4 @@
-"""The app as it travels: a checkout bundled as `flwr run` does it, and the hash by which hospitals approve it."""
+"""The app's bundle, made from a checkout as `flwr run` makes it, and the hash by which hospitals approve it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pathlib import Path
 from shared.errors import ConfigError, RunError
 from shared.runtime.flower_internals import flower_internal
 
-STAGE = "fedbreast"  # Flower wants letters, digits and hyphens: the checkout's own name may be anything
+STAGE = "fedbreast"  # Flower accepts letters, digits and hyphens; the checkout's own name may be anything
 APP = "fedbreast/fedbreast"
-"""Publisher and name: what Flower calls the app."""
+"""Publisher and name, by which Flower knows the app."""
 
 _APP = ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs")
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An app's bundle: the SHA-256 of its bytes, its name and version, the version alone, the number of files."""
+    """An app's bundle: SHA-256 of its bytes, name with version, version, number of files."""
 
     sha256: str
     name: str
@@ -32,7 +32,7 @@ class Bundle:
 
 
 def stage_app(root: Path, stage: Path) -> Path:
-    """Copy what Flower ships to a folder with a name it accepts; a later edit of the checkout then changes no run."""
+    """Copy what Flower ships into a folder whose name it accepts; later edits of the checkout then affect no run."""
     stage.mkdir(parents=True)
     for name in _APP:
         source = root / name
@@ -46,17 +46,17 @@ def stage_app(root: Path, stage: Path) -> Path:
 
 
 def digest_of(bundle: bytes) -> str:
-    """The content hash of an app: SHA-256 of its bundle, as Flower names it too."""
+    """The content hash of an app: SHA-256 of its bundle, which is also Flower's name for it."""
     return hashlib.sha256(bundle).hexdigest()
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Read a bundle (`.fab`), or bundle a checkout; no code of it is imported.
+    """Read a bundle (`.fab`), or make one of a checkout; none of its code is imported.
 
     Raises
     ------
     ConfigError
-        It is neither.
+        The path is neither.
 
     """
     if path.is_file():
@@ -68,13 +68,13 @@ def open_bundle(path: Path) -> Bundle:
         return read_bundle(build(stage_app(path, Path(scratch) / STAGE)), str(path))
 
 
-def read_bundle(bundle: bytes, called: str) -> Bundle:
-    """Read what a bundle says of itself; nothing is unpacked.
+def read_bundle(bundle: bytes, name: str) -> Bundle:
+    """Read a bundle's name, version and number of files; nothing is unpacked.
 
     Raises
     ------
     ConfigError
-        It is none; the message names it as it is `called`.
+        It is no bundle; the message calls it by `name`.
 
     """
     try:
@@ -83,5 +83,5 @@ def read_bundle(bundle: bytes, called: str) -> Bundle:
             files = len([item for item in archive.namelist() if not item.startswith(".info/")])
             version = str(project.get("version", "?"))
     except (zipfile.BadZipFile, KeyError, AttributeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{called} is not an app's bundle") from error
+        raise ConfigError(f"{name} is not an app's bundle") from error
     return Bundle(digest_of(bundle), f"{project.get('name', '?')} {version}", version, files)

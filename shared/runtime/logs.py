@@ -1,6 +1,6 @@
-"""Logs of both sides: one JSON object a line, never with the text of an exception that is not ours.
+"""Logs of both sides: one JSON object per line, without the text of exceptions that are not ours.
 
-A library's text may quote what it read, a patient's name too. Our own errors hold none (shared/errors.py).
+A library's text may quote what it read, such as a patient's name. Our own errors never do (shared/errors.py).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Any
 
 from shared.errors import FedBreastError
 
-ROOMS = ("server", "shared", "client")
+PACKAGES = ("server", "shared", "client")
 
 
 class QuietFile(logging.FileHandler):
-    """A log file that is silent when it cannot be written.
+    """A log file that stays silent when it cannot be written.
 
-    Python would print the record, and what a simulated node prints the server's log gets; and to close the file would
-    raise, over the error that matters.
+    Python would print the record instead, and what a simulated node prints ends up in the server's log. Closing the
+    file would raise an error that hides the one that matters.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, if that is possible."""
+        """Write a line if possible."""
         with suppress(OSError):
             super().emit(record)
 
@@ -37,7 +37,7 @@ class QuietFile(logging.FileHandler):
         """Say nothing."""
 
     def close(self) -> None:
-        """Close the file, whatever could not be written."""
+        """Close the file, even if not everything could be written."""
         with suppress(OSError):
             super().close()
 
@@ -46,12 +46,12 @@ class JsonLines(logging.Formatter):
     """Time, level, logger and message of a record as JSON.
 
     An exception adds `exception` (its class), `frames` (file within its package, line, function; innermost last),
-    `text` if it is ours, and `cause` with the same of the one it came from. An exception among a message's arguments is
-    told as its class unless it is ours.
+    `text` if it is ours, and `cause` with the same of its cause. An exception among a message's arguments is replaced
+    by its class unless it is ours.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """The record as one line."""
         entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -59,16 +59,16 @@ class JsonLines(logging.Formatter):
             "message": _message(record),
         }
         if record.exc_info and record.exc_info[1]:
-            entry |= _told(record.exc_info[1], record.exc_info[2])
+            entry |= _exception_entry(record.exc_info[1], record.exc_info[2])
         return json.dumps(entry)
 
 
 @contextmanager
-def log_to(path: Path, rooms: Sequence[str] = ROOMS, *, alone: bool = False) -> Iterator[None]:
-    """Append the rooms' log records to `path` for as long as the context lasts; `alone`: and send them nowhere else."""
+def log_to(path: Path, packages: Sequence[str] = PACKAGES, *, alone: bool = False) -> Iterator[None]:
+    """Append the packages' log records to `path` while the context lasts; with `alone` they go nowhere else."""
     handler = QuietFile(path, encoding="utf-8", delay=True)
     handler.setFormatter(JsonLines())
-    loggers = [logging.getLogger(room) for room in rooms]
+    loggers = [logging.getLogger(name) for name in packages]
     before = [(item.handlers, item.propagate, item.level) for item in loggers]
     for item in loggers:
         item.handlers = [handler] if alone else [*item.handlers, handler]
@@ -84,37 +84,37 @@ def log_to(path: Path, rooms: Sequence[str] = ROOMS, *, alone: bool = False) -> 
 
 
 def _message(record: logging.LogRecord) -> str:
-    told = copy.copy(record)
-    if isinstance(told.msg, BaseException):
-        told.msg = _word(told.msg)
-    if isinstance(told.args, tuple):
-        told.args = tuple(map(_word, told.args))
-    elif told.args:
-        told.args = {name: _word(value) for name, value in told.args.items()}
-    return told.getMessage()
+    safe = copy.copy(record)
+    if isinstance(safe.msg, BaseException):
+        safe.msg = _safe_argument(safe.msg)
+    if isinstance(safe.args, tuple):
+        safe.args = tuple(map(_safe_argument, safe.args))
+    elif safe.args:
+        safe.args = {name: _safe_argument(value) for name, value in safe.args.items()}
+    return safe.getMessage()
 
 
-def _word(value: object) -> object:
+def _safe_argument(value: object) -> object:
     foreign = isinstance(value, BaseException) and not isinstance(value, FedBreastError)
     return type(value).__name__ if foreign else value
 
 
-def _told(error: BaseException, trace: TracebackType | None) -> dict[str, Any]:
-    """What a log may say of an exception; `frames` are this project's and libraries' code, never data."""
-    told: dict[str, Any] = {
+def _exception_entry(error: BaseException, trace: TracebackType | None) -> dict[str, Any]:
+    """What a log may contain of an exception; `frames` name code of this project and of libraries, never data."""
+    entry: dict[str, Any] = {
         "exception": type(error).__name__,
         "frames": [f"{_file(frame)}:{line} in {frame.f_code.co_name}" for frame, line in traceback.walk_tb(trace)],
     }
     if isinstance(error, FedBreastError):
-        told["text"] = str(error)
+        entry["text"] = str(error)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
-        told["cause"] = _told(cause, cause.__traceback__)
-    return told
+        entry["cause"] = _exception_entry(cause, cause.__traceback__)
+    return entry
 
 
 def _file(frame: FrameType) -> str:
-    """`client/app.py`, `pydicom/filereader.py`; the bare name outside a package: folders may have any name."""
+    """`client/app.py`, `pydicom/filereader.py`; outside a package the file's name alone: folders may have any name."""
     parts = Path(frame.f_code.co_filename).parts
     package = str(frame.f_globals.get("__name__")).partition(".")[0]
     if package not in parts[:-1]:

@@ -1,6 +1,6 @@
-"""The processes of a run: found by a mark that all of them inherit, ended whatever happens.
+"""The processes of a run, recognised by a mark that all of them inherit, and ended whatever happens.
 
-Ray's daemons leave the process tree; an environment variable stays with them.
+The mark is an environment variable: Ray's daemons leave the process tree, but keep their environment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _GRACE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A running process; `started` tells it from a later one with the same number."""
+    """A running process; `started` distinguishes it from a later process with the same number."""
 
     pid: int
     parent: int
@@ -31,16 +31,16 @@ class Process:
 
 
 def processes_of(mark: str) -> set[Process]:
-    """Processes that carry a run's mark, and their descendants (one may have overwritten its environment)."""
-    everyone = [item for item in _all_processes(f"{MARK}={mark}") if item.pid != os.getpid()]
-    found = {item.pid for item in everyone if item.marked}
-    while more := {item.pid for item in everyone if item.parent in found} - found:
-        found |= more
-    return {item for item in everyone if item.pid in found}
+    """Processes that carry a run's mark, and their descendants, which may have overwritten their environment."""
+    others = [item for item in _all_processes(f"{MARK}={mark}") if item.pid != os.getpid()]
+    pids = {item.pid for item in others if item.marked}
+    while more := {item.pid for item in others if item.parent in pids} - pids:
+        pids |= more
+    return {item for item in others if item.pid in pids}
 
 
 def end_processes(mark: str) -> None:
-    """End every process of a run: SIGTERM, and SIGKILL for what is still there after a grace."""
+    """End every process of a run: SIGTERM, and after some seconds SIGKILL for those that are left."""
     known = processes_of(mark)
     for number, wait in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _GRACE_S)):
         for item in known:
@@ -51,13 +51,13 @@ def end_processes(mark: str) -> None:
         deadline = time.monotonic() + wait
         while known and time.monotonic() < deadline:
             time.sleep(0.05)
-            # Who was known stays known: with its parent gone, only its number still leads to it. Asked one by one, as a
-            # listing taken while processes come and go may pass one over.
+            # Known processes are kept: once its parent is gone, only its number identifies a child. They are looked up
+            # one by one, because a listing made while processes come and go may miss one.
             known = {item for item in known | processes_of(mark) if _runs(item)}
 
 
 def _runs(process: Process) -> bool:
-    """Whether a process still runs: the same number and the same start."""
+    """Whether a process still runs: one with the same number and the same start time."""
     stat = Path("/proc") / str(process.pid) / "stat"
     if not Path("/proc/self/stat").exists():
         return any((item.pid, item.started) == (process.pid, process.started) for item in _all_processes(""))
@@ -69,13 +69,13 @@ def _runs(process: Process) -> bool:
 
 
 def _all_processes(needle: str) -> Iterator[Process]:
-    """Every running process; marked where its environment holds `needle`. Zombies have ended."""
+    """Every running process, zombies excluded; it is marked if its environment contains `needle`."""
     if not Path("/proc/self/stat").exists():
         yield from _ask_ps(needle)
         return
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            # The name in brackets may hold anything, brackets too; what follows are state, parent, ..., start.
+            # The name in brackets may contain anything, also brackets. After it: state, parent, ..., start.
             fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
             if fields[0] not in {"Z", "X"}:
                 yield Process(int(folder.name), int(fields[1]), fields[19], _environment_has(folder, needle))
@@ -101,9 +101,9 @@ def _ask_ps(needle: str) -> Iterator[Process]:
 
 @contextmanager
 def guarded(home: Path, mark: str) -> Iterator[None]:
-    """Have a second process tidy up should this one be killed outright.
+    """Have a second process clean up if this one is killed.
 
-    It waits for the end of a pipe that only this process holds. Left alone, Flower and Ray go on for minutes.
+    It waits for the end of a pipe that only this process holds open. Otherwise Flower and Ray would run on for minutes.
     """
     guard = subprocess.Popen(  # noqa: S603 - ourselves
         [sys.executable, "-m", __name__, str(home), mark],
@@ -120,7 +120,7 @@ def guarded(home: Path, mark: str) -> Iterator[None]:
 
 
 def guard(home: Path, mark: str) -> None:
-    """Wait until standard input ends, then end a run's processes and remove its home."""
+    """Wait until standard input ends, then end a run's processes and remove its folder `home`."""
     sys.stdin.read()
     end_processes(mark)
     shutil.rmtree(home, ignore_errors=True)

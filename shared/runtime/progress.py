@@ -1,4 +1,4 @@
-"""How far a run is: one small file, written by the server, read by whoever watches."""
+"""A run's progress: one small file that the server writes and whoever watches reads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PHASES = {
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A moment of a run: its phase, steps done and in all, a word about it, and the clock, seconds since 1970."""
+    """A run's phase, steps done and in total, a short text, and the time in seconds since 1970."""
 
     phase: str
     done: int
@@ -37,17 +37,14 @@ class Progress:
 
 
 def write_progress(path: Path, phase: str, done: int, total: int, text: str) -> None:
-    """Replace the file atomically: a reader sees one moment or the next, never half of one.
-
-    Where it cannot be written it is left as it is: work that needs the disk says so itself.
-    """
-    moment = Progress(phase, done, total, text, time.time())
+    """Replace the file atomically; if that fails, nothing is said: work that needs the disk reports it itself."""
+    progress = Progress(phase, done, total, text, time.time())
     with suppress(RunError):
-        replace_file(path, json.dumps(asdict(moment)).encode(), path.parent.name)
+        replace_file(path, json.dumps(asdict(progress)).encode(), path.parent.name)
 
 
 def read_progress(path: Path) -> Progress | None:
-    """The last moment; None before the first, or when the file is not one."""
+    """The last progress; None if there is none yet or the file is damaged."""
     try:
         return Progress(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -55,6 +52,6 @@ def read_progress(path: Path) -> Progress | None:
 
 
 def site_progress_path(cache: Path, run: str, site: str) -> Path:
-    """Where a site says how far it is with its studies, below its cache. Only a simulation's server can read it."""
-    # The run's name comes from the server: hashed, it cannot name a place.
+    """Where a site writes its progress with its studies, below its cache. Only a simulation's server can read it."""
+    # The run's name comes from the server: hashed, it cannot name a path.
     return cache / "progress" / f"{hashlib.sha256(f'{run}|{site}'.encode()).hexdigest()[:24]}.json"

@@ -16,27 +16,6 @@ from torch import Tensor, nn
 from shared.models.spatial_multitask import KI67_UNIT, MARKERS
 
 
-def masked_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy over the labelled cases; exactly 0, without gradient, where there are none.
-
-    The sum is divided by the number of labelled cases. Torch divides by their weights' sum, by which a weight would
-    vanish in a batch of one class.
-
-    Parameters
-    ----------
-    logits
-        `(n, k)`.
-    target
-        Class index as float, or NaN, `(n,)`.
-    weight
-        Weight of each class, `(k,)`.
-
-    """
-    labelled = ~target.isnan()
-    total = F.cross_entropy(logits[labelled].float(), target[labelled].long(), weight=weight, reduction="sum")
-    return total / labelled.sum().clamp(min=1)
-
-
 def masked_binary(logits: Tensor, target: Tensor, positive_weight: float = 1.0) -> Tensor:
     """Mean binary cross-entropy over the labelled cases; exactly 0, without gradient, where there are none.
 

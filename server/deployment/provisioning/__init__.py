@@ -1,1 +1,1 @@
-"""Who belongs to a consortium: its authority, certificates, and the kit each member is handed."""
+"""Provisioning of a consortium: its certificate authority, its members' certificates, and the kit of each member."""

@@ -10,7 +10,7 @@ from server.evaluation.classification_rows import classification_rows
 from shared.errors import RunError
 from shared.metrics.agreement import bland_altman
 from shared.metrics.intervals import bootstrap_patients, mean_deviation, weighted_mean, wilson
-from shared.metrics.roc import macro, one_vs_rest, weighted_auc
+from shared.metrics.roc import weighted_auc
 from shared.metrics.score_sums import KI67, SUBTYPES
 from tests.server.evaluation.invented_scores import (
     DRAW,
@@ -24,6 +24,7 @@ from tests.server.evaluation.invented_scores import (
     subtypes,
     summarise,
 )
+from tests.shared.metrics.exact_scores import macro_auc
 
 
 def test_areas_are_those_of_proc():
@@ -43,8 +44,8 @@ def test_the_area_has_the_interval_of_the_patient_bootstrap():
 def test_the_mean_area_is_that_of_the_subtypes_from_the_same_resamples():
     truth, scores, table = subtypes()
     rows = by_metric(table)
-    areas = one_vs_rest(truth.tolist(), {name: scores[:, index] for index, name in enumerate(SUBTYPES)})
-    assert rows["auc_macro"].value == pytest.approx(macro(areas))
+    expected = macro_auc(truth, {name: scores[:, index] for index, name in enumerate(SUBTYPES)})
+    assert rows["auc_macro"].value == pytest.approx(expected)
     assert rows["auc_macro"].value == pytest.approx(np.mean([rows[f"auc_{name}"].value for name in SUBTYPES]))
 
     def mean_area(values, weights):

@@ -12,10 +12,9 @@ from shared.metrics.agreement import LIMITS, as_ratio, bland_altman, icc, icc_a1
 GOLDEN = json.loads((Path(__file__).resolve().parents[2] / "golden" / "statistics.json").read_text())["icc"]
 
 
-def test_the_six_forms_of_shrout_and_fleiss():
+def test_icc_is_that_of_psych():
     found = icc(GOLDEN["ratings"])
-    for form in ("one", "a1", "c1", "one_k", "ak", "ck"):
-        assert getattr(found, form) == pytest.approx(GOLDEN[form], abs=1e-9)
+    assert found.a1 == pytest.approx(GOLDEN["a1"], abs=1e-9)
     assert (found.a1_low, found.a1_high) == pytest.approx(GOLDEN["a1_interval"], abs=5e-3)
 
 
@@ -37,10 +36,9 @@ def test_the_weighted_statistic_is_icc_of_the_repeated_cases():
     np.testing.assert_allclose(icc_a1(values, weights), slow, rtol=1e-9)
 
 
-def test_absolute_agreement_sees_a_constant_offset_and_consistency_does_not():
+def test_absolute_agreement_sees_a_constant_offset():
     size = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
     found = icc(np.column_stack([size, size + 5]))
-    assert found.c1 == pytest.approx(1.0)
     assert found.a1 < 0.9
     perfect = icc(np.column_stack([size, size]))
     assert (perfect.a1, perfect.a1_low, perfect.a1_high) == pytest.approx((1, 1, 1))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import optimize, special
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
@@ -56,6 +56,28 @@ def test_classes_that_lie_apart_have_no_slope():
     assert found.slope is None
     assert found.intercept == pytest.approx(0.0, abs=1e-9)
     assert calibration([0, 1] * 12, [0.5] * 24).slope is None
+    # Apart but for ties on one value: the slope would grow without end too.
+    assert calibration([0] * 12 + [1] * 12, [0.1] * 11 + [0.5] + [0.5] + [0.9] * 11).slope is None
+
+
+def newton(truth, logit, steps=50):
+    """Intercept and slope by Newton's method on the log-likelihood, written out."""
+    terms = np.column_stack([np.ones_like(logit), logit])
+    beta = np.zeros(2)
+    for _ in range(steps):
+        mean = special.expit(terms @ beta)
+        weight = mean * (1 - mean)
+        beta = beta + np.linalg.solve(terms.T @ (weight[:, None] * terms), terms.T @ (truth - mean))
+    return beta
+
+
+@pytest.mark.parametrize(("stretch", "shift", "n"), [(1.4, -0.3, 300), (0.4, 1.0, 60), (3.0, 0.0, 2000)])
+def test_slope_and_intercept_to_nine_digits(stretch, shift, n):
+    truth, probability = simulated(stretch, shift, n)
+    found, logit = calibration(truth, probability), special.logit(np.clip(probability, 1e-6, 1 - 1e-6))
+    assert found.slope == pytest.approx(newton(truth, logit)[1], abs=1e-9)
+    root = optimize.brentq(lambda move: np.sum(special.expit(logit + move) - truth), -40, 40, xtol=1e-13)
+    assert found.intercept == pytest.approx(root, abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from shared.metrics.intervals import bootstrap_patients
-from shared.metrics.roc import delong, delong_test, macro, one_vs_rest, weighted_auc
+from shared.metrics.roc import delong, delong_test, weighted_auc
 
 GOLDEN = json.loads((Path(__file__).resolve().parents[2] / "golden" / "statistics.json").read_text())["delong"]
 
@@ -101,17 +101,6 @@ def test_a_single_positive_has_an_area_and_no_interval():
 def test_scores_in_the_same_order_do_not_differ():
     paired = delong_test(GOLDEN["truth"], GOLDEN["a"], np.exp(GOLDEN["a"]))
     assert (paired.difference, paired.z, paired.p) == (0.0, 0.0, 1.0)
-
-
-def test_classes_against_the_rest_and_their_mean():
-    labels = ["x", "x", "y", "y", "z", "z"]
-    scores = {"x": [3, 2, 1, 0, 0, 0], "y": [0, 1, 1, 0, 1, 0], "z": [0, 0, 5, 0, 1, 9]}
-    found = one_vs_rest(labels, scores)
-    assert {name: area.value for name, area in found.items()} == pytest.approx({"x": 1.0, "y": 0.5, "z": 7 / 8})
-    assert macro(found) == pytest.approx((1.0 + 0.5 + 7 / 8) / 3)
-    assert macro(one_vs_rest(["x", "x"], {"x": [1, 2], "y": [0, 0]})) is None
-    with pytest.raises(ValueError, match="no scores for w"):
-        one_vs_rest(["w"], scores)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,9 @@ def test_the_section_shows_each_figure_that_the_node_sent_and_no_other(built):
         for row in read_results(run).rows
         if row.role == "external" and row.model_hash == best[row.task]
     ]
-    cell = r'data-metric="([\w.]+)" data-value="([^"]+)">[^<]*</td><td class="num" data-low="([^"]+)" data-high="([^"]+)"'
+    cell = (
+        r'data-metric="([\w.]+)" data-value="([^"]+)">[^<]*</td><td class="num" data-low="([^"]+)" data-high="([^"]+)"'
+    )
     assert sorted(re.findall(cell, section(page))) == sorted(stored)
     text = text_of(section(page))
     assert "External centre: centre-d, judged at its own node (phantoms)" in text
