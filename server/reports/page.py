@@ -37,7 +37,6 @@ _ANCHORS = (
 _FEWEST_PATIENTS = 10
 READY_STUDY = Path("docs/example-study/report.html")
 """A finished study of the demo's phantoms, below the project's root."""
-_STRATEGIES = {"fedavg": "FedAvg", "fedprox": "FedProx", "fedadam": "FedAdam"}
 
 
 def build_report(run_dir: Path) -> Path:
@@ -150,7 +149,7 @@ def _title(runs: list[RunFolder]) -> str:
 def _sentence(run: RunFolder) -> str:
     federation, made = run.config.federation, run.results.provenance
     start = (
-        f"A 3D ResU-Net, averaged by {_STRATEGIES[federation.strategy]} over {_rounds(len(run.rounds))} "
+        f"A 3D ResU-Net, averaged by {federation.algorithm.title} over {_rounds(len(run.rounds))} "
         f"across {len(run.config.data.sites)} sites, no image leaving a site"
     )
     dice = lesion_segmentation.headline(run, run.config.data.external).get("dice")

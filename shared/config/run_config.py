@@ -148,4 +148,5 @@ def load_config(path: Path) -> RunConfig:
 
 def parse_config(raw: dict[str, Any], source: str) -> RunConfig:
     """Check a parsed configuration; see `load_config`."""
-    return validated(RunConfig, raw, source)
+    federation = FederationConfig.parse(raw.get("federation", {}), source)
+    return validated(RunConfig, raw | {"federation": federation}, source)

@@ -37,8 +37,8 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         raise ConfigError(f"{path.name} is not valid TOML: {error}") from error
 
 
-def validated(model: type[M], raw: dict[str, Any], source: str) -> M:
-    """Check a parsed file against its model; `source` names it in messages.
+def validated(model: type[M], raw: Any, source: str, section: str = "") -> M:
+    """Check a parsed file, or a section of it, against its model; `source` names the file in messages.
 
     Raises
     ------
@@ -53,12 +53,12 @@ def validated(model: type[M], raw: dict[str, Any], source: str) -> M:
         # A refused item leaves its list too short: the item's own error says it all.
         inner = [item["loc"] for item in found]
         faults = [item for item in found if not (item["loc"] and item["loc"] in [loc[:-1] for loc in inner])]
-        raise ConfigError(f"{source}: " + "; ".join(_explain(model, item) for item in faults)) from error
+        raise ConfigError(f"{source}: " + "; ".join(_explain(model, item, section) for item in faults)) from error
 
 
-def _explain(model: type[BaseModel], item: Any) -> str:
+def _explain(model: type[BaseModel], item: Any, section: str) -> str:
     """One pydantic error as `path: what, remedy`."""
-    parts = [str(part) for part in item["loc"]]
+    parts = [*([section] if section else []), *(str(part) for part in item["loc"])]
     path = ".".join(parts) or "the file"
     if item["type"] == "extra_forbidden":
         names = _field_names(model, item["loc"][:-1])
