@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 from safetensors.torch import load_file
 
 from client import local_round
 from client.site_state import SiteState
-from server.run_folder.journal import RunFolder
 from shared.messages.payload import flatten, unflatten
 from shared.strategies import STRATEGIES
 from shared.tasks import task_named
@@ -17,12 +17,28 @@ SITES = ("centre-a", "centre-b", "centre-c")
 ROUNDS = 3
 
 
-@pytest.fixture
-def toy_project(project, tmp_path, monkeypatch):
+def with_toy(patch, root, toy_config, toy_cache, **federation):
     """A project whose strategy is the toy; what sites keep lies in a cache of its own."""
-    monkeypatch.setitem(STRATEGIES, "toy", "tests.shared.strategies.toy")
-    monkeypatch.setattr("client.site_state.cache_root", lambda: tmp_path / "cache")
-    return project(federation={"strategy": "toy", "rounds": ROUNDS, "toy": {"alpha": 0.2}})
+    patch.setitem(STRATEGIES, "toy", "tests.shared.strategies.toy")
+    patch.setenv("FEDBREAST_ROOT", str(root))
+    patch.setenv("FEDBREAST_CACHE", str(toy_cache))
+    patch.setattr("client.site_state.cache_root", lambda: root / "cache")
+    chosen = {"strategy": "toy", "rounds": ROUNDS, "toy": {"alpha": 0.2}} | federation
+    (root / "toy.toml").write_text(tomli_w.dumps(toy_config(federation=chosen)))
+    return root
+
+
+@pytest.fixture
+def toy_project(tmp_path, toy_config, toy_cache, monkeypatch):
+    return with_toy(monkeypatch, tmp_path, toy_config, toy_cache)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory, toy_config, toy_cache):
+    """One run for several tests: its project, what went over the wire, the federation and its records."""
+    with pytest.MonkeyPatch.context() as patch:
+        root, wire = with_toy(patch, tmp_path_factory.mktemp("toy"), toy_config, toy_cache), Recording()
+        yield root, wire, *federate(root, grid=wire)
 
 
 def norms(state):
@@ -44,9 +60,8 @@ class Recording(Wire):
         return answers
 
 
-def test_a_toy_strategy_runs_and_what_stays_at_a_site_never_leaves_it(toy_project):
-    wire = Recording()
-    federation, records = federate(toy_project, grid=wire)
+def test_a_toy_strategy_runs_and_what_stays_at_a_site_never_leaves_it(recorded):
+    root, wire, federation, records = recorded
     assert federation.config.federation.algorithm.alpha == 0.2
     assert [item.complete() for item in records[1:]] == [True] * ROUNDS
     like = task_named(TASK).build_model(federation.config.for_task(TASK)).state_dict()
@@ -65,7 +80,7 @@ def test_a_toy_strategy_runs_and_what_stays_at_a_site_never_leaves_it(toy_projec
     one, other = (SiteState("one", site, TASK).after(ROUNDS) for site in SITES[:2])
     assert any(not torch.equal(one[name], other[name]) for name in norms(like))
     # No value of theirs is in anything that the server wrote.
-    written = b"".join(path.read_bytes() for path in (toy_project / "runs").rglob("*") if path.is_file())
+    written = b"".join(path.read_bytes() for path in (root / "runs").rglob("*") if path.is_file())
     for site in SITES:
         for value in SiteState("one", site, TASK).after(ROUNDS).values():
             if value.numel() > 1 and not torch.equal(value, torch.zeros_like(value)):
@@ -91,9 +106,8 @@ def test_a_site_trains_and_is_evaluated_with_what_it_kept(toy_project, monkeypat
         assert all(torch.equal(state[name], value) for name, value in expected.items())
 
 
-def test_the_servers_step_and_state_are_the_formulas(toy_project):
-    wire = Recording()
-    federation, records = federate(toy_project, grid=wire)
+def test_the_servers_step_and_state_are_the_formulas(recorded):
+    _, wire, federation, records = recorded
     like = federation.folder.model(records[0])
     cases = {site: entry.cases for site, entry in records[-1].sites.items()}
     places = flatten({name: torch.full_like(value, ".norm" not in name) for name, value in like.items()}) == 1
@@ -124,18 +138,19 @@ def test_a_killed_run_goes_on_with_what_sites_kept_and_ends_with_the_same_bytes(
     assert hashes(federate(toy_project, "lost", resume=True)[1])[-1] != reference[-1]
 
 
-def test_the_files_at_a_site_hold_no_more_than_the_strategy_keeps(toy_project, tmp_path):
-    federation, records = federate(toy_project)
+def test_the_files_at_a_site_hold_no_more_than_the_strategy_keeps(recorded):
+    root, _, federation, records = recorded
     like = federation.folder.model(records[0])
-    files = sorted((tmp_path / "cache" / "site-state").rglob("*.safetensors"))
+    files = sorted((root / "cache" / "site-state").rglob("*.safetensors"))
     assert [path.name for path in files] == [f"round-{number:03d}.safetensors" for number in (1, 2, 3)] * len(SITES)
     expected = set(norms(like)) | {f"gradient.{name}" for name in like}
     assert all(set(load_file(path)) == expected for path in files)
-    RunFolder.resume(toy_project / "runs" / "one")[0].release()
 
 
 @pytest.mark.parametrize("strategy", ["fedavg", "fedprox", "fedadam"])
-def test_a_run_whose_strategy_keeps_nothing_at_the_sites_writes_nothing_there(toy_project, project, tmp_path, strategy):
-    project(federation={"strategy": strategy, "rounds": 1})
-    federate(toy_project)
-    assert not (tmp_path / "cache" / "site-state").exists()
+def test_a_run_whose_strategy_keeps_nothing_at_the_sites_writes_nothing_there(
+    tmp_path, toy_config, toy_cache, monkeypatch, strategy
+):
+    root = with_toy(monkeypatch, tmp_path, toy_config, toy_cache, strategy=strategy, rounds=1)
+    federate(root)
+    assert not (root / "cache").exists()
