@@ -187,14 +187,15 @@ def load_config(path: Path) -> RunConfig:
 
 
 def parse_config(raw: dict[str, Any], source: str) -> RunConfig:
-    """Check a parsed configuration, each section of a task or modality by the class that its owner declares.
+    """Check a parsed configuration, each section of a task, modality or strategy by the class that its owner declares.
 
     See `load_config`.
     """
     rest = dict(raw)
     given = [name for name in (*TASKS, *MODALITIES) if key_of(name) in rest and _kind_of(name) is not None]
     named = {name: rest.pop(key_of(name)) for name in given}
-    config = validated(RunConfig, rest, source)
+    federation = FederationConfig.parse(rest.get("federation", {}), source)
+    config = validated(RunConfig, rest | {"federation": federation}, source)
     sections = {
         name: validated(kind, named.get(name, {}), source, key_of(name))
         for name in dict.fromkeys((*named, *config.tasks, *config.modalities))
