@@ -265,9 +265,9 @@ def test_a_signal_ends_a_run_and_all_it_started(play, number):
 def test_when_a_launcher_is_killed_outright_another_process_tidies_up(play, monkeypatch):
     monkeypatch.setenv("PLAY", "stuck")
     code = (
-        "import pathlib, sys; from server import launch; from shared import flower_home\n"
+        "import pathlib, sys; from server.deployment import simulation; from shared.runtime import flower_home\n"
         "flower_home.BINARIES = pathlib.Path(sys.argv[2])\n"
-        "launch.run_flower(pathlib.Path(sys.argv[1]), run_name='one', watch=lambda _: print('up', flush=True))"
+        "simulation.run_flower(pathlib.Path(sys.argv[1]), run_name='one', watch=lambda _: print('up', flush=True))"
     )
     command = [sys.executable, "-c", code, str(play.root / "toy.toml"), str(flower_home.BINARIES)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as launcher:
