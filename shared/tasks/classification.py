@@ -118,7 +118,7 @@ def score_metrics(labels: Sequence[Label], numbers: Sequence[NumberPair] = (), *
     return metrics
 
 
-def losses(metrics: Sequence[Metric], scales: Mapping[str, float] | None = None) -> list[tuple[Metric, float]]:
+def log_losses(metrics: Sequence[Metric], scales: Mapping[str, float] | None = None) -> list[tuple[Metric, float]]:
     """What chooses a classifier's round where no AUC exists: its log-losses, and errors of numbers.
 
     Parameters

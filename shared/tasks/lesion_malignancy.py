@@ -16,7 +16,7 @@ from shared.models.lesion_measures import lesion_measures
 from shared.reproducibility import derive_seed
 from shared.tasks import patches
 from shared.tasks.choice import separates_best
-from shared.tasks.classification import Scores, losses, score_evaluator, score_metrics, seen_by, used_by
+from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by
 from shared.tasks.task import OWN, Card, Learner, Task
 
 _WIDTHS = {"small": 12, "published": 64}
@@ -105,7 +105,7 @@ TASK = Task(
     ),
     evaluator=score_evaluator(truths, scores),
     metrics=METRICS,
-    choice=separates_best((MALIGNANT.name,), losses(METRICS)),
+    choice=separates_best((MALIGNANT.name,), log_losses(METRICS)),
     card=Card(
         network="3D ResNet",
         reads="a box around the lesion in DCE-MRI, cut from its outline",

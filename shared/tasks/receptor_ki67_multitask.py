@@ -14,7 +14,7 @@ from shared.models.spatial_multitask import KI67_UNIT, MARKERS, SpatialMultitask
 from shared.reproducibility import derive_seed
 from shared.tasks import patches, receptors
 from shared.tasks.choice import separates_best
-from shared.tasks.classification import Scores, losses, score_evaluator, score_metrics, seen_by, used_by
+from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by
 from shared.tasks.masked_losses import multitask_loss
 from shared.tasks.task import Card, Learner, Task
 
@@ -101,7 +101,7 @@ TASK = Task(
     ),
     evaluator=score_evaluator(receptors.truths_with_ki67, scores),
     metrics=METRICS,
-    choice=separates_best(receptors.RECEPTORS, losses(METRICS, {"mae_ki67": KI67_UNIT})),
+    choice=separates_best(receptors.RECEPTORS, log_losses(METRICS, {"mae_ki67": KI67_UNIT})),
     card=Card(
         network="one spatial multi-task network",
         reads="a box around the lesion in DCE-MRI, cut from its outline",

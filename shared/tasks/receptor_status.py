@@ -12,7 +12,7 @@ from shared.models.receptor_resnet import ReceptorResNets
 from shared.reproducibility import derive_seed
 from shared.tasks import patches, receptors
 from shared.tasks.choice import separates_best
-from shared.tasks.classification import losses, score_evaluator, score_metrics, seen_by, used_by
+from shared.tasks.classification import log_losses, score_evaluator, score_metrics, seen_by, used_by
 from shared.tasks.masked_losses import masked_binary
 from shared.tasks.task import Card, Learner, Task
 
@@ -64,7 +64,7 @@ TASK = Task(
     ),
     evaluator=score_evaluator(receptors.truths, receptors.scores),
     metrics=METRICS,
-    choice=separates_best(receptors.RECEPTORS, losses(METRICS)),
+    choice=separates_best(receptors.RECEPTORS, log_losses(METRICS)),
     card=Card(
         network="a 3D SE-ResNet for each receptor",
         reads="a box around the lesion in DCE-MRI, cut from its outline",

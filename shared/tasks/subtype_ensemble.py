@@ -25,7 +25,7 @@ from shared.models.ensemble_resnet import BRANCHES, EnsembleResNet, SubtypeSecti
 from shared.reproducibility import derive_seed
 from shared.tasks import patches
 from shared.tasks.choice import separates_best
-from shared.tasks.classification import Scores, losses, score_evaluator, score_metrics, seen_by, used_by
+from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by
 from shared.tasks.task import OWN, Card, Learner, Task
 
 SUBTYPE_COLUMNS = (SUBTYPE, ER, PR, HER2, KI67)
@@ -113,7 +113,7 @@ TASK = Task(
     ),
     evaluator=score_evaluator(truths, scores),
     metrics=METRICS,
-    choice=separates_best(SUBTYPES, losses(METRICS)),
+    choice=separates_best(SUBTYPES, log_losses(METRICS)),
     card=Card(
         network="three 2D ResNets and one 3D ResNet",
         reads="a box around the lesion in DCE-MRI, cut from its outline",

@@ -19,7 +19,7 @@ from shared.modalities.mri.radiomics import compact_names, feature_names, need_p
 from shared.models.radiomics import RadiomicsLinear
 from shared.tasks import patches, subtype_ensemble
 from shared.tasks.choice import separates_best
-from shared.tasks.classification import Scores, losses, score_evaluator, score_metrics, seen_by, used_by
+from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by
 from shared.tasks.patches import PatchCase
 from shared.tasks.task import OWN, Card, Learner, Task
 from shared.types import FloatArray
@@ -135,7 +135,7 @@ TASK = Task(
     ),
     evaluator=score_evaluator(subtype_ensemble.truths, scores, read),
     metrics=METRICS,
-    choice=separates_best(SUBTYPES, losses(METRICS)),
+    choice=separates_best(SUBTYPES, log_losses(METRICS)),
     card=Card(
         network="a linear model on radiomic features",
         reads="a box around the lesion in DCE-MRI, cut from its outline",
