@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from shared.cohort.labels import Label
 from shared.config.execution import ComputeConfig, FederationConfig, TrackingConfig
 from shared.config.sections import (
     ClassifierSection,
@@ -134,6 +135,11 @@ class RunConfig(Section):
     def modalities(self) -> tuple[str, ...]:
         """Modalities of the tasks, in their order."""
         return tuple(dict.fromkeys(task_named(name).modality for name in self.tasks))
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """Columns of the table that the tasks learn from, each once."""
+        return tuple(dict.fromkeys(label for name in self.tasks for label in task_named(name).labels))
 
     def needs(self, modality: str) -> frozenset[str]:
         """Masks that a modality's cases must come with for one of the tasks: `lesion`, `tissues`."""
