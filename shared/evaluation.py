@@ -6,13 +6,14 @@ A site adds its rows to sums, the external centre and a study keep them as a tab
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
 
 from shared.config.run_config import RunConfig
-from shared.errors import StudyError
+from shared.errors import RunError, StudyError
 from shared.metrics.sums import Sums
 from shared.modalities.modality import Plan, PreparedCase
 from shared.tasks.task import OWN, Measured, Row, Task
@@ -77,6 +78,11 @@ def evaluate(
     ------
     A case, and by arm what was measured of it.
 
+    Raises
+    ------
+    RunError
+        A model answers with what is no number.
+
     """
     reader = task.evaluator
     for case in cases:
@@ -88,7 +94,10 @@ def evaluate(
             predictions[arm] = prediction
         if arms.ensemble:
             predictions[arms.ensemble] = reader.average([predictions[arm] for arm in arms.members])
-        yield case, {arm: reader.measure(item, case, config, full=full) for arm, item in predictions.items()}
+        measured = {arm: reader.measure(item, case, config, full=full) for arm, item in predictions.items()}
+        for item in measured.values():
+            _check_numbers(item)
+        yield case, measured
         on_case()
 
 
@@ -98,16 +107,30 @@ def evaluate_site(
     """The sums of a site's cases: all that leaves it, and how many cases were skipped.
 
     A case whose prepared files are damaged costs itself, not the site's answer; the site's own log names it.
+
+    Raises
+    ------
+    RunError
+        The model answers with what is no number.
+
     """
-    sums, skipped = Sums(), 0
+    sums, skipped = Sums.zero(task.kinds), 0
     for case in cases:
         try:
-            for _, measured in evaluate(task, Arms({OWN: model}), [case], plan, config, full=False):
-                sums = sums + task.sums(measured[OWN].rows[OWN])
+            ((_, measured),) = evaluate(task, Arms({OWN: model}), [case], plan, config, full=False)
         except DAMAGED as error:
             skipped += 1
             log.warning("case %s is skipped: its prepared files cannot be read (%s)", case.key, type(error).__name__)
+            continue
+        sums = sums + task.sums(measured[OWN].rows[OWN])
     return sums, skipped
+
+
+def _check_numbers(measured: Measured) -> None:
+    """A missing figure is None: what is no number comes from the model, and would pass for a figure that is missing."""
+    for row in measured.rows.values():
+        if wrong := [name for name, value in row.items() if value is not None and not math.isfinite(value)]:
+            raise RunError(f"the model's {', '.join(wrong[:3])} is not a number: its training diverged")
 
 
 def table_row(case: PreparedCase, centre: str, arm: str, model_hash: str, row: Row) -> dict[str, object]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
     from server.studies.runner import Moment
-    from server.studies.time_estimate import Estimate
+    from server.studies.time_estimate import StudyTime
 
 _SETTLED_S = 30.0
 """Expected seconds of finished work from which the measured pace of a kind is used."""
@@ -31,7 +31,7 @@ _KINDS = {
     "extract": "read a centre's images",
     "prepare": "plan and prepare a fold",
     "train": "train a model",
-    "judge": "judge a fold's models",
+    "evaluate": "evaluate a fold's models",
 }
 
 
@@ -106,7 +106,7 @@ def with_options(config: RunConfig, *, seeds: str, arms: str, held_out: str) -> 
     return parse_config(raw, "fedbreast study")
 
 
-def show_plan(design: Design, expected: Estimate, done: list[Cell], jobs: int, root: Path) -> None:
+def show_plan(design: Design, expected: StudyTime, done: list[Cell], jobs: int, root: Path) -> None:
     """Print the number of cells of each kind and how long they will take."""
     study = design.config.study
     table = Table(title=f"{design.config.name}: {len(design.folds)} centres left out, one at a time")
@@ -128,11 +128,10 @@ def show_plan(design: Design, expected: Estimate, done: list[Cell], jobs: int, r
 def show_summary(root: Path) -> None:
     """Print each task's first metric for every arm, pooled over all centres that were left out."""
     from server.reports.metric_text import fixed
-    from server.run_folder.finished_study import read_gathered
-    from server.run_folder.study_tables import read_tables
+    from server.run_folder.finished_study import read_finished_study
 
-    phantom = "PHANTOM DATA, " if read_gathered(root).provenance["phantom"] else ""
-    summary = read_tables(root).summary
+    study = read_finished_study(root)
+    phantom, summary = "PHANTOM DATA, " if study.phantom else "", study.tables.summary
     whole = summary[(summary["centre"] == "all") & (summary["role"] == "external")]
     for task, rows in whole.groupby("task", sort=False):
         metric = rows["metric"].iloc[0]
@@ -148,7 +147,7 @@ def show_summary(root: Path) -> None:
 class StudyBars:
     """One bar for the study and one per running cell; away from a terminal one line per finished cell."""
 
-    def __init__(self, bars: Bars, expected: Estimate, jobs: int, done: list[Cell]) -> None:
+    def __init__(self, bars: Bars, expected: StudyTime, jobs: int, done: list[Cell]) -> None:
         self.bars = bars
         self.expected = expected
         self.jobs = jobs

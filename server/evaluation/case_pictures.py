@@ -62,8 +62,8 @@ def draw_cases(
                 draw(label, key, shown, reference, predicted, background.spacing)
 
 
-def store_pictures(run_dir: Path, task: Task) -> Draw:
-    """Store what a page shows of a case; see `draw_cases`."""
+def store_pictures(folder: Path, task: Task, centre: str = "") -> Draw:
+    """Store what a page shows of a case, below a run's folder or, by centre, below a study's; see `draw_cases`."""
     pictures = task.pictures
     assert pictures is not None  # noqa: S101 - asked for by a task that has them
 
@@ -81,6 +81,7 @@ def store_pictures(run_dir: Path, task: Task) -> Draw:
             "reference": reference.sum(axis=0, dtype=np.uint8),
             "prediction": predicted.sum(axis=0, dtype=np.uint8),
         }
-        store_planes(picture_path(run_dir, task.name, label), key, volumes, spacing=spacing, field_mm=pictures.field_mm)
+        path = picture_path(folder, task.name, label, centre)
+        store_planes(path, key, volumes, spacing=spacing, field_mm=pictures.field_mm)
 
     return store

@@ -14,10 +14,12 @@ import pandas as pd
 
 from server.run_folder.external_access import OPENED
 from server.run_folder.journal import RunFolder
+from server.run_folder.predictions import predictions_path
 from server.run_folder.provenance import git_commit, is_phantom, package_versions
 from server.run_folder.results import replace_file
 from server.studies.design import Cell, Design
-from server.studies.paths import HELD_OUT, cell_folder, fold_folder, judged_path, trained
+from server.studies.paths import HELD_OUT, cell_folder, evaluated_path, fold_folder, trained
+from shared.cohort.labels import COLUMNS, CaseLabels, Label
 from shared.cohort.manifest import TABLE_NAME, CaseRow
 from shared.runtime.project import project_root
 from shared.site import run_cohort
@@ -30,13 +32,13 @@ def collect(root: Path, design: Design) -> None:
     """Gather a finished study's predictions, curves, counts and provenance into its folder, each file atomically."""
     for task in design.config.tasks:
         tables = [
-            pd.read_parquet(judged_path(root, Cell("judge", fold, task, "", seed)))
+            pd.read_parquet(evaluated_path(root, Cell("evaluate", fold, task, "", seed)))
             for fold in design.folds
             for seed in design.config.study.seeds
         ]
         whole = pd.concat(tables, ignore_index=True)
         keys = ["held_out", "role", "centre", "case", "arm", "seed"]
-        _write_parquet(root / "predictions" / f"{task}.parquet", whole.sort_values(keys, ignore_index=True))
+        _write_parquet(root / predictions_path(task), whole.sort_values(keys, ignore_index=True))
     cells = [cell for fold in design.folds for cell in design.trainings(fold)]
     entries = [trained(root, cell)[0] for cell in cells]
     _write_json(root / "cells.json", entries)
@@ -75,18 +77,22 @@ def _curve(root: Path, cell: Cell) -> list[dict[str, Any]]:
 
 
 def _cohort(root: Path, design: Design) -> pd.DataFrame:
-    """What figures are stratified by, a row a case of every centre: bands and categories, never an identifier."""
+    """What figures are stratified by, a row a case of every centre: bands and labels, never an identifier."""
     config = design.config
     volumes: dict[str, float] = {}
-    for task in config.tasks:
-        table = pd.read_parquet(root / "predictions" / f"{task}.parquet")
-        if "reference_volume_ml" in table:
-            volumes |= dict(zip(table["case"], table["reference_volume_ml"], strict=True))
+    labels = {label.name: label for label in COLUMNS}
+    for task in map(task_named, config.tasks):
+        labels |= {label.name: label for label in task.labels}
+        if task.gives_outline:
+            _, reference = task.pairs[0].columns
+            table = pd.read_parquet(root / predictions_path(task.name), columns=["case", reference])
+            volumes |= dict(zip(table["case"], table[reference], strict=True))
     rows = []
     for centre in config.centres:
         cohort = run_cohort(project_root() / config.data.root / centre, config)
         for case in cohort.cases:
             row = case.row
+            own = {name: _value(label, row.labels) for name, label in labels.items()}
             rows.append(
                 {
                     "case": case.key,
@@ -97,15 +103,10 @@ def _cohort(root: Path, design: Design) -> pd.DataFrame:
                     "density": row.density or "",
                     "age_band": _age_band(row),
                     "reference_volume_ml": volumes.get(case.key),
-                    "subtype": row.subtype or "",
-                    "er": _number(row.er),
-                    "pr": _number(row.pr),
-                    "her2": _number(row.her2),
-                    "ki67_percent": row.ki67_percent,
-                    "malignant": _number(row.malignant),
+                    **own,
                 }
             )
-    numbers = ("field_strength_t", "reference_volume_ml", "er", "pr", "her2", "ki67_percent", "malignant")
+    numbers = ["field_strength_t", "reference_volume_ml", *(n for n, item in labels.items() if item.kind != "classes")]
     return pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
 
 
@@ -113,22 +114,22 @@ def _age_band(row: CaseRow) -> str:
     return "" if row.age is None else next(name for limit, name in _AGE_BANDS if row.age < limit)
 
 
-def _number(value: bool | None) -> float | None:
-    return None if value is None else float(value)
+def _value(label: Label, labels: CaseLabels) -> float | str | None:
+    return labels.value(label.name) if label.kind != "classes" else getattr(labels, label.name, None) or ""
 
 
 def _flow(root: Path, design: Design) -> dict[str, dict[str, Any]]:
-    """Cases of each centre: included by split as it trains, left out by reason, and judged when it is left out."""
-    found: dict[str, dict[str, Any]] = {}
+    """Cases of each centre: included by split as it trains, left out by reason, evaluated when it is held out."""
+    flow: dict[str, dict[str, Any]] = {}
     for fold in design.folds:
         for name, item in RunFolder(fold_folder(root, fold)).flow().items():
             included, excluded = dict(item["included"]), dict(item["excluded"])  # type: ignore[call-overload]
-            found[name] = {"included": sum(included.values()), "excluded": excluded, "splits": included}
+            flow[name] = {"included": sum(included.values()), "excluded": excluded, "splits": included}
     for fold in design.folds:
-        judged = json.loads((fold_folder(root, fold) / HELD_OUT).read_text(encoding="utf-8"))
-        never_trained = {"included": judged["judged"], "excluded": judged["excluded"], "splits": {}}
-        found[fold] = found.get(fold, never_trained) | {"held_out": judged["judged"]}
-    return found
+        own = json.loads((fold_folder(root, fold) / HELD_OUT).read_text(encoding="utf-8"))
+        never_trained = {"included": own["evaluated"], "excluded": own["excluded"], "splits": {}}
+        flow[fold] = flow.get(fold, never_trained) | {"held_out": own["evaluated"]}
+    return flow
 
 
 def _provenance(root: Path, design: Design, seconds: float) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What a study consists of: folds, and cells of work that wait for one another.
 
-A fold leaves one centre out. Its cells: `prepare` the plan and the training centres, `train` one model an arm and seed,
-and, once every model of the fold is frozen, `judge` all of them on the centre left out. `extract` reads a centre's
-images once, for every fold in which it trains.
+A fold leaves one centre out. Its cells: `prepare` the plan and the training centres, `train` one model for each arm and
+seed, and, once every model of the fold is frozen, `evaluate` all of them on the centre left out. `extract` reads a
+centre's images once, for every fold in which it trains.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 from server.run_folder.arms import FEDERATED, LOCAL, POOLED, is_local, local_arm
 from shared.config.run_config import RunConfig
 
-Kind = Literal["extract", "prepare", "train", "judge"]
+Kind = Literal["extract", "prepare", "train", "evaluate"]
 
 _NO_DEADLINE_S = 1e6  # in one process a slow machine must not change who takes part
 
@@ -64,7 +64,7 @@ class Design:
         return config.model_copy(update={"federation": federation, "seed": config.seed if seed is None else seed})
 
     def trainings(self, held_out: str) -> list[Cell]:
-        """The cells whose models a fold judges."""
+        """The cells whose models a fold evaluates."""
         return [
             Cell("train", held_out, task, arm, seed)
             for task in self.config.tasks
@@ -75,17 +75,17 @@ class Design:
     def cells(self) -> dict[Cell, list[Cell]]:
         """Every cell and those it waits for, in the order of work."""
         read = [name for name in self.config.centres if any(name in self.training(fold) for fold in self.folds)]
-        found: dict[Cell, list[Cell]] = {Cell("extract", name): [] for name in reversed(read)}
-        found |= {Cell("prepare", fold): [Cell("extract", name) for name in self.training(fold)] for fold in self.folds}
+        cells: dict[Cell, list[Cell]] = {Cell("extract", name): [] for name in reversed(read)}
+        cells |= {Cell("prepare", fold): [Cell("extract", name) for name in self.training(fold)] for fold in self.folds}
         for fold in self.folds:
             models = self.trainings(fold)
-            found |= {cell: [Cell("prepare", fold)] for cell in models}
-            found |= {
-                Cell("judge", fold, task, "", seed): models
+            cells |= {cell: [Cell("prepare", fold)] for cell in models}
+            cells |= {
+                Cell("evaluate", fold, task, "", seed): models
                 for task in self.config.tasks
                 for seed in self.config.study.seeds
             }
-        return found
+        return cells
 
 
 def training_steps(cell: Cell, design: Design) -> int:
@@ -97,11 +97,11 @@ def training_steps(cell: Cell, design: Design) -> int:
 
 def differences(before: Mapping[str, object], after: Mapping[str, object], path: str = "") -> list[str]:
     """Keys in which two nested tables differ, by their full path."""
-    found = []
+    keys = []
     for key in sorted({*before, *after}):
         here, old, new = f"{path}{key}", before.get(key), after.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{here}.")
+            keys += differences(old, new, f"{here}.")
         elif old != new:
-            found.append(here)
-    return found
+            keys.append(here)
+    return keys

@@ -17,16 +17,15 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from server.evaluation.case_pictures import Draw, draw_cases
+from server.evaluation.case_pictures import Draw, draw_cases, store_pictures
 from server.evaluation.case_tables import Thresholds, load_model, threshold_columns
 from server.run_folder.arms import ENSEMBLE, FEDERATED, is_local
 from server.run_folder.external_access import OPENED
-from server.run_folder.pictures import picture_path, store_planes
 from server.run_folder.predictions import case_table
 from server.run_folder.results import replace_file
 from server.run_folder.volumes import store_volume
 from server.studies.design import Cell, Design
-from server.studies.paths import HELD_OUT, fold_folder, judged_path, trained
+from server.studies.paths import HELD_OUT, evaluated_path, fold_folder, trained
 from shared.cohort.preflight import Case
 from shared.config.run_config import RunConfig
 from shared.errors import RunError
@@ -62,7 +61,7 @@ def evaluate_fold(
     Parameters
     ----------
     root, cell, design
-        The study's folder, the `judge` cell and the design.
+        The study's folder, the `evaluate` cell and the design.
     config, plans, sites
         The fold's configuration, its plans, and the training centres' prepared cases of the task's modality.
     report
@@ -100,13 +99,13 @@ def evaluate_fold(
     if not tables:
         raise RunError(f"neither {cell.centre} nor a training centre has a case that {cell.task} can be evaluated on")
     whole = pd.concat(tables, ignore_index=True)
-    if cell.seed == design.config.study.seeds[0] and FEDERATED in models.arms.models:
+    if task.pictures and cell.seed == design.config.study.seeds[0] and FEDERATED in models.arms.models:
         own = whole[(whole["arm"] == FEDERATED) & (whole["role"] == "external")]
         draw = _keep_pictures(root, cell.centre, task)
         draw_cases(task, models.arms.models[FEDERATED], studies, held_out, own, plan, view, draw)
     content = io.BytesIO()
     whole.to_parquet(content, index=False)
-    replace_file(judged_path(root, cell), content.getvalue())
+    replace_file(evaluated_path(root, cell), content.getvalue())
 
 
 def fold_table(
@@ -130,13 +129,13 @@ def fold_table(
 def _open(
     root: Path, centre: str, config: RunConfig, plans: Mapping[str, Plan], report: Callable[[int, int, str], None]
 ) -> tuple[dict[str, Case], dict[str, list[PreparedCase]]]:
-    """The cases of the centre left out: as located, and prepared by modality; says how many were left out."""
+    """The cases of the centre left out: as located, and prepared by modality; keeps how many there are."""
     cohort = run_cohort(project_root() / config.data.root / centre, config)
     prepared, excluded = prepare_cohort(
         cohort, config, plans, on_progress=lambda done, total: report(0, 1, f"preparing {done} of {total}")
     )
     reasons = Counter(item.reason for item in (*cohort.exclusions, *excluded))
-    flow = {"judged": sum(map(len, prepared.values())), "excluded": dict(sorted(reasons.items()))}
+    flow = {"evaluated": sum(map(len, prepared.values())), "excluded": dict(sorted(reasons.items()))}
     replace_file(fold_folder(root, centre) / HELD_OUT, json.dumps(flow, indent=1).encode())
     return {case.key: case for case in cohort.cases}, prepared
 
@@ -162,9 +161,10 @@ def _models(root: Path, cell: Cell, design: Design, view: RunConfig, sites: Mapp
 
 
 def _keep_pictures(root: Path, centre: str, task: Task) -> Draw:
-    """Store planes for the page and volumes for its viewer."""
+    """Store planes for the page and a volume of the first structure for its viewer."""
+    store_planes = store_pictures(root, task, centre)
 
-    def keep(
+    def store(
         label: str,
         key: str,
         shown: FloatArray,
@@ -172,22 +172,9 @@ def _keep_pictures(root: Path, centre: str, task: Task) -> Draw:
         predicted: BoolArray,
         spacing: tuple[float, float, float],
     ) -> None:
-        assert task.pictures is not None  # noqa: S101 - `draw_cases` asks only then
-        planes = {
-            "image": shown,
-            "reference": reference.sum(axis=0, dtype="uint8"),
-            "prediction": predicted.sum(axis=0, dtype="uint8"),
-        }
-        path = picture_path(root, task.name, label, centre)
-        store_planes(path, key, planes, spacing=spacing, field_mm=task.pictures.field_mm)
-        store_volume(
-            root / "volumes" / task.name / f"{centre}-{label}.npz",
-            key,
-            label,
-            image=shown,
-            reference=reference[0],
-            prediction=predicted[0],
-            spacing=spacing,
-        )
+        store_planes(label, key, shown, reference, predicted, spacing)
+        path = root / "volumes" / task.name / f"{centre}-{label}.npz"
+        masks = {"reference": reference[0], "prediction": predicted[0]}
+        store_volume(path, key, label, image=shown, spacing=spacing, **masks)
 
-    return keep
+    return store

@@ -11,7 +11,7 @@ from server.run_folder.round_record import RoundRecord
 from server.studies.design import Cell
 
 HELD_OUT = "held_out.json"
-"""In a fold's folder: how many rows of the centre left out were judged, and why others were not."""
+"""In a fold's folder: how many cases of the centre left out were evaluated, and why others were not."""
 
 
 def fold_folder(root: Path, held_out: str) -> Path:
@@ -24,9 +24,9 @@ def cell_folder(root: Path, cell: Cell) -> Path:
     return fold_folder(root, cell.centre) / "cells" / cell.task / f"{cell.arm.replace(':', '-')}-seed-{cell.seed}"
 
 
-def judged_path(root: Path, cell: Cell) -> Path:
-    """Per-case table of a `judge` cell."""
-    return fold_folder(root, cell.centre) / "judged" / f"{cell.task}-seed-{cell.seed}.parquet"
+def evaluated_path(root: Path, cell: Cell) -> Path:
+    """Per-case table of an `evaluate` cell."""
+    return fold_folder(root, cell.centre) / "evaluated" / f"{cell.task}-seed-{cell.seed}.parquet"
 
 
 def last_file(root: Path, cell: Cell) -> Path:
@@ -37,7 +37,7 @@ def last_file(root: Path, cell: Cell) -> Path:
         return fold_folder(root, cell.centre) / "prepared.json"
     if cell.kind == "train":
         return cell_folder(root, cell) / "cell.json"
-    return judged_path(root, cell)
+    return evaluated_path(root, cell)
 
 
 def finished(root: Path, cell: Cell) -> bool:

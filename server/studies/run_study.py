@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from server.deployment.phantom_data import ensure_data
 from server.evaluation.study_statistics.analysis import analyse
-from server.run_folder.finished_study import CONFIG
+from server.run_folder.finished_study import CONFIG, read_finished_study
 from server.run_folder.format import check_format, write_format
 from server.run_folder.results import replace_file
 from server.run_folder.study_tables import write_tables
@@ -97,12 +97,11 @@ def make_report(root: Path) -> Path:
     """
     from server.reports.study.model_card import write_model_card
     from server.reports.study.page import build_study_report
-    from server.run_folder.finished_study import read_gathered
 
-    found = read_gathered(root)
-    tables = analyse(found.predictions, found.cohort, found.config)
+    study = read_finished_study(root)
+    tables = analyse(study.predictions, study.cohort, study.config)
     write_tables(root, tables)
-    whole = {"provenance": found.provenance} | {
+    whole = {"provenance": study.provenance.model_dump(mode="json")} | {
         name: json.loads(getattr(tables, name).to_json(orient="records", double_precision=15))
         for name in ("results", "summary", "comparisons", "meta", "subgroups")
     }
@@ -121,7 +120,7 @@ def _begin(root: Path, config: RunConfig) -> None:
         if changed := differences(before, raw):
             raise ConfigError(
                 f"{root.name} holds a study with other values of {', '.join(changed)}, and a centre that was opened "
-                "for one design judges no other: name another folder with --out, or call it with the values it has"
+                "for one design evaluates no other: name another folder with --out, or call it with the values it has"
             )
         return
     if any(item.name != ".lock" for item in root.iterdir()):

@@ -76,7 +76,7 @@ def run_cells(
         while pending or running:
             for cell in [cell for cell in pending if set(waits[cell]) <= set(done)][: max(0, slots - len(running))]:
                 pending.remove(cell)
-                if cell.kind == "judge":
+                if cell.kind == "evaluate":
                     _open_fold(design, root, cell.centre)
                 running[submit(cell)] = cell
             if not running:

@@ -21,8 +21,8 @@ _READ_S, _RESAMPLE_S, _MEASURE_S = 2.0, 0.15, 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """Seconds of each cell on one worker."""
+class StudyTime:
+    """Expected seconds of each cell on one worker."""
 
     seconds: Mapping[Cell, float]
 
@@ -53,25 +53,25 @@ class Estimate:
         return max([sum(rest) / jobs, *rest], default=0.0)
 
 
-def estimate(design: Design) -> Estimate:
+def estimate(design: Design) -> StudyTime:
     """Estimate every cell; trains each task's network for two steps on noise."""
     cases = {name: _count(design.config, name) for name in design.config.centres}
     steps = {task: _step_seconds(design.config.for_task(task)) for task in design.config.tasks}
-    found = {}
+    seconds = {}
     for cell in design.cells():
         training = design.training(cell.centre) if cell.kind != "extract" else ()
         if cell.kind == "extract":
-            found[cell] = _READ_S * cases[cell.centre]
+            seconds[cell] = _READ_S * cases[cell.centre]
         elif cell.kind == "prepare":
-            found[cell] = _RESAMPLE_S * sum(cases[name] for name in training)
+            seconds[cell] = _RESAMPLE_S * sum(cases[name] for name in training)
         elif cell.kind == "train":
-            found[cell] = _train_seconds(cell, design, cases, steps[cell.task or design.config.task])
+            seconds[cell] = _train_seconds(cell, design, cases, steps[cell.task or design.config.task])
         else:
             view = design.config.for_task(cell.task or design.config.task)
-            judged = cases[cell.centre] + sum(cases[name] for name in training) * view.splits.test
+            number = cases[cell.centre] + sum(cases[name] for name in training) * view.splits.test
             arms = len(design.trained_arms(cell.centre)) + ("ensemble" in view.study.arms)
-            found[cell] = judged * (arms * _evaluate_seconds(view, steps[view.task]) + _RESAMPLE_S)
-    return Estimate(found)
+            seconds[cell] = number * (arms * _evaluate_seconds(view, steps[view.task]) + _RESAMPLE_S)
+    return StudyTime(seconds)
 
 
 def _train_seconds(cell: Cell, design: Design, cases: Mapping[str, int], step: float) -> float:

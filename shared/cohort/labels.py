@@ -140,6 +140,8 @@ class Label:
         "binary": words such as yes, positive, 1; "number"; or "classes" of which a case has one.
     classes
         The classes, where it has some.
+    unit
+        Of a number.
 
     """
 
@@ -147,6 +149,7 @@ class Label:
     title: str
     kind: Literal["binary", "number", "classes"] = "binary"
     classes: tuple[str, ...] = ()
+    unit: str = ""
 
     @property
     def counted(self) -> tuple[str, ...]:
@@ -166,8 +169,10 @@ class Label:
 
 ER, PR, HER2 = Label("er", "ER"), Label("pr", "PR"), Label("her2", "HER2")
 MALIGNANT = Label("malignant", "Malignant")
-KI67 = Label("ki67_percent", "Ki-67", "number")
+KI67 = Label("ki67_percent", "Ki-67", "number", unit="%")
 SUBTYPE = Label("subtype", "Subtype", "classes", SUBTYPES)
+COLUMNS = (SUBTYPE, ER, PR, HER2, MALIGNANT, KI67)
+"""The labels that every table may have; a task may declare more."""
 SUBTYPE_LABELS = (
     Label("luminal_a", "Luminal A"),
     Label("luminal_b", "Luminal B"),

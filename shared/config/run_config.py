@@ -35,10 +35,11 @@ from shared.config.sections import (
 from shared.config.strict_toml import read_toml, validated
 from shared.config.study import StudyConfig
 from shared.errors import ConfigError
+from shared.modalities import MODALITIES, modality_named
 from shared.modalities.mri.settings import MriSettings
 from shared.tasks import TASKS, task_named
 
-S = TypeVar("S", bound=TaskSection)
+S = TypeVar("S", bound=Section)
 
 
 class RunConfig(Section):
@@ -63,8 +64,8 @@ class RunConfig(Section):
     tracking: TrackingConfig = TrackingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     study: StudyConfig = StudyConfig()
-    _sections: dict[str, TaskSection] = PrivateAttr(default_factory=dict)
-    """By task; in the file each stands under `key_of` the task's name."""
+    _sections: dict[str, Section] = PrivateAttr(default_factory=dict)
+    """By task or modality; in the file each stands under `key_of` its name."""
 
     @property
     def task(self) -> str:
@@ -81,25 +82,30 @@ class RunConfig(Section):
         return self.model_copy(update=update)
 
     def section(self, kind: type[S]) -> S:
-        """The own section of the task at hand, of the kind that its file declares.
+        """The own section of the task at hand, of the kind that its file declares; raises as `section_of`."""
+        return self.section_of(self.task, kind)
+
+    def section_of(self, name: str, kind: type[S]) -> S:
+        """The own section of one of the run's tasks or modalities.
 
         Raises
         ------
         ConfigError
-            The task at hand has a section of another kind.
+            It has none, or one of another kind.
 
         """
-        own = self._sections[self.task]
+        own = self._sections.get(name)
         if not isinstance(own, kind):
-            raise ConfigError(f"'{self.task}' has no section of the kind {kind.__name__}")
+            raise ConfigError(f"'{name}' has no section of the kind {kind.__name__}")
         return own
 
     def keys_of_files(self) -> list[str]:
         """Keys that name a file on the machine that trains, by their full path."""
-        return [f"{key_of(name)}.{key}" for name, own in self._sections.items() for key in own.keys_of_files]
+        owned = [(name, own) for name, own in self._sections.items() if isinstance(own, TaskSection)]
+        return [f"{key_of(name)}.{key}" for name, own in owned for key in own.keys_of_files]
 
-    def with_sections(self, sections: Mapping[str, TaskSection]) -> RunConfig:
-        """The same run with these sections of tasks, by the task's name."""
+    def with_sections(self, sections: Mapping[str, Section]) -> RunConfig:
+        """The same run with these sections of tasks and modalities, by name."""
         config = self.model_copy()
         config._sections = dict(sections)  # noqa: SLF001 - our own, of another instance
         return config
@@ -181,18 +187,26 @@ def load_config(path: Path) -> RunConfig:
 
 
 def parse_config(raw: dict[str, Any], source: str) -> RunConfig:
-    """Check a parsed configuration, each task's section by the class that its file declares; see `load_config`."""
+    """Check a parsed configuration, each section of a task or modality by the class that its owner declares.
+
+    See `load_config`.
+    """
     rest = dict(raw)
-    named = {name: rest.pop(key_of(name)) for name in TASKS if key_of(name) in rest}
+    given = [name for name in (*TASKS, *MODALITIES) if key_of(name) in rest and _kind_of(name) is not None]
+    named = {name: rest.pop(key_of(name)) for name in given}
     config = validated(RunConfig, rest, source)
     sections = {
-        name: validated(task_named(name).settings, named.get(name, {}), source, key_of(name))
-        for name in TASKS
-        if name in named or name in config.tasks
+        name: validated(kind, named.get(name, {}), source, key_of(name))
+        for name in dict.fromkeys((*named, *config.tasks, *config.modalities))
+        if (kind := _kind_of(name)) is not None
     }
     return config.with_sections(sections)
 
 
-def key_of(task: str) -> str:
-    """Name of a task's section in the file."""
-    return task.replace("-", "_")
+def key_of(name: str) -> str:
+    """Name of the section of a task or modality in the file."""
+    return name.replace("-", "_")
+
+
+def _kind_of(name: str) -> type[Section] | None:
+    return task_named(name).settings if name in TASKS else modality_named(name).section

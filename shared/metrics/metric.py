@@ -21,6 +21,7 @@ from shared.metrics.sums import BINS, CASES, Histogram, Kinds, Moments, Part, Su
 Interval = Literal["bootstrap", "wilson", "delong", "none"]
 Sent = Literal["moments", "counts", "histogram", "nothing"]
 Place = Literal["card", "compared", "pooled", "internal", "plotted"]
+_ROUNDING = 1e-9
 
 
 def as_they_are(columns: Numbers) -> Numbers:
@@ -81,6 +82,11 @@ class Metric:
     def is_mean(self) -> bool:
         """Whether it is a mean over cases, so that each case has its own share in a difference."""
         return self.statistic is weighted_mean
+
+    @property
+    def is_auc(self) -> bool:
+        """Whether it is an AUC: one half by chance, and pooled over centres on the logit scale."""
+        return self.sent == "histogram"
 
     def values(self, table: pd.DataFrame) -> Numbers:
         """`(case, column)` of a per-case table, NaN in the rows of cases without the figure."""
@@ -160,6 +166,31 @@ def binned_auc(histogram: Histogram) -> float | None:
     pairs = np.array([(truth, place) for truth in (1.0, 0.0) for place in range(BINS)])
     counts = np.array([[*histogram.positives, *histogram.negatives]], np.float64)
     return float(weighted_auc(pairs, counts)[0])
+
+
+def check_sums(metrics: Sequence[Metric], sums: Sums) -> None:
+    """Refuse sums of a task that no cases can have: one site's could choose the round for all.
+
+    Raises
+    ------
+    ValueError
+        A mean outside its metric's range, squares too small for their sum, metrics of the same columns that count
+        different cases, or more cases than have any figure.
+
+    """
+    known: dict[tuple[str, ...], int] = {}
+    for metric in metrics:
+        part = sums.moments(metric.name)
+        if not metric.signed and (part.total < 0 or (metric.unit == "1" and part.total > part.n)):
+            raise ValueError(f"'{metric.name}' cannot be {part.total} over {part.n} cases")
+        if part.total**2 > part.n * part.squares + _ROUNDING * part.total**2:
+            raise ValueError(f"'{metric.name}' has a sum of squares that contradicts its sum")
+        if metric.sent == "moments" or (metric.sent == "histogram" and len(metric.labels) == 1):
+            cases = part.n if metric.sent == "moments" else sums.histogram(metric.labels[0]).n
+            if known.setdefault(metric.columns, cases) != cases:
+                raise ValueError(f"'{metric.name}' counts other cases than what is made of the same columns")
+    if known and sums.n > sum(known.values()):
+        raise ValueError("'n' contradicts the figures' counts")
 
 
 def kinds_of(metrics: Sequence[Metric]) -> Kinds:

@@ -45,6 +45,7 @@ def agreement_metrics(pair: NumberPair) -> Iterator[Metric]:
     yield Metric(
         named("icc_a1"), "1", f"ICC(A,1) of {pair.title}",
         f"Absolute agreement of predicted and reference {pair.title}.", pair.columns, icc_a1, signed=True,
+        shown=frozenset({"plotted"}),
     )  # fmt: skip
     yield Metric(
         named("bias"), pair.unit, f"Bias of {pair.title}", f"Mean of predicted minus reference {pair.title}.",

@@ -110,6 +110,11 @@ class Sums:
 
     parts: Mapping[str, Part] = field(default_factory=dict)
 
+    @classmethod
+    def zero(cls, kinds: Kinds) -> Sums:
+        """No case, with every part: what a site adds its cases to, so that it sends the same names whatever it has."""
+        return cls({name: kind() for name, kind in kinds.items()})
+
     def __add__(self, other: Sums) -> Sums:
         merged: dict[str, Any] = dict(self.parts)
         for name, part in other.parts.items():
@@ -160,20 +165,20 @@ class Sums:
         kinds
             The parts that are expected.
         strict
-            Refuse unknown names, as of what a site sent. A journal of another version may hold parts that this one does
-            not know: they are passed over, and those it lacks are zero.
+            Refuse unknown and missing names, as of what a site sent. A journal of another version may hold parts that
+            this one does not know: they are passed over, and those it lacks are zero.
 
         Raises
         ------
         ValueError
-            An unknown name, a part of which some number is missing, a value that is not finite, a count that is
-            negative or not whole, or more cases behind a part than there are.
+            An unknown or a missing name, a part of which some number is missing, a value that is not finite, a count
+            that is negative or not whole, or more cases behind a part than there are.
 
         """
         values = dict(flat)
+        if strict and (odd := values.keys() ^ cls.zero(kinds).to_flat().keys()):
+            raise ValueError(f"unknown or missing sums: {', '.join(sorted(odd)[:5])}")
         parts = {name: part for name, kind in kinds.items() if (part := _take(values, name, kind)) is not None}
-        if strict and values:
-            raise ValueError(f"unknown sums: {', '.join(sorted(values)[:5])}")
         sums = cls(parts)
         for name, part in parts.items():
             if not isinstance(part, int) and part.n > sums.n:

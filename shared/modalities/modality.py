@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.cohort.labels import CaseLabels
 from shared.cohort.preflight import Case, Exclusion, Locate
 from shared.config.run_config import RunConfig
+from shared.config.sections import Section
 from shared.errors import ExclusionReason
 from shared.preprocessing.prepare import Progress, each_case
 from shared.types import FloatArray
@@ -106,7 +107,9 @@ class Modality:
     name
         As `MODALITIES` and tasks name it.
     settings
-        Its section of the configuration.
+        Its section of the configuration, from the whole.
+    section
+        The section's class, which stands under the modality's name; None where `RunConfig` has it as a field, as MRI's.
     locate
         From the site's folder and all rows of its table to this modality's cases, and those of its rows that are none.
     check
@@ -147,6 +150,7 @@ class Modality:
     prepare: Callable[[Case, Any, frozenset[str], Path], PreparedCase]
     open: Callable[[Mapping[str, Any]], PreparedCase]
     background: Callable[[Case], Background]
+    section: type[Section] | None = None
 
     def fingerprint_cases(
         self,

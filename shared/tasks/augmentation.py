@@ -40,6 +40,14 @@ def augment(image: Tensor, mask: Tensor, config: AugmentationConfig, generator: 
     return torch.stack(images), torch.stack(masks)
 
 
+def no_augmentation(
+    batch: Tensor, target: Tensor, config: AugmentationConfig, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """The batch as it is."""
+    del config, generator
+    return batch, target
+
+
 def _chance(probability: float, generator: Generator) -> bool:
     return bool(torch.rand((), generator=generator) < probability)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.metrics.metric import Metric
@@ -67,14 +67,22 @@ def highest_mean(title: str, *metrics: Metric) -> Choice:
     return Choice(title, score)
 
 
-def separates_best(labels: tuple[str, ...], losses: tuple[Metric, ...]) -> Choice:
-    """The last round whose mean AUC is within a standard error of the best; without any AUC the lowest log-loss.
+def separates_best(labels: tuple[str, ...], losses: Sequence[tuple[Metric, float]]) -> Choice:
+    """The last round whose mean AUC is within a standard error of the best; without any AUC the lowest mean loss.
 
-    Log-loss alone would stop at round 1, since networks soon become too certain of themselves.
+    Losses alone would stop at round 1, since networks soon become too certain of themselves.
+
+    Parameters
+    ----------
+    labels
+        Whose AUCs are looked at.
+    losses
+        Metrics, each with how much of it weighs as much as one nat of log-loss.
+
     """
 
     def fallback(sums: Sums) -> float | None:
-        known = [value for metric in losses if (value := metric.of(sums)) is not None]
+        known = [value / scale for metric, scale in losses if (value := metric.of(sums)) is not None]
         return -sum(known) / len(known) if known else None
 
     return Choice("mean AUC of the labels", lambda sums: separation(sums, labels), within_error=True, fallback=fallback)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from shared.metrics.scores import label_metrics, macro_auc
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.lesion_patch import cut_patch, keep_patch, open_patch
 from shared.modalities.mri.plan import MriPlan
-from shared.tasks.task import OWN, Evaluator, Measured, Row
+from shared.tasks import patches
+from shared.tasks.choice import separates_best
+from shared.tasks.task import OWN, Card, Evaluator, Learner, Measured, Row, Task
 from shared.types import BoolArray, FloatArray
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -28,8 +31,75 @@ Scores = Mapping[str, Mapping[str, float]]
 Truths = Callable[[CaseLabels, RunConfig], Mapping[str, float]]
 """What a case is evaluated by: the truth of each label that it has, 0 or 1, or a number."""
 
+LESION_BOX = "a box around the lesion in DCE-MRI, cut from its outline"
+"""What such a classifier reads, on its card."""
 _MIRRORS: tuple[tuple[int, ...], ...] = ((), (3,), (1,), (2,), (1, 3), (2, 3), (1, 2), (1, 2, 3))
 """Axes of a patch `(channel, z, y, x)` that are turned round."""
+
+
+def patch_classifier(
+    name: str,
+    title: str,
+    *,
+    build_model: Callable[[RunConfig], nn.Module],
+    target: patches.Target,
+    loss: Callable[[list[Tensor], Tensor], Tensor],
+    loss_title: str,
+    truths: Truths,
+    scores: Callable[[list[Tensor]], list[Scores]],
+    scored: tuple[Label, ...],
+    card: Card,
+    labels: tuple[Label, ...] = (),
+    pairs: tuple[NumberPair, ...] = (),
+    exclusive: bool = False,
+    owners: Mapping[str, str] = MappingProxyType({}),
+    error_scales: Mapping[str, float] = MappingProxyType({}),
+    settings: type[ClassifierSection] = ClassifierSection,
+) -> Task:
+    """A classifier of lesion patches: `Task` with what all of them share.
+
+    Parameters
+    ----------
+    name, title, build_model, loss, loss_title, card, owners, settings, scored, pairs
+        See `Task` and `Learner`.
+    target
+        See `patches.open_patches`.
+    truths, scores
+        See `score_evaluator`.
+    labels
+        Columns of the table that it learns from, where they are others than `scored`.
+    exclusive
+        Whether the labels exclude each other, so that the mean of their AUCs is the headline.
+    error_scales
+        See `losses`.
+
+    """
+    metrics = tuple(score_metrics(scored, pairs, macro=exclusive))
+    return Task(
+        name=name,
+        title=title,
+        settings=settings,
+        uses=used_by(truths),
+        seen=seen_by(truths),
+        learner=Learner(
+            build_model=build_model,
+            open=lambda cases, plan, config: patches.open_patches(cases, plan, config, target),
+            sample=patches.sample,
+            augment=patches.augment,
+            loss=loss,
+            loss_title=loss_title,
+            shape=patches.shape,
+            owners=owners,
+        ),
+        evaluator=score_evaluator(truths, scores),
+        metrics=metrics,
+        choice=separates_best(tuple(label.name for label in scored), losses(metrics, error_scales)),
+        card=card,
+        labels=labels or scored,
+        scored=scored,
+        pairs=pairs,
+        reads_outline=True,
+    )
 
 
 def score_evaluator(
@@ -118,9 +188,20 @@ def score_metrics(labels: Sequence[Label], numbers: Sequence[NumberPair] = (), *
     return metrics
 
 
-def log_losses(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
-    """Those of a classifier's metrics that fall back on its loss where no AUC exists."""
-    return tuple(metric for metric in metrics if metric.name.startswith("log_loss_"))
+def losses(metrics: Sequence[Metric], scales: Mapping[str, float] | None = None) -> list[tuple[Metric, float]]:
+    """What chooses a classifier's round where no AUC exists: its log-losses, and errors of numbers.
+
+    Parameters
+    ----------
+    metrics
+        The classifier's.
+    scales
+        By name of such an error, how much of it weighs as much as one nat.
+
+    """
+    known = scales or {}
+    chosen = [metric for metric in metrics if metric.name.startswith("log_loss_") or metric.name in known]
+    return [(metric, known.get(metric.name, 1.0)) for metric in chosen]
 
 
 def seen_by(truths: Truths) -> Callable[[CaseLabels, RunConfig], frozenset[str]]:

@@ -14,10 +14,8 @@ from shared.config.sections import ClassifierSection
 from shared.models.ensemble_resnet import Branch, build_resnet, relative_channels
 from shared.models.lesion_measures import lesion_measures
 from shared.reproducibility import derive_seed
-from shared.tasks import patches
-from shared.tasks.choice import separates_best
-from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by
-from shared.tasks.task import OWN, Card, Learner, Task
+from shared.tasks.classification import LESION_BOX, Scores, patch_classifier
+from shared.tasks.task import OWN, Card
 
 _WIDTHS = {"small": 12, "published": 64}
 _DEPTHS = {"small": 10, "published": 18}
@@ -86,33 +84,15 @@ def scores(outputs: list[Tensor]) -> list[Scores]:
     return [{OWN: {"malignant": float(value)}} for value in torch.sigmoid(outputs[0].float())[:, 0]]
 
 
-METRICS = tuple(score_metrics((MALIGNANT,)))
-
-TASK = Task(
-    name="lesion-malignancy",
-    title="Malignancy",
-    settings=ClassifierSection,
-    uses=used_by(truths),
-    seen=seen_by(truths),
-    learner=Learner(
-        build_model=build_model,
-        open=lambda cases, plan, config: patches.open_patches(cases, plan, config, target),
-        sample=patches.sample,
-        augment=patches.augment,
-        loss=loss,
-        loss_title="binary cross-entropy",
-        shape=patches.shape,
-    ),
-    evaluator=score_evaluator(truths, scores),
-    metrics=METRICS,
-    choice=separates_best((MALIGNANT.name,), log_losses(METRICS)),
-    card=Card(
-        network="3D ResNet",
-        reads="a box around the lesion in DCE-MRI, cut from its outline",
-        answers="the probability of malignancy",
-        citation="Xue and Wang 2021",
-    ),
-    labels=(MALIGNANT,),
+TASK = patch_classifier(
+    "lesion-malignancy",
+    "Malignancy",
+    build_model=build_model,
+    target=target,
+    loss=loss,
+    loss_title="binary cross-entropy",
+    truths=truths,
+    scores=scores,
     scored=(MALIGNANT,),
-    reads_outline=True,
+    card=Card("3D ResNet", LESION_BOX, "the probability of malignancy", "Xue and Wang 2021"),
 )

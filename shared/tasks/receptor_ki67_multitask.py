@@ -10,13 +10,12 @@ from shared.cohort.labels import KI67
 from shared.config.run_config import RunConfig
 from shared.config.sections import ClassifierSection
 from shared.models.measured_heads import MeasuredHeads
-from shared.models.spatial_multitask import MARKERS, SpatialMultitask
+from shared.models.spatial_multitask import KI67_UNIT, MARKERS, SpatialMultitask
 from shared.reproducibility import derive_seed
-from shared.tasks import patches, receptors
-from shared.tasks.choice import separates_best
-from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by
+from shared.tasks import receptors
+from shared.tasks.classification import LESION_BOX, Scores, patch_classifier
 from shared.tasks.masked_losses import multitask_loss
-from shared.tasks.task import Card, Learner, Task
+from shared.tasks.task import Card
 
 _HEADS = len(MARKERS)
 
@@ -81,35 +80,25 @@ def _owners() -> dict[str, str]:
     return owners
 
 
-METRICS = tuple(score_metrics(receptors.LABELS, (receptors.KI67_PAIR,)))
-
-TASK = Task(
-    name="receptor-ki67-multitask",
-    title="Receptors and Ki-67",
+TASK = patch_classifier(
+    "receptor-ki67-multitask",
+    "Receptors and Ki-67",
     settings=MultitaskSection,
-    uses=used_by(receptors.truths_with_ki67),
-    seen=seen_by(receptors.truths_with_ki67),
-    learner=Learner(
-        build_model=build_model,
-        open=lambda cases, plan, config: patches.open_patches(cases, plan, config, receptors.target_with_ki67),
-        sample=patches.sample,
-        augment=patches.augment,
-        loss=loss,
-        loss_title="cross-entropies of the receptors and the squared error of Ki-67",
-        shape=patches.shape,
-        owners=_owners(),
-    ),
-    evaluator=score_evaluator(receptors.truths_with_ki67, scores),
-    metrics=METRICS,
-    choice=separates_best(receptors.RECEPTORS, log_losses(METRICS)),
-    card=Card(
-        network="one spatial multi-task network",
-        reads="a box around the lesion in DCE-MRI, cut from its outline",
-        answers="probabilities of ER, PR and HER2, and Ki-67 in percent",
-        citation="Zeng et al., arXiv 2601.07001",
-    ),
-    labels=(*receptors.LABELS, KI67),
+    build_model=build_model,
+    target=receptors.target_with_ki67,
+    loss=loss,
+    loss_title="cross-entropies of the receptors and the squared error of Ki-67",
+    truths=receptors.truths_with_ki67,
+    scores=scores,
     scored=receptors.LABELS,
+    labels=(*receptors.LABELS, KI67),
     pairs=(receptors.KI67_PAIR,),
-    reads_outline=True,
+    error_scales={"mae_ki67": KI67_UNIT},
+    owners=_owners(),
+    card=Card(
+        "one spatial multi-task network",
+        LESION_BOX,
+        "probabilities of ER, PR and HER2, and Ki-67 in percent",
+        "Zeng et al., arXiv 2601.07001",
+    ),
 )

@@ -10,11 +10,10 @@ from shared.config.sections import ClassifierSection
 from shared.models.measured_heads import MeasuredHeads
 from shared.models.receptor_resnet import ReceptorResNets
 from shared.reproducibility import derive_seed
-from shared.tasks import patches, receptors
-from shared.tasks.choice import separates_best
-from shared.tasks.classification import log_losses, score_evaluator, score_metrics, seen_by, used_by
+from shared.tasks import receptors
+from shared.tasks.classification import LESION_BOX, patch_classifier
 from shared.tasks.masked_losses import masked_binary
-from shared.tasks.task import Card, Learner, Task
+from shared.tasks.task import Card
 
 
 def build_model(config: RunConfig) -> nn.Module:
@@ -44,34 +43,21 @@ def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
     return total
 
 
-METRICS = tuple(score_metrics(receptors.LABELS))
-
-TASK = Task(
-    name="receptor-status",
-    title="Receptor status",
-    settings=ClassifierSection,
-    uses=used_by(receptors.truths),
-    seen=seen_by(receptors.truths),
-    learner=Learner(
-        build_model=build_model,
-        open=lambda cases, plan, config: patches.open_patches(cases, plan, config, receptors.target),
-        sample=patches.sample,
-        augment=patches.augment,
-        loss=loss,
-        loss_title="binary cross-entropy, summed over the receptors",
-        shape=patches.shape,
-        owners={f"{part}.{name}.": name for name in receptors.RECEPTORS for part in ("network", "measured")},
-    ),
-    evaluator=score_evaluator(receptors.truths, receptors.scores),
-    metrics=METRICS,
-    choice=separates_best(receptors.RECEPTORS, log_losses(METRICS)),
-    card=Card(
-        network="a 3D SE-ResNet for each receptor",
-        reads="a box around the lesion in DCE-MRI, cut from its outline",
-        answers="probabilities of ER, PR and HER2",
-        citation="Shiri et al., Mol Imaging Biol 2025",
-    ),
-    labels=receptors.LABELS,
+TASK = patch_classifier(
+    "receptor-status",
+    "Receptor status",
+    build_model=build_model,
+    target=receptors.target,
+    loss=loss,
+    loss_title="binary cross-entropy, summed over the receptors",
+    truths=receptors.truths,
+    scores=receptors.scores,
     scored=receptors.LABELS,
-    reads_outline=True,
+    owners={f"{part}.{name}.": name for name in receptors.RECEPTORS for part in ("network", "measured")},
+    card=Card(
+        "a 3D SE-ResNet for each receptor",
+        LESION_BOX,
+        "probabilities of ER, PR and HER2",
+        "Shiri et al., Mol Imaging Biol 2025",
+    ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +24,8 @@ from shared.cohort.labels import (
 from shared.config.run_config import RunConfig
 from shared.models.ensemble_resnet import BRANCHES, EnsembleResNet, SubtypeSection
 from shared.reproducibility import derive_seed
-from shared.tasks import patches
-from shared.tasks.choice import separates_best
-from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by
-from shared.tasks.task import OWN, Card, Learner, Task
+from shared.tasks.classification import LESION_BOX, Scores, patch_classifier
+from shared.tasks.task import OWN, Card
 
 SUBTYPE_COLUMNS = (SUBTYPE, ER, PR, HER2, KI67)
 """The table's columns from which a subtype is read or derived."""
@@ -94,34 +93,26 @@ def scores(outputs: list[Tensor]) -> list[Scores]:
     ]
 
 
-METRICS = tuple(score_metrics(SUBTYPE_LABELS, macro=True))
-
-TASK = Task(
-    name="subtype-ensemble",
-    title="Molecular subtype",
-    settings=SubtypeSection,
-    uses=used_by(truths),
-    seen=seen_by(truths),
-    learner=Learner(
+TASK = replace(
+    patch_classifier(
+        "subtype-ensemble",
+        "Molecular subtype",
+        settings=SubtypeSection,
         build_model=build_model,
-        open=lambda cases, plan, config: patches.open_patches(cases, plan, config, target),
-        sample=patches.sample,
-        augment=patches.augment,
+        target=target,
         loss=loss,
         loss_title="cross-entropy, summed over the branches",
-        shape=patches.shape,
+        truths=truths,
+        scores=scores,
+        scored=SUBTYPE_LABELS,
+        labels=SUBTYPE_COLUMNS,
+        exclusive=True,
+        card=Card(
+            "three 2D ResNets and one 3D ResNet",
+            LESION_BOX,
+            "probabilities of four molecular subtypes",
+            "Wang et al., Radiology: Imaging Cancer 2025;7(3)",
+        ),
     ),
-    evaluator=score_evaluator(truths, scores),
-    metrics=METRICS,
-    choice=separates_best(SUBTYPES, log_losses(METRICS)),
-    card=Card(
-        network="three 2D ResNets and one 3D ResNet",
-        reads="a box around the lesion in DCE-MRI, cut from its outline",
-        answers="probabilities of four molecular subtypes",
-        citation="Wang et al., Radiology: Imaging Cancer 2025;7(3)",
-    ),
-    labels=SUBTYPE_COLUMNS,
-    scored=SUBTYPE_LABELS,
-    reads_outline=True,
     explained=known_subtype,
 )

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import Field
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from shared.cohort.labels import SUBTYPE_LABELS, SUBTYPES, CaseLabels
 from shared.config.run_config import RunConfig
-from shared.config.sections import AugmentationConfig, ClassifierSection, LoopConfig, PatchConfig
+from shared.config.sections import ClassifierSection, LoopConfig, PatchConfig
 from shared.errors import ConfigError
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.plan import MriPlan
 from shared.modalities.mri.radiomics import compact_names, feature_names, need_pyradiomics, radiomic_features
 from shared.models.radiomics import RadiomicsLinear
 from shared.tasks import patches, subtype_ensemble
-from shared.tasks.choice import separates_best
-from shared.tasks.classification import Scores, log_losses, score_evaluator, score_metrics, seen_by, used_by
+from shared.tasks.augmentation import no_augmentation
+from shared.tasks.classification import LESION_BOX, Scores, patch_classifier, score_evaluator
 from shared.tasks.patches import PatchCase
-from shared.tasks.task import OWN, Card, Learner, Task
+from shared.tasks.task import OWN, Card
 from shared.types import FloatArray
 
 
@@ -92,14 +92,6 @@ def sample(case: FeatureCase, config: RunConfig, draws: np.random.Generator) -> 
     return case.features, np.array([*case.lesion.target, case.lesion.weight], np.float32)
 
 
-def augment(
-    features: Tensor, target: Tensor, config: AugmentationConfig, generator: Generator
-) -> tuple[Tensor, Tensor]:
-    """Nothing: a turned lesion has the same features."""
-    del config, generator
-    return features, target
-
-
 def scores(outputs: list[Tensor]) -> list[Scores]:
     """Probabilities."""
     table = outputs[0].float().softmax(dim=1)
@@ -116,35 +108,36 @@ def _places(channels: int) -> list[int]:
     return [names.index(name) for name in compact_names(channels)]
 
 
-METRICS = tuple(score_metrics(SUBTYPE_LABELS, macro=True))
-
-TASK = Task(
-    name="subtype-radiomics",
-    title="Molecular subtype by radiomics",
+_CLASSIFIER = patch_classifier(
+    "subtype-radiomics",
+    "Molecular subtype by radiomics",
     settings=RadiomicsSection,
-    uses=used_by(subtype_ensemble.truths),
-    seen=seen_by(subtype_ensemble.truths),
-    learner=Learner(
-        build_model=build_model,
+    build_model=build_model,
+    target=_target,
+    loss=subtype_ensemble.loss,
+    loss_title="cross-entropy",
+    truths=subtype_ensemble.truths,
+    scores=scores,
+    scored=SUBTYPE_LABELS,
+    labels=subtype_ensemble.SUBTYPE_COLUMNS,
+    exclusive=True,
+    card=Card(
+        "a linear model on radiomic features",
+        LESION_BOX,
+        "probabilities of four molecular subtypes",
+        "the rival of Wang et al., Radiology: Imaging Cancer 2025;7(3)",
+    ),
+)
+TASK = replace(
+    _CLASSIFIER,
+    learner=replace(
+        _CLASSIFIER.learner,
         open=open_features,
         sample=sample,
-        augment=augment,
-        loss=subtype_ensemble.loss,
-        loss_title="cross-entropy",
+        augment=no_augmentation,
         shape=lambda config: (len(compact_names(config.preprocessing.channels)),),
     ),
     evaluator=score_evaluator(subtype_ensemble.truths, scores, read),
-    metrics=METRICS,
-    choice=separates_best(SUBTYPES, log_losses(METRICS)),
-    card=Card(
-        network="a linear model on radiomic features",
-        reads="a box around the lesion in DCE-MRI, cut from its outline",
-        answers="probabilities of four molecular subtypes",
-        citation="the rival of Wang et al., Radiology: Imaging Cancer 2025;7(3)",
-    ),
-    labels=subtype_ensemble.SUBTYPE_COLUMNS,
-    scored=SUBTYPE_LABELS,
-    reads_outline=True,
     rival_of="subtype-ensemble",
     fused=True,
     check=need_pyradiomics,

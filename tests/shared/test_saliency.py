@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from shared import saliency as saliency_room
-from shared.config.run_config import SubtypeConfig
-from shared.models.ensemble_resnet import EnsembleResNet
+from shared.models.ensemble_resnet import EnsembleResNet, SubtypeSection
 from shared.saliency import REGIONS, log_odds, region_means, saliencies, saliency
 from tests.shared.models.drawn_ensembles import with_heads
 
@@ -186,7 +185,7 @@ def test_log_odds_of_a_certain_answer_still_have_a_gradient():
 
 @pytest.mark.parametrize("measured", [True, False])
 def test_a_planes_branch_is_explained_on_its_planes_and_the_volume_everywhere(measured):
-    config = SubtypeConfig(plane_depth=10, plane_width=4, volume_depth=10, volume_width=4, pretrained="none")
+    config = SubtypeSection(plane_depth=10, plane_width=4, volume_depth=10, volume_width=4, pretrained="none")
     torch.manual_seed(0)
     model = with_heads(EnsembleResNet(2, config.model_copy(update={"measured": measured})))
     if measured:

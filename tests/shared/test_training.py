@@ -11,10 +11,9 @@ import torch
 
 from shared.config.run_config import parse_config
 from shared.errors import RunError
-from shared.inference import keep_lesions, predict
+from shared.inference import predict_structures
 from shared.reproducibility import state_hash
 from shared.tasks import task_named
-from shared.tasks.lesion_segmentation import patch_window
 from shared.training import learning_rate, train_round
 
 
@@ -46,7 +45,7 @@ CASES = [case(seed) for seed in range(4)]
 
 
 def train(settings, cases=CASES, rounds=(1,), site="a", anchor=None):
-    model = task_named("lesion-segmentation").build_model(settings)
+    model = task_named("lesion-segmentation").learner.build_model(settings)
     summary = None
     for number in rounds:
         summary = train_round(model, cases, settings, round_number=number, site=site, anchor=anchor)
@@ -58,7 +57,7 @@ def test_the_loop_learns_a_bright_box():
     model, summary = train(settings)
     assert summary.steps == 60
     fresh = case(99)
-    probability = predict(model, fresh.image, settings)
+    probability = predict_structures(model, fresh.image, settings)[0]
     predicted = probability > 0.5
     dice = 2 * (predicted & (fresh.mask > 0)).sum() / (predicted.sum() + fresh.mask.sum())
     assert dice > 0.6
@@ -89,7 +88,10 @@ def test_the_learning_rate_warms_up_and_falls_as_a_cosine_over_all_rounds():
 def test_the_proximal_term_pulls_towards_the_anchor():
     def distance(mu):
         settings = config(federation={"rounds": 1, "strategy": "fedprox", "proximal_mu": mu})
-        start = {k: v.clone() for k, v in task_named("lesion-segmentation").build_model(settings).state_dict().items()}
+        start = {
+            k: v.clone()
+            for k, v in task_named("lesion-segmentation").learner.build_model(settings).state_dict().items()
+        }
         trained, _ = train(settings, anchor=start)
         return sum(float((v - start[k]).square().sum()) for k, v in trained.state_dict().items())
 
@@ -118,71 +120,10 @@ def test_a_loss_that_is_not_a_number_stops_with_its_place():
         train(config(), cases=[broken])
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_patches_lie_inside_and_follow_the_lesion(share):
-    settings = config(training={"mode": "patch", "patch_voxels": [4, 8, 8], "foreground_share": share})
-    draws = np.random.default_rng(0)
-    sample = case(3, (12, 32, 32))
-    hits = 0
-    for _ in range(60):
-        window = patch_window(sample, settings, draws)
-        patch = sample.mask[window]
-        assert patch.shape == (4, 8, 8)
-        hits += bool(patch.any())
-    assert (hits == 60) if share == 1.0 else (hits < 50)
-
-
 def test_patch_mode_trains_and_predicts_the_whole_box():
     settings = config(training={"mode": "patch", "patch_voxels": [8, 8, 8], "steps_per_round": 2})
     model, _ = train(settings)
-    assert predict(model, CASES[0].image, settings).shape == (8, 16, 16)
-
-
-def test_blending_a_constant_network_is_that_constant():
-    settings = config(training={"mode": "patch", "patch_voxels": [8, 8, 8]}, inference={"overlap": 0.5})
-
-    class Constant(torch.nn.Module):
-        def forward(self, x):
-            return [torch.full_like(x[:, :1], 1.5)]
-
-    probability = predict(Constant(), CASES[0].image, settings)
-    assert np.allclose(probability, 1 / (1 + math.exp(-1.5)), atol=1e-5)
-
-
-def test_flip_averaging_of_a_network_that_reads_the_left_half_is_symmetric():
-    class Left(torch.nn.Module):
-        def forward(self, x):
-            out = torch.zeros_like(x[:, :1])
-            out[..., : x.shape[-1] // 2] = 4.0
-            return [out]
-
-    settings = config(inference={"flip_averaging": True})
-    probability = predict(Left(), CASES[0].image, settings)
-    assert np.allclose(probability, (1 / (1 + math.exp(-4)) + 0.5) / 2, atol=1e-6)
-
-
-def test_small_predictions_are_dropped_by_millilitres_not_voxels():
-    probability = np.zeros((4, 8, 8), np.float32)
-    probability[0, 0, 0:2] = 1.0
-    probability[2:4, 4:8, 4:8] = 1.0
-    settings = config(inference={"min_lesion_ml": 0.03})
-    assert keep_lesions(probability, (1.0, 1.0, 1.0), settings).sum() == 32
-    assert keep_lesions(probability, (4.0, 2.0, 2.0), settings).sum() == 34
-    assert keep_lesions(probability * 0, (1.0, 1.0, 1.0), settings).sum() == 0
-
-
-def test_pieces_far_less_certain_than_the_most_certain_are_dropped():
-    probability = np.zeros((4, 16, 16), np.float32)
-    probability[:, 0:4, 0:4] = 0.96  # 64 voxels
-    probability[:, 8:12, 0:4] = 0.88  # above 0.9 of it: another lesion
-    probability[:, 8:14, 8:14] = 0.8  # larger, below it: gland
-    probability[0, 0, 15] = 1.0  # certain but too small to count, and no measure for the others
-    settings = config(inference={"min_lesion_ml": 0.03, "relative_certainty": 0.9})
-    kept = keep_lesions(probability, (1.0, 1.0, 1.0), settings)
-    assert kept.sum() == 64 + 64
-    assert not kept[:, 8:14, 8:14].any()
-    everything = config(inference={"min_lesion_ml": 0.03, "relative_certainty": 0.0})
-    assert keep_lesions(probability, (1.0, 1.0, 1.0), everything).sum() == 64 + 64 + 144
+    assert predict_structures(model, CASES[0].image, settings).shape == (1, 8, 16, 16)
 
 
 class Greedy(torch.nn.Module):
@@ -204,7 +145,7 @@ class Greedy(torch.nn.Module):
 
 
 def train_greedily(settings, fits, step=0):
-    model = Greedy(task_named("lesion-segmentation").build_model(settings), fits, step)
+    model = Greedy(task_named("lesion-segmentation").learner.build_model(settings), fits, step)
     summary = train_round(model, CASES, settings, round_number=1, site="a")
     return model, summary
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from server.evaluation.study_statistics.contrasts import Contrast, contrasts_of
-from server.evaluation.study_statistics.estimates import Figure, figure_of
+from server.evaluation.study_statistics.estimates import SeedMean, figure_of
 from server.evaluation.study_statistics.per_seed import model_rows, together_rows
 from server.evaluation.study_statistics.random_effects import pooled
 from server.evaluation.study_statistics.resamples import ALL, EXTERNAL, TEST, Panel, check_predictions, panel_of
@@ -28,13 +28,13 @@ Row = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Summed:
-    """One arm's figure of one centre over seeds."""
+class ArmMean:
+    """One arm's figure at one centre over seeds."""
 
     metric: Metric
     arm: str
     centre: str
-    figure: Figure
+    figure: SeedMean
 
 
 def analyse(
@@ -77,15 +77,15 @@ def analyse(
         held_out = panels[EXTERNAL]
         own = model_rows(table, metrics, settings, task)
         results += [row.model_dump() for row in (*own, *together_rows(held_out, metrics, settings, task))]
-        summed = {role: list(_summed(panel, metrics)) for role, panel in panels.items()}
+        means = {role: list(_arm_means(panel, metrics)) for role, panel in panels.items()}
         contrasts = contrasts_of(held_out, metrics, settings.confidence)
-        found = (
-            (summary, (_summary_row(item, role, settings.confidence) for role in summed for item in summed[role])),
+        parts = (
+            (summary, (_summary_row(item, role, settings.confidence) for role in means for item in means[role])),
             (comparisons, (_comparison_row(item, metrics[0], settings.confidence) for item in contrasts)),
-            (meta, _meta_rows(summed[EXTERNAL], contrasts, settings.confidence)),
+            (meta, _meta_rows(means[EXTERNAL], contrasts, settings.confidence)),
             (subgroups, subgroup_rows(held_out, metrics[0], cohort, settings.confidence)),
         )
-        for rows, more in found:
+        for rows, more in parts:
             rows += [{"task": task} | row for row in more]
     family = typed(comparisons, COMPARISONS)
     family["p_holm"] = adjusted(family["p"].where(family["primary"]).to_numpy(np.float64), "holm")
@@ -98,7 +98,7 @@ def analyse(
     )
 
 
-def _summed(panel: Panel, metrics: Sequence[Metric]) -> Iterator[Summed]:
+def _arm_means(panel: Panel, metrics: Sequence[Metric]) -> Iterator[ArmMean]:
     """Every metric and arm at each centre; held-out centres also all together."""
     for metric in metrics:
         for arm in panel.arms:
@@ -107,10 +107,10 @@ def _summed(panel: Panel, metrics: Sequence[Metric]) -> Iterator[Summed]:
                 keep = panel.at_centre(centre)
                 figure = figure_of(panel, metric, [sample.only(keep) for sample in samples])
                 if figure:
-                    yield Summed(metric, arm, centre, figure)
+                    yield ArmMean(metric, arm, centre, figure)
 
 
-def _summary_row(item: Summed, role: str, confidence: float) -> Row:
+def _summary_row(item: ArmMean, role: str, confidence: float) -> Row:
     low, high = item.figure.interval(confidence)
     figure = item.figure
     return {
@@ -145,10 +145,10 @@ def _comparison_row(item: Contrast, first: Metric, confidence: float) -> Row:
     }
 
 
-def _meta_rows(summed: Sequence[Summed], contrasts: Sequence[Contrast], confidence: float) -> Iterator[Row]:
+def _meta_rows(means: Sequence[ArmMean], contrasts: Sequence[Contrast], confidence: float) -> Iterator[Row]:
     """Arms first, then differences, each pooled over the held-out centres."""
-    groups: dict[tuple[str, str], tuple[Metric, dict[str, Figure]]] = {}
-    items: list[Summed | Contrast] = [*summed, *contrasts]
+    groups: dict[tuple[str, str], tuple[Metric, dict[str, SeedMean]]] = {}
+    items: list[ArmMean | Contrast] = [*means, *contrasts]
     for item in items:
         if "pooled" in item.metric.shown and item.centre != ALL:
             quantity = f"{FEDERATED}-{item.arm}" if isinstance(item, Contrast) else item.arm

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from server.evaluation.study_statistics.estimates import Figure, difference_of, paired
+from server.evaluation.study_statistics.estimates import SeedMean, difference_of, paired
 from server.evaluation.study_statistics.resamples import ALL, Panel, Sample
 from server.run_folder.arms import FEDERATED
 from shared.metrics.intervals import Numbers
@@ -27,13 +27,13 @@ class Contrast:
     metric: Metric
     arm: str
     centre: str
-    figure: Figure
+    figure: SeedMean
     p: float
 
 
 def contrasts_of(panel: Panel, metrics: Sequence[Metric], confidence: float) -> list[Contrast]:
     """Every compared metric, at all held-out centres together and at each, federated minus every other arm."""
-    found = []
+    contrasts = []
     for metric in (metric for metric in metrics if "compared" in metric.shown):
         ours = panel.samples(metric, FEDERATED)
         theirs = {arm: panel.samples(metric, arm) for arm in panel.arms if arm != FEDERATED}
@@ -42,8 +42,8 @@ def contrasts_of(panel: Panel, metrics: Sequence[Metric], confidence: float) -> 
             for arm, samples in theirs.items():
                 tested = contrast(panel, metric, ours, samples, keep, confidence)
                 if tested:
-                    found.append(Contrast(metric, arm, centre, *tested))
-    return found
+                    contrasts.append(Contrast(metric, arm, centre, *tested))
+    return contrasts
 
 
 def contrast(
@@ -53,7 +53,7 @@ def contrast(
     theirs: Sequence[Sample],
     keep: npt.NDArray[np.bool_],
     confidence: float,
-) -> tuple[Figure, float] | None:
+) -> tuple[SeedMean, float] | None:
     """Difference and p on the cases to `keep`; `None` without a common one.
 
     A mean over cases is tested by flipping the signs of patients, anything else from the width of the paired bootstrap
@@ -83,7 +83,7 @@ def sign_flip(parts: Numbers) -> float:
     """
     if len(parts) < 2:  # noqa: PLR2004 - one patient cannot tell
         return np.nan
-    found = stats.permutation_test(
+    test = stats.permutation_test(
         (parts,),
         lambda values, axis: values.sum(axis=axis),
         permutation_type="samples",
@@ -92,10 +92,10 @@ def sign_flip(parts: Numbers) -> float:
         batch=2000,
         rng=np.random.default_rng(derive_seed(0, "sign-flip")),
     )
-    return float(found.pvalue)
+    return float(test.pvalue)
 
 
-def p_of_width(figure: Figure, confidence: float) -> float:
+def p_of_width(figure: SeedMean, confidence: float) -> float:
     """Two-sided p of a difference from the width of its interval; NaN without an interval."""
     low, high = figure.interval(confidence)
     error = (high - low) / (2 * stats.norm.ppf(0.5 + confidence / 2))

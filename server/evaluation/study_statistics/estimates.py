@@ -16,8 +16,8 @@ _DEFINED = 0.9  # share of resamples from which an interval exists, as in `boots
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A figure, or a difference of two, with its resamples.
+class SeedMean:
+    """The mean over seeds of a figure, or of a difference of two, with its resamples.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ def over_seeds(statistic: Statistic, samples: Sequence[Sample], weights: Numbers
     return float(np.mean(values)), np.mean(draws, axis=0)
 
 
-def figure_of(panel: Panel, metric: Metric, samples: Sequence[Sample]) -> Figure | None:
+def figure_of(panel: Panel, metric: Metric, samples: Sequence[Sample]) -> SeedMean | None:
     """A metric over an arm's samples; `None` without a case."""
     known = [sample for sample in samples if len(sample.at)]
     if not known:
@@ -91,7 +91,7 @@ def figure_of(panel: Panel, metric: Metric, samples: Sequence[Sample]) -> Figure
     return _described(panel, metric, known, *over_seeds(metric.statistic, known, weights))
 
 
-def difference_of(panel: Panel, metric: Metric, pairs: Sequence[tuple[Sample, Sample]]) -> Figure | None:
+def difference_of(panel: Panel, metric: Metric, pairs: Sequence[tuple[Sample, Sample]]) -> SeedMean | None:
     """First minus second over the pairs of `paired`, which must have their cases in common; `None` without a pair."""
     if not pairs:
         return None
@@ -103,22 +103,22 @@ def difference_of(panel: Panel, metric: Metric, pairs: Sequence[tuple[Sample, Sa
 
 def paired(ours: Sequence[Sample], theirs: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
     """Pairs of the same seed, cut to the cases that both have; pairs without a case are left out."""
-    found = []
+    pairs = []
     for other in theirs:
         for sample in ours:
             if sample.seed == other.seed:
                 keep = np.zeros(1 + max(sample.at.max(initial=0), other.at.max(initial=0)), np.bool_)
                 keep[np.intersect1d(sample.at, other.at)] = True
-                found.append((sample.only(keep), other.only(keep)))
-    return [pair for pair in found if len(pair[0].at)]
+                pairs.append((sample.only(keep), other.only(keep)))
+    return [pair for pair in pairs if len(pair[0].at)]
 
 
-def _described(panel: Panel, metric: Metric, samples: Sequence[Sample], value: float, draws: Numbers) -> Figure:
+def _described(panel: Panel, metric: Metric, samples: Sequence[Sample], value: float, draws: Numbers) -> SeedMean:
     at, first = np.unique(np.concatenate([sample.at for sample in samples]), return_index=True)
     truths = np.concatenate([sample.truths for sample in samples])[first]
     patients = panel.cases["patient"].iloc[at].nunique()
     ranked, note = _standing(metric, value, patients, truths)
-    return Figure(value, draws, len(at), patients, len({sample.seed for sample in samples}), ranked, note)
+    return SeedMean(value, draws, len(at), patients, len({sample.seed for sample in samples}), ranked, note)
 
 
 def _standing(metric: Metric, value: float, patients: int, truths: Numbers) -> tuple[bool, str]:

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from server.evaluation.study_statistics.estimates import Figure
+from server.evaluation.study_statistics.estimates import SeedMean
+from server.run_folder.arms import FEDERATED
 from shared.metrics.metric import Metric
 from shared.metrics.random_effects import random_effects, random_effects_of_auc
 
 
 def pooled(
-    metric: Metric, quantity: str, by_centre: Mapping[str, Figure], confidence: float
+    metric: Metric, quantity: str, by_centre: Mapping[str, SeedMean], confidence: float
 ) -> dict[str, object] | None:
     """Pool a quantity over centres as a row of the meta-analysis.
 
@@ -35,24 +36,24 @@ def pooled(
     `None` with fewer than two centres.
 
     """
-    area = metric.name.startswith("auc_") and not quantity.startswith("federated-")
+    area = metric.is_auc and not quantity.startswith(f"{FEDERATED}-")
     known = [figure for figure in by_centre.values() if figure.error > 0 and (not area or 0 < figure.value < 1)]
     pool = random_effects_of_auc if area else random_effects
-    found = pool([figure.value for figure in known], [figure.error for figure in known], confidence)
-    if found is None:
+    pooling = pool([figure.value for figure in known], [figure.error for figure in known], confidence)
+    if pooling is None:
         return None
     return {
         "quantity": quantity,
         "metric": metric.name,
         "unit": metric.unit,
-        "k": found.k,
-        "estimate": found.estimate,
-        "ci_low": found.low,
-        "ci_high": found.high,
-        "pi_low": np.nan if found.prediction_low is None else found.prediction_low,
-        "pi_high": np.nan if found.prediction_high is None else found.prediction_high,
-        "tau2": found.tau2,
-        "i2": found.i2,
-        "q": found.q,
-        "q_p": found.q_p,
+        "k": pooling.k,
+        "estimate": pooling.estimate,
+        "ci_low": pooling.low,
+        "ci_high": pooling.high,
+        "pi_low": np.nan if pooling.prediction_low is None else pooling.prediction_low,
+        "pi_high": np.nan if pooling.prediction_high is None else pooling.prediction_high,
+        "tau2": pooling.tau2,
+        "i2": pooling.i2,
+        "q": pooling.q,
+        "q_p": pooling.q_p,
     }

@@ -1,4 +1,4 @@
-"""The judged cases of one task and role, and resamples of their patients that every figure shares.
+"""The evaluated cases of one task and role, and resamples of their patients that every figure shares.
 
 All figures of a study rest on one set of resamples a centre, so that any two of them can be compared, and so that a
 centre's figure is the same whether the centre is looked at alone or among the others.
@@ -102,22 +102,25 @@ class Panel:
 
         Of held-out centres a sample has one model a fold, and so each case once. `local` has several samples a seed:
         the k-th takes the k-th local model of every fold, in the order of their names, and starts again at the first
-        where a fold has fewer. Of test cases each model is a sample, as folds judge the same cases again.
+        where a fold has fewer. Of test cases each model is a sample, as folds evaluate the same cases again. None where
+        the metric does not apply to the arm's values.
         """
         named = [name for name in self.arms if is_local(name)] if arm == LOCAL else [arm]
         mine = self.table.loc[self.table["arm"].isin(named)]
         values = metric.values(mine)
         known = np.flatnonzero(np.isfinite(values).all(axis=1))
         mine, values = mine.iloc[known], values[known]
+        if not metric.applies(values):
+            return []
         truths = np.nan_to_num(
             mine.reindex(columns=[f"truth_{label}" for label in metric.labels]).to_numpy(np.float64), nan=-1.0
         )
         at = mine["at"].to_numpy(np.int64)
-        found = []
+        samples = []
         for seed, rows in _series(mine, apart=self.role == TEST):
             order = rows[np.argsort(at[rows], kind="stable")]
-            found.append(Sample(seed, at[order], values[order], truths[order]))
-        return found
+            samples.append(Sample(seed, at[order], values[order], truths[order]))
+        return samples
 
 
 def _series(table: pd.DataFrame, *, apart: bool) -> Iterator[tuple[int, Places]]:
@@ -150,9 +153,9 @@ def panel_of(table: pd.DataFrame, role: StudyRole, config: EvaluationConfig) -> 
 
 
 def _ordered(arms: pd.Series[str]) -> tuple[str, ...]:
-    found = set(arms)
-    local = sorted(arm for arm in found if is_local(arm))
-    return (*(arm for arm in (FEDERATED, POOLED, ENSEMBLE) if arm in found), *([LOCAL, *local] if local else []))
+    names = set(arms)
+    local = sorted(arm for arm in names if is_local(arm))
+    return (*(arm for arm in (FEDERATED, POOLED, ENSEMBLE) if arm in names), *([LOCAL, *local] if local else []))
 
 
 def check_predictions(predictions: pd.DataFrame) -> None:

@@ -85,8 +85,8 @@ def levels(cases: pd.DataFrame) -> Iterator[tuple[str, str, Flags]]:
         "size": (size, sizes),
     }
     for factor, (column, order) in factors.items():
-        found = set(column.dropna())
-        names = [*(name for name in order if name in found), *sorted(found - {*order})]
+        known = set(column.dropna())
+        names = [*(name for name in order if name in known), *sorted(known - {*order})]
         names += [UNKNOWN] if column.isna().any() else []
         if len(names) > 1:
             named = column.fillna(UNKNOWN)

@@ -6,39 +6,38 @@ from typing import Any
 
 from server.reports import metric_text
 from server.reports.study.checklists import Item, answered_counts, claim_items, tripod_items
-from server.reports.study.metric_lookup import TASK_NAMES, Summary, arm_name, axis_name, rounded
-from server.reports.study.study_reader import Study
+from server.reports.study.metric_lookup import ALL, Summary, arm_name, axis_name, lines_of, place_name, rounded
+from server.run_folder.arms import POOLED
+from server.run_folder.finished_study import FinishedStudy, counted
+from shared.tasks.task import Task
 
 _SHORT = 12
 _GUIDELINES = (("CLAIM 2024", claim_items), ("TRIPOD+AI", tripod_items))
 
 
-def every_figure(study: Study, task: str) -> dict[str, Any]:
-    """A line a summary row; a seed's several models at one centre stand side by side, parted by a slash."""
-    table = study.tables.results
-    table = table[table["task"] == task]
+def every_figure(study: FinishedStudy, task: Task) -> dict[str, Any]:
+    """A line for each row of the summary; a seed's several models at one centre are parted by a slash."""
     by_seed: dict[tuple[Any, ...], list[Any]] = {}
-    keys = zip(table["arm"], table["centre"], table["role"], table["metric"], table["seed"], strict=True)
-    for key, value in zip(keys, table["value"], strict=True):
-        by_seed.setdefault(key, []).append(value)
+    for line in lines_of(study.tables.results, task):
+        key = tuple(line[name] for name in ("arm", "centre", "role", "metric", "seed"))
+        by_seed.setdefault(key, []).append(line["value"])
     seeds, summary, lines = study.config.study.seeds, Summary(study, task), []
     order = {arm: place for place, arm in enumerate(summary.arms)}
-    for item in sorted(summary.all(), key=lambda item: (order[item.row.arm], item.row.role, item.row.centre != "all")):
-        row = item.row
-        own = [by_seed.get((row.arm, row.centre, row.role, row.metric, seed), []) for seed in seeds]
+    for row in sorted(summary.rows, key=lambda row: (order[row.arm], row.role, row.centre != ALL)):
+        own = [by_seed.get((row.arm, row.centre, row.role, row.metric.name, seed), []) for seed in seeds]
         lines.append(
             {
                 "arm": arm_name(row.arm),
-                "centre": "all held out" if row.centre == "all" else row.centre,
+                "centre": place_name(row.centre),
                 "role": row.role,
-                "metric": axis_name(row.metric, row.unit),
-                "cell": item,
+                "metric": axis_name(row.metric),
+                "cell": row,
                 "seeds": [
                     " / ".join(rounded(value, row.unit) for value in values) or metric_text.DASH for values in own
                 ],
             }
         )
-    return {"title": TASK_NAMES.get(task, task), "seeds": seeds, "lines": lines}
+    return {"title": task.title, "seeds": seeds, "lines": lines}
 
 
 def checklists(anchors: set[str]) -> list[dict[str, Any]]:
@@ -62,14 +61,14 @@ def _checklist(items: tuple[Item, ...], anchors: set[str]) -> dict[str, Any]:
     }
 
 
-def provenance(study: Study) -> list[tuple[str, str]]:
+def provenance(study: FinishedStudy) -> list[tuple[str, str]]:
     """What made the study, in lines."""
     made = study.provenance
     minutes, seconds = divmod(round(made.seconds), 60)
     return [
         ("study", made.name),
         ("finished", made.created.isoformat()),
-        ("tasks", ", ".join(study.tasks)),
+        ("tasks", ", ".join(study.config.tasks)),
         ("data", "phantoms (generated)" if made.phantom else "site folders"),
         ("code", made.git or "unknown commit"),
         ("training seeds", ", ".join(map(str, study.config.study.seeds))),
@@ -84,39 +83,38 @@ def provenance(study: Study) -> list[tuple[str, str]]:
     ]
 
 
-def opened(study: Study) -> list[dict[str, Any]]:
+def openings(study: FinishedStudy) -> list[dict[str, Any]]:
     """When each held-out centre was read, and how many models were frozen by then."""
     return [
         {
             "centre": name,
-            "at": f"{study.opened[name].at:%Y-%m-%d %H:%M:%S} UTC" if name in study.opened else "not opened",
-            "models": len(study.opened[name].models) if name in study.opened else 0,
+            "at": f"{study.openings[name].at:%Y-%m-%d %H:%M:%S} UTC" if name in study.openings else "not opened",
+            "models": len(study.openings[name].models) if name in study.openings else 0,
         }
         for name in study.held_out
     ]
 
 
-def models(study: Study) -> list[dict[str, Any]]:
+def models(study: FinishedStudy) -> list[dict[str, Any]]:
     """Every trained model."""
     return [
         {
-            "task": cell.task,
-            "held_out": cell.held_out,
-            "arm": arm_name(cell.arm),
-            "seed": cell.seed,
-            "round": f"{cell.best_round} of {cell.rounds}",
-            "seconds": f"{cell.seconds:,.0f}",
-            "hash": cell.model_hash[:_SHORT],
-            "whole": cell.model_hash,
+            "task": model.task,
+            "held_out": model.held_out,
+            "arm": arm_name(model.arm),
+            "seed": model.seed,
+            "round": f"{model.best_round} of {model.rounds}",
+            "seconds": f"{model.seconds:,.0f}",
+            "hash": model.model_hash[:_SHORT],
+            "whole": model.model_hash,
         }
-        for cell in study.cells
+        for model in study.models
     ]
 
 
-def limits(study: Study) -> list[str]:
+def limits(study: FinishedStudy) -> list[str]:
     """What the study cannot show."""
-    folds = len(study.held_out)
-    centres = "1 centre" if folds == 1 else f"{folds} centres"
+    centres = counted(len(study.held_out), "centre")
     few = (
         f"{centres}: intervals are about these; the prediction interval, wide with so few, is about the next one.",
         "Folds share training data: random-effects intervals take them as independent and may be too narrow.",
@@ -136,11 +134,11 @@ def limits(study: Study) -> list[str]:
         *few,
         "Intervals reflect which patients were drawn. Seeds are averaged, not counted as patients.",
         "Subgroups are exploratory: no hypothesis was fixed for them beforehand.",
-        "The reference is one outline a case: disagreement between readers is not in these figures.",
+        "The reference is one outline for each case: disagreement between readers is not in these figures.",
         "Every case here holds a lesion by design unless stated: no false-alarm rate in healthy breasts follows.",
         *(
             ["The pooled arm needs all images in one place; it is a yardstick, not a plan."]
-            if "pooled" in study.config.study.arms
+            if POOLED in study.config.study.arms
             else []
         ),
     ]

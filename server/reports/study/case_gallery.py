@@ -2,60 +2,84 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from server.reports import metric_text
 from server.reports.figures import style
 from server.reports.figures.volume_viewer import volume_figures
-from server.reports.study.study_reader import Study
-from server.run_folder.pictures import VIEWS, read_pictures
+from server.run_folder.arms import FEDERATED
+from server.run_folder.finished_study import FinishedStudy
+from server.run_folder.pictures import VIEWS, Picture, read_pictures
 from server.run_folder.volumes import read_volumes
+from shared.tasks.task import Pictures, Task
 
-TASK = "lesion-segmentation"
-_FULL = {"projection": "maximum intensity projection"}
+_VIEW_NAMES = {"projection": "maximum intensity projection"}
+_BACKGROUNDS = {
+    "uptake": "First post-contrast minus pre-contrast signal",
+    "pre-contrast": "Signal before the contrast agent",
+}
 
 
-def cases(study: Study) -> list[dict[str, Any]]:
-    """A group a held-out centre; empty where no pictures were stored."""
-    if TASK not in study.predictions:
-        return []
-    table, seed = study.predictions[TASK], study.config.study.seeds[0]
-    judged = table[(table["role"] == "external") & (table["seed"] == seed) & (table["arm"] == "federated")]
-    dice = judged.set_index("case")["dice"]
+def galleries(study: FinishedStudy) -> list[dict[str, Any]]:
+    """For each task with pictures one group for each held-out centre; empty where none were stored."""
+    drawn = ((task, task.pictures) for task in study.tasks)
+    return [
+        {
+            "title": task.title,
+            "background": _BACKGROUNDS[pictures.background],
+            "field": f"{pictures.field_mm:g}",
+            "groups": groups,
+        }
+        for task, pictures in drawn
+        if pictures and (groups := _groups(study, task, pictures))
+    ]
+
+
+def _groups(study: FinishedStudy, task: Task, pictures: Pictures) -> list[dict[str, Any]]:
+    table, seed = study.predictions[task.name], study.config.study.seeds[0]
+    own = table[(table["role"] == "external") & (table["seed"] == seed) & (table["arm"] == FEDERATED)]
+    figure = own.set_index("case")[pictures.by]
+    title = next((metric.title for metric in task.metrics if metric.columns == (pictures.by,)), pictures.by)
     groups = []
     for centre in study.held_out:
-        pictures = read_pictures(study.path, Path("pictures") / centre)
         shown = [
             {
-                "title": f"{picture.label.capitalize()}: Dice {metric_text.fixed(dice.get(picture.case), 3)}",
+                "title": f"{picture.label.capitalize()}: {title} {metric_text.fixed(figure.get(picture.case), 3)}",
                 "case": picture.case,
-                "views": [
-                    {
-                        "svg": style.view_panel(
-                            picture.views[name],
-                            name,
-                            f"{centre}-{picture.label}-{name}",
-                            f"{centre}, {picture.label} case, {_FULL.get(name, name)}: reference, predicted outline",
-                        ),
-                        "caption": _FULL.get(name, name),
-                    }
-                    for name in VIEWS
-                ],
+                "views": _views(task, centre, picture, pictures),
             }
-            for picture in pictures
+            for picture in read_pictures(study.path, task.name, centre)
         ]
         if shown:
-            groups.append({"centre": centre, "n": int((judged["centre"] == centre).sum()), "pictures": shown})
+            groups.append({"centre": centre, "n": int((own["centre"] == centre).sum()), "pictures": shown})
     return groups
 
 
-def volumes(study: Study) -> list[dict[str, Any]]:
-    """The viewer's style, a group a held-out centre; empty without stored volumes."""
-    stored, groups = read_volumes(study.path / "volumes"), []
+def _views(task: Task, centre: str, picture: Picture, pictures: Pictures) -> list[dict[str, Any]]:
+    return [
+        {
+            "svg": style.view_panel(
+                picture.views[name],
+                name,
+                f"{task.name}-{centre}-{picture.label}-{name}",
+                f"{centre}, {picture.label} case, {_VIEW_NAMES.get(name, name)}: reference, predicted outline",
+                field_mm=pictures.field_mm,
+            ),
+            "caption": _VIEW_NAMES.get(name, name),
+        }
+        for name in VIEWS
+    ]
+
+
+def volumes(study: FinishedStudy) -> list[dict[str, Any]]:
+    """For each task with volumes one group for each held-out centre; empty where none were stored."""
     centre_of = dict(zip(study.cohort["case"], study.cohort["centre"], strict=True))
-    for centre in study.held_out:
-        shown = [item for item in stored if centre_of.get(item.case) == centre]
-        if shown:
-            groups.append({"centre": centre, "n": len(shown), "figures": volume_figures(shown)})
+    groups = []
+    for task in study.tasks:
+        stored = read_volumes(study.path / "volumes" / task.name)
+        for centre in study.held_out:
+            shown = [item for item in stored if centre_of.get(item.case) == centre]
+            if shown:
+                name = centre if len(study.tasks) == 1 else f"{task.title}, {centre}"
+                groups.append({"name": name, "n": len(shown), "figures": volume_figures(shown)})
     return groups

@@ -65,8 +65,8 @@ def tripod_items() -> tuple[Item, ...]:
 
 def answered_counts(items: Iterable[Item]) -> dict[Answered, int]:
     """How many items the report answers, answers partly, and leaves to the authors."""
-    found = Counter(item.answered for item in items)
-    return {"here": found["here"], "partly": found["partly"], "authors": found["authors"]}
+    counts = Counter(item.answered for item in items)
+    return {"here": counts["here"], "partly": counts["partly"], "authors": counts["authors"]}
 
 
 def _items(sections: dict[str, tuple[tuple[str, str, str], ...]]) -> tuple[Item, ...]:

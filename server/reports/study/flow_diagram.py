@@ -1,4 +1,4 @@
-"""The flow of cases through a study, after CONSORT: found, left out by reason, split, judged while held out."""
+"""The flow of cases through a study, after CONSORT: listed, left out by reason, split, evaluated while held out."""
 
 from __future__ import annotations
 
@@ -11,60 +11,64 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from server.reports.figures.style import _STYLE, ACCENT, ALARM, INK, MUTED, _svg
-from server.reports.study.metric_lookup import TASK_NAMES
-from server.reports.study.study_reader import CentreFlow, Study
+from server.run_folder.finished_study import CentreFlow, FinishedStudy
+from shared.tasks.task import Task
 
 _STEP, _BOX = 1.0, 0.86
 _SPLITS = ("train", "validation", "test")
 _LINE = 0.19  # height of a line of text
 _LONGEST = 22  # letters of a reason that fit its box
 
+Evaluated = dict[str, dict[str, tuple[int, int]]]
+"""By title of the task and centre: cases and patients that were evaluated while the centre was held out."""
 
-def flow(study: Study) -> dict[str, Any]:
+
+def flow(study: FinishedStudy) -> dict[str, Any]:
     """The diagram, its caption, and the same numbers as a table."""
-    judged = {task: _judged(study, task) for task in study.tasks}
-    description = "Flow of cases by centre: found, left out, split, judged while held out"
-    centres = {name: study.flow.get(name) for name in study.centres}
+    evaluated = {task.title: _evaluated(study, task) for task in study.tasks}
+    description = "Flow of cases by centre: listed, left out, split, evaluated while held out"
     caption = (
         f"{description}. A centre's own splits are used while others are held out; when its turn comes, none of its "
-        f"cases has trained, and all {study.subject} that a task can be judged on are."
+        f"cases has trained, and all {study.subject} that a task can use are evaluated."
     )
     lines = [
         {
             "centre": name,
-            "found": found.found,
-            "why": _reasons(found),
-            "left_out": sum(found.excluded.values()),
-            "splits": [found.splits.get(split, 0) for split in _SPLITS],
-            "judged": [judged[task].get(name, (0, 0)) for task in study.tasks],
+            "listed": own.listed,
+            "why": _reasons(own),
+            "left_out": sum(own.excluded.values()),
+            "splits": [own.splits.get(split, 0) for split in _SPLITS],
+            "evaluated": [counts.get(name, (0, 0)) for counts in evaluated.values()],
         }
-        for name, found in centres.items()
-        if found is not None
+        for name in study.centres
+        if (own := study.flow.get(name))
     ]
     return {
-        "svg": diagram(study, judged, description),
+        "svg": diagram(study, evaluated, description),
         "caption": caption,
         "splits": _SPLITS,
-        "tasks": [TASK_NAMES.get(task, task) for task in study.tasks],
+        "tasks": list(evaluated),
         "lines": lines,
     }
 
 
-def _judged(study: Study, task: str) -> dict[str, tuple[int, int]]:
-    """Cases and patients of each centre that were judged while it was held out."""
-    table = study.predictions[task]
+def _evaluated(study: FinishedStudy, task: Task) -> dict[str, tuple[int, int]]:
+    table = study.predictions[task.name]
     groups = table[table["role"] == "external"].groupby("centre")
     return {str(name): (part["case"].nunique(), part["patient"].nunique()) for name, part in groups}
 
 
-def _reasons(found: CentreFlow) -> str:
-    ordered = sorted(found.excluded.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{reason.replace('_', ' ')} ({count})" for reason, count in ordered) or "none"
+def _reasons(own: CentreFlow) -> str:
+    return ", ".join(f"{reason.replace('_', ' ')} ({count})" for reason, count in _ordered(own)) or "none"
 
 
-def diagram(study: Study, judged: dict[str, dict[str, tuple[int, int]]], description: str) -> Markup:
-    """A column a centre, boxes from above to below; heights follow the longest text of each row."""
-    texts = {name: _texts(name, found, judged) for name in study.centres if (found := study.flow.get(name))}
+def _ordered(own: CentreFlow) -> list[tuple[str, int]]:
+    return sorted(own.excluded.items(), key=lambda item: (-item[1], item[0]))
+
+
+def diagram(study: FinishedStudy, evaluated: Evaluated, description: str) -> Markup:
+    """One column for each centre, boxes from above to below; heights follow the longest text of each row."""
+    texts = {name: _texts(name, own, evaluated) for name in study.centres if (own := study.flow.get(name))}
     heights = [0.16 + _LINE * max(len(item[row]) for item in texts.values()) for row in range(4)]
     gap = 0.24
     with mpl.rc_context(_STYLE | {"axes.grid": False}):
@@ -85,7 +89,7 @@ def diagram(study: Study, judged: dict[str, dict[str, tuple[int, int]]], descrip
 
 
 def _box(axes: Axes, column: int, top: float, height: float, lines: list[str], row: int) -> None:
-    """A box with its first line in bold; what was left out is dashed, what was judged has a frame of its own."""
+    """A box with its first line in bold; what was left out is dashed, what was evaluated has a frame of its own."""
     frame, fill, style = ((ACCENT, "#f2f8fc", "-"), (MUTED, "#f7f8f9", "--"), (ACCENT, "#e3eff8", "-"),
                           (ALARM, "#fff4ec", "-"))[row]  # fmt: skip
     axes.add_patch(
@@ -97,19 +101,18 @@ def _box(axes: Axes, column: int, top: float, height: float, lines: list[str], r
                   fontsize=9 if place == 0 else 8, fontweight="bold" if place == 0 else "normal")  # fmt: skip
 
 
-def _texts(name: str, found: CentreFlow, judged: dict[str, dict[str, tuple[int, int]]]) -> list[list[str]]:
-    ordered = sorted(found.excluded.items(), key=lambda item: (-item[1], item[0]))
-    reasons = [f"{_short(reason)}: {count}" for reason, count in ordered]
-    splits = [f"{split}: {found.splits.get(split, 0)}" for split in _SPLITS]
-    held = [(task, counts.get(name, (0, 0))) for task, counts in judged.items()]
+def _texts(name: str, own: CentreFlow, evaluated: Evaluated) -> list[list[str]]:
+    reasons = [f"{_short(reason)}: {count}" for reason, count in _ordered(own)]
+    splits = [f"{split}: {own.splits.get(split, 0)}" for split in _SPLITS]
+    held = [(title, counts.get(name, (0, 0))) for title, counts in evaluated.items()]
     known = [f"{cases} cases, {patients} patients" for _, (cases, patients) in held[:1]]
     if len(held) > 1:
-        known = [f"{_short(TASK_NAMES.get(task, task))}: {cases}" for task, (cases, _) in held]
+        known = [f"{_short(title)}: {cases}" for title, (cases, _) in held]
     return [
-        [name, f"found: {found.found}"],
-        [f"left out: {sum(found.excluded.values())}", *reasons],
-        [f"taken in: {found.included}", *splits],
-        ["judged, held out", *known],
+        [name, f"listed: {own.listed}"],
+        [f"left out: {sum(own.excluded.values())}", *reasons],
+        [f"taken in: {own.included}", *splits],
+        ["evaluated, held out", *known],
     ]
 
 

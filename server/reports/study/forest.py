@@ -1,4 +1,4 @@
-"""Forest plots: a line a centre, then what all centres say together, with the interval for a centre yet unseen."""
+"""Forest plots: one line for each centre, then all centres together, with the interval for a centre yet unseen."""
 
 from __future__ import annotations
 

@@ -4,36 +4,51 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.reports import metric_text
-from server.reports.study import metric_lookup
-from server.reports.study.metric_lookup import ARM_NAMES, Summary, between, number, p_value, rounded
-from server.reports.study.study_reader import Study
+from server.reports.study.metric_lookup import (
+    ALL,
+    ARM_NAMES,
+    Summary,
+    axis_name,
+    better_side,
+    between,
+    line_of,
+    number,
+    p_value,
+    rounded,
+)
+from server.run_folder.arms import ENSEMBLE, FEDERATED, LOCAL, POOLED
+from server.run_folder.finished_study import FinishedStudy, counted
+from shared.metrics.metric import Metric
+from shared.tasks.task import Task
 
 QUESTION = "Does federation help at a centre that never trained?"
-_CARDS = ("federated", "local", "pooled", "ensemble")
+_RIVALS = {
+    LOCAL: "a hospital's own model on average",
+    ENSEMBLE: "the mean of the local models' predictions",
+    POOLED: "all data in one place",
+}
 _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
 
-def sentence(study: Study, task: str) -> str:
+def sentence(study: FinishedStudy, task: Task) -> str:
     """The answer for a task: federated against local, ensemble and pooled, and on how many it rests."""
-    metric = metric_lookup.headline(study, task)
-    own = Summary(study, task).get("federated", "all", metric)
-    if own is None or own.row.value is None:
-        return f"{metric_lookup.metric_name(metric)} is undefined at the held-out centres: there is no answer."
-    folds, seeds = len(study.held_out), own.seeds
+    metric, summary = task.headline, Summary(study, task)
+    own = summary.get(FEDERATED, ALL, metric)
+    if own is None or own.value is None:
+        return f"{metric.title} is undefined at the held-out centres: there is no answer."
+    folds = len(study.held_out)
     where = "1 centre that never trained" if folds == 1 else f"{folds} centres held out in turn"
     start = (
-        f"at {where} ({own.row.n} {study.subject} of {own.patients} patients, {seeds} seed{'' if seeds == 1 else 's'}) "
-        f"federated models reached {_spoken(metric)} {metric_text.value(own.row)}{_unit(own.row.unit)}"
+        f"at {where} ({own.n} {study.subject} of {own.patients} patients, {counted(own.seeds, 'seed')}) "
+        f"federated models reached {_spoken(metric)} {rounded(own.value, own.unit)}{_unit(own.unit)}"
     )
-    parts = (start, *(_against(study, task, metric, arm) for arm in ("local", "ensemble", "pooled")))
+    parts = (start, *(_against(study, task, summary, arm) for arm in _RIVALS))
     return f"{verdict(study, task)} {'; '.join(part for part in parts if part)}."
 
 
-def verdict(study: Study, task: str) -> str:
+def verdict(study: FinishedStudy, task: Task) -> str:
     """Yes, no or not shown: by the primary comparison with a hospital's own model."""
-    metric = metric_lookup.headline(study, task)
-    line, own = _comparison(study, task, metric, "local"), Summary(study, task).get("federated", "all", metric)
+    line, own = _comparison(study, task, LOCAL), Summary(study, task).get(FEDERATED, ALL, task.headline)
     if line is None:
         return "Not compared:"
     if own is None or not own.ranked:
@@ -43,57 +58,46 @@ def verdict(study: Study, task: str) -> str:
     sure = p is not None and p < 1 - study.config.evaluation.confidence
     if low is None or high is None or not sure or low <= 0 <= high:
         return "Not shown:"
-    gained = (low > 0) == (metric_lookup.better(metric) == "right")
+    gained = (low > 0) == (better_side(task.headline) == "right")
     return "Yes:" if gained else "No, it was worse:"
 
 
-def _against(study: Study, task: str, metric: str, arm: str) -> str:
-    line = _comparison(study, task, metric, arm)
+def _against(study: FinishedStudy, task: Task, summary: Summary, arm: str) -> str:
+    line = _comparison(study, task, arm)
     if line is None:
         return ""
-    other = Summary(study, task).get(arm, "all", metric)
-    unit = "1" if other is None else other.row.unit
-    name = {
-        "local": "a hospital's own model on average",
-        "ensemble": "the mean of the local models' predictions",
-        "pooled": "all data in one place",
-    }[arm]
-    value = "" if other is None else f" {metric_text.value(other.row)}"
+    unit, other = task.headline.unit, summary.get(arm, ALL, task.headline)
+    value = "" if other is None else f" {rounded(other.value, unit)}"
     gap, interval = rounded(line["difference"], unit), between(line["ci_low"], line["ci_high"], unit)
     p = f"Holm p {p_value(line['p_holm'])}" if number(line["p_holm"]) is not None else f"p {p_value(line['p'])}"
-    return f"{name}{value}, difference {gap} ({study.confidence} interval {interval}, {p})"
+    return f"{_RIVALS[arm]}{value}, difference {gap} ({study.confidence} interval {interval}, {p})"
 
 
-def _comparison(study: Study, task: str, metric: str, arm: str) -> dict[str, Any] | None:
-    table = study.tables.comparisons
-    found = table[
-        (table["task"] == task) & (table["metric"] == metric) & (table["centre"] == "all") & (table["arm"] == arm)
-    ]
-    return {str(key): value for key, value in found.iloc[0].items()} if len(found) else None
+def _comparison(study: FinishedStudy, task: Task, arm: str) -> dict[str, Any] | None:
+    return line_of(study.tables.comparisons, task, metric=task.headline.name, centre=ALL, arm=arm)
 
 
-def cards(study: Study, task: str) -> dict[str, Any]:
+def cards(study: FinishedStudy, task: Task) -> dict[str, Any]:
     """The headline metric of the four arms at all held-out centres together."""
-    metric, summary = metric_lookup.headline(study, task), Summary(study, task)
-    found = [(ARM_NAMES[arm], summary.get(arm, "all", metric)) for arm in _CARDS]
+    summary = Summary(study, task)
+    rows = [(ARM_NAMES[arm], summary.get(arm, ALL, task.headline)) for arm in (FEDERATED, LOCAL, POOLED, ENSEMBLE)]
     return {
-        "task": task,
-        "title": metric_lookup.TASK_NAMES.get(task, task),
-        "metric": metric_lookup.axis_name(metric, found[0][1].row.unit if found and found[0][1] else "1"),
+        "title": task.title,
+        "metric": axis_name(task.headline),
         "sentence": sentence(study, task),
-        "cards": [{"name": name, "cell": cell} for name, cell in found if cell is not None],
+        "cards": [{"name": name, "cell": row} for name, row in rows if row is not None],
     }
 
 
-def title(study: Study) -> str:
+def title(study: FinishedStudy) -> str:
     """The design in a line."""
-    number_of = len(study.centres)
-    count = _NUMBERS[number_of] if number_of < len(_NUMBERS) else str(number_of)
+    centres = len(study.centres)
+    count = _NUMBERS[centres] if centres < len(_NUMBERS) else str(centres)
     noun = "phantom centre" if study.phantom else "hospital"
-    return f"{count} {noun}{'' if number_of == 1 else 's'}, each left out in turn: {QUESTION[0].lower()}{QUESTION[1:]}"
+    return f"{count} {noun}{'' if centres == 1 else 's'}, each left out in turn: {QUESTION[0].lower()}{QUESTION[1:]}"
 
 
-def remarks(study: Study) -> list[str]:
+def remarks(study: FinishedStudy) -> list[str]:
     """What a reader must know beside the answer: thin cells, one seed, folds that never ran."""
     lines = []
     if len(study.config.study.seeds) == 1:
@@ -101,17 +105,16 @@ def remarks(study: Study) -> list[str]:
     if missing := [name for name in study.centres if name not in study.held_out]:
         lines.append(f"Never held out, so never an external centre: {', '.join(missing)}.")
     for task in study.tasks:
-        thin = sorted({item.row.centre for item in Summary(study, task).all()
-                       if item.row.arm == "federated" and item.row.role == "external" and not item.ranked})  # fmt: skip
-        if thin:
-            where = f" of {metric_lookup.TASK_NAMES.get(task, task).lower()}" if len(study.tasks) > 1 else ""
-            lines.append(f"Too few cases for some figures{where} at {', '.join(thin)}: shown, not ranked.")
+        rows = [row for row in Summary(study, task).rows if row.arm == FEDERATED and row.role == "external"]
+        if thin := sorted({row.centre for row in rows if not row.ranked}):
+            of = f" of {task.title.lower()}" if len(study.tasks) > 1 else ""
+            lines.append(f"Too few cases for some figures{of} at {', '.join(thin)}: shown, not ranked.")
     return lines
 
 
-def _spoken(metric: str) -> str:
-    """A metric's name for a sentence, where a comma would part it."""
-    name, _, of = metric_lookup.metric_name(metric).partition(", ")
+def _spoken(metric: Metric) -> str:
+    """A metric's title for a sentence, where a comma would part it."""
+    name, _, of = metric.title.partition(", ")
     return f"{name} ({of})" if of else name
 
 

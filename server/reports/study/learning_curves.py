@@ -1,4 +1,4 @@
-"""Learning curves: validation score by round, a panel a fold, a line an arm."""
+"""Learning curves: what chooses the round, by round; one panel for each fold, one line for each arm."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from server.reports.figures.style import _STYLE, INK, SITES, _svg
-from server.reports.study.metric_lookup import ARM_NAMES, COLOURS, MARKERS
-from server.reports.study.study_reader import Study
-from shared.config.sections import SEGMENTATIONS
+from server.reports.study.metric_lookup import ARM_NAMES, COLOURS, MARKERS, arm_name
+from server.run_folder.arms import FEDERATED, POOLED, is_local
+from server.run_folder.finished_study import FinishedStudy, counted
+from shared.tasks.task import Task
 
 _STYLES = ((0, (4, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 
 
-def learning(study: Study, task: str) -> dict[str, Any] | None:
+def learning(study: FinishedStudy, task: Task) -> dict[str, Any] | None:
     """The task's curves; `None` where none were kept."""
-    table = study.curves[(study.curves["task"] == task) & study.curves["score"].notna()]
+    table = study.curves[(study.curves["task"] == task.name) & study.curves["score"].notna()]
     folds = [name for name in study.held_out if name in set(table["held_out"])]
     if not folds:
         return None
-    what = "validation Dice" if task in SEGMENTATIONS else "validation AUC, mean of labels"
-    description = f"{what.capitalize().replace(' dice', ' Dice').replace(' auc', ' AUC')} by round, a panel a fold"
-    federated = table[table["arm"] == "federated"].groupby("held_out")["n"].max()
+    what = task.choice.title
+    description = f"{what[0].upper()}{what[1:]} on validation cases by round, one panel for each fold"
+    federated = table[table["arm"] == FEDERATED].groupby("held_out")["n"].max()
     counts = ", ".join(f"{fold} {int(federated[fold])}" for fold in folds if fold in federated.index)
-    seeds = table["seed"].nunique()
     caption = (
-        f"{description}: mean of {seeds} seed{'' if seeds == 1 else 's'}, on validation cases of the training centres, "
-        f"of which a local model sees its own centre's alone: levels of different arms are not comparable. Validation "
-        f"{study.subject} of the federated arm by held-out centre: {counts}."
+        f"{description}: mean of {counted(table['seed'].nunique(), 'seed')}. The cases are those of the training "
+        "centres, of which a local model sees its own centre's alone: levels of different arms are not comparable. "
+        f"Validation {study.subject} of the federated arm by held-out centre: {counts}."
     )
-    return {"svg": learning_plot(table, folds, what, f"{task}-learning", description), "caption": caption}
+    return {
+        "svg": learning_plot(table, folds, f"{what}, validation", f"{task.name}-learning", description),
+        "caption": caption,
+    }
 
 
 def learning_plot(table: pd.DataFrame, folds: list[str], label: str, name: str, description: str) -> Markup:
@@ -45,12 +48,12 @@ def learning_plot(table: pd.DataFrame, folds: list[str], label: str, name: str, 
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(3.1 * columns, 0.75 + 1.75 * rows), layout="constrained")
         panels = [figure.add_subplot(rows, columns, index + 1) for index in range(len(folds))]
-        locals_ = sorted(arm for arm in set(table["arm"]) if arm.startswith("local:"))
+        locals_ = sorted(arm for arm in set(table["arm"]) if is_local(arm))
         drawn = table.groupby(["held_out", "arm", "round"])["score"].mean()
         low, high = drawn.min(), drawn.max()
         for index, (axes, fold) in enumerate(zip(panels, folds, strict=True)):
             part = table[table["held_out"] == fold]
-            for arm in [*(arm for arm in ("federated", "pooled") if arm in set(part["arm"])), *locals_]:
+            for arm in [*(arm for arm in (FEDERATED, POOLED) if arm in set(part["arm"])), *locals_]:
                 _line(axes, part[part["arm"] == arm], arm, locals_)
             axes.set_title(f"held out: {fold}", loc="left", fontsize=9, color=INK)
             axes.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.05 * (high - low) + 1e-3)
@@ -75,4 +78,4 @@ def _line(axes: Axes, part: pd.DataFrame, arm: str, locals_: list[str]) -> None:
     place = locals_.index(arm)
     colour = (SITES[1], SITES[4], SITES[2], SITES[3])[place % 4]
     axes.plot(mean.index, mean, color=colour, marker="^v<>"[place % 4], ms=3, lw=1.0, ls=_STYLES[place % 4],
-              label=arm.replace("local:", "Local: "))  # fmt: skip
+              label=arm_name(arm))  # fmt: skip

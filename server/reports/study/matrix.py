@@ -14,68 +14,70 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from server.reports.figures.style import _STYLE, INK, MUTED, _svg
-from server.reports.metric_text import fixed, value
-from server.reports.study import metric_lookup
-from server.reports.study.metric_lookup import Shown, Summary, arm_name, axis_name
-from server.reports.study.study_reader import Study
+from server.reports.metric_text import fixed
+from server.reports.study.metric_lookup import Summary, SummaryRow, arm_name, axis_name, better_side, rounded
+from server.run_folder.arms import local_arm
+from server.run_folder.finished_study import FinishedStudy, counted
+from shared.metrics.metric import Metric
+from shared.tasks.task import Task
 
 ALARM = 0.1  # an external figure above the internal one by more is a leak until shown otherwise
 # Light enough for dark numbers over its whole length.
 _SHADES = LinearSegmentedColormap.from_list("shades", ["#f7fbff", "#7fb6dd"])
 
 
-def matrix(study: Study, task: str) -> dict[str, Any] | None:
+def matrix(study: FinishedStudy, task: Task) -> dict[str, Any] | None:
     """The headline metric of each arm at each centre, drawn; and which external cells are too good to be true."""
-    summary, metric = Summary(study, task), metric_lookup.headline(study, task)
+    summary, metric = Summary(study, task), task.headline
     arms = summary.arms
     cells = [[_cell(summary, arm, centre, metric) for centre in study.centres] for arm in arms]
-    found = [cell for line in cells for cell in line if cell is not None]
-    if not found:
+    known = next((cell for line in cells for cell in line if cell is not None), None)
+    if known is None:
         return None
-    axis, known = axis_name(metric, found[0].row.unit), found[0]
+    axis = axis_name(metric)
     description = f"{axis} of each arm (rows) at each centre (columns)"
     svg = matrix_plot(
         cells,
         rows=[arm_name(arm) for arm in arms],
         columns=list(study.centres),
         label=axis,
-        name=f"{task}-matrix",
+        name=f"{task.name}-matrix",
         description=description,
-        darker_is_lower=metric_lookup.better(metric) == "left",
+        darker_is_lower=better_side(metric) == "left",
     )
     caption = (
-        f"{description}, below it the number of {study.subject} and patients; mean of {known.seeds} "
-        f"seed{'' if known.seeds == 1 else 's'}. Upright: the centre was held out. Italic in a dashed frame: a local "
+        f"{description}, below it the number of {study.subject} and patients; mean of "
+        f"{counted(known.seeds, 'seed')}. Upright: the centre was held out. Italic in a dashed frame: a local "
         "model on its own centre's test cases, which is no external figure. Hatched: too few cases, shown and not "
         f"ranked. {study.confidence} intervals of every cell stand in the table of all figures."
     )
     return {"svg": svg, "caption": caption, "alarms": _alarms(summary, arms, study.centres, metric)}
 
 
-def _cell(summary: Summary, arm: str, centre: str, metric: str) -> Shown | None:
-    own = arm == f"local:{centre}"
+def _cell(summary: Summary, arm: str, centre: str, metric: Metric) -> SummaryRow | None:
+    own = arm == local_arm(centre)
     return summary.get(arm, centre, metric, "test" if own else "external")
 
 
-def _alarms(summary: Summary, arms: Sequence[str], centres: Sequence[str], metric: str) -> list[str]:
+def _alarms(summary: Summary, arms: Sequence[str], centres: Sequence[str], metric: Metric) -> list[str]:
     """External cells above the arm's best internal test figure by more than `ALARM`; shares alone are compared."""
     lines = []
     for arm in arms:
         inside = [cell for centre in centres if (cell := summary.get(arm, centre, metric, "test")) is not None]
-        known = [cell.row.value for cell in inside if cell.row.value is not None and cell.row.unit == "1"]
+        known = [cell.value for cell in inside if cell.value is not None and cell.unit == "1"]
         for centre in centres:
             cell = summary.get(arm, centre, metric)
-            if not known or cell is None or cell.row.value is None or cell.row.value <= max(known) + ALARM:
+            if not known or cell is None or cell.value is None or cell.value <= max(known) + ALARM:
                 continue
             lines.append(
-                f"{arm_name(arm)} at {centre}: {value(cell.row)}, more than {fixed(ALARM, 1)} above its best internal "
-                f"test value {fixed(max(known), 3)}."
+                f"{arm_name(arm)} at {centre}: {rounded(cell.value, cell.unit)}, more than {fixed(ALARM, 1)} above its "
+                f"best internal test value {fixed(max(known), 3)}."
             )
     return lines
 
 
 def matrix_plot(
-    cells: Sequence[Sequence[Shown | None]],
+    cells: Sequence[Sequence[SummaryRow | None]],
     *,
     rows: Sequence[str],
     columns: Sequence[str],
@@ -86,16 +88,16 @@ def matrix_plot(
 ) -> Markup:
     """A heat map with numbers; the darker, the better."""
     values = np.array(
-        [[np.nan if cell is None or cell.row.value is None else cell.row.value for cell in line] for line in cells]
+        [[np.nan if cell is None or cell.value is None else cell.value for cell in line] for line in cells]
     )
     low, high = (float(pick(values)) if np.isfinite(values).any() else 0.0 for pick in (np.nanmin, np.nanmax))
     with mpl.rc_context(_STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(1.9 + 1.15 * len(columns), 0.9 + 0.46 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         shades = _SHADES.reversed() if darker_is_lower else _SHADES
-        for (row, column), found in np.ndenumerate(values):
-            depth = 0.5 if high == low else (found - low) / (high - low)
-            shade = "white" if np.isnan(found) else shades(depth)
+        for (row, column), value in np.ndenumerate(values):
+            depth = 0.5 if high == low else (value - low) / (high - low)
+            shade = "white" if np.isnan(value) else shades(depth)
             _drawn(axes, (column, row), cells[row][column], shade)
         axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
         axes.set_xticks(range(len(columns)), columns)
@@ -107,13 +109,13 @@ def matrix_plot(
         return _svg(figure, name, description)
 
 
-def _drawn(axes: Axes, at: tuple[int, int], cell: Shown | None, shade: Any) -> None:
+def _drawn(axes: Axes, at: tuple[int, int], cell: SummaryRow | None, shade: Any) -> None:
     """One cell: its figure over its cases and patients; hatched where thin, dashed and italic where internal."""
     column, row = at
     if cell is None:
         axes.text(column, row, "\N{EN DASH}", ha="center", va="center", color=MUTED)
         return
-    internal, corner = cell.row.role == "test", (column - 0.5, row - 0.5)
+    internal, corner = cell.role == "test", (column - 0.5, row - 0.5)
     axes.add_patch(Rectangle(corner, 1, 1, fc=shade, ec="white", lw=1.5))
     box: dict[str, Any] = {}
     if not cell.ranked:
@@ -122,6 +124,6 @@ def _drawn(axes: Axes, at: tuple[int, int], cell: Shown | None, shade: Any) -> N
     if internal:
         axes.add_patch(Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, fill=False, ec=MUTED, ls="--", lw=1))
     middle: dict[str, Any] = {"ha": "center", "va": "center", **box}
-    text = "undefined" if cell.row.value is None else value(cell.row)
-    axes.text(column, row + 0.27, f"{cell.row.n}/{cell.patients}", color=MUTED, fontsize=7, **middle)
+    text = "undefined" if cell.value is None else rounded(cell.value, cell.unit)
+    axes.text(column, row + 0.27, f"{cell.n}/{cell.patients}", color=MUTED, fontsize=7, **middle)
     axes.text(column, row - 0.12, text, color=INK, fontsize=9.5, style="italic" if internal else "normal", **middle)

@@ -1,7 +1,8 @@
-"""Figures of a study by name: rows of the statistics' tables as the page shows them, and the words for arms."""
+"""A study's figures by arm, centre and metric, and how arms, metrics and numbers are written on its page and card."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,77 +10,148 @@ import pandas as pd
 
 from server.reports import metric_text
 from server.reports.figures.style import SITES
-from server.reports.sections.classification_data import LABEL_NAMES
-from server.reports.study.study_reader import Study
+from server.run_folder.arms import ENSEMBLE, FEDERATED, LOCAL, POOLED, is_local
+from server.run_folder.finished_study import FinishedStudy
 from server.run_folder.results import ResultRow, Role
+from shared.errors import RunError
+from shared.metrics.metric import Metric
+from shared.tasks.task import Task
 
-ARMS = ("federated", "pooled", "ensemble", "local")
-RIVALS = ("local", "pooled", "ensemble")
-ARM_NAMES = {
-    "federated": "Federated",
-    "pooled": "Pooled",
-    "ensemble": "Ensemble",
-    "local": "Local (mean)",
+ALL = "all"
+"""Every held-out centre together."""
+ARMS = (FEDERATED, POOLED, ENSEMBLE, LOCAL)
+RIVALS = (LOCAL, POOLED, ENSEMBLE)
+ARM_NAMES = {FEDERATED: "Federated", POOLED: "Pooled", ENSEMBLE: "Ensemble", LOCAL: "Local (mean)"}
+ARM_MEANINGS = {
+    LOCAL: "each training centre alone, on its own data, for the rounds and steps it has in the federation",
+    FEDERATED: "the training centres together, averaged after every round; no image leaves a centre",
+    POOLED: "all training data in one place, for the steps of all centres together: a ceiling that hospitals cannot "
+    "reach without sharing images",
+    ENSEMBLE: "for each case the mean of the local models' predictions: sharing models, not training",
 }
-COLOURS = {"federated": SITES[0], "pooled": SITES[5]}
-MARKERS = {"federated": "s", "pooled": "o"}
-TASK_NAMES = {
-    "lesion-segmentation": "Lesion outlines",
-    "breast-segmentation": "Breast and fibroglandular tissue",
-    "subtype-ensemble": "Molecular subtype",
-    "subtype-radiomics": "Molecular subtype by radiomics",
-    "receptor-status": "Receptor status",
-    "receptor-ki67-multitask": "Receptors and Ki-67",
-    "lesion-malignancy": "Malignancy",
-}
-SMALLER_IS_BETTER = ("hd95", "assd", "centroid_distance", "mae_", "brier", "ece", "failures", "log_loss")
-_PER_LABEL = {
-    "auc": "AUC",
-    "brier": "Brier score",
-    "calibration_slope": "Calibration slope",
-    "calibration_intercept": "Calibration intercept",
-    "ece": "ECE",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "prevalence": "Prevalence",
-    "log_loss": "Log loss",
-}
-_MACRO = "mean of the four"
-_OUTLINED = {
-    "lesion-segmentation": ("dice", "nsd", "hd95", "lesion_f1", "volume_icc_a1", "centroid_distance"),
-    "breast-segmentation": ("dice_fibroglandular", "dice_breast", "mae_density", "icc_a1_density"),
-}
+COLOURS = {FEDERATED: SITES[0], POOLED: SITES[5]}
+MARKERS = {FEDERATED: "s", POOLED: "o"}
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A row of `summary`: the figure as other pages' filters take it, and on whom and how often it was measured."""
+class SummaryRow:
+    """One row of `summary`: a figure over seeds, on whom it was measured, and whether it may be ranked."""
 
-    row: ResultRow
+    metric: Metric
+    arm: str
+    centre: str
+    role: Role
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
     patients: int
     seeds: int
     ranked: bool
     note: str
 
     @property
+    def unit(self) -> str:
+        """As the metric declares it."""
+        return self.metric.unit
+
+    @property
     def text(self) -> str:
         """Value and interval on one line."""
-        return with_interval(self.row.value, self.row.ci_low, self.row.ci_high, self.row.unit)
+        return with_interval(self.value, self.ci_low, self.ci_high, self.unit)
 
 
-def shown(line: dict[str, Any]) -> Shown:
-    """A row of `summary` as it is shown."""
-    row = ResultRow(
-        **{name: line[name] for name in ("task", "arm", "centre", "role", "metric", "unit")},
-        **{name: number(line[name]) for name in ("value", "ci_low", "ci_high")},
-        n=int(line["n"]),
-        seed=0,
-        model_hash="",
-    )
-    note = line["note"]
-    return Shown(row, int(line["patients"]), int(line["seeds"]), bool(line["ranked"]), "" if pd.isna(note) else note)
+class Summary:
+    """`summary` of one task, by arm, centre, role and metric."""
+
+    def __init__(self, study: FinishedStudy, task: Task) -> None:
+        rows = [_summary_row(line, task) for line in lines_of(study.tables.summary, task)]
+        self._by = {(row.arm, row.centre, row.role, row.metric.name): row for row in rows}
+
+    def get(self, arm: str, centre: str, metric: Metric, role: Role = "external") -> SummaryRow | None:
+        """One figure; `ALL` is every held-out centre together."""
+        return self._by.get((arm, centre, role, metric.name))
+
+    @property
+    def rows(self) -> list[SummaryRow]:
+        """Every figure, in the table's order."""
+        return list(self._by.values())
+
+    def has(self, metric: Metric) -> bool:
+        """Whether the federated arm has the figure at held-out centres."""
+        return any(key[0] == FEDERATED and key[2:] == ("external", metric.name) for key in self._by)
+
+    @property
+    def arms(self) -> list[str]:
+        """Arms in the order to show: the four kinds, then every local model's own."""
+        known = {key[0] for key in self._by}
+        return [arm for arm in ARMS if arm in known] + sorted(arm for arm in known if is_local(arm))
+
+
+def _summary_row(line: Mapping[str, Any], task: Task) -> SummaryRow:
+    return SummaryRow(
+        metric_of(task, line["metric"]), line["arm"], line["centre"], line["role"],
+        number(line["value"]), number(line["ci_low"]), number(line["ci_high"]),
+        n=int(line["n"]), patients=int(line["patients"]), seeds=int(line["seeds"]), ranked=bool(line["ranked"]),
+        note="" if pd.isna(line["note"]) else line["note"],
+    )  # fmt: skip
+
+
+def metric_of(task: Task, name: str) -> Metric:
+    """A metric of a table's row.
+
+    Raises
+    ------
+    RunError
+        The task does not declare it.
+
+    """
+    metric = task.metric(name)
+    if metric is None:
+        raise RunError(
+            f"the study's tables hold '{name}', no metric of {task.name}: make them again by `fedbreast report`"
+        )
+    return metric
+
+
+def lines_of(table: pd.DataFrame, task: Task, **where: str) -> list[dict[str, Any]]:
+    """Rows of one of the study's tables that concern a task, and have these cells."""
+    keep = table["task"] == task.name
+    for column, value in where.items():
+        keep &= table[column] == value
+    return [{str(key): value for key, value in line.items()} for line in table[keep].to_dict("records")]
+
+
+def line_of(table: pd.DataFrame, task: Task, **where: str) -> dict[str, Any] | None:
+    """The one row with these cells; `None` where there is none."""
+    return next(iter(lines_of(table, task, **where)), None)
+
+
+def seed_rows(study: FinishedStudy, task: Task, arm: str, seed: int) -> dict[str, ResultRow]:
+    """One seed's figures of an arm at all held-out centres together, by metric."""
+    lines = lines_of(study.tables.results, task, arm=arm, centre=ALL, role="external")
+    rows = ({key: None if pd.isna(value) else value for key, value in line.items()} for line in lines)
+    return {row.metric: row for row in map(ResultRow.model_validate, rows) if row.seed == seed}
+
+
+def axis_name(metric: Metric) -> str:
+    """A metric's title with its unit, for axes and columns."""
+    return metric.title + ("" if metric.unit == "1" else f", {metric.unit}")
+
+
+def better_side(metric: Metric) -> str:
+    """On which side of zero federated minus another arm is good."""
+    return "right" if metric.higher_is_better else "left"
+
+
+def arm_name(arm: str) -> str:
+    """An arm in words."""
+    return ARM_NAMES.get(arm) or arm.replace(f"{LOCAL}:", "Local: ")
+
+
+def place_name(centre: str) -> str:
+    """A centre, or all of them, in words."""
+    return "all held-out centres" if centre == ALL else centre
 
 
 def number(value: Any) -> float | None:
@@ -87,85 +159,14 @@ def number(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
-class Summary:
-    """`summary` of one task, by arm, centre, role and metric."""
-
-    def __init__(self, study: Study, task: str) -> None:
-        table = study.tables.summary
-        lines = [shown(line) for line in table[table["task"] == task].to_dict("records")]  # type: ignore[arg-type]
-        self._by = {(item.row.arm, item.row.centre, item.row.role, item.row.metric): item for item in lines}
-
-    def get(self, arm: str, centre: str, metric: str, role: Role = "external") -> Shown | None:
-        """One figure; `centre` is `all` for every held-out centre together."""
-        return self._by.get((arm, centre, role, metric))
-
-    def all(self) -> list[Shown]:
-        """Every figure, in the table's order."""
-        return list(self._by.values())
-
-    def has(self, metric: str) -> bool:
-        """Whether the federated arm has the figure at held-out centres."""
-        return any(key[0] == "federated" and key[2:] == ("external", metric) for key in self._by)
-
-    @property
-    def metrics(self) -> list[str]:
-        """Metrics of the federated arm at held-out centres."""
-        return list(dict.fromkeys(key[3] for key in self._by if key[0] == "federated" and key[2] == "external"))
-
-    @property
-    def arms(self) -> list[str]:
-        """Arms in the order to show: the four kinds, then every local model's own."""
-        known = dict.fromkeys(key[0] for key in self._by)
-        return [arm for arm in ARMS if arm in known] + sorted(arm for arm in known if arm.startswith("local:"))
-
-
-def headline(study: Study, task: str) -> str:
-    """The metric that answers the question: the primary one of `comparisons`, else the first that is plotted."""
-    table = study.tables.comparisons
-    primary = table[(table["task"] == task) & table["primary"].astype(bool)]
-    if len(primary):
-        return str(primary["metric"].iloc[0])
-    return plotted(Summary(study, task), task)[0]
-
-
-def plotted(summary: Summary, task: str) -> list[str]:
-    """Metrics that have a forest plot."""
-    if task in _OUTLINED:
-        return [name for name in _OUTLINED[task] if summary.has(name)]
-    found = [name for name in summary.metrics if name.startswith("auc_") and not name.endswith("_delong")]
-    found.sort(key=lambda name: name != "auc_macro")
-    return [*found, *(name for name in ("mae_ki67",) if summary.has(name))]
-
-
-def metric_name(metric: str) -> str:
-    """A metric as the literature writes it, with its label."""
-    for prefix, name in _PER_LABEL.items():
-        label = metric.removeprefix(f"{prefix}_")
-        if label != metric and label in LABEL_NAMES:
-            return f"{name}, {_MACRO if label == 'macro' else LABEL_NAMES[label]}"
-    known = {"mae_ki67": "Mean absolute error of Ki-67", "bias_ki67": "Bias of Ki-67"}
-    return known.get(metric) or metric_text.label(_bare(metric, "1"))
-
-
-def axis_name(metric: str, unit: str) -> str:
-    """Name with its unit, for axes and columns."""
-    return metric_name(metric) + ("" if unit == "1" else f", {unit}")
-
-
-def arm_name(arm: str) -> str:
-    """An arm in words."""
-    return ARM_NAMES.get(arm) or arm.replace("local:", "Local: ")
-
-
 def rounded(value: Any, unit: str) -> str:
     """A number rounded for its unit; a dash for none."""
-    return metric_text.value(_bare("", unit, number(value)))
+    return metric_text.fixed(number(value), metric_text.digits(unit))
 
 
 def between(low: Any, high: Any, unit: str) -> str:
     """An interval rounded for its unit; a dash for none."""
-    first, last = number(low), number(high)
-    return metric_text.DASH if first is None or last is None else f"{rounded(first, unit)} to {rounded(last, unit)}"
+    return metric_text.DASH if pd.isna(low) or pd.isna(high) else f"{rounded(low, unit)} to {rounded(high, unit)}"
 
 
 def with_interval(value: Any, low: Any, high: Any, unit: str) -> str:
@@ -176,33 +177,7 @@ def with_interval(value: Any, low: Any, high: Any, unit: str) -> str:
 
 def p_value(value: Any) -> str:
     """A p value; a dash for none."""
-    found = number(value)
-    if found is None:
+    p = number(value)
+    if p is None:
         return metric_text.DASH
-    return "<0.001" if found < 0.001 else metric_text.fixed(found, 3)  # noqa: PLR2004 - the usual last digit
-
-
-def better(metric: str) -> str:
-    """On which side of zero federated minus another arm is good."""
-    return "left" if metric.startswith(SMALLER_IS_BETTER) else "right"
-
-
-def _bare(metric: str, unit: str, value: float | None = None) -> ResultRow:
-    return ResultRow(task="", arm="", seed=0, centre="", role="external", metric=metric, unit=unit, value=value,
-                     ci_low=None, ci_high=None, n=0, model_hash="")  # fmt: skip
-
-
-def drawn_arms(study: Study) -> list[str]:
-    """Arms that have one model, or one prediction, a fold and seed."""
-    return ["federated", *(arm for arm in ("pooled", "ensemble") if arm in study.config.study.arms)]
-
-
-def seed_rows(study: Study, task: str, arm: str, seed: int) -> dict[str, ResultRow]:
-    """One seed's figures of an arm at all held-out centres together, by metric."""
-    table = study.tables.results
-    chosen = table[
-        (table["task"] == task) & (table["arm"] == arm) & (table["seed"] == seed) & (table["centre"] == "all")
-        & (table["role"] == "external")
-    ]  # fmt: skip
-    lines = chosen.astype(object).where(chosen.notna(), None).to_dict("records")
-    return {row.metric: row for row in map(ResultRow.model_validate, lines)}
+    return "<0.001" if p < 0.001 else metric_text.fixed(p, 3)  # noqa: PLR2004 - the usual last digit

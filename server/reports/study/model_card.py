@@ -1,4 +1,4 @@
-"""`MODEL_CARD.md` of a study: what the models are, on whom they were judged, and what they must not be used for.
+"""`MODEL_CARD.md` of a study: what the models are, on whom they were evaluated, and what they must not be used for.
 
 The sections are those of Mitchell et al., Model Cards for Model Reporting, FAT* 2019. Every figure is one of the
 study's tables; the same folder gives the same bytes.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
+from server.reports import metric_text
 from server.reports.study import model_card_tables, model_card_text
-from server.reports.study.metric_lookup import TASK_NAMES, metric_name
+from server.reports.study.metric_lookup import ARM_MEANINGS
 from server.reports.study.model_card_tables import markdown_table
-from server.reports.study.study_reader import Study, read_study
+from server.run_folder.arms import FEDERATED
+from server.run_folder.finished_study import FinishedStudy, read_finished_study
 from server.run_folder.results import replace_file
-from shared.config.sections import TaskName
+from shared.tasks.task import Task
 
 NAME = "MODEL_CARD.md"
 
@@ -41,12 +41,12 @@ def write_model_card(folder: Path) -> Path:
         `study.toml` is not a configuration.
 
     """
-    study = read_study(folder)
+    study = read_finished_study(folder)
     parts = [
         *([f"> {model_card_text.PHANTOM}"] if study.phantom else []),
         f"# Model card: {study.provenance.name}",
         *_details(study),
-        *("## Intended use", model_card_text.INTENDED),
+        *("## Intended use", model_card_text.intended(study.tasks)),
         *("## Factors", model_card_tables.factors_table(study.cohort)),
         *_metrics(study),
         "## Training data",
@@ -54,10 +54,10 @@ def write_model_card(folder: Path) -> Path:
         model_card_tables.training_table(study),
         "## Evaluation data",
         "Each held-out centre, whole, opened once after every model of its fold was frozen.",
-        model_card_tables.opened_table(study),
+        model_card_tables.openings_table(study),
         "## Quantitative analyses",
-        "\n".join(f"- **{arm}**: {words}" for arm, words in model_card_text.ARMS.items()),
-        *(part for task in study.config.tasks for part in _analyses(study, task)),
+        "\n".join(f"- **{arm}**: {ARM_MEANINGS[arm]}" for arm in study.config.study.arms),
+        *(part for task in study.tasks for part in _analyses(study, task)),
         *("## Ethical considerations and privacy", model_card_text.PRIVACY),
         "## Caveats and recommendations",
         *([model_card_text.PHANTOM] if study.phantom else []),
@@ -71,20 +71,18 @@ def write_model_card(folder: Path) -> Path:
     return path
 
 
-def _details(study: Study) -> list[str]:
+def _details(study: FinishedStudy) -> list[str]:
     facts = [
         ("study", study.provenance.name),
         ("finished", study.provenance.created.isoformat()),
-        ("kind", "3D deep learning on breast MRI, trained across centres without moving an image"),
+        ("kind", "deep learning on breast images, trained across centres without moving an image"),
         ("folds", f"one centre held out at a time: {', '.join(study.held_out)}"),
         ("seeds", ", ".join(map(str, study.config.study.seeds))),
     ]
     parts = ["## Model details", markdown_table(("detail", "value"), facts, "")]
-    for name in study.config.tasks:
-        network, reads, answers = model_card_text.NETWORKS[name]
-        rows = [("model", network), ("reads", reads), ("answers", answers)]
-        rows += model_card_text.training(study.config.for_task(name))
-        parts += [f"### {TASK_NAMES[name]} (`{name}`)", markdown_table(("detail", "value"), rows, "")]
+    for task in study.tasks:
+        rows = model_card_text.details(task, study.config.for_task(task.name))
+        parts += [f"### {task.title} (`{task.name}`)", markdown_table(("detail", "value"), rows, "")]
     return [
         *parts,
         "### Federated models",
@@ -93,13 +91,15 @@ def _details(study: Study) -> list[str]:
     ]
 
 
-def _metrics(study: Study) -> list[str]:
+def _metrics(study: FinishedStudy) -> list[str]:
     config = study.config.evaluation
-    table = study.tables.summary
-    found = table[["metric", "unit"]].drop_duplicates("metric").itertuples(index=False)
+    measured = set(zip(study.tables.summary["task"], study.tables.summary["metric"], strict=True))
+    metrics = {
+        metric.name: metric for task in study.tasks for metric in task.metrics if (task.name, metric.name) in measured
+    }
     rows = [
-        (metric_name(metric), "" if unit == "1" else unit, model_card_text.meaning(metric, config))
-        for metric, unit in found
+        (metric.title, "" if metric.unit == "1" else metric.unit, metric_text.meaning(metric, config))
+        for metric in metrics.values()
     ]
     words = (
         f"Intervals are {study.confidence} percentile bootstraps over patients ({config.bootstrap:,} resamples, by "
@@ -109,42 +109,38 @@ def _metrics(study: Study) -> list[str]:
     return ["## Metrics", words, markdown_table(("figure", "unit", "meaning"), rows, "Nothing was measured.")]
 
 
-def _analyses(study: Study, task: TaskName) -> list[str]:
-    def own(table: pd.DataFrame) -> pd.DataFrame:
-        return table[table["task"] == task]
-
-    tables, interval = study.tables, f"{study.confidence} interval"
-    summary = own(tables.summary)
-    units = dict(zip(summary["metric"], summary["unit"], strict=True))
+def _analyses(study: FinishedStudy, task: Task) -> list[str]:
+    tables = model_card_tables.TaskTables(study, task)
     return [
-        f"### {TASK_NAMES[task]}: results of the federated model",
+        f"### {task.title}: results of the federated model",
         "On each held-out centre and on all of them together.",
-        model_card_tables.results_table(summary, interval),
-        f"### {TASK_NAMES[task]}: pooled over centres",
+        tables.results(),
+        f"### {task.title}: pooled over centres",
         "Random effects; the prediction interval is where the next centre is expected. The tau2 of AUCs is of logits.",
-        model_card_tables.meta_table(own(tables.meta), interval),
-        f"### {TASK_NAMES[task]}: beside the other arms",
+        tables.pooled(),
+        f"### {task.title}: beside the other arms",
         "All held-out centres together, value (interval), n cases.",
-        model_card_tables.arms_table(summary),
+        tables.arms(),
         "Federated minus each arm, paired on the same cases; p of the primary comparisons is adjusted after Holm.",
-        model_card_tables.comparisons_table(own(tables.comparisons), units, interval),
-        f"### {TASK_NAMES[task]}: subgroups",
-        model_card_tables.subgroups_table(own(tables.subgroups), units, interval),
+        tables.comparisons(),
+        f"### {task.title}: subgroups",
+        tables.subgroups(),
     ]
 
 
-def _loading(study: Study) -> list[str]:
-    kept = next(((cell, path) for cell, path in model_card_tables.federated_models(study) if path is not None), None)
+def _loading(study: FinishedStudy) -> list[str]:
+    stored = ((model, model_card_tables.weights_file(study, model)) for model in study.models)
+    kept = next(((model, path) for model, path in stored if model.arm == FEDERATED and path.is_file()), None)
     if kept is None:
         return ["## How to load a model", "This folder holds no federated weights."]
-    cell, path = kept
+    model, path = kept
     code = model_card_text.LOADING.format(
-        file=path.relative_to(study.path).as_posix(), task=cell.task, held_out=cell.held_out, hash=cell.model_hash
+        file=path.relative_to(study.path).as_posix(), task=model.task, held_out=model.held_out, hash=model.model_hash
     )
     return ["## How to load a model", model_card_text.FIRST, code]
 
 
-def _provenance(study: Study) -> list[str]:
+def _provenance(study: FinishedStudy) -> list[str]:
     made = study.provenance
     rows = [
         ("code", made.git or "unknown commit"),

@@ -26,14 +26,14 @@ from server.reports.study import (
     headline,
     learning_curves,
     matrix,
-    metric_lookup,
     per_centre,
     roc_calibration,
     subgroups,
 )
-from server.reports.study.study_reader import Study, read_study
+from server.run_folder.finished_study import FinishedStudy, read_finished_study
 from server.run_folder.results import replace_file
 from shared.runtime.project import project_root
+from shared.tasks.task import Task
 
 STAMP = "PHANTOM DATA, not patients"
 PARTS = {
@@ -59,7 +59,7 @@ def build_study_report(folder: Path) -> Path:
         `study.toml` is not a configuration.
 
     """
-    study = read_study(folder)
+    study = read_finished_study(folder)
     # Flower ships an app without its HTML: a server started by it finds the template in the checkout.
     homes = [Path(__file__).parents[1], project_root() / "server" / "reports"]
     environment = jinja2.Environment(
@@ -76,11 +76,11 @@ def build_study_report(folder: Path) -> Path:
     return folder / "report.html"
 
 
-def _content(study: Study) -> dict[str, Any]:
+def _content(study: FinishedStudy) -> dict[str, Any]:
     """Everything the template names."""
     taken: set[str] = set()
     blocks = [_block(study, task, taken) for task in study.tasks]
-    pictures, volumes = case_gallery.cases(study), case_gallery.volumes(study)
+    pictures, volumes = case_gallery.galleries(study), case_gallery.volumes(study)
     shared = {"cases"} if pictures else set()
     anchors = taken | shared | {"design", "flow", "table-1", "provenance", "limits", "model-card"}
     script = viewer_script() if volumes else None
@@ -99,7 +99,7 @@ def _content(study: Study) -> dict[str, Any]:
         "design": design_schematic.design(study),
         "flow": flow_diagram.flow(study),
         "table_1": cohort_table.table_1(study),
-        "cases": pictures,
+        "galleries": pictures,
         "volumes": volumes,
         "script": script,
         "style": viewer_style() if volumes else "",
@@ -108,7 +108,7 @@ def _content(study: Study) -> dict[str, Any]:
         "checklists": appendix.checklists(anchors),
         "every_figure": [appendix.every_figure(study, task) for task in study.tasks],
         "provenance": appendix.provenance(study),
-        "opened": appendix.opened(study),
+        "openings": appendix.openings(study),
         "models": appendix.models(study),
         "limits": appendix.limits(study),
         "config_text": study.config_text,
@@ -124,9 +124,9 @@ def _policy(script: str | None) -> str:
     return f"{policy}; script-src 'sha256-{digest}'"
 
 
-def _block(study: Study, task: str, taken: set[str]) -> dict[str, Any]:
+def _block(study: FinishedStudy, task: Task, taken: set[str]) -> dict[str, Any]:
     """One task's figures; a part's anchor is its own name for the first task that has it."""
-    found = {
+    parts = {
         "forest": per_centre.forests(study, task),
         "differences": per_centre.differences(study, task),
         "matrix": matrix.matrix(study, task),
@@ -135,6 +135,6 @@ def _block(study: Study, task: str, taken: set[str]) -> dict[str, Any]:
         "agreement": agreement.agreement(study, task),
         "subgroups": subgroups.subgroups(study, task),
     }
-    anchors = {part: part if part not in taken else f"{part}-{task}" for part in found if found[part]}
+    anchors = {part: part if part not in taken else f"{part}-{task.name}" for part in parts if parts[part]}
     taken |= set(anchors.values())
-    return {"task": task, "title": metric_lookup.TASK_NAMES.get(task, task), "anchors": anchors, **found}
+    return {"task": task.name, "title": task.title, "anchors": anchors, **parts}

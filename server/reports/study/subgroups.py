@@ -1,48 +1,48 @@
-"""Exploratory subgroups: the federated arm by vendor, field, density, age and lesion size, and its gain."""
+"""Exploratory subgroups: the federated arm by scanner, field, density, age and lesion size, and its gain."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from server.reports.study import metric_lookup
+from server.reports.study.cohort_table import FACTORS
 from server.reports.study.forest import Line, forest_plot
-from server.reports.study.metric_lookup import axis_name, between, number, p_value, rounded, with_interval
-from server.reports.study.study_reader import Study
+from server.reports.study.metric_lookup import (
+    axis_name,
+    better_side,
+    between,
+    lines_of,
+    metric_of,
+    number,
+    p_value,
+    rounded,
+    with_interval,
+)
+from server.run_folder.arms import FEDERATED, LOCAL
+from server.run_folder.finished_study import FinishedStudy
+from shared.metrics.metric import Metric
+from shared.tasks.task import Task
 
-_FACTORS = {
-    "manufacturer": "Vendor",
-    "field_strength_t": "Field strength, T",
-    "density": "Breast density",
-    "age_band": "Age, years",
-    "size": "Lesion size (tertiles)",
-}
 
-
-def subgroups(study: Study, task: str) -> dict[str, Any] | None:
+def subgroups(study: FinishedStudy, task: Task) -> dict[str, Any] | None:
     """Two forests, of the federated figure and of its difference from local models, and the table of both."""
-    table = study.tables.subgroups
-    own = table[(table["task"] == task) & (table["arm"] == "federated")]
-    if own.empty:
+    lines = lines_of(study.tables.subgroups, task, arm=FEDERATED)
+    if not lines:
         return None
-    metric = str(own["metric"].iloc[0])
-    lines = [{str(key): value for key, value in line.items()} for line in own.to_dict("records")]
-    units = study.tables.summary
-    found = units.loc[(units["task"] == task) & (units["metric"] == metric), "unit"]
-    unit = str(found.iloc[0]) if len(found) else "1"
-    local = table[(table["task"] == task) & (table["arm"] == "local")].set_index(["factor", "level"])["value"]
+    metric, local = metric_of(task, lines[0]["metric"]), lines_of(study.tables.subgroups, task, arm=LOCAL)
+    values = {(line["factor"], line["level"]): line["value"] for line in local}
     return {
-        "metric": axis_name(metric, unit),
-        "figures": [_plot(study, task, lines, unit, gained=gained) for gained in (False, True)],
+        "metric": axis_name(metric),
+        "figures": [_plot(study, task, lines, metric, gained=gained) for gained in (False, True)],
         "lines": [
             {
-                "factor": _FACTORS.get(line["factor"], line["factor"]),
+                "factor": FACTORS.get(line["factor"], line["factor"]),
                 "level": _level(line["level"]),
                 "n": f"{line['n']} ({line['patients']})",
-                "value": rounded(line["value"], unit),
-                "interval": between(line["ci_low"], line["ci_high"], unit),
-                "local": rounded(local.get((line["factor"], line["level"])), unit),
-                "difference": rounded(line["difference"], unit),
-                "gap": between(line["difference_low"], line["difference_high"], unit),
+                "value": rounded(line["value"], metric.unit),
+                "interval": between(line["ci_low"], line["ci_high"], metric.unit),
+                "local": rounded(values.get((line["factor"], line["level"])), metric.unit),
+                "difference": rounded(line["difference"], metric.unit),
+                "gap": between(line["difference_low"], line["difference_high"], metric.unit),
                 "p": p_value(line["p"]),
                 "p_bh": p_value(line["p_bh"]),
                 "ranked": bool(line["ranked"]),
@@ -52,31 +52,32 @@ def subgroups(study: Study, task: str) -> dict[str, Any] | None:
     }
 
 
-def _plot(study: Study, task: str, lines: list[dict[str, Any]], unit: str, *, gained: bool) -> dict[str, Any]:
+def _plot(
+    study: FinishedStudy, task: Task, lines: list[dict[str, Any]], metric: Metric, *, gained: bool
+) -> dict[str, Any]:
     names = ("difference", "difference_low", "difference_high") if gained else ("value", "ci_low", "ci_high")
-    metric, drawn, factor = lines[0]["metric"], [], ""
+    drawn, factor = [], ""
     for line in lines:
         if line["factor"] != factor:
             factor = line["factor"]
-            drawn.append(Line(_FACTORS.get(factor, factor), kind="heading"))
+            drawn.append(Line(FACTORS.get(factor, factor), kind="heading"))
         value, low, high = (number(line[name]) for name in names)
-        text = with_interval(value, low, high, unit)
+        text = with_interval(value, low, high, metric.unit)
         drawn.append(
             Line(f"{_level(line['level'])} ({line['n']})", text, value, low, high, ranked=bool(line["ranked"]))
         )
-    what = f"{metric_lookup.metric_name(metric)} in subgroups, federated" + (" minus local" if gained else "")
-    side = f"\n(better: {metric_lookup.better(metric)} of 0)" if gained else ""
+    what = f"{metric.title} in subgroups, federated" + (" minus local" if gained else "")
+    difference = f"difference in {axis_name(metric)}\n(better: {better_side(metric)} of 0)"
     svg = forest_plot(
         drawn,
-        label=(f"difference in {axis_name(metric, unit)}{side}" if gained else axis_name(metric, unit)),
-        name=f"{task}-subgroups{'-difference' if gained else ''}",
+        label=difference if gained else axis_name(metric),
+        name=f"{task.name}-subgroups{'-difference' if gained else ''}",
         description=what,
         reference=0.0 if gained else None,
     )
-    seeds = len(study.config.study.seeds)
     caption = (
-        f"{what}; in brackets {study.subject}, all held-out centres together, mean of {seeds} "
-        f"seed{'' if seeds == 1 else 's'}, {study.confidence} intervals over patients. Open: too few, not ranked."
+        f"{what}; in brackets {study.subject}, all held-out centres together, mean of {study.seeds}, "
+        f"{study.confidence} intervals over patients. Open: too few, not ranked."
     )
     return {"svg": svg, "caption": caption}
 

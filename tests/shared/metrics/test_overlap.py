@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from shared.metrics.overlap import case_metrics, dice, lesion_counts
+from shared.metrics.overlap import CUBE, case_metrics, dice, lesion_counts, matches, pooled_f1
 
 GOLDEN = json.loads((Path(__file__).resolve().parents[2] / "golden" / "statistics.json").read_text())["surface"]
 
@@ -48,6 +49,16 @@ def test_sensitivity_and_ppv_tell_too_small_from_too_large():
     assert (found.sensitivity, found.ppv) == (0.25, 1.0)
     assert found.dice == pytest.approx(2 * 8 / (8 + 32))
     assert found.volume_ml < found.reference_volume_ml
+
+
+def test_specificity_is_the_share_of_the_other_voxels_left_out():
+    # 8,000 voxels: 1,000 of reference, and 280 predicted among the other 7,000.
+    assert measure(SHIFTED, REFERENCE).specificity == pytest.approx(1 - 280 / 7000)
+    assert measure(EMPTY, REFERENCE).specificity == 1.0
+    assert measure(REFERENCE, EMPTY).specificity == pytest.approx(1 - 1000 / 8000)
+    everything = np.ones((4, 4, 4), bool)
+    assert measure(everything, everything).specificity is None  # there is no other voxel
+    assert measure(everything, ~everything).specificity == 0.0
 
 
 def test_two_empty_masks_agree_and_no_ratio_is_made_up():
@@ -104,6 +115,26 @@ def test_matching_maximises_overlap_over_pairs():
     lesions = mask(((0, 1), (0, 1), (0, 6)), ((0, 1), (2, 3), (0, 6)))
     predictions = mask(((0, 1), (0, 1), (0, 5)), ((0, 1), (2, 3), (3, 6)))
     assert lesion_counts(predictions, lesions, 0.4) == (2, 0, 0)
+
+
+def test_matches_say_which_piece_finds_a_lesion():
+    lesions = mask(((0, 1), (0, 1), (0, 6)), ((0, 1), (2, 3), (0, 6)), ((9, 11), (9, 11), (9, 11)))
+    predictions = mask(((0, 1), (0, 1), (0, 5)), ((0, 1), (2, 3), (3, 6)), ((15, 17), (15, 17), (15, 17)))
+    pieces, number = ndimage.label(predictions, CUBE)
+    matched, count = matches(pieces, number, lesions, 0.4)
+    at = {name: matched[pieces[place] - 1] for name, place in
+          (("left", (0, 0, 0)), ("right", (0, 2, 4)), ("alone", (16, 16, 16)))}  # fmt: skip
+    assert (at, count) == ({"left": True, "right": True, "alone": False}, 3)
+    none, count = matches(np.zeros_like(pieces), 0, lesions, 0.4)
+    assert (len(none), count) == (0, 3)
+    without, count = matches(pieces, number, EMPTY, 0.4)
+    assert (without.tolist(), count) == ([False] * 3, 0)
+
+
+def test_pooled_f1_by_hand_under_each_row_of_weights():
+    table = np.array([[1, 0, 0], [1, 2, 0], [0, 0, 1]], float)
+    weights = np.array([[1, 1, 1], [0, 2, 3.0]])
+    np.testing.assert_allclose(pooled_f1(table, weights), [4 / (4 + 2 + 1), 4 / (4 + 4 + 3)])
 
 
 def test_without_any_piece_on_one_side_all_are_missed_or_extra():

@@ -2,19 +2,18 @@
 
 import torch
 
-from shared.config.sections import SubtypeConfig
-from shared.models.ensemble_resnet import EnsembleResNet
+from shared.models.ensemble_resnet import EnsembleResNet, SubtypeSection
 
 SMALL = {"plane_depth": 10, "plane_width": 4, "volume_depth": 10, "volume_width": 4, "pretrained": "none"}
 
 
 def small(channels=4, **options):
     torch.manual_seed(0)
-    return EnsembleResNet(channels, SubtypeConfig(**{**SMALL, **options}))
+    return EnsembleResNet(channels, SubtypeSection(**{**SMALL, **options}))
 
 
 def published(channels=4, **options):
-    return EnsembleResNet(channels, SubtypeConfig(**{"size": "published", "pretrained": "none", **options}))
+    return EnsembleResNet(channels, SubtypeSection(**{"size": "published", "pretrained": "none", **options}))
 
 
 def with_heads(model, seed=0):

@@ -5,9 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from shared.config.sections import SubtypeConfig
 from shared.errors import ConfigError
-from shared.models.ensemble_resnet import PLANES, EnsembleResNet, build_resnet
+from shared.models.ensemble_resnet import PLANES, EnsembleResNet, SubtypeSection, build_resnet
 from shared.models.lesion_measures import measure_count
 from tests.shared.models.drawn_ensembles import patches, published, small, with_heads
 
@@ -98,7 +97,7 @@ def test_pretrained_weights_that_are_not_there_are_an_error_with_a_remedy(tmp_pa
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for options in ({}, {"plane_depth": 50}):
         with torch.device("meta"), pytest.raises(ConfigError, match='set pretrained = "none"'):
-            EnsembleResNet(4, SubtypeConfig(size="published", **options))  # "hub" is the default
+            EnsembleResNet(4, SubtypeSection(size="published", **options))  # "hub" is the default
     with torch.device("meta"), pytest.raises(ConfigError, match="choose one of 18, 34, 50"):
         published(plane_depth=10, pretrained="hub")
 

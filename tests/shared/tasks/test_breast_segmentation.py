@@ -9,7 +9,6 @@ import torch
 from shared.cohort.labels import CaseLabels
 from shared.config.run_config import parse_config
 from shared.config.sections import AugmentationConfig, ModelConfig
-from shared.inference import outline_tissues, predict_structures
 from shared.models.res_unet import ResUNet
 from shared.preprocessing.store import pack_mask, write_entry
 from shared.reproducibility import state_hash
@@ -128,9 +127,9 @@ def test_cases_without_masks_are_not_the_tasks_and_others_are_whatever_their_les
     labels = [CaseLabels(), CaseLabels(tissues=True), CaseLabels(malignant=False, tissues=True)]
     assert task.counts(labels, config) == {"": 2}
     cases = [SimpleNamespace(labels=item) for item in labels]
-    assert task.open(cases, None, config) == cases[1:]
+    assert task.learner.open(cases, None, config) == cases[1:]
     lesions = task_named("lesion-segmentation")
-    assert lesions.open(cases, None, config) == cases[:2]
+    assert lesions.learner.open(cases, None, config) == cases[:2]
 
 
 class Fixed(torch.nn.Module):
@@ -149,19 +148,40 @@ def test_a_breast_is_its_largest_piece_and_gland_lies_within_it(monkeypatch):
     logits[0, 1:6, 1:6, 1:6] = 5.0
     logits[0, 7, 7, 7] = 5.0  # a speck
     logits[1, 4:8, 4:8, 4:8] = 5.0
-    monkeypatch.setattr("shared.inference.to_native", lambda probability, _: probability)
+    monkeypatch.setattr("shared.tasks.breast_segmentation.to_native", lambda probability, _: probability)
     case = SimpleNamespace(image=np.zeros((1, 8, 8, 8), np.float16), meta=None)
-    breast, gland = outline_tissues(Fixed(logits), case, settings())
+    found = breast_segmentation.predict(Fixed(logits), case, None, settings(), None)
+    np.testing.assert_allclose(found, torch.sigmoid(logits).numpy(), rtol=1e-6)
+    breast, gland = breast_segmentation.tissue_masks(found, case, settings())
     assert breast.sum() == 125
     assert gland.sum() == 8  # 4..5 of each axis
     assert not (gland & ~breast).any()
 
 
-def test_mirrored_copies_are_averaged_the_right_way_round():
-    logits = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
-    image = np.zeros((1, 8, 8, 8), np.float32)
-    image[..., -1] = 1.0  # its mirrored copy begins with ones
-    plain = predict_structures(Fixed(logits), image, settings())
-    both = predict_structures(Fixed(logits), image, settings(inference={"flip_averaging": True}))
-    np.testing.assert_allclose(plain, torch.sigmoid(logits).numpy(), rtol=1e-6)
-    np.testing.assert_allclose(both, plain, rtol=1e-6)
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """A case on one grid whose reference is a breast of 64 voxels with a gland of 16, and a prediction of it."""
+    monkeypatch.setattr("shared.tasks.breast_segmentation.to_native", lambda probability, _: probability)
+    reference = np.zeros((2, 8, 8, 8), bool)
+    reference[0, 2:6, 2:6, 2:6] = reference[1, 2:6, 2:4, 2:4] = True
+    write_entry(tmp_path / "x", {"tissues": reference.astype(np.uint8), "native": pack_mask(reference)}, {})
+    grid = SimpleNamespace(shape=(8, 8, 8), spacing=(2.0, 1.0, 5.0))
+    meta = SimpleNamespace(native=grid)
+    case = SimpleNamespace(meta=meta, tissue_folder=tmp_path / "x", native_grid=grid)
+    probability = np.where(reference, 0.9, 0.1).astype(np.float32)
+    probability[1, 2:6, 2:4, 3] = 0.1  # half of the gland is missed
+    return probability, case
+
+
+def test_a_case_is_measured_on_the_studys_grid_with_surfaces_only_where_all_is_asked_for(measured):
+    probability, case = measured
+    found = breast_segmentation.measure(probability, case, settings(), full=True)
+    row = found.rows[""]
+    assert (row["dice_breast"], row["dice_fibroglandular"]) == (1.0, pytest.approx(2 * 8 / 24))
+    assert (row["density_percent"], row["reference_density_percent"]) == (12.5, 25.0)
+    assert row["nsd_breast"] == 1.0
+    assert [int(mask.sum()) for mask in (*found.masks[0], *found.masks[1])] == [64, 8, 64, 16]
+    few = breast_segmentation.measure(probability, case, settings(), full=False).rows[""]
+    assert few == {name: value for name, value in row.items() if not name.startswith(("hd95", "nsd"))}
+    task = task_named("breast-segmentation")
+    assert task.sums(few) == task.sums(row)

@@ -1,17 +1,28 @@
-"""Loss against hand calculations; augmentation by its invariants."""
+"""Loss and measures of a case against hand calculations; augmentation by its invariants."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from shared.cohort.labels import CaseLabels
 from shared.config.run_config import parse_config
 from shared.config.sections import AugmentationConfig
 from shared.reproducibility import state_hash
 from shared.tasks import task_named
 from shared.tasks.augmentation import _random_affine, augment, other_times
-from shared.tasks.lesion_segmentation import build_model, dice_loss, loss
+from shared.tasks.lesion_segmentation import (
+    TASK,
+    build_model,
+    candidates,
+    dice_loss,
+    loss,
+    measure,
+    patch_window,
+    takes,
+)
 
 OFF = dict.fromkeys(("flip", "affine", "intensity", "timing", "noise", "bias_field", "blur"), 0.0)
 
@@ -127,7 +138,7 @@ def test_the_models_start_depends_on_the_runs_seed_alone():
 
 
 def test_the_table_of_tasks_knows_the_name_configurations_use():
-    assert task_named("lesion-segmentation").loss is loss
+    assert task_named("lesion-segmentation").learner.loss is loss
 
 
 def test_other_times_read_the_curve_where_they_say():
@@ -168,3 +179,110 @@ def test_timing_changes_the_changes_and_not_what_was_before():
     assert torch.equal(changed[:, 0], image[:, 0])
     assert not torch.equal(changed[:, 1:], image[:, 1:])
     assert torch.equal(target, mask)
+
+
+def view(**sections):
+    raw = {"name": "t", "data": {"root": "d", "sites": ["a"]}, "model": {"channels": [8, 8]}}
+    return parse_config(raw | sections, "t").for_task("lesion-segmentation")
+
+
+def measured(probability, spacing, settings, reference=None):
+    """A case whose study's grid is the network's."""
+    mask = np.zeros(probability.shape, bool) if reference is None else reference
+    case = SimpleNamespace(meta=None, native_grid=SimpleNamespace(spacing=spacing), native_mask=mask)
+    return measure(probability[None], case, settings, full=True)
+
+
+@pytest.fixture(autouse=True)
+def _one_grid(monkeypatch):
+    monkeypatch.setattr("shared.tasks.lesion_segmentation.to_native", lambda probability, _: probability)
+
+
+def kept_of(probability, spacing, settings):
+    return measured(probability, spacing, settings).masks[0][0]
+
+
+def test_small_predictions_are_dropped_by_millilitres_not_voxels():
+    probability = np.zeros((4, 8, 8), np.float32)
+    probability[0, 0, 0:2] = 1.0
+    probability[2:4, 4:8, 4:8] = 1.0
+    settings = view(inference={"min_lesion_ml": 0.03})
+    assert kept_of(probability, (1.0, 1.0, 1.0), settings).sum() == 32
+    assert kept_of(probability, (4.0, 2.0, 2.0), settings).sum() == 34
+    assert kept_of(probability * 0, (1.0, 1.0, 1.0), settings).sum() == 0
+
+
+def test_pieces_far_less_certain_than_the_most_certain_are_dropped():
+    probability = np.zeros((4, 16, 16), np.float32)
+    probability[:, 0:4, 0:4] = 0.96  # 64 voxels
+    probability[:, 8:12, 0:4] = 0.88  # above 0.9 of it: another lesion
+    probability[:, 8:14, 8:14] = 0.8  # larger, below it: gland
+    probability[0, 0, 15] = 1.0  # certain but too small to count, and no measure for the others
+    settings = view(inference={"min_lesion_ml": 0.03, "relative_certainty": 0.9})
+    kept = kept_of(probability, (1.0, 1.0, 1.0), settings)
+    assert kept.sum() == 64 + 64
+    assert not kept[:, 8:14, 8:14].any()
+    everything = view(inference={"min_lesion_ml": 0.03, "relative_certainty": 0.0})
+    assert kept_of(probability, (1.0, 1.0, 1.0), everything).sum() == 64 + 64 + 144
+
+
+def test_candidates_are_numbered_with_their_mean_probability():
+    probability = np.zeros((4, 16, 16), np.float32)
+    probability[:, 0:4, 0:4] = 0.75
+    probability[:, 8:12, 0:4] = np.linspace(0.5, 1.0, 4)[:, None, None]
+    probability[0, 0, 15] = 1.0
+    pieces, certainty = candidates(probability, (1.0, 1.0, 1.0), view())
+    assert certainty == pytest.approx([0.75, 0.75], abs=1e-6)
+    assert np.bincount(pieces.ravel()).tolist() == [4 * 256 - 128, 64, 64]
+    none, nothing = candidates(probability * 0, (1.0, 1.0, 1.0), view())
+    assert (int(none.max()), len(nothing)) == (0, 0)
+
+
+def test_a_row_has_the_masks_figures_and_every_detection():
+    reference = np.zeros((4, 16, 16), bool)
+    reference[:, 0:4, 0:4] = reference[:, 12:16, 12:16] = True
+    probability = np.zeros((4, 16, 16), np.float32)
+    probability[:, 0:4, 0:4] = 0.96
+    probability[:, 8:12, 0:4] = 0.6  # too uncertain for the mask, and still a detection
+    found = measured(probability, (1.0, 1.0, 1.0), view(), reference)
+    row = found.rows[""]
+    assert (row["dice"], row["ppv"], row["sensitivity"], row["specificity"]) == (2 * 64 / 192, 1.0, 0.5, 1.0)
+    assert (row["lesions_tp"], row["lesions_fp"], row["lesions_fn"], row["failed"]) == (1, 0, 1, 0.0)
+    assert (row["detected_18"], row["false_positives_04"], row["reference_lesions"]) == (1, 1, 2)
+    assert sum(row[f"{part}_{index:02d}"] for part in ("detected", "false_positives") for index in range(20)) == 2
+    assert (found.masks[0].shape, int(found.masks[0].sum()), int(found.masks[1].sum())) == ((1, 4, 16, 16), 64, 128)
+    sums = TASK.sums(row)
+    assert {name: TASK.metric(name).of(sums) for name in ("froc_0.40", "froc_1.00", "lesion_f1")} == {
+        "froc_0.40": 0.5, "froc_1.00": 0.5, "lesion_f1": 2 / 3,
+    }  # fmt: skip
+
+
+def test_nothing_predicted_is_a_failure_and_no_distance():
+    reference = np.zeros((4, 16, 16), bool)
+    reference[:, 0:4, 0:4] = True
+    row = measured(np.zeros((4, 16, 16), np.float32), (1.0, 1.0, 1.0), view(), reference).rows[""]
+    assert (row["dice"], row["failed"], row["hd95_mm"], row["ppv"]) == (0.0, 1.0, None, None)
+    sums = TASK.sums(row)
+    assert [TASK.metric(name).of(sums) for name in ("failures", "froc_1.00", "hd95")] == [1.0, 0.0, None]
+
+
+def test_cancers_and_what_nobody_called_benign_take_part():
+    assert takes(CaseLabels())
+    assert takes(CaseLabels(malignant=True))
+    assert not takes(CaseLabels(malignant=False))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_patches_lie_inside_and_follow_the_lesion(share):
+    settings = view(training={"mode": "patch", "patch_voxels": [4, 8, 8], "foreground_share": share})
+    draws = np.random.default_rng(0)
+    mask = np.zeros((12, 32, 32), np.uint8)
+    mask[5:9, 20:24, 3:7] = 1
+    sample = SimpleNamespace(mask=mask, foreground=np.argwhere(mask).astype(np.int32))
+    hits = 0
+    for _ in range(60):
+        window = patch_window(sample, settings, draws)
+        patch = sample.mask[window]
+        assert patch.shape == (4, 8, 8)
+        hits += bool(patch.any())
+    assert (hits == 60) if share == 1.0 else (hits < 50)

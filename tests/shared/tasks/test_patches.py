@@ -9,12 +9,12 @@ import pytest
 
 from shared.cohort.labels import CaseLabels
 from shared.config.run_config import parse_config
-from shared.config.sections import PatchConfig
+from shared.config.sections import ClassifierSection, PatchConfig
 from shared.errors import ConfigError
 from shared.modalities.mri.lesion_patch import cut_patch
 from shared.modalities.mri.plan import Extraction, MriPlan
 from shared.modalities.mri.region import BreastRegion
-from shared.tasks.patches import PatchCase, balanced, open_patches, sample, section
+from shared.tasks.patches import PatchCase, balanced, open_patches, sample, shape
 from shared.types import Grid
 
 PLAN = MriPlan(
@@ -134,7 +134,13 @@ def test_the_section_says_how_a_site_is_balanced(tmp_path):
 
 def test_each_classifier_has_its_own_section_and_a_segmentation_none():
     config = run_config("lesion-malignancy", lesion_malignancy={"rounds": 3})
-    assert section(config) == config.lesion_malignancy
-    assert section(run_config("receptor-status")).rounds != 3
-    with pytest.raises(ConfigError, match="'lesion-segmentation' has no patches"):
-        section(run_config("lesion-segmentation"))
+    assert config.section(ClassifierSection).rounds == config.federation.rounds == 3
+    assert run_config("receptor-status").section(ClassifierSection).rounds != 3
+    with pytest.raises(ConfigError, match="'lesion-segmentation' has no section of the kind ClassifierSection"):
+        run_config("lesion-segmentation").section(ClassifierSection)
+
+
+def test_a_patch_has_the_shape_that_is_timed_before_there_are_cases(tmp_path):
+    config = run_config(subtype_ensemble={"patch": {"voxels": [16, 12, 8]}})
+    (case,) = open_patches(cached(tmp_path, "one"), PLAN, config, by_subtype)
+    assert case.patch.shape == shape(config) == (5, 16, 12, 8)

@@ -224,6 +224,8 @@ def picture(folder, rng, cohort):
         "spacing": (3.0, 1.5, 1.5),
     }
     store_picture(folder, "worst", case, **stored)
-    store_volume(folder / "volumes" / f"{CENTRES[0]}-worst.npz", case, "worst", **stored)
+    store_volume(
+        folder / "volumes" / f"{CENTRES[0]}-worst.npz", case, "worst", **stored | {"image": stored["image"][1]}
+    )
     (folder / "pictures" / CENTRES[0]).mkdir()
     (folder / "pictures" / "worst.npz").rename(folder / "pictures" / CENTRES[0] / "worst.npz")
