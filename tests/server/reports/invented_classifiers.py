@@ -20,6 +20,7 @@ from server.run_folder.results import Provenance, Results, TrainedTask
 from shared.cohort.labels import SUBTYPES
 from shared.config.run_config import parse_config
 from shared.evaluation import table_row
+from shared.models.ensemble_resnet import BRANCHES
 from shared.metrics.sums import Sums
 from shared.tasks import task_named
 
@@ -106,7 +107,7 @@ def internal(task=TASK, table=None, model_hash=BEST):
 ALL = pd.concat(
     [
         subtypes(), subtypes(END, seed=1),
-        *(subtypes(f"federated:{name}", seed=2 + i) for i, name in enumerate(("axial", "coronal", "sagittal", "volume"))),
+        *(subtypes(f"federated:{name}", seed=2 + i) for i, name in enumerate(BRANCHES)),
     ],
     ignore_index=True,
 )  # fmt: skip
