@@ -66,7 +66,7 @@ def table_rows(
 
 def estimate_of(metric: Metric, cases: pd.DataFrame, config: EvaluationConfig, seed: int) -> Estimate | None:
     """A metric of some cases with its interval; None where it does not apply to them."""
-    if not set(metric.columns) <= set(cases.columns) or not _is_answered(metric, cases):
+    if not set(metric.columns) <= set(cases.columns) or not metric.answered(cases).any():
         return None
     values = metric.values(cases)
     known = np.flatnonzero(np.isfinite(values).all(axis=1))
@@ -130,12 +130,6 @@ def sum_rows(
         for metric in metrics
         if (estimate := metric.estimate(sums, config.confidence)) is not None
     ]
-
-
-def _is_answered(metric: Metric, cases: pd.DataFrame) -> bool:
-    """Whether the arm answers one of the metric's labels at all; a metric without labels is always answered."""
-    scores = [f"score_{label}" for label in metric.labels]
-    return not scores or bool(cases.reindex(columns=scores).notna().to_numpy().any())
 
 
 def _value(metric: Metric, values: Numbers) -> float | None:
