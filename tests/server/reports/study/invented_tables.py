@@ -120,7 +120,7 @@ def combined(task, quantity, metric, unit, values):
 
 
 def grouped(task, table, cohort):
-    metric = "dice" if task == "lesion-segmentation" else "auc_er"
+    metric = next(iter(figures(task, table)))[0]
     known = cohort.set_index("case")
     federated = table[(table["arm"] == "federated") & (table["role"] == "external")]
     local = table[table["arm"].str.startswith("local:") & (table["role"] == "external")]
