@@ -25,12 +25,12 @@ SMALL = lesion(np.s_[6, 19:24, 9:14])
 def store_and_read(folder, reference=SMALL, prediction=SMALL, *, signal=None, spacing=SPACING, name="centre-d-best"):
     if signal is None:
         signal = np.random.default_rng(0).normal(100, 30, reference.shape)
-    image = np.stack([np.full_like(signal, np.nan), signal]).astype(np.float32)
+    image = signal.astype(np.float32)
     store_volume(
         folder / f"{name}.npz", "centre-d-0", "best", image=image, reference=reference, prediction=prediction,
         spacing=spacing,
     )  # fmt: skip
-    return image[1], read_volumes(folder)[-1]
+    return image, read_volumes(folder)[-1]
 
 
 def test_the_box_reaches_45_mm_around_the_lesion_and_small_volumes_keep_their_voxels(tmp_path):
