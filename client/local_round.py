@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from torch import nn
 
 from client.readable_cases import open_readable
+from client.site_state import SiteState
 from shared.config.run_config import RunConfig
 from shared.errors import UpdateError
 from shared.evaluation import evaluate_site
@@ -78,27 +81,31 @@ def train(site: Site, instruction: Instruction) -> Reply:
         raise UpdateError(f"round {instruction.round} is asked for, the run has {config.federation.rounds}")
     prepared = site.prepared(task.modality, plan)
     judged = _empty(site, instruction)
+    before = replace(instruction, round=instruction.round - 1)  # whose model it is
     if instruction.evaluating and prepared["validation"]:
         try:
-            judged = evaluate(site, replace(instruction, split="validation"))
+            judged = evaluate(site, replace(before, split="validation"))
         except Exception:
-            log.exception("judging before round %d failed", instruction.round)
+            log.exception("evaluation before round %d failed", instruction.round)
     cases, skipped = open_readable(task, prepared["train"], plan, config)
-    model, start = _model(task, config, instruction)
-    proximal = config.federation.strategy == "fedprox"
+    model, sent, kept = _model(site, task, config, before)
+    strategy, start = config.federation.algorithm, copy.deepcopy(model.state_dict())
     summary = train_round(
         model,
         cases,
         config,
         round_number=instruction.round,
         site=site.name,
-        anchor=start if proximal else None,
+        loss_term=partial(strategy.loss_term, anchor=start, site_state=kept),
     )
+    SiteState(site.run, site.name, task.name).keep(instruction.round, strategy.keep_at_site(model, start, kept))
+    # In place of what stays here go the values that came.
+    answer = {name: sent[name] if strategy.stays_at_site(name) else value for name, value in model.state_dict().items()}
     used = {case.key: case.labels for case in cases}
     counts = task.counts(list(used.values()), config) if skipped else {}
     return replace(
         _empty(site, instruction),
-        weights=flatten(model.state_dict()),
+        weights=flatten(answer),
         manifest=instruction.manifest,
         cases=len(used),
         skipped=skipped,
@@ -118,7 +125,7 @@ def evaluate(site: Site, instruction: Instruction) -> Reply:
     plan = _plan(instruction, task.modality)
     asked = _asked(site, site.prepared(task.modality, plan), instruction.split)
     cases = [case for case in asked if task.uses(case.labels, config)]
-    model, _ = _model(task, config, instruction)
+    model, _, _ = _model(site, task, config, instruction)
     sums, skipped = evaluate_site(task, model, cases, plan, config)
     return replace(
         _empty(site, instruction),
@@ -161,13 +168,18 @@ def _plan(instruction: Instruction, modality: str) -> Plan:
     return instruction.plans[modality]
 
 
-def _model(task: Task, config: RunConfig, instruction: Instruction) -> tuple[nn.Module, State]:
-    """The task's network with the server's weights in it, and these weights by name."""
+def _model(site: Site, task: Task, config: RunConfig, instruction: Instruction) -> tuple[nn.Module, State, State]:
+    """The task's network after the instruction's round; the server's weights by name; what the strategy kept here.
+
+    In the network stand the server's weights, and of what stays at the site its own.
+    """
     with UnsetValues():
         model = task.learner.build_model(config)
     like = model.state_dict()
     if instruction.weights is None or instruction.manifest != manifest_of(like):
         raise UpdateError("the server's model has other names, shapes or types than this site's code builds")
-    start = unflatten(instruction.weights, like)
-    model.load_state_dict(start)
-    return model, start
+    sent = unflatten(instruction.weights, like)
+    kept = SiteState(site.run, site.name, task.name).after(instruction.round)
+    stays = config.federation.algorithm.stays_at_site
+    model.load_state_dict(sent | {name: kept[name] for name in sent if stays(name) and name in kept})
+    return model, sent, kept

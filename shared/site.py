@@ -144,8 +144,7 @@ class Site:
 
     def classes(self, cases: Sequence[PreparedCase]) -> dict[str, int]:
         """Count cases by class of each label; below the policy's least it is `FEW`: it could point at a person."""
-        labels = dict.fromkeys(label for name in self.config.tasks for label in task_named(name).labels)
-        found = Counter(label.counted_as(case.labels) for case in cases for label in labels)
+        found = Counter(label.counted_as(case.labels) for case in cases for label in self.config.labels)
         least = self.cohort.folder.policy.least_count
         return {name: count if count >= least else FEW for name, count in found.items()}
 
@@ -158,7 +157,8 @@ class Site:
         table = hashlib.sha256((self.folder / TABLE_NAME).read_bytes()).hexdigest()
         run = [f"{name} {' '.join(sorted(self.config.needs(name)))}" for name in self.config.modalities]
         shares = self.config.splits.model_dump_json()
-        parts = [str(self.folder.resolve()), self.name, modality, plan.hash(), shares, table, *run]
+        labels = [f"{label.name} {label.kind}" for label in self.config.labels]
+        parts = [str(self.folder.resolve()), self.name, modality, plan.hash(), shares, table, *run, *labels]
         return cache_root() / "sites" / f"{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:32]}.json"
 
     def _report(self, phase: str) -> Callable[[int, int], None]:
@@ -180,7 +180,8 @@ def run_cohort(folder: Path, config: RunConfig) -> Cohort:
         The folder or its table cannot be used.
 
     """
-    return open_cohort(folder, [(modality_named(name).locate, config.needs(name)) for name in config.modalities])
+    wanted = [(modality_named(name).locate, config.needs(name)) for name in config.modalities]
+    return open_cohort(folder, wanted, config.labels)
 
 
 def prepare_cohort(

@@ -10,7 +10,7 @@ import gc
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,9 @@ from shared.tasks import task_named
 from shared.tasks.task import Task
 
 log = logging.getLogger(__name__)
+
+LossTerm = Callable[[nn.Module], Tensor | float]
+"""What is added to a task's loss, from the network in training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def train_round(
     *,
     round_number: int,
     site: str,
-    anchor: Mapping[str, Tensor] | None = None,
+    loss_term: LossTerm = lambda _model: 0.0,
 ) -> TrainSummary:
     """Train `model` in place for one round.
 
@@ -60,8 +63,8 @@ def train_round(
         1 for the first round; with `site` and the run's seed it fixes every random draw.
     site
         Name of the site or arm, part of the seed.
-    anchor
-        FedProx: the global weights that the proximal term pulls to (Li 2020, equation 2).
+    loss_term
+        What the federation's strategy adds to the loss, from the network; the loss that is reported is without it.
 
     Notes
     -----
@@ -84,7 +87,7 @@ def train_round(
     while True:
         fitting = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": size})})
         try:
-            losses = _steps(model, cases, fitting, round_number, site, anchor)
+            losses = _steps(model, cases, fitting, round_number, site, loss_term)
         except torch.OutOfMemoryError:
             if size == 1:
                 raise RunError(
@@ -113,7 +116,7 @@ def _steps(
     config: RunConfig,
     round_number: int,
     site: str,
-    anchor: Mapping[str, Tensor] | None,
+    loss_term: LossTerm,
 ) -> list[float]:
     """One round's steps, each with its loss; arguments as `train_round`."""
     settings, task = config.training, task_named(config.task)
@@ -140,9 +143,7 @@ def _steps(
             outputs = model(image)
         # The loss stays in float32: sums over a volume overflow half precision.
         loss = task.learner.loss([item.float() for item in outputs], target)
-        total = loss
-        if anchor is not None:
-            total = loss + 0.5 * config.federation.proximal_mu * _squared_distance(model, anchor)
+        total: Tensor = loss + loss_term(model)
         optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         nn.utils.clip_grad_norm_(trained, settings.gradient_clip)
@@ -174,11 +175,6 @@ def _unlabelled(model: nn.Module, cases: Sequence[Any], config: RunConfig, task:
         for name, value in model.state_dict().items()
         if task.learner.owner(name) and task.learner.owner(name) not in present
     }
-
-
-def _squared_distance(model: nn.Module, anchor: Mapping[str, Tensor]) -> Tensor:
-    parts = [(value - anchor[name].to(value.device)).square().sum() for name, value in model.named_parameters()]
-    return torch.stack(parts).sum()
 
 
 def _batches(

@@ -53,7 +53,7 @@ def test_within_shared_the_flow_is_one_way():
 
 
 def test_metrics_and_phantom_stand_alone():
-    allowed = {"types", "errors", "reproducibility"}
+    allowed = {"types", "errors", "reproducibility", "atomic_files"}
     for room in ("metrics", "phantom"):
         for file in files(f"shared/{room}"):
             # The phantom makes MRI: it may say what an exam of MRI is.

@@ -47,10 +47,10 @@ def fuse(first: pd.DataFrame, second: pd.DataFrame, labels: Sequence[str]) -> pd
     """
     truths, scores = ([f"{part}_{label}" for label in labels] for part in ("truth", "score"))
     keys = ["case", "patient", "centre", *truths]
+    columns = [*keys, "model_hash", *scores]
+    # A centre without a case of the task has a table without the task's columns.
+    both = first.reindex(columns=columns).merge(second.reindex(columns=columns), on=keys, suffixes=("", "_second"))
     # Sorted, so that the order of the tables cannot reach the last digit of a sum.
-    both = first[[*keys, "model_hash", *scores]].merge(
-        second[[*keys, "model_hash", *scores]], on=keys, suffixes=("", "_second")
-    )
     both = both.dropna().sort_values("case", ignore_index=True)
     answers = np.stack([both[scores].to_numpy(), both[[f"{name}_second" for name in scores]].to_numpy()])
     pooled = np.exp(np.log(answers.clip(_LEAST)).mean(axis=0))

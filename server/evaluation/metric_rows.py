@@ -31,7 +31,7 @@ def table_rows(
     """Summarise every arm, centre and model of a per-case table.
 
     A case without a figure is left out of it; the row's `n` says how many cases it rests on. A metric whose columns the
-    table lacks, or whose label an arm never answers, has no row. Bootstraps draw patients within centres, never cases;
+    table lacks, whose label an arm never answers at any centre, or whose threshold its model lacks, has no row. Bootstraps draw patients within centres, never cases;
     the same patients give the same resamples, whatever the arm or metric.
 
     Parameters
@@ -53,11 +53,13 @@ def table_rows(
     """
     check_table(table)
     _check_scores(table, {label for metric in metrics if metric.sent == "histogram" for label in metric.labels})
+    # At whatever centre: one that lacks a label says so, with no case behind the figure.
+    answered = {arm: [item for item in metrics if _is_answered(item, cases)] for arm, cases in table.groupby("arm")}
     rows = []
     for (arm, centre, model_hash), cases in table.sort_values("case").groupby(
         ["arm", "centre", "model_hash"], sort=True
     ):
-        for metric in metrics:
+        for metric in answered[arm]:
             estimate = estimate_of(metric, cases, config, derive_seed(seed, "bootstrap", str(centre)))
             if estimate is not None:
                 rows.append(
@@ -68,7 +70,8 @@ def table_rows(
 
 def estimate_of(metric: Metric, cases: pd.DataFrame, config: EvaluationConfig, seed: int) -> Estimate | None:
     """A metric of some cases with its interval; None where it does not apply to them."""
-    if not set(metric.columns) <= set(cases.columns) or not _is_answered(metric, cases):
+    frozen = [name for name in metric.columns if name.startswith("threshold_")]
+    if not set(metric.columns) <= set(cases.columns) or not cases[frozen].notna().any().all():
         return None
     values = metric.values(cases)
     known = np.flatnonzero(np.isfinite(values).all(axis=1))
@@ -145,10 +148,9 @@ def _check_scores(table: pd.DataFrame, labels: Iterable[str]) -> None:
 
 
 def _is_answered(metric: Metric, cases: pd.DataFrame) -> bool:
-    """Whether the arm answers one of the metric's labels at all, at a threshold where it needs one."""
+    """Whether an arm answers one of the metric's labels at all."""
     scores = [name for name in metric.columns if name.startswith("score_")]
-    thresholds = [name for name in metric.columns if name.startswith("threshold_")]
-    return (not scores or bool(cases[scores].notna().to_numpy().any())) and bool(cases[thresholds].notna().any().all())
+    return not scores or bool(cases.reindex(columns=scores).notna().to_numpy().any())
 
 
 def _value(metric: Metric, values: Numbers) -> float | None:

@@ -1,14 +1,25 @@
-"""The running average of updates: one reply in memory at a time, and the same bits in whatever order they come.
+"""The weighted mean of the sites' updates, summed in whole numbers: the same bits in whatever order they come.
 
-FedAvg (McMahan 2017, algorithm 1): the mean of the sites' weights, weighted by their cases.
+FedAvg (McMahan 2017, algorithm 1): the mean of the sites' weights, weighted by their cases. Here in fixed point: each
+value times its site's cases is rounded to a multiple of 2^-27 and added as an int64; the sum is divided once. Addition
+of integers is associative, so no order of arrival can show.
+
+Bound
+    A value must be below 2^16 in magnitude and all cases together at most 2^20: then the sum stays below
+    2^16 x 2^20 x 2^27 = 2^63, where an int64 ends. What is larger is refused, never wrapped.
+Error
+    An update is off by at most 2^-28 in the sum, so the mean of n updates of N cases by at most n / N x 2^-28 (3.7e-9
+    if every site had one case, 2e-10 for 3 sites of 20), before it is rounded once to float32.
+Masks
+    Sums are taken modulo 2^64, the ring of secure aggregation (Bonawitz 2017): an update may also come as such integers
+    with a mask added, and masks that sum to zero leave the mean as it is to the last bit.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
@@ -17,14 +28,15 @@ import numpy.typing as npt
 from shared.errors import UpdateError
 from shared.types import FloatArray
 
-DoubleArray = npt.NDArray[np.float64]
+IntegerArray = npt.NDArray[np.int64]
 
+SCALE = 2.0**27
+LARGEST_VALUE = 2.0**16
+MOST_CASES = 2**20
 BLOCK = 1 << 15
-"""Values handled at once: six arrays of a block stay in the processor's second cache."""
-_MOST_THREADS = 4  # memory is no faster for more
-LARGEST_COUNT = 1 << 29
-"""A float32 has 24 significant bits: its product with a count below 2^29 is exact in float64's 53."""
-_SPLITTER = float((1 << 27) + 1)
+"""Values handled at once: what is computed of a block stays in the processor's second cache."""
+AT_SITE = "stays at the site"
+"""The label of what no update moves: no site counts cases with it, so the global values stay."""
 
 
 class Sized(Protocol):
@@ -34,127 +46,78 @@ class Sized(Protocol):
         """Elements."""
 
 
-class RunningAverage:
-    """A weighted mean that grows by one update at a time.
+def check_values(weights: FloatArray) -> None:
+    """Check that an update may enter an average.
 
-    Each product of a float32 value and a count is exact in float64. The sum is kept in two float64 arrays: the second
-    takes the rounding error of every addition to the first (TwoSum: Knuth, The Art of Computer Programming 2, 4.2.2,
-    theorem B). For fewer than 2^13 cases it stays exact as long as, value by value, the largest site's weight is below
-    2^70 times the smallest that is not zero, so no order of arrival can show; `mean` rounds the exact mean once.
+    Raises
+    ------
+    UpdateError
+        A value is not a number, or not below `LARGEST_VALUE` in magnitude.
+
     """
-
-    def __init__(self, values: int) -> None:
-        self._sum: DoubleArray = np.zeros(values)
-        self._lost: DoubleArray = np.empty(values)  # of the second update on
-        self.cases = 0
-        self._updates = 0
-
-    def add(self, weights: FloatArray, cases: int) -> None:
-        """Add one checked update, float32 `(n,)`, of `cases` cases.
-
-        Raises
-        ------
-        UpdateError
-            The count is not between 1 and 2^29, or the length differs.
-
-        """
-        if not 0 < cases < LARGEST_COUNT:
-            raise UpdateError(f"cannot weigh an update by {cases} cases")
-        if weights.shape != self._sum.shape:
-            raise UpdateError(f"weights have shape {weights.shape}, the average has {self._sum.shape}")
-        first, second = self.cases == 0, self._updates == 1
-
-        def add_to(places: range) -> None:
-            scratch = [np.empty(min(BLOCK, len(places))) for _ in range(4)]
-            for part in _blocks(places):
-                product, after, added, rest = (item[: part.stop - part.start] for item in scratch)
-                np.multiply(weights[part], float(cases), out=product, dtype=np.float64)
-                if first:
-                    # A copy, not an addition to zero: a lone site's -0.0 stays what it is.
-                    self._sum[part] = product
-                    continue
-                before = self._sum[part]
-                np.add(before, product, out=after)
-                np.subtract(after, before, out=added)
-                np.subtract(after, added, out=rest)
-                np.subtract(before, rest, out=rest)
-                np.subtract(product, added, out=added)
-                rest += added
-                if second:
-                    self._lost[part] = rest  # a copy for the same reason
-                else:
-                    self._lost[part] += rest
-                self._sum[part] = after
-
-        _on_all_cores(add_to, len(weights))
-        self.cases += cases
-        self._updates += 1
-
-    def mean(self) -> FloatArray:
-        """The weighted mean, float32 `(n,)`: the exact one, rounded once.
-
-        Raises
-        ------
-        UpdateError
-            Nothing was added.
-
-        """
-        if self.cases == 0:
-            raise UpdateError("no update was added")
-        result: FloatArray = np.empty(self._sum.shape, np.float32)
-
-        def divide(places: range) -> None:
-            for part in _blocks(places):
-                high = self._sum[part]
-                # x + -0.0 is x for every x, also for -0.0
-                low = self._lost[part] if self._updates > 1 else np.full(len(high), -0.0)
-                result[part] = _divide(high, low, float(self.cases))
-
-        _on_all_cores(divide, len(result))
-        return result
+    blocks = (weights[place] for place in _blocks(range(len(weights))))
+    if all(block.max() < LARGEST_VALUE and block.min() > -LARGEST_VALUE for block in blocks):
+        return
+    finite = np.isfinite(weights)
+    if not finite.all():
+        raise UpdateError(f"weights are not finite ({1 - float(finite.mean()):.2%} of the values)")
+    raise UpdateError(
+        f"a weight has magnitude {float(np.abs(weights).max()):.3g}, an average takes those below {LARGEST_VALUE:.0f}: "
+        "lower training.learning_rate"
+    )
 
 
-def _blocks(places: range) -> Iterator[slice]:
-    """The blocks of a stretch of the array."""
-    for start in places[::BLOCK]:
-        yield slice(start, min(start + BLOCK, places.stop))
+def to_integers(weights: FloatArray, cases: int, out: IntegerArray) -> None:
+    """Write checked values times their site's cases, as the integers that are summed, into `out` of the same length."""
+    products = out.view(np.float64)
+    np.multiply(weights, cases * SCALE, out=products, dtype=np.float64)  # exact: 24 bits times 20
+    np.rint(products, out=products)
+    out[:] = products
 
 
-def _on_all_cores(work: Callable[[range], None], values: int) -> None:
-    """Do to every stretch of an array what concerns no other one: NumPy leaves other threads alone meanwhile."""
-    threads = max(1, min(os.cpu_count() or 1, _MOST_THREADS, values // (8 * BLOCK)))
-    bounds = np.linspace(0, values, threads + 1).astype(int).tolist()
-    stretches = [range(start, stop) for start, stop in pairwise(bounds)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, stretches))
-
-
-class OwnedAverage:
-    """A weighted mean in which parts of the flat array belong to labels, and count only the sites that have them.
+class RunningAverage:
+    """A weighted mean that grows by one update at a time; parts of the array may belong to labels that sites lack.
 
     Parameters
     ----------
     start
         The global model, float32 `(n,)`: a part that no site has the label of keeps its values.
-    owned
-        Indices of each label's part; what no label owns is every site's.
+    parts
+        Stretches of the array, in order, with the label that owns each, from `owned_parts`: a part is averaged over the
+        sites that have its label. None: all of it belongs to the label "", which every site has.
 
     """
 
-    def __init__(self, start: FloatArray, owned: Mapping[str, npt.NDArray[np.int64]]) -> None:
+    def __init__(self, start: FloatArray, parts: Sequence[tuple[range, str]] | None = None) -> None:
         self._start = start
-        self._parts: dict[str, npt.NDArray[np.int64] | slice] = {"": _others(len(start), owned), **owned}
-        self._averages = {label: RunningAverage(start[places].size) for label, places in self._parts.items()}
+        parts = parts or [(range(len(start)), "")]
+        self._blocks = [(block, label) for part, label in parts for block in _blocks(part)]
+        self._sums: IntegerArray = np.zeros(len(start), np.int64)
+        self._cases: Counter[str] = Counter()
 
     def add(self, weights: FloatArray, cases: Mapping[str, int]) -> None:
-        """Add one checked update of a site with so many cases a label ("": those the task uses)."""
-        for label, places in self._parts.items():
-            part = weights[places]
-            if cases.get(label, 0) > 0 and part.size:
-                self._averages[label].add(part, cases[label])
+        """Add one update, float32 `(n,)`, that `check_values` let pass.
+
+        `cases` are the site's, by label ("": those the task uses).
+
+        Raises
+        ------
+        UpdateError
+            The cases are none, or more than the average can take; another length. Nothing was added.
+
+        """
+        scratch = np.empty(BLOCK, np.int64)
+        for place, weight in self._enter(cases, weights.shape):
+            to_integers(weights[place], weight, integers := scratch[: place.stop - place.start])
+            self._sums[place] += integers
+
+    def add_integers(self, integers: IntegerArray, cases: Mapping[str, int]) -> None:
+        """Add what `to_integers` made of an update at its site, with or without a mask; otherwise as `add`."""
+        for place, _ in self._enter(cases, integers.shape):
+            self._sums[place] += integers[place]
 
     def mean(self) -> FloatArray:
-        """The weighted mean, float32 `(n,)`.
+        """The weighted mean, float32 `(n,)`, in the memory of the sums: an average gives its mean once.
 
         Raises
         ------
@@ -162,61 +125,42 @@ class OwnedAverage:
             Nothing was added.
 
         """
-        if not any(average.cases for average in self._averages.values()):
+        if not self._cases:
             raise UpdateError("no update was added")
-        if len(self._parts) == 1:  # no label owns anything: nothing is kept
-            return self._averages[""].mean()
-        result = self._start.copy()
-        for label, places in self._parts.items():
-            if self._averages[label].cases:
-                result[places] = self._averages[label].mean()
+        result = self._sums.view(np.float32)[: len(self._start)]
+        scratch = np.empty(BLOCK)
+        for place, label in self._blocks:  # in order: what is written lies before the sums that are still to be read
+            if cases := self._cases[label]:
+                quotient = np.divide(self._sums[place], cases * SCALE, out=scratch[: place.stop - place.start])
+                result[place] = quotient
+            else:
+                result[place] = self._start[place]
+        self._cases.clear()
         return result
 
+    def _enter(self, cases: Mapping[str, int], shape: tuple[int, ...]) -> list[tuple[slice, int]]:
+        """Count an update's cases; return the blocks in which it takes part, and with how many cases."""
+        if min(cases.values(), default=0) < 0 or not any(cases.values()):
+            raise UpdateError(f"cannot weigh an update by {cases.get('', 0)} cases")
+        if shape != self._start.shape:
+            raise UpdateError(f"weights have shape {shape}, the average has {self._start.shape}")
+        together = self._cases + Counter(cases)
+        if max(together.values()) > MOST_CASES:
+            raise UpdateError(f"an average takes at most {MOST_CASES} cases of all sites, not {max(together.values())}")
+        self._cases = together
+        return [(place, cases[label]) for place, label in self._blocks if cases.get(label, 0)]
 
-def _others(values: int, owned: Mapping[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.int64] | slice:
-    """Places that no label owns; where none owns any, that is a view instead of a list as long as the model."""
-    if not owned:
-        return slice(None)
-    shared = np.ones(values, np.bool_)
-    for places in owned.values():
-        shared[places] = False
-    return np.flatnonzero(shared)
 
-
-def owned_places(state: Mapping[str, Sized], owner: Callable[[str], str]) -> dict[str, npt.NDArray[np.int64]]:
-    """Indices in the flat array of the tensors that each label owns; see `payload.flatten` for the order."""
-    found: dict[str, list[npt.NDArray[np.int64]]] = {}
-    start = 0
-    for name, value in sorted(state.items()):
-        stop = start + value.numel()
-        if owner(name):
-            found.setdefault(owner(name), []).append(np.arange(start, stop))
+def owned_parts(state: Mapping[str, Sized], owner: Callable[[str], str]) -> list[tuple[range, str]]:
+    """Stretches of the flat array by the label that owns their tensors; see `payload.flatten` for the order."""
+    parts, start = [], 0
+    for label, tensors in groupby(sorted(state.items()), key=lambda item: owner(item[0])):
+        stop = start + sum(value.numel() for _, value in tensors)
+        parts.append((range(start, stop), label))
         start = stop
-    return {label: np.concatenate(places) for label, places in found.items()}
+    return parts
 
 
-def _divide(high: DoubleArray, low: DoubleArray, divisor: float) -> FloatArray:
-    """`(high + low) / divisor` to the nearest float32.
-
-    Rounding to float64 and then to float32 could be off by one step. So the float64 quotient is rounded to odd first:
-    where it is not exact, its last bit is set to 1, and the second rounding is then the right one (Boldo and Melquiond
-    2008, theorem 1).
-    """
-    quotient = (high + low) / divisor
-    product, error = _two_product(quotient, divisor)
-    # high - product is exact: the two are within a factor of two of each other, or one is zero.
-    rest = ((high - product) - error) + low
-    even = (quotient.view(np.int64) & 1) == 0
-    odd = np.nextafter(quotient, np.copysign(np.inf, rest))
-    rounded: FloatArray = np.where((rest != 0) & even, odd, quotient).astype(np.float32)
-    return rounded
-
-
-def _two_product(a: DoubleArray, b: float) -> tuple[DoubleArray, DoubleArray]:
-    """`a * b` and its rounding error, both float64 (Dekker 1971)."""
-    product = a * b
-    a_high = _SPLITTER * a - (_SPLITTER * a - a)
-    b_high = _SPLITTER * b - (_SPLITTER * b - b)
-    a_low, b_low = a - a_high, b - b_high
-    error: DoubleArray = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
-    return product, error
+def _blocks(part: range) -> Iterator[slice]:
+    for start in part[::BLOCK]:
+        yield slice(start, min(start + BLOCK, part.stop))

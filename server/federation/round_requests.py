@@ -9,7 +9,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from server.federation.averaging import OwnedAverage, owned_places
+from server.federation.averaging import AT_SITE, RunningAverage, owned_parts
 from server.federation.participants import Participants
 from server.federation.site_requests import Answer
 from server.federation.update_checks import Expected, check_sums, check_update, weighed_cases
@@ -101,7 +101,8 @@ class RoundQuestions:
         to_judge = self._judges(number, "validation") if judging else {}
         ledger = {site: replace(entry) for site, entry in self.participants.lost.items()}
         ledger |= {site: SiteEntry("absent", NO_LABEL, attempts=0) for site in expected}
-        average = OwnedAverage(weights, owned_places(state, task.learner.owner))
+        stays, owner = self.config.federation.algorithm.stays_at_site, task.learner.owner
+        average = RunningAverage(weights, owned_parts(state, lambda name: AT_SITE if stays(name) else owner(name)))
         judged = Judgement({}, {})
 
         def check(site: str, reply: Reply) -> None:

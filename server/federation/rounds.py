@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 
 from server.federation.participants import Participants, Progress
 from server.federation.round_requests import Judgement, RoundQuestions
-from server.federation.strategies import strategy_for
+from server.federation.server_step import parameter_places, server_step
 from server.run_folder.journal import RunFolder
 from server.run_folder.participation import Participation
 from server.run_folder.round_record import RoundRecord, SiteEntry
@@ -22,7 +22,6 @@ from shared.modalities.modality import Plan
 from shared.reproducibility import state_hash
 from shared.runtime.audit import record as note
 from shared.tasks import task_named
-from shared.types import FloatArray
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +90,7 @@ class Federation:
         self.participants.need(len(able), f" in {name}, for which they need its labels")
         records = self.folder.records(name)
         model = task.learner.build_model(view)
-        strategy = strategy_for(view.federation)
-        like = model.state_dict()
+        like, parameters = model.state_dict(), parameter_places(model)
         if not records:
             start = RoundRecord(name, 0, state_hash(like), 0.0, seed=view.seed)
             self.folder.commit(start, like, {})
@@ -103,7 +101,7 @@ class Federation:
                 f"config.toml now has {view.seed}: put it back, or start a new run"
             )
         state = self.folder.model(records[-1])
-        moments: Mapping[str, FloatArray] = self.folder.moments(records[-1])
+        strategy, own = view.federation.algorithm, self.folder.strategy_state(records[-1], parameters)
         total = view.federation.rounds
         self.participation.rounds(name, records)
         for number in range(records[-1].round + 1, total + 1):
@@ -118,11 +116,11 @@ class Federation:
                 raise RunError(self._too_few(name, number, trained.sites))
             if trained.judgement is not None:
                 self._tell(records[-1], total)
-            weights, moments = strategy.step(flatten(state), trained.average, number, moments)
+            weights, own = server_step(strategy, parameters, flatten(state), trained.average, number, own)
             state = unflatten(weights, like)
             seconds = time.perf_counter() - started
             record = RoundRecord(name, number, state_hash(state), seconds, trained.sites, seed=view.seed)
-            self.folder.commit(record, state, moments)
+            self.folder.commit(record, state, own)
             note(
                 "round-committed",
                 run=self.participants.run,

@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from server.federation.averaging import check_values
 from shared.errors import UpdateError
 from shared.messages.instruction_reply import Reply
 from shared.messages.payload import label_key
@@ -76,7 +75,8 @@ def check_update(reply: Reply, expected: Expected) -> None:
     Raises
     ------
     UpdateError
-        Another model, another number of values, a value that is not finite, or another number of cases than registered.
+        Another model, another number of values, a value that is not finite or too large for the average, or another
+        number of cases than registered.
 
     """
     check_answer(reply, expected)
@@ -86,9 +86,7 @@ def check_update(reply: Reply, expected: Expected) -> None:
         raise UpdateError("names, shapes or types differ from the model's")
     if reply.weights.shape != (expected.values,):
         raise UpdateError(f"weights have shape {reply.weights.shape}, the model has {expected.values} values")
-    if not np.isfinite(reply.weights).all():
-        share = 1 - float(np.isfinite(reply.weights).mean())
-        raise UpdateError(f"weights are not finite ({share:.2%} of the values)")
+    check_values(reply.weights)
     if reply.cases <= 0 or reply.skipped < 0 or reply.cases + reply.skipped != expected.cases:
         skipped = f" and {reply.skipped} skipped" if reply.skipped else ""
         raise UpdateError(f"claims {reply.cases} cases{skipped}, {expected.cases} were registered")

@@ -26,7 +26,6 @@ from shared.runtime.project import project_root
 
 READY_STUDY = Path("docs/example-study/report.html")
 """A finished study of the demo's phantoms, below the project's root."""
-_STRATEGIES = {"fedavg": "FedAvg", "fedprox": "FedProx", "fedadam": "FedAdam"}
 
 
 def build_report(run_dir: Path) -> Path:
@@ -127,16 +126,14 @@ def _title(runs: list[FinishedTask]) -> str:
 
 
 def _averaged(runs: list[FinishedTask]) -> str:
-    strategy = runs[0].config.federation.strategy
+    title = runs[0].config.federation.algorithm.title
     rounds = sorted({len(run.rounds) for run in runs})
     number = (
         f"{rounds[0]} to {metric_text.counted(rounds[-1], 'round')}"
         if len(rounds) > 1
         else metric_text.counted(rounds[0], "round")
     )
-    return (
-        f"The sites' models were averaged by {_STRATEGIES.get(strategy, strategy)} over {number}; no image left a site."
-    )
+    return f"The sites' models were averaged by {title} over {number}; no image left a site."
 
 
 def _remarks(runs: list[FinishedTask], sections: list[dict[str, Any]], at_node: dict[str, Any] | None) -> list[str]:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import tomli_w
 import torch
 from filelock import FileLock, Timeout
@@ -29,7 +30,7 @@ from shared.errors import ConfigError, RunError
 from shared.modalities import MODALITIES, modality_named
 from shared.modalities.modality import Plan
 from shared.reproducibility import state_hash
-from shared.types import FloatArray
+from shared.strategies.strategy import ServerState
 
 
 class RunFolder:
@@ -126,15 +127,18 @@ class RunFolder:
         self,
         record: RoundRecord,
         state: Mapping[str, torch.Tensor],
-        moments: Mapping[str, FloatArray],
+        strategy_state: ServerState,
     ) -> None:
-        """Commit a round: model, the server optimiser's moments where there are any, and last the record."""
+        """Commit a round: model, what the strategy keeps at the server where that is something, and last the record."""
         stem = _stem(record)
         self.write(
             f"models/{stem}.safetensors", save_tensors({key: value.contiguous() for key, value in state.items()})
         )
-        if moments:
-            self.write(f"journal/{stem}.moments", save_arrays({key: np.asarray(item) for key, item in moments.items()}))
+        if strategy_state:
+            self.write(
+                f"journal/{stem}.strategy",
+                save_arrays({key: np.ascontiguousarray(item) for key, item in strategy_state.items()}),
+            )
         self.enter(record)
 
     def enter(self, record: RoundRecord) -> None:
@@ -163,10 +167,18 @@ class RunFolder:
             )
         return state
 
-    def moments(self, record: RoundRecord) -> dict[str, FloatArray]:
-        """The server optimiser's moments after a round; empty where it has none."""
-        path = self.path / "journal" / f"{_stem(record)}.moments"
-        return dict(load_arrays(path.read_bytes())) if path.is_file() else {}
+    def strategy_state(self, record: RoundRecord, parameters: npt.NDArray[np.bool_]) -> ServerState:
+        """What the strategy kept at the server after a round; empty where it keeps nothing.
+
+        `parameters`, from `server_step.parameter_places`, reads run folders of former versions: they have `.moments` of
+        buffers as well.
+        """
+        path = self.path / "journal" / f"{_stem(record)}.strategy"
+        if path.is_file():
+            return dict(load_arrays(path.read_bytes()))
+        former = path.with_suffix(".moments")
+        arrays = load_arrays(former.read_bytes()) if former.is_file() else {}
+        return {key: value[parameters] for key, value in arrays.items()}
 
     def write_plans(self, plans: Mapping[str, Plan]) -> None:
         """Keep the federation's plan of each modality."""

@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from server.run_folder.results import replace_file
@@ -66,16 +67,21 @@ def check_table(table: pd.DataFrame) -> None:
     Raises
     ------
     RunError
-        A column is missing, an arm's model answers a case twice, or a case has two patients or centres; the message
-        names no case.
+        A column is missing, a cell that says whose row it is is empty, a figure is infinite, an arm's model answers a
+        case twice, or a case has two patients, centres or truths; the message names no case.
 
     """
     if missing := set(WHO) - set(table.columns):
         raise RunError(f"the per-case table lacks {', '.join(sorted(missing))}")
+    if table[list(WHO)].isna().to_numpy().any():
+        raise RunError(f"the per-case table has an empty cell in {', '.join(WHO)}")
+    if np.isinf(table.select_dtypes("number").to_numpy(np.float64)).any():
+        raise RunError("the per-case table holds a figure that is not finite")
     if table.duplicated(["arm", "centre", "model_hash", "case"]).any():
         raise RunError("the per-case table holds one model's answer for one case twice")
-    for unit, column in (("case", "patient"), ("patient", "centre")):
-        if table[[unit, column]].drop_duplicates().duplicated(unit).any():
+    truths = [("case", name) for name in table if str(name).startswith("truth_")]
+    for unit, column in (("case", "patient"), ("patient", "centre"), *truths):
+        if table[[unit, column]].dropna().drop_duplicates().duplicated(unit).any():
             raise RunError(f"the per-case table holds two values of '{column}' for one {unit}")
 
 

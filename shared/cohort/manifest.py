@@ -1,6 +1,7 @@
 """`cases.csv`: one row a case (one breast of one exam), checked as a whole before anything is read.
 
-Columns known, `patient_id` and `side` required; others are kept as text in `CaseRow.extra`:
+Columns known, `patient_id` and `side` required; others are kept as text in `CaseRow.extra`, and those that a task of
+the run learns from are read into `CaseRow.other`:
 patient_id, exam (StudyDate, AccessionNumber or StudyInstanceUID), side, modality, path, mask, breast_mask,
 fibroglandular_mask, acquisition_times (s, NIfTI only), er, pr, her2 (IHC score or status), her2_fish, ki67_percent,
 subtype, malignant, age (years), density, manufacturer, field_strength_t, split.
@@ -9,18 +10,19 @@ subtype, malignant, age (years), density, manufacturer, field_strength_t, split.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.cohort.labels import CaseLabels, Receptors, contradicts
+from shared.cohort.labels import CaseLabels, Label, Receptors, contradicts
 from shared.cohort.row_reader import RowReader, read_her2_column, read_ki67_column
 from shared.cohort.table import Table, read_table
 from shared.cohort.vocabulary import DENSITY, MALIGNANT, MODALITY, RECEPTOR, SIDE, SPLIT, SUBTYPE
 from shared.dicom.header import normalise_manufacturer
-from shared.errors import TableError
+from shared.errors import ConfigError, TableError
 from shared.types import Side, Split
 
 TABLE_NAME = "cases.csv"
@@ -30,6 +32,7 @@ KNOWN = (
     *("patient_id", "exam", "side", "modality", *PATH_COLUMNS, "acquisition_times", "er", "pr", "her2", "her2_fish"),
     *("ki67_percent", "subtype", "malignant", "age", "density", "manufacturer", "field_strength_t", "split"),
 )
+_LABELS = ("er", "pr", "her2", "subtype", "ki67_percent", "malignant")
 _LONGEST_AGE = 120.0
 _STRONGEST_FIELD_T = 12.0
 
@@ -61,6 +64,7 @@ class CaseRow(BaseModel):
     field_strength_t: float | None = None
     split: Split | None = None
     extra: dict[str, str] = Field(default_factory=dict, repr=False)
+    other: dict[str, float] = Field(default_factory=dict, description="Further labels that are known: 0 or 1, numbers.")
 
     @property
     def receptors(self) -> Receptors:
@@ -70,7 +74,9 @@ class CaseRow(BaseModel):
     @property
     def labels(self) -> CaseLabels:
         """What a network may learn of the row."""
-        return CaseLabels(self.er, self.pr, self.her2, self.ki67_percent, self.subtype, self.malignant)
+        return CaseLabels(
+            self.er, self.pr, self.her2, self.ki67_percent, self.subtype, self.malignant, other=self.other
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +93,33 @@ def read_manifest(site_dir: Path, images: Path | None = None) -> tuple[CaseRow, 
 
 
 def read_manifest_with_flags(
-    site_dir: Path, images: Path | None = None
+    site_dir: Path, images: Path | None = None, labels: Sequence[Label] = ()
 ) -> tuple[tuple[CaseRow, ...], tuple[Flag, ...]]:
     """Read and check a site's `cases.csv`; nothing is read from the images.
 
-    Paths are relative to `images`, and stay inside it; without one, to the site's folder.
+    Parameters
+    ----------
+    site_dir
+        The site's folder.
+    images
+        Paths are relative to it, and stay inside it; None for the site's folder.
+    labels
+        What a run's tasks learn from: also columns that are not known here.
 
     Raises
     ------
+    ConfigError
+        Such a column is to hold classes.
     TableError
         Names the file, row and column of the first fault: shape, an unknown word, a path that leaves the folder, a unit
         conflict, one breast of one exam in two rows or with two labels, a patient in two splits.
 
     """
     table = read_table(site_dir / TABLE_NAME, known=KNOWN, required=REQUIRED)
-    flags = _doubtful_columns(table)
+    further = [label for label in labels if label.name not in _LABELS]
+    if classes := [label.name for label in further if label.kind == "classes"]:
+        raise ConfigError(f"label '{classes[0]}': a column of classes is read only where the table knows it")
+    flags = _doubtful_columns(table, {label.name for label in further})
     scores = read_her2_column(table)
     proliferation = read_ki67_column(table)
     rows = []
@@ -110,7 +128,7 @@ def read_manifest_with_flags(
         her2, contradictory = scores[number]
         if contradictory:
             flags.append(Flag(number, "her2 and her2_fish contradict each other: HER2 is taken as missing"))
-        row = _read_row(reader, (images or site_dir).resolve(), her2, proliferation[number])
+        row = _read_row(reader, (images or site_dir).resolve(), her2, proliferation[number], further)
         if row.subtype is not None and contradicts(row.subtype, row.receptors):
             flags.append(Flag(number, "subtype contradicts the receptors"))
         rows.append(row)
@@ -122,8 +140,11 @@ def read_manifest_with_flags(
     return tuple(rows), tuple(flags)
 
 
-def _read_row(reader: RowReader, root: Path, her2: bool | None, ki67: float | None) -> CaseRow:
+def _read_row(
+    reader: RowReader, root: Path, her2: bool | None, ki67: float | None, further: Sequence[Label]
+) -> CaseRow:
     vendor = reader.text("manufacturer")
+    other = {label.name: _read_label(reader, label) for label in further}
     return CaseRow(
         row=reader.row,
         patient_id=reader.identifier("patient_id"),
@@ -144,15 +165,23 @@ def _read_row(reader: RowReader, root: Path, her2: bool | None, ki67: float | No
         field_strength_t=reader.number("field_strength_t", 0.01, _STRONGEST_FIELD_T, unit="tesla"),
         split=reader.word("split", SPLIT),
         extra={name: cell for name, cell in reader.cells.items() if name not in KNOWN},
+        other={name: value for name, value in other.items() if value is not None},
     )
 
 
-def _doubtful_columns(table: Table) -> list[Flag]:
+def _read_label(reader: RowReader, label: Label) -> float | None:
+    if label.kind == "number":
+        return reader.number(label.name, -math.inf, math.inf, unit=label.title)
+    status = reader.word(label.name, RECEPTOR)
+    return None if status is None else float(status)
+
+
+def _doubtful_columns(table: Table, labels: Collection[str]) -> list[Flag]:
     """Unknown columns that look like a mistyped known one; they are kept as they are."""
     flags = []
     for name in table.columns:
         near = difflib.get_close_matches(name, [item for item in KNOWN if item not in table.columns], n=1, cutoff=0.8)
-        if name not in KNOWN and near:
+        if name not in KNOWN and name not in labels and near:
             flags.append(Flag(1, f"an unknown column resembles '{near[0]}', which is absent; rename it if it is meant"))
     return flags
 
@@ -161,16 +190,21 @@ def _refuse_two_labels(rows: Sequence[CaseRow], file: str) -> None:
     """A label may be missing in one of a breast's rows (MR and mammogram), never unlike."""
     first: dict[tuple[str, str, Side, str], CaseRow] = {}
     for row in rows:
-        for column in ("er", "pr", "her2", "subtype", "ki67_percent", "malignant"):
-            value = getattr(row, column)
+        for column in (*_LABELS, *row.other):
+            value = _label(row, column)
             other = row if value is None else first.setdefault((row.patient_id, row.exam, row.side, column), row)
-            if value != getattr(other, column):
+            if value != _label(other, column):
                 raise TableError(
                     f"differs from row {other.row}, which is the same breast of the same exam; keep the right one",
                     file=file,
                     row=row.row,
                     column=column,
                 )
+
+
+def _label(row: CaseRow, column: str) -> bool | float | str | None:
+    value: bool | float | str | None = getattr(row, column) if column in _LABELS else row.other[column]
+    return value
 
 
 def _refuse_twice(rows: Sequence[CaseRow], file: str) -> None:

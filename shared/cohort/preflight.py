@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from shared.cohort.labels import Label
 from shared.cohort.manifest import CaseRow, Flag, read_manifest_with_flags
 from shared.cohort.site_folder import SiteFolder, open_site_folder, pseudonym
 from shared.dicom.header import FileHeader
@@ -114,7 +115,7 @@ class Cohort:
         return left_out > self.folder.policy.max_excluded_share * (len(self.cases) + len(self.exclusions))
 
 
-def open_cohort(folder: Path, wanted: Iterable[tuple[Locate, frozenset[str]]]) -> Cohort:
+def open_cohort(folder: Path, wanted: Iterable[tuple[Locate, frozenset[str]]], labels: Sequence[Label] = ()) -> Cohort:
     """Open a site folder and locate its cases.
 
     Parameters
@@ -123,6 +124,8 @@ def open_cohort(folder: Path, wanted: Iterable[tuple[Locate, frozenset[str]]]) -
         The site's folder.
     wanted
         Of each modality how its cases are located, and the masks that they must come with.
+    labels
+        What the tasks learn from.
 
     Raises
     ------
@@ -131,7 +134,7 @@ def open_cohort(folder: Path, wanted: Iterable[tuple[Locate, frozenset[str]]]) -
 
     """
     site = open_site_folder(folder)
-    rows, flags = read_manifest_with_flags(site.path, site.images)
+    rows, flags = read_manifest_with_flags(site.path, site.images, labels)
     located = [locate(site, rows, needs) for locate, needs in wanted]
     cases = tuple(case for found, _ in located for case in found)
     return Cohort(site, cases, tuple(item for _, left_out in located for item in left_out), flags)

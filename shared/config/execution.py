@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import difflib
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, field_validator, model_serializer
 
-from shared.config.sections import Fraction, Section
+from shared.config.sections import Section
+from shared.config.strict_toml import validated
+from shared.errors import ConfigError
+from shared.strategies import STRATEGIES, strategy_named
+from shared.strategies.strategy import Strategy
 
 
 class FederationConfig(Section):
-    """The rounds and who must take part."""
+    """The rounds and who must take part; each strategy has a table of its own in it, `[federation.NAME]`."""
 
     rounds: int = Field(default=10, ge=1, description="Of each segmentation task; a classifier's section has its own.")
-    strategy: Literal["fedavg", "fedprox", "fedadam"] = "fedavg"
-    proximal_mu: float = Field(default=0.01, ge=0.0, description="FedProx's mu; used when strategy is fedprox.")
-    server_learning_rate: float = Field(default=0.01, gt=0.0, description="FedAdam's eta.")
-    server_beta_1: Fraction = 0.9
-    server_beta_2: Fraction = 0.99
-    server_tau: float = Field(default=1e-3, gt=0.0, description="FedAdam's degree of adaptability.")
+    strategy: str = Field(default="fedavg", description="How the sites' updates become the next global model.")
     min_sites: int = Field(default=1, ge=1, description="Fewer good replies than this end the run with an error.")
     round_timeout_s: float = Field(
         default=3600.0, gt=0.0, description="A site that has not judged and trained by then is absent this round."
@@ -30,6 +30,51 @@ class FederationConfig(Section):
         description="How long sites may take to connect; others wait no longer for one that joins.",
     )
     retries: int = Field(default=1, ge=0, description="How often a site that failed or was refused is asked once more.")
+    _tables: dict[str, Strategy] = PrivateAttr(default_factory=dict)
+
+    @property
+    def algorithm(self) -> Strategy:
+        """The run's strategy, with its settings."""
+        return self._tables.get(self.strategy) or strategy_named(self.strategy)()
+
+    @classmethod
+    def parse(cls, raw: Any, source: str) -> FederationConfig:
+        """Check the section, and each strategy's table by the class that its file declares.
+
+        Raises
+        ------
+        ConfigError
+            A key is unknown, missing or out of range, or is given under its former name as well.
+
+        """
+        if not isinstance(raw, dict):
+            return validated(cls, raw, source, "federation")
+        rest, tables = dict(raw), {}
+        for name in STRATEGIES:
+            kind, table = strategy_named(name), rest.pop(name, {})
+            for former, key in kind.former_keys.items():
+                if former in rest and key in table:
+                    raise ConfigError(f"{source}: 'federation.{former}' is now 'federation.{name}.{key}': give it once")
+                if former in rest:
+                    table = {**table, key: rest.pop(former)}
+            tables[name] = validated(kind, table, source, f"federation.{name}")
+        config = validated(cls, rest, source, "federation")
+        config._tables.update(tables)  # noqa: SLF001 - its own
+        return config
+
+    @model_serializer(mode="wrap")
+    def _with_table(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        table = self.algorithm.model_dump(mode="json")
+        return {**handler(self), **({self.strategy: table} if table else {})}
+
+    @field_validator("strategy")
+    @classmethod
+    def _a_strategy(cls, name: str) -> str:
+        if name not in STRATEGIES:
+            near = difflib.get_close_matches(name, list(STRATEGIES), n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(STRATEGIES)}"
+            raise ValueError(f"'{name}' is no strategy; {hint}")
+        return name
 
 
 class ComputeConfig(Section):

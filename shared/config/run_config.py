@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from shared.cohort.labels import Label
 from shared.config.execution import ComputeConfig, FederationConfig, TrackingConfig
 from shared.config.sections import (
     ClassifierSection,
@@ -135,6 +136,11 @@ class RunConfig(Section):
         """Modalities of the tasks, in their order."""
         return tuple(dict.fromkeys(task_named(name).modality for name in self.tasks))
 
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """Columns of the table that the tasks learn from, each once."""
+        return tuple(dict.fromkeys(label for name in self.tasks for label in task_named(name).labels))
+
     def needs(self, modality: str) -> frozenset[str]:
         """Masks that a modality's cases must come with for one of the tasks: `lesion`, `tissues`."""
         tasks = [task_named(name) for name in self.tasks]
@@ -187,14 +193,15 @@ def load_config(path: Path) -> RunConfig:
 
 
 def parse_config(raw: dict[str, Any], source: str) -> RunConfig:
-    """Check a parsed configuration, each section of a task or modality by the class that its owner declares.
+    """Check a parsed configuration, each section of a task, modality or strategy by the class that its owner declares.
 
     See `load_config`.
     """
     rest = dict(raw)
     given = [name for name in (*TASKS, *MODALITIES) if key_of(name) in rest and _kind_of(name) is not None]
     named = {name: rest.pop(key_of(name)) for name in given}
-    config = validated(RunConfig, rest, source)
+    federation = FederationConfig.parse(rest.get("federation", {}), source)
+    config = validated(RunConfig, rest | {"federation": federation}, source)
     sections = {
         name: validated(kind, named.get(name, {}), source, key_of(name))
         for name in dict.fromkeys((*named, *config.tasks, *config.modalities))

@@ -128,8 +128,7 @@ def label_key(task: str, label: str) -> str:
 
 def counted_classes(config: RunConfig) -> tuple[str, ...]:
     """Names under which the sites of a run count their cases by class: of the labels that its tasks learn from."""
-    labels = dict.fromkeys(label for name in config.tasks for label in task_named(name).labels)
-    return tuple(name for label in labels for name in label.counted)
+    return tuple(name for label in config.labels for name in label.counted)
 
 
 def counted_tasks(config: RunConfig) -> tuple[str, ...]:

@@ -155,11 +155,12 @@ def youden_threshold(histogram: Histogram) -> float | None:
 
 
 def _partly(columns: Numbers) -> Numbers:
-    """A case with some of the labels has the others as -1; one without any stays NaN."""
-    values = np.array(columns, copy=True)
-    some = np.isfinite(values).any(axis=1)
-    values[some] = np.nan_to_num(values[some], nan=-1.0)
-    return values
+    """A case that lacks a label, or its answer, has it as -1; one that has none of them is NaN."""
+    pairs = columns.reshape(len(columns), -1, 2)
+    lacking = np.isnan(pairs).any(axis=2)
+    pairs = np.where(lacking[:, :, None], -1.0, pairs)
+    pairs[lacking.all(axis=1)] = np.nan
+    return pairs.reshape(columns.shape)
 
 
 def _true(truth: Numbers, _called: Numbers) -> Numbers:

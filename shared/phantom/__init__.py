@@ -1,1 +1,1 @@
-"""The embedded default data: a breast phantom with known truth, written as real DICOM."""
+"""The default data: a breast phantom with known ground truth, written as DICOM."""

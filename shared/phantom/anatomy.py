@@ -1,6 +1,6 @@
-"""The patient before disease: torso, both breasts, skin, muscle, ribs, lung, heart, gland, as tissue shares of voxels.
+"""Anatomy of a healthy patient: the share of skin, muscle, rib, lung, heart, gland, fat and ligament in every voxel.
 
-Depths are signed distances in mm, positive inside, so that every edge has partial volume without supersampling.
+Depths are signed distances in mm, positive inside. They give every edge its partial volume without supersampling.
 """
 
 from __future__ import annotations
@@ -15,18 +15,32 @@ from shared.phantom.parenchyma import glandular_share, ligaments
 from shared.types import BoolArray, FloatArray, Grid, Side
 
 _SUBCUTANEOUS = 6.0  # depth of the pectoral muscle below the torso's surface, mm
-_MEDIAL = 8.0  # a breast's fillet reaches this far beyond the sternum's middle, mm
+_MEDIAL = 8.0  # how far a breast's rounded edge reaches across the midline of the sternum, mm
 _SKIN = 2.0  # thickness, mm
-_CLEAR_OF_SKIN, _CLEAR_OF_MUSCLE = 3.5, 3.0  # gland keeps these distances, mm
-_BREAST_EDGE, _GLAND_EDGE = 1.12, 0.97  # relative radius where breast and gland end
+_CLEAR_OF_SKIN, _CLEAR_OF_MUSCLE = 3.5, 3.0  # least distance of gland from skin and from muscle, mm
+_BREAST_EDGE, _GLAND_EDGE = 1.12, 0.97  # relative radius at which breast and gland end
 
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
-    """Tissue shares of every voxel and the fields that lesions, vessels and contrast agent are placed by.
+    """Tissue shares of every voxel, and the fields that decide where lesions, vessels and contrast agent go.
 
-    `fractions` are float32 `(z, y, x)` and add up to the body's share; air has none. `surface` is the depth below the
-    skin, `wall` the depth below the torso's front (negative within the breast), mm. `breast` and `score` map sides.
+    Attributes
+    ----------
+    grid, breasts
+        The acquisition grid, and the breasts in the field of view.
+    fractions
+        Share of each tissue in each voxel, float32 `(z, y, x)`. They add up to the body's share of the voxel; air has
+        none.
+    surface, wall
+        Depth below the skin and below the front of the torso, mm `(z, y, x)`; `wall` is negative within a breast.
+    texture
+        Power-law field of unit variance, `(z, y, x)`.
+    breast
+        Voxels of each breast by side, bool `(z, y, x)`.
+    score
+        Glandular score, `(z, y, x)`: positive in gland.
+
     """
 
     grid: Grid
@@ -40,7 +54,7 @@ class Anatomy:
 
 
 def _width_across(depth: FloatArray, grid: Grid) -> FloatArray:
-    """Extent of a voxel along the normal of the nearest surface, mm: the width over which that edge is partial."""
+    """Extent of a voxel along the normal of the nearest surface, mm: the width over which an edge fills it partly."""
     slopes = np.gradient(depth, *grid.spacing)
     length = np.sqrt(sum((slope**2 for slope in slopes), start=np.float32(1e-6)))
     extent = sum((np.abs(slope) * step for slope, step in zip(slopes, grid.spacing, strict=True)), start=np.float32(0))
@@ -48,13 +62,13 @@ def _width_across(depth: FloatArray, grid: Grid) -> FloatArray:
 
 
 def _smooth_union(first: FloatArray, second: FloatArray, width: float) -> FloatArray:
-    """Union of two solids given by depth, with a fillet about `width` mm wide."""
+    """Union of two solids given by their depths, its inner edge rounded over about `width` mm."""
     overlap = np.clip(1.0 - np.abs(first - second) / width, 0.0, None)
     return np.asarray(np.maximum(first, second) + overlap**2 * (width / 4.0), dtype=np.float32)
 
 
 def build_anatomy(rng: np.random.Generator, grid: Grid, breasts: tuple[Breast, ...]) -> Anatomy:
-    """Tissue shares of a healthy patient on a grid; `breasts` are those in the field of view."""
+    """Compute the tissue shares of a healthy patient on a grid; `breasts` are those in the field of view."""
     z, y, x = axes_mm(grid)
     pitch = float(np.mean(grid.spacing))
     slope = np.cos(np.arctan(np.gradient(torso_front(x.ravel()), x.ravel()))).astype(np.float32)
@@ -64,12 +78,12 @@ def build_anatomy(rng: np.random.Generator, grid: Grid, breasts: tuple[Breast, .
     for breast in breasts:
         slab = np.nonzero(breast.lateral * x.ravel() > -_MEDIAL)[0]
         part = np.s_[:, :, slab[0] : slab[-1] + 1]
-        own = Grid(
+        half = Grid(
             (grid.shape[0], grid.shape[1], len(slab)),
             grid.spacing,
             (float(x.ravel()[slab[0]]), grid.origin[1], grid.origin[2]),
         )
-        depth, distance = breast_depth(breast, own, lean[part])
+        depth, distance = breast_depth(breast, half, lean[part])
         surface = np.broadcast_to(surface, grid.shape).copy() if surface is wall else surface
         surface[part] = _smooth_union(surface[part], depth, 16.0)
         radius[part] = np.minimum(radius[part], distance)
@@ -82,9 +96,9 @@ def build_anatomy(rng: np.random.Generator, grid: Grid, breasts: tuple[Breast, .
     body = edge_share(surface, across)
     texture, fine = power_law_fields(rng, grid, 3.3, 45.0)
     inside: dict[Side, BoolArray] = {}
-    in_any = (radius < _BREAST_EDGE) & (wall < _SUBCUTANEOUS - 1.0) & (surface > 0.0)
+    in_breast = (radius < _BREAST_EDGE) & (wall < _SUBCUTANEOUS - 1.0) & (surface > 0.0)
     for breast in breasts:
-        inside[breast.side] = in_any & (breast.lateral * x > 0.0)
+        inside[breast.side] = in_breast & (breast.lateral * x > 0.0)
     fractions = _chest(rng, grid, wall)
     skin = body * np.maximum(1.0 - edge_share(surface - _SKIN, across), nipple)
     soft = np.clip(body - skin, 0.0, None)
@@ -106,13 +120,13 @@ def build_anatomy(rng: np.random.Generator, grid: Grid, breasts: tuple[Breast, .
             texture=texture[room],
         )
     gland *= fat * np.clip(0.90 + 0.10 * fine, 0.55, 1.0)
-    ligament = ligaments(rng, grid, fine) * (fat - gland) * in_any
+    ligament = ligaments(rng, grid, fine) * (fat - gland) * in_breast
     fractions |= {"skin": skin, "gland": gland, "ligament": ligament, "fat": fat - gland - ligament}
     return Anatomy(grid, breasts, fractions, surface, np.asarray(wall), texture, inside, score)
 
 
 def _chest(rng: np.random.Generator, grid: Grid, wall: FloatArray) -> dict[str, FloatArray]:
-    """Pectoral muscle, ribs with intercostal muscle, heart and lung, as shares before the skin takes its own."""
+    """Shares of pectoral muscle, ribs with intercostal muscle, heart and lung, before the skin takes its share."""
     z, y, x = axes_mm(grid)
     pitch = float(np.mean(grid.spacing))
     side = np.abs(x)

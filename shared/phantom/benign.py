@@ -1,21 +1,23 @@
-"""Benign index lesions: fibroadenomas, papillomas, sclerosing adenosis and inflamed cysts, mistakable for cancer.
+"""Benign index lesions that resemble cancer: fibroadenoma, papilloma, sclerosing adenosis, inflamed cyst.
 
-They stand for what is benign among lesions referred to MRI, and overlap with cancers on purpose: a logistic regression
-on measures of the reference outline reaches an AUC of about 0.86 (docs/experiments.md). Their latents are distributed
-as cancers' are, with other means (`Traits`), so that an oracle can weigh both. Where the means come from:
+They represent the benign lesions among those referred to MRI, and they overlap with cancers on purpose: a logistic
+regression on measures of the reference outline reaches an AUC of about 0.86 (docs/experiments.md). Their latents have
+the distribution of the cancers' latents with other means (`Traits`), so one oracle can compare both. Sources:
 
-- Curves: of benign lesions 83% rise, 12% level and 6% wash out (Kuhl et al., Radiology 1999;211:101). Here they are
-  nearer to those of cancers: in the pictures about half of the fibroadenomas rise by more than 10%, 1 in 30 washes out.
-- Fibroadenomas: 83% lobular, oval or round; of those that enhance 64% with dark septa (Hochman et al., Radiology
+- Kinetics: 83% of benign lesions have a rising curve, 12% a plateau and 6% wash-out (Kuhl et al., Radiology
+  1999;211:101). Here the curves are closer to those of cancers: in the images about half of the fibroadenomas rise by
+  more than 10%, and 1 in 30 washes out.
+- Fibroadenomas: 83% are lobular, oval or round; 64% of the enhancing ones have dark septa (Hochman et al., Radiology
   1997;204:123).
-- Papillomas: 4 to 43 mm, mean 15; of 13 masses 6 irregular, 7 not circumscribed, 3 with a rim (Son et al., Yonsei Med
-  J 2009;50:838); 21% non-mass (Wang et al., World J Surg Oncol 2018, 175 papillomas).
-- Sclerosing adenosis: 5 to 25 mm, 27% non-mass, 58% rise and 42% level (Panourgias et al., Hell J Radiol); of those
-  that look suspicious 63% of masses not circumscribed and 66% wash out (Gity et al., J Breast Cancer 2015;18:187).
-- A vessel leads to 12% of benign lesions and 47% of cancers (Dietzel et al., Korean J Radiol 2010;11:178); here to 60%,
-  because it leads to every cancer.
+- Papillomas: 4 to 43 mm, mean 15 mm; of 13 masses 6 were irregular, 7 not circumscribed, 3 had a rim (Son et al.,
+  Yonsei Med J 2009;50:838); 21% non-mass enhancement (Wang et al., World J Surg Oncol 2018, 175 papillomas).
+- Sclerosing adenosis: 5 to 25 mm, 27% non-mass, 58% rising and 42% plateau (Panourgias et al., Hell J Radiol); among
+  suspicious ones 63% of masses not circumscribed and 66% wash-out (Gity et al., J Breast Cancer 2015;18:187).
+- Adjacent vessel: at 12% of benign lesions and 47% of cancers (Dietzel et al., Korean J Radiol 2010;11:178). Here at
+  60% of benign lesions, because every phantom cancer has one.
 
-Sizes lie above the published ones because no phantom's cancer is below 14 mm. A cyst's wall is not taken from a paper.
+Sizes are larger than the published ones because no phantom cancer is smaller than 14 mm. The thickness of a cyst's
+wall is our own choice.
 """
 
 from __future__ import annotations
@@ -40,8 +42,9 @@ BenignKind = Literal["fibroadenoma", "papilloma", "adenosis", "cyst"]
 KINDS: tuple[BenignKind, ...] = ("fibroadenoma", "papilloma", "adenosis", "cyst")
 _SHARES = np.array([0.45, 0.15, 0.25, 0.15])
 _AGES = {"fibroadenoma": 43.0, "papilloma": 50.0, "adenosis": 46.0, "cyst": 48.0}
-# In the order of LATENTS: a papilloma is small and fast, adenosis irregular; of a cyst only size, kinetics and oedema
-# count. Spreads are wider in kinetics: a myxoid fibroadenoma takes up as fast as a cancer, a sclerosed one hardly.
+# Columns in the order of LATENTS. A papilloma is small and enhances fast, adenosis is irregular; of a cyst only size,
+# kinetics and oedema are used. Kinetics spread more: a myxoid fibroadenoma enhances as fast as a cancer, a sclerosed
+# one hardly at all.
 _TRAITS = Traits(
     means=np.array(
         [
@@ -55,19 +58,19 @@ _TRAITS = Traits(
     satellites=np.array([0.10, 0.30, 0.30, 0.05]),
     non_mass=np.array([0.01, 0.21, 0.30, 0.01]),
 )
-_SEPTATE = np.array([0.35, 0.0, 0.0, 0.0])  # shares by kind
-_FED, _COMPLICATED = 0.6, 0.45  # shares of all, and of cysts
-_FEEDER_MM = 0.9  # radius of the vessel
+_SEPTATE = np.array([0.35, 0.0, 0.0, 0.0])  # share of each kind that has septa
+_FEEDER, _COMPLICATED = 0.6, 0.45  # share of lesions with a feeding vessel, share of cysts with protein
+_FEEDER_MM = 0.9  # radius of the feeding vessel
 _SMALLEST_MM = {"fibroadenoma": 8.0, "papilloma": 8.0, "adenosis": 8.0, "cyst": 12.0}  # a cyst must hold fluid
 _LARGEST_SPACE = 0.9  # Ktrans over kep is the share of extracellular space
-_WALL_MM, _WALL_SHARE = (1.5, 4.0), 0.45  # of a cyst; at most this share of its radius
-_UNEVEN = 0.25  # standard deviation of the logarithm of its wall's thickness
-_SEPTUM_MM = 0.9  # half width at which a septum has lost most of its darkness
+_WALL_MM, _WALL_SHARE = (1.5, 4.0), 0.45  # thickness of a cyst's wall; at most this share of its radius
+_UNEVEN = 0.25  # standard deviation of the logarithm of the wall's thickness
+_SEPTUM_MM = 0.9  # distance from a septum's middle at which most of its darkness is gone
 
 
 @dataclass(frozen=True, slots=True)
 class BenignLabels:
-    """What is known of a patient with a benign index lesion: there are no receptors and no subtype."""
+    """Labels of a patient with a benign index lesion, which has no receptors and no subtype."""
 
     kind: BenignKind
     age: int
@@ -76,9 +79,19 @@ class BenignLabels:
 
 @dataclass(frozen=True, slots=True)
 class BenignLatents:
-    """Biology that the picture shows: a body in the terms of a cancer's, and what only benign lesions have.
+    """Biology that the images show: the latents that cancers have too, and those of benign lesions alone.
 
-    `wall_mm` and `protein` (share of the fluid) are a cyst's, which takes up contrast agent in its wall alone.
+    Attributes
+    ----------
+    kind, body
+        Kind of lesion, and the latents that it shares with cancers.
+    septa
+        Number of dark septa.
+    wall_mm, protein
+        Of a cyst: thickness of its wall, which alone enhances, and the share of its fluid that is protein.
+    feeder_mm
+        Radius of the vessel that leads to the lesion; 0 without one.
+
     """
 
     kind: BenignKind
@@ -95,7 +108,7 @@ class BenignLatents:
 
 
 def draw_benign_labels(rng: np.random.Generator, population: Population) -> BenignLabels:
-    """Kind of lesion, density as at the centre, age: younger than with cancer, with much overlap."""
+    """Draw kind, density and age: patients are younger than those with cancer, and the ages overlap widely."""
     kind = KINDS[rng.choice(len(KINDS), p=_SHARES)]
     density = DENSITIES[rng.choice(len(DENSITIES), p=population.density)]
     younger = {"a": 6, "b": 3, "c": -2, "d": -6}[density]
@@ -103,11 +116,11 @@ def draw_benign_labels(rng: np.random.Generator, population: Population) -> Beni
 
 
 def draw_benign_latents(rng: np.random.Generator, kind: BenignKind, ln_diameter: float) -> BenignLatents:
-    """Latents of one patient, `ln_diameter` the centre's own offset; from 8 mm, cysts from 12 mm."""
+    """Draw the latents of a lesion of at least 8 mm (a cyst: 12 mm); `ln_diameter` is the centre's offset."""
     index = KINDS.index(kind)
     body = express(rng, _TRAITS, index, ln_diameter, smallest_mm=_SMALLEST_MM[kind])
     body = replace(body, kep=max(body.kep, body.ktrans / _LARGEST_SPACE))
-    septate, fed, complicated = rng.random(3) < (_SEPTATE[index], _FED, _COMPLICATED)
+    septate, fed, complicated = rng.random(3) < (_SEPTATE[index], _FEEDER, _COMPLICATED)
     cyst = kind == "cyst"
     if cyst:
         body = replace(body, spiculation=0.0, rim=0.0, necrosis=0.0, satellites=0, non_mass=False)
@@ -122,10 +135,10 @@ def draw_benign_latents(rng: np.random.Generator, kind: BenignKind, ln_diameter:
 
 
 def malignancy_oracle(population: Population, separation: float, n: int = 20_000, seed: int = 0) -> float:
-    """AUC of the posterior of malignancy under the true generating model: the ceiling for every model.
+    """AUC of the posterior of malignancy under the model that generates the phantoms: no network can do better.
 
-    As `biology.oracle_auc` it reads latents, which pictures only show through noise. Cysts, septa and the lack of
-    a vessel are benign for certain: no cancer is drawn with them.
+    Like `biology.oracle_auc` it reads the latents, which images show only through noise. A cyst, septa or the lack of a
+    vessel prove that a lesion is benign, because no cancer has them.
     """
     rng = np.random.default_rng(seed)
     cancers, malignant = traits_at(separation), np.arange(n) % 2 == 0
@@ -137,8 +150,8 @@ def malignancy_oracle(population: Population, separation: float, n: int = 20_000
     latents = np.stack([traits.draw(index, rng) for traits, index in drawn])
     satellites = rng.poisson([traits.satellites[index] for traits, index in drawn])
     non_mass = rng.random(n) < [traits.non_mass[index] for traits, index in drawn]
-    # What is left when nothing shows that a lesion is benign: its kind's share, without septa, with a vessel.
-    left = _SHARES * (np.array(KINDS) != "cyst") * (1.0 - _SEPTATE) * _FED
+    # Share of each kind whose lesions nothing proves to be benign: no cyst, without septa, with a vessel.
+    left = _SHARES * (np.array(KINDS) != "cyst") * (1.0 - _SEPTATE) * _FEEDER
     given = np.array(
         [1.0 if one else left[index] / _SHARES[index] for one, (_, index) in zip(malignant, drawn, strict=True)]
     )
@@ -150,7 +163,7 @@ def malignancy_oracle(population: Population, separation: float, n: int = 20_000
 
 
 def build_benign(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, latents: BenignLatents) -> Lesion:
-    """The index lesion, where it lies and how it takes up contrast agent; a cyst's fluid is part of it."""
+    """Place the index lesion and map its uptake of contrast agent; the fluid of a cyst is part of the lesion."""
     if latents.kind == "cyst":
         return _build_cyst(rng, anatomy, breast, latents)
     lesion = build_lesion(rng, anatomy, breast, latents.body)
@@ -187,7 +200,7 @@ def _build_cyst(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, late
 def _septa(
     rng: np.random.Generator, offset: npt.NDArray[np.float64], radius: float, count: int
 ) -> npt.NDArray[np.float64]:
-    """Uptake left by `count` thin bent sheets that do not enhance, 0 to 1, where `offset` is `(z, y, x, 3)` in mm."""
+    """Factor on the uptake, 0 to 1, of `count` thin curved sheets without uptake; `offset` is `(z, y, x, 3)`, mm."""
     left = np.ones(offset.shape[:-1])
     for _ in range(count):
         across, along = np.linalg.qr(rng.standard_normal((3, 2)))[0].T

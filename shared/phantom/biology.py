@@ -1,8 +1,9 @@
-"""From subtype to receptors to latent biology, and the oracle: the best any model could reach on these phantoms.
+"""Subtypes, receptors and latent biology of the phantom cancers, and the best AUC that any model can reach on them.
 
 Receptors and Ki-67 follow the St. Gallen surrogate definitions (Goldhirsch et al., Ann Oncol 2013;24:2206): luminal A
-is ER+, PR+, HER2-, Ki-67 < 20%; luminal B ER+ with HER2+, high Ki-67 or absent PR; HER2-enriched ER-, PR-, HER2+;
-triple-negative none of the three. Latents are Gaussian given the subtype, correlated, with means `separation` apart.
+is ER+, PR+, HER2-, Ki-67 < 20%; luminal B is ER+ with HER2+, high Ki-67 or PR-; HER2-enriched is ER-, PR-, HER2+;
+triple-negative is ER-, PR-, HER2-. Given the subtype, latents are correlated Gaussians; `separation` scales the
+distances between the means of the subtypes.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from shared.phantom.centres import DENSITIES, SUBTYPES, Population
 from shared.phantom.traits import LATENTS, Doubles, Traits
 
 KI67_CUT = 20.0
-# Means by subtype in within-class standard deviations at separation 1. TNBC: round, smooth, rim, necrosis, oedema;
-# HER2: large, avid, fast wash-out; luminal A: small, spiculated, slow; luminal B between.
+# Means of each latent (row) by subtype, in standard deviations within a subtype, at separation 1. Triple-negative:
+# round, smooth, rim, necrosis, oedema; HER2-enriched: large, strong uptake, fast wash-out; luminal A: small,
+# spiculated, slow; luminal B: between them.
 _MEANS = 1.2 * np.array(
     [
         [-0.50, 0.00, 0.66, -0.12],
@@ -35,13 +37,13 @@ _MEANS = 1.2 * np.array(
 )
 _SATELLITES = np.array([0.15, 0.40, 1.00, 0.25])  # Poisson means
 _NON_MASS = np.array([0.06, 0.10, 0.42, 0.05])  # shares
-# Shares: HER2+ and PR+ among luminal B, low Ki-67 among HER2+ luminal B, immunohistochemistry 2+ among all.
+# Shares: HER2+ and PR+ among luminal B, low Ki-67 among HER2+ luminal B, and an IHC score of 2+ among all cancers.
 _LUMINAL_B_HER2, _LUMINAL_B_PR, _SLOW_HER2, _EQUIVOCAL = 0.35, 0.75, 0.25, 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Latents:
-    """Biology that the picture shows. Lengths mm, Ktrans and kep per minute, the others shares of their range."""
+    """Biology that the images show. Diameter in mm, Ktrans and kep per minute, the others without a unit."""
 
     diameter_mm: float
     axis_ratio: float
@@ -59,7 +61,7 @@ class Latents:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What the table says of a patient; `her2_ihc` 2 comes with an in-situ hybridisation result."""
+    """Labels of a patient with cancer, as the table has them; an IHC score of 2 comes with in-situ hybridisation."""
 
     subtype: str
     er: bool
@@ -77,7 +79,7 @@ class Labels:
 
 
 def traits_at(separation: float) -> Traits:
-    """Traits of the subtypes when their means lie `separation` apart."""
+    """Traits of the subtypes with the distances between their means scaled by `separation`."""
 
     def shares(values: Doubles) -> Doubles:
         return np.asarray(np.clip(values.mean() + separation * (values - values.mean()), 0.01, None))
@@ -87,7 +89,7 @@ def traits_at(separation: float) -> Traits:
 
 
 def draw_labels(rng: np.random.Generator, population: Population) -> Labels:
-    """Subtype by the centre's prevalence, then receptors, Ki-67, age and density."""
+    """Draw a subtype by the centre's prevalence, then receptors, Ki-67, age and density."""
     subtype = SUBTYPES[rng.choice(len(SUBTYPES), p=population.prevalence)]
     density = DENSITIES[rng.choice(len(DENSITIES), p=population.density)]
     luminal = subtype.startswith("luminal")
@@ -123,13 +125,13 @@ def draw_labels(rng: np.random.Generator, population: Population) -> Labels:
 
 
 def draw_latents(rng: np.random.Generator, subtype: str, separation: float, ln_diameter: float) -> Latents:
-    """Latents of one patient; `ln_diameter` is the centre's own offset."""
-    # Below 14 mm the coarse grids hold too few voxels of a cancer.
+    """Draw the latents of one cancer; `ln_diameter` is the centre's offset of the logarithmic diameter."""
+    # A cancer smaller than 14 mm has too few voxels on the coarse grids.
     return express(rng, traits_at(separation), SUBTYPES.index(subtype), ln_diameter, smallest_mm=14.0)
 
 
 def express(rng: np.random.Generator, traits: Traits, index: int, ln_diameter: float, *, smallest_mm: float) -> Latents:
-    """Draw a lesion of class `index` and give its latents their units; `ln_diameter` is the centre's own offset."""
+    """Draw a lesion of class `index` and convert its latents to their units; `ln_diameter` as in `draw_latents`."""
     z = dict(zip(LATENTS, traits.draw(index, rng).tolist(), strict=True))
 
     def logistic(value: float) -> float:
@@ -153,7 +155,7 @@ def express(rng: np.random.Generator, traits: Traits, index: int, ln_diameter: f
 
 
 def auc(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
-    """Area under the ROC curve by ranks (Mann and Whitney), ties counted half."""
+    """Area under the ROC curve by ranks (Mann and Whitney); ties count one half."""
     positives = int(positive.sum())
     negatives = len(positive) - positives
     ranks = rankdata(scores)
@@ -161,10 +163,11 @@ def auc(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> flo
 
 
 def oracle_auc(population: Population, separation: float, n: int = 20_000, seed: int = 0) -> dict[str, float]:
-    """AUC of the posterior under the true generating model: the ceiling for every model on these phantoms.
+    """AUC of the posterior under the model that generates the phantoms: no network can do better.
 
-    Returns one-vs-rest areas by subtype, their mean `macro`, and `er`, `pr`, `her2`, `ki67_high`. It is near-Bayes: it
-    reads the latents themselves, which pictures only show through noise, and ignores the clipping of the extremes.
+    Returns the one-vs-rest AUC of each subtype, their mean as `macro`, and those of `er`, `pr`, `her2` and `ki67_high`.
+    It is nearly the Bayes classifier: it reads the latents themselves, which images show only through noise, and it
+    ignores that extreme values are clipped.
     """
     rng = np.random.default_rng(seed)
     labels = [draw_labels(rng, population) for _ in range(n)]
@@ -183,7 +186,7 @@ def oracle_auc(population: Population, separation: float, n: int = 20_000, seed:
         "her2": np.array([label.her2 for label in labels]),
         "ki67_high": np.array([label.ki67_percent >= KI67_CUT for label in labels]),
     }.items():
-        # Given the subtype, latents and markers are independent: the posterior of a marker is a mixture over subtypes.
+        # Given the subtype, latents and markers are independent, so a marker's posterior is a mixture over subtypes.
         given = np.array([positive[truth == index].mean() for index in range(len(SUBTYPES))])
         result[marker] = auc(posterior @ given, positive)
     return result

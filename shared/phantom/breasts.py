@@ -1,6 +1,7 @@
-"""The shape of both breasts: half superellipsoids hanging from the chest's front, alike but never equal.
+"""The shape of the breasts: half superellipsoids on the front of the chest, left and right alike but never equal.
 
-World coordinates are LPS in mm: the sternum's skin lies at `x = y = 0`, the breasts hang towards negative `y` (prone).
+World coordinates are LPS in mm. The skin over the sternum is at `x = y = 0`; the patient lies prone, so the breasts
+hang towards negative `y`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Breast:
         return x, y - self.semi_axes[1], z
 
     def place(self, direction: npt.NDArray[np.float64], depth: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Points `(n, 3)` as `(x, y, z)` at relative depth 0 (base's centre) to 1 (surface) along unit directions."""
+        """Points `(n, 3)` as `(x, y, z)` along unit directions, at relative depth 0 (base's centre) to 1 (surface)."""
         x, y, z = np.abs(direction).T
         radius = ((x**2 + z**2) ** (self.exponent / 2) + y**self.exponent) ** (1 / self.exponent)
         return np.asarray(
@@ -47,7 +48,7 @@ class Breast:
 
 
 def draw_breasts(rng: np.random.Generator, density: str) -> tuple[Breast, Breast]:
-    """Both breasts of one patient: alike, never equal."""
+    """Draw the left and the right breast of one patient: alike, never equal."""
     fatty = {"a": 1.08, "b": 1.04, "c": 0.98, "d": 0.92}[density]
     width, depth, height = (
         fatty * rng.uniform(49.0, 57.0),
@@ -72,12 +73,12 @@ def draw_breasts(rng: np.random.Generator, density: str) -> tuple[Breast, Breast
 
 
 def torso_front(x: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """`y` of the chest's front at `x`, mm."""
+    """`y` of the front of the chest at `x`, mm."""
     return np.asarray(_TORSO_Y * (1.0 - np.sqrt(np.clip(1.0 - (x / _TORSO_X) ** 2, 0.05, 1.0))))
 
 
 def breast_depth(breast: Breast, grid: Grid, lean: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Signed depth in mm below a breast's surface, and its relative radius (1 at the surface, 0 at the base)."""
+    """Signed depth below a breast's surface, mm, and the relative radius (1 at the surface, 0 at the base)."""
     z, y, x = axes_mm(grid)
     cx, cy, cz = breast.centre
     ax, ay, az = breast.semi_axes

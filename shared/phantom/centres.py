@@ -1,7 +1,8 @@
-"""Four centres: what their scanners do and whom they see, and how far they lie from a consensus.
+"""Four centres: the protocol of their scanners and the population of their patients.
 
-`shift` scales every difference: 0 is one consensus protocol and population, 1 the centres as they are, more is stress.
-Manufacturer, orientation and field of view are a centre's own at any shift: they are what the DICOM door must survive.
+`shift` scales how far the centres differ from a consensus: at 0 all have one protocol and population, at 1 their own;
+above 1 they differ even more. Manufacturer, orientation and field of view do not depend on it, because the DICOM reader
+must cope with them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ DENSITIES = ("a", "b", "c", "d")
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """Spoiled gradient echo with fat suppression; lengths in mm, times in ms unless named otherwise."""
+    """Spoiled gradient echo with fat suppression; units are in the names of the fields."""
 
     slice_mm: float
     pixel_mm: float
@@ -28,25 +29,25 @@ class Protocol:
     flip_deg: float
     post_times_s: tuple[float, ...]
     residual_fat: float
-    snr: float  # of unenhanced fibroglandular tissue
-    bias: float  # standard deviation of ln sensitivity
+    snr: float  # signal-to-noise ratio of unenhanced fibroglandular tissue
+    bias: float  # standard deviation of the logarithm of the coil's sensitivity
     field_t: float
 
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Whom a centre sees; shares add up to 1."""
+    """Patients of a centre; shares add up to 1."""
 
     prevalence: tuple[float, ...]  # by SUBTYPES
     density: tuple[float, ...]  # by DENSITIES
-    ln_diameter: float  # added to ln lesion diameter
+    ln_diameter: float  # added to the logarithm of the lesion's diameter
     background: float  # early background enhancement, relative to the mean patient
     motion_mm: float  # standard deviation of displacement between phases
 
 
 @dataclass(frozen=True, slots=True)
 class Centre:
-    """One hospital: fixed facts of its scanner beside the protocol and population that `shift` scales."""
+    """One hospital: fixed facts of its scanner, and the protocol and population that `shift` scales."""
 
     key: str
     site: str
@@ -126,7 +127,7 @@ def find_centre(name: str) -> Centre:
 
 
 def protocol_at(centre: Centre, shift: float) -> Protocol:
-    """Protocol of a centre at `shift`; below a floor nothing shrinks (noise and spacing stay physical)."""
+    """Protocol of a centre at `shift`; values keep a floor, so that noise and spacing stay physical."""
     values: dict[str, Any] = {}
     for item in fields(Protocol):
         here, common = np.array(getattr(centre.protocol, item.name)), np.array(getattr(CONSENSUS_PROTOCOL, item.name))

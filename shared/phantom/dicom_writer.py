@@ -1,8 +1,8 @@
 """A phantom exam as a scanner would store it: MR Image Storage slices.
 
 Attributes: DICOM PS3.3 C.7.6.2 (image plane), C.7.6.4 (contrast/bolus), C.8.3.1 (MR image). Each centre writes as its
-vendor does: one series a phase, or one series told apart by TemporalPositionIdentifier and TriggerTime; axial, flipped
-or sagittal; with or without a rescale slope; in its own nesting of folders.
+vendor does: one series per phase, or one series whose phases differ in TemporalPositionIdentifier and TriggerTime;
+axial, flipped or sagittal; with or without a rescale slope; in its own nesting of folders.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ _IMAGE_TYPES = {
     "C": ["ORIGINAL", "PRIMARY", "M_FFE", "M", "FFE"],
     "D": ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"],
 }
-INJECTION_S = (
-    10 * 3600 + 12 * 60 + 30
-)  # seconds of the day at which contrast agent is given, before the exam's own delay
+INJECTION_S = 10 * 3600 + 12 * 60 + 30  # time of day of the contrast injection, seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """How slices lie: volume axis they are cut along, and which array axes the stored rows and columns reverse."""
+    """Orientation of the slices: the volume axis that they are cut along, and which of their axes are stored reversed.
+
+    `orientation` is ImageOrientationPatient; `descending` stores the last slice first.
+    """
 
     orientation: tuple[float, float, float, float, float, float]
     axis: int  # of (z, y, x)
@@ -44,36 +45,36 @@ class Plane:
     descending: bool
 
     def slices_of(self, volume: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Volume `(z, y, x)` as `(slice, row, column)` of the stored pictures, slices in rising order."""
+        """Cut a volume `(z, y, x)` into the stored images `(slice, row, column)`, slices in ascending order."""
         turned = np.moveaxis(volume, self.axis, 0)
         return turned[:, :: -1 if self.reverse_rows else 1, :: -1 if self.reverse_columns else 1]
 
 
 PLANES = {
     "axial": Plane((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), 0, reverse_rows=False, reverse_columns=False, descending=False),
-    # Patient prone, picture turned by 180 degrees so that the breasts point up on the screen's other side.
+    # Patient prone, images rotated by 180 degrees.
     "axial_flipped": Plane(
         (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0), 0, reverse_rows=True, reverse_columns=True, descending=True
     ),
-    # Columns run to posterior, rows to the feet.
+    # The column index grows to posterior, the row index to the feet.
     "sagittal": Plane((0.0, 1.0, 0.0, 0.0, 0.0, -1.0), 2, reverse_rows=True, reverse_columns=False, descending=False),
 }
 
 
 def make_uid(*parts: object) -> str:
-    """UID below `2.25.` from a hash of its parts (PS3.5 B.2): the same exam has the same UIDs on every machine."""
+    """UID under the root `2.25.` from a hash of its parts (PS3.5 B.2): an exam has the same UIDs on every machine."""
     digest = hashlib.sha256("|".join(map(str, parts)).encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16], 'big') % 2**122}"
 
 
 def clock(seconds: float) -> str:
-    """DICOM TM of a second of the day."""
+    """Time of day in seconds as DICOM TM."""
     whole = int(seconds)
     return f"{whole // 3600:02d}{whole // 60 % 60:02d}{whole % 60:02d}.{round((seconds - whole) * 100) % 100:02d}0000"
 
 
 def study_date(exam: PhantomExam) -> str:
-    """Date of the exam, DICOM DA: spread over five years by a hash of the patient."""
+    """Date of the exam as DICOM DA: a hash of the patient spreads the exams over five years."""
     number = int.from_bytes(hashlib.sha256(exam.patient_id.encode()).digest()[:4], "big")
     return f"{2018 + number % 5}{1 + number // 5 % 12:02d}{1 + number // 60 % 28:02d}"
 
@@ -130,7 +131,7 @@ def _pixels(ds: Any, shape: tuple[int, ...], slope: float | None) -> None:
 
 
 def _set_phase(ds: Any, exam: PhantomExam, phase: int) -> None:
-    """Time and contrast tags of one phase, as this centre's vendor writes them."""
+    """Set the time and contrast tags of one phase as this centre's vendor writes them."""
     series = CENTRES[exam.centre].series
     start = INJECTION_S + exam.times_s[0]
     acquired = INJECTION_S + exam.times_s[phase]
@@ -140,7 +141,7 @@ def _set_phase(ds: Any, exam: PhantomExam, phase: int) -> None:
     if series != "per_phase_untimed":
         ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = phase + 1, len(exam.times_s)
     if single:
-        # Philips writes it for every dynamic; the standard would have it for gated scans alone.
+        # Philips writes it for every dynamic scan, the standard only for gated ones.
         ds.TriggerTime = round((acquired - start) * 1000.0, 1)
     if phase or single:
         ds.ContrastBolusAgent, ds.ContrastBolusRoute = "PHANTOM GADOLINIUM", "IV"
@@ -152,7 +153,7 @@ def _set_phase(ds: Any, exam: PhantomExam, phase: int) -> None:
 
 
 def slice_path(centre: str, phase: int, ds: Any) -> Path:
-    """Where a centre keeps a slice below the patient's folder: every archive nests and names in its own way."""
+    """Path of a slice below the patient's folder: every archive nests and names files in its own way."""
     return {
         "A": Path(f"S{5 + phase:04d}", f"IM{ds.InstanceNumber:04d}"),
         "B": Path(ds.StudyInstanceUID, ds.SeriesInstanceUID, f"{ds.SOPInstanceUID}.dcm"),
@@ -162,9 +163,9 @@ def slice_path(centre: str, phase: int, ds: Any) -> Path:
 
 
 def write_series(folder: Path, exam: PhantomExam, identity: str) -> list[pydicom.Dataset]:
-    """Write all phases below `folder`; returns the first post-contrast phase's images, which the mask refers to.
+    """Write all phases below `folder`; return the images of the first post-contrast phase, to which the mask refers.
 
-    `identity` (settings and patient) is what every UID is hashed from.
+    Every UID is a hash of `identity`, which stands for settings and patient.
     """
     centre = CENTRES[exam.centre]
     plane = PLANES[centre.orientation]
@@ -172,7 +173,7 @@ def write_series(folder: Path, exam: PhantomExam, identity: str) -> list[pydicom
     count = exam.grid.shape[plane.axis]
     common: Any = _common(exam, identity)
     _image_plane(common, exam, plane)
-    referenced: list[pydicom.Dataset] = []
+    references: list[pydicom.Dataset] = []
     for phase, volume in enumerate(exam.phases):
         stored = np.rint(plane.slices_of(volume) / exam.slope).astype("<u2")
         template: Any = copy.deepcopy(common)
@@ -197,12 +198,12 @@ def write_series(folder: Path, exam: PhantomExam, identity: str) -> list[pydicom
                 path.parent.mkdir(parents=True, exist_ok=True)
             pydicom.dcmwrite(path, template, enforce_file_format=True)
             if phase == 1:
-                referenced.append(pydicom.dcmread(path, stop_before_pixels=True))
-    return referenced
+                references.append(pydicom.dcmread(path, stop_before_pixels=True))
+    return references
 
 
 def _slice_position(exam: PhantomExam, plane: Plane, index: int) -> tuple[float, float, float]:
-    """Centre of a slice's first stored pixel in LPS, mm."""
+    """Centre of the first stored pixel of a slice in LPS, mm."""
     z, y, x = exam.grid.shape
     first = {
         0: (index, y - 1 if plane.reverse_rows else 0, x - 1 if plane.reverse_columns else 0),

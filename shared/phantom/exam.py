@@ -1,8 +1,9 @@
-"""One phantom exam in memory: labels, anatomy, lesion, physics, masks; the same numbers for the same seed."""
+"""One phantom exam in memory: labels, images and masks. The same seed gives the same numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -18,27 +19,29 @@ from shared.phantom.mr_signal import acquire
 from shared.phantom.vessels import draw_vessels, feeding_vessel, grow_tree
 from shared.types import BoolArray, FloatArray, Grid, Side
 
-_FIELD_MM = {"z": 115.0, "y": 115.0, "x": 128.0}  # of one breast
+_FIELD_MM = {"z": 115.0, "y": 115.0, "x": 128.0}  # field of view of one breast
 _GREY_MAX = 4095.0
-_GLAND_VISIBLE = 0.5  # share of gland from which a voxel is in the mask
+_GLAND_VISIBLE = 0.5  # share of gland at which a voxel belongs to the mask
 _FEEDER_MM = 0.9  # radius of the vessel that runs to a cancer
 _LEFT = 0.52  # cancers are slightly commoner on the left
 
 
 @dataclass(frozen=True, slots=True)
 class PhantomSettings:
-    """What decides a phantom federation, byte for byte.
+    """Settings that determine a phantom federation byte for byte.
 
     Attributes
     ----------
     cases_per_site, cases_external
-        Patients with cancer at a training centre and at the external one.
+        Patients with cancer at each training centre and at the external one.
     cases_benign
         Further patients at every centre, also the external one, whose index lesion is benign. They come last.
     shift
-        0: every centre scans by one consensus protocol; 1: the centres' full differences.
+        How far the centres differ; see `centres`.
     separation
-        How far the subtypes' latent means lie apart.
+        Scale of the distances between the subtypes; see `biology`.
+    seed
+        Seed of every draw.
 
     """
 
@@ -54,16 +57,27 @@ class PhantomSettings:
         return self.cases_external if key == "D" else self.cases_per_site
 
     def is_benign(self, key: str, index: int) -> bool:
-        """Whether the index lesion of patient `index` is benign: the index alone decides."""
+        """Whether the index lesion of patient `index` is benign."""
         return self.cases_benign > 0 and index >= self.cancers_at(key)
 
 
 @dataclass(frozen=True, slots=True)
 class PhantomExam:
-    """One exam with its truth. Masks are bool `(z, y, x)`; breast and fibroglandular ones are of the index breast.
+    """One exam with its ground truth.
 
-    `phases` are float32 `(4, z, y, x)`, whole stored grey levels (0 to 4095) times `slope`; `times_s` are seconds after
-    injection.
+    Attributes
+    ----------
+    phases
+        float32 `(4, z, y, x)`: stored whole grey levels from 0 to 4095, times `slope`.
+    times_s
+        Seconds after injection of each phase.
+    lesion, breast, fibroglandular
+        Masks, bool `(z, y, x)`; the latter two are of the breast with the lesion.
+    labels, latents
+        Labels of the patient, and the biology behind the images.
+    protocol
+        How the exam was scanned.
+
     """
 
     centre: str
@@ -87,21 +101,18 @@ class PhantomExam:
 
     @property
     def study(self) -> DceStudy:
-        """The exam as the DICOM door hands it out."""
+        """The exam as the DICOM reader returns it."""
         centre = CENTRES[self.centre]
-        plane = "sagittal" if centre.orientation == "sagittal" else "axial"
-        return DceStudy(
-            self.phases,
-            self.times_s,
-            self.grid,
-            Acquisition(centre.manufacturer, centre.field_strength_t, "sagittal" if plane == "sagittal" else "axial"),
-        )
+        plane: Literal["sagittal", "axial"] = "sagittal" if centre.orientation == "sagittal" else "axial"
+        acquisition = Acquisition(centre.manufacturer, centre.field_strength_t, plane)
+        return DceStudy(self.phases, self.times_s, self.grid, acquisition)
 
 
 def patient_streams(settings: PhantomSettings, centre: Centre, index: int) -> list[np.random.Generator]:
     """Independent generators of one patient: biology, anatomy, lesion, vessels, acquisition.
 
-    One a stage, so that no stage's number of draws disturbs the next, and patients can be made in any order.
+    Each stage has its own, so that the number of draws of one does not change the next. Patients can be generated in
+    any order.
     """
     benign = (1,) if settings.is_benign(centre.key, index) else ()
     root = np.random.SeedSequence((settings.seed, ord(centre.key), index, *benign))
@@ -109,7 +120,7 @@ def patient_streams(settings: PhantomSettings, centre: Centre, index: int) -> li
 
 
 def field_of_view(rng: np.random.Generator, centre: Centre, protocol: Protocol, side: Side) -> Grid:
-    """Acquisition grid around the breasts in body coordinates; a sagittal centre scans the index breast alone."""
+    """Acquisition grid in body coordinates; a sagittal centre scans only the breast with the index lesion."""
     sagittal = centre.orientation == "sagittal"
     inplane, through = protocol.pixel_mm, protocol.slice_mm
     spacing = (inplane, inplane, through) if sagittal else (through, inplane, inplane)
@@ -130,7 +141,7 @@ def field_of_view(rng: np.random.Generator, centre: Centre, protocol: Protocol, 
 
 
 def background_uptake(rng: np.random.Generator, anatomy: Anatomy, level: float) -> FloatArray:
-    """Background enhancement relative to the mean patient, `(z, y, x)`: patchy, stronger at the periphery."""
+    """Background enhancement relative to the mean patient, `(z, y, x)`: patchy, and stronger near the skin."""
     patchy = 0.45 * spline_field(rng, anatomy.grid, 16.0) + 0.25 * anatomy.texture
     rim = 0.25 * np.clip(1.0 - anatomy.surface / 18.0, 0.0, 1.0)
     return np.asarray(np.clip(level * (0.85 + patchy + rim), 0.05, 3.0), dtype=np.float32)
@@ -140,14 +151,14 @@ def _draw_disease(
     rng: np.random.Generator, population: Population, settings: PhantomSettings, *, benign: bool
 ) -> tuple[Labels, Latents] | tuple[BenignLabels, BenignLatents]:
     if benign:
-        known = draw_benign_labels(rng, population)
-        return known, draw_benign_latents(rng, known.kind, population.ln_diameter)
+        benign_labels = draw_benign_labels(rng, population)
+        return benign_labels, draw_benign_latents(rng, benign_labels.kind, population.ln_diameter)
     labels = draw_labels(rng, population)
     return labels, draw_latents(rng, labels.subtype, settings.separation, population.ln_diameter)
 
 
 def make_exam(centre: str, index: int, settings: PhantomSettings) -> PhantomExam:
-    """Make patient `index` of a centre (`"A"` or `"centre-a"`) in memory.
+    """Generate patient `index` of a centre (`"A"` or `"centre-a"`) in memory.
 
     Raises
     ------
@@ -196,9 +207,9 @@ def make_exam(centre: str, index: int, settings: PhantomSettings) -> PhantomExam
 
     background = background_uptake(scanner, anatomy, background_level)
     images = acquire(scanner, anatomy, lesion, background, protocol=protocol, motion_mm=population.motion_mm)
-    # Philips scales each exam to its storage range and says so in RescaleSlope; the others store as they measure.
+    # Philips scales each exam to its storage range and writes the factor to RescaleSlope; the others do not scale.
     slope = round(float(images.max()) / 4000.0 + 0.01, 6) if place.series == "single" else 1.0
-    table = body.normal(0.0, (4.0, 10.0, 12.0))  # where the patient lies about the magnet's isocentre, mm
+    table = body.normal(0.0, (4.0, 10.0, 12.0))  # position of the patient relative to the magnet's isocentre, mm
     origin = tuple(round(float(start + shift), 4) for start, shift in zip(grid.origin, table, strict=True))
     return PhantomExam(
         centre=place.key,

@@ -1,4 +1,4 @@
-"""Random fields in world millimetres: band-limited splines and power-law noise, of which anatomy and bias are made."""
+"""Random fields in world coordinates: smooth splines and power-law noise, for anatomy, coil sensitivity and motion."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def _spline_weights(positions: npt.NDArray[np.float64], knots: int, start: float
 
 
 def spline_field(rng: np.random.Generator, grid: Grid, scale_mm: float) -> FloatArray:
-    """Smooth Gaussian field of about unit variance on `(z, y, x)`; knots lie `scale_mm` apart.
+    """Smooth Gaussian field of about unit variance, `(z, y, x)`, a spline with knots every `scale_mm`.
 
-    Separable: three small matrix products, whatever the size of the volume.
+    It is separable: three small matrix products instead of one interpolation per voxel.
     """
     weights = []
     for coordinates in axes_mm(grid):
@@ -48,10 +48,10 @@ def spline_field(rng: np.random.Generator, grid: Grid, scale_mm: float) -> Float
 def power_law_fields(
     rng: np.random.Generator, grid: Grid, exponent: float, cutoff_mm: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Two independent unit-variance fields on `(z, y, x)` whose power falls as frequency to the `-exponent`.
+    """Two independent fields of unit variance, `(z, y, x)`, whose power spectrum falls as frequency to the `-exponent`.
 
-    `cutoff_mm` is the wavelength above which the spectrum is flat: without it the largest scale would rule the field.
-    Breast parenchyma has an exponent of about 3 (Burgess et al., Med Phys 2001;28:419).
+    The spectrum is flat at wavelengths above `cutoff_mm`; otherwise the largest scale would dominate the field. Breast
+    parenchyma has an exponent of about 3 (Burgess et al., Med Phys 2001;28:419).
     """
     frequencies = np.meshgrid(
         *(
@@ -69,5 +69,5 @@ def power_law_fields(
 
 
 def edge_share(depth: npt.NDArray[np.floating], width: float | npt.NDArray[np.floating]) -> FloatArray:
-    """Share of a voxel inside a flat edge, given the signed depth of its centre and its width across the edge, mm."""
+    """Share of a voxel inside a flat edge, from the signed depth of its centre and its width across the edge, mm."""
     return np.clip(0.5 + depth / width, 0.0, 1.0).astype(np.float32)

@@ -1,8 +1,8 @@
-"""A federation of phantom hospitals on disk: `centre-a` to `centre-c` train, `centre-d` is external.
+"""Write a federation of phantom hospitals: `centre-a` to `centre-c` train, `centre-d` is the external centre.
 
-Each is a site folder like any hospital's: `site.toml`, `cases.csv`, images under `dicom/`, masks under `masks/`, and a
-`preview.png`. Beside them `phantom.json` names the settings. Every patient appears whole or not at all. Patients with
-a benign index lesion, where there are any, follow those with cancer.
+Each centre is a site folder like that of a hospital: `site.toml`, `cases.csv`, images under `dicom/`, masks under
+`masks/`, and a `preview.png`. `phantom.json` beside the folders holds the settings. A patient is on disk completely or
+not at all. Patients with a benign index lesion, where there are any, follow those with cancer.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from shared.atomic_files import write_atomically
 from shared.errors import ConfigError
 from shared.phantom.benign import BenignLabels
 from shared.phantom.biology import Labels
 from shared.phantom.centres import CENTRES
 from shared.phantom.exam import PhantomExam, PhantomSettings, make_exam
-from shared.phantom.marker import MARKER, VERSION, is_complete, patient_identity, write_atomically, write_marker
+from shared.phantom.marker import MARKER, VERSION, is_complete, patient_identity, write_marker
 from shared.phantom.workers import open_pool, run_all
 
 __all__ = [
@@ -39,7 +40,7 @@ __all__ = [
     "write_site",
 ]
 
-_RECORDS = ".phantom"  # one JSON a finished patient: its row of the table and the settings it was made with
+_RECORDS = ".phantom"  # a JSON file for each complete patient: the row of the table, and the identity it was made with
 _PREVIEW_ROWS, _PREVIEW_BENIGN = 6, 3
 
 
@@ -50,19 +51,19 @@ def generate_federation(
     on_progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> None:
-    """Write the federation below `root`; finished patients are kept, so a stopped run goes on where it was.
+    """Write the federation below `root`; complete patients are kept, so an interrupted run continues where it stopped.
 
     Parameters
     ----------
     on_progress
-        Called with (patients ready, patients in all).
+        Called with (complete patients, all patients).
     workers
-        Processes; default one a core. With more than one, the calling script needs a `__main__` guard.
+        Processes; by default one per core. With more than one, the calling script needs a `__main__` guard.
 
     Raises
     ------
     ConfigError
-        `root` holds a phantom federation of other settings, or a site that is no phantom.
+        `root` holds a phantom federation with other settings, or a site that is no phantom.
 
     """
     total = _total(settings)
@@ -72,9 +73,11 @@ def generate_federation(
         return
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".phantom.lock"):
-        _clear_the_ground(root)
+        _clear_leftovers(root)
         write_marker(root, settings, complete=False)
-        missing = [(key, index) for key, index in _tasks(settings) if _finished(root, key, index, settings) is None]
+        missing = [
+            (key, index) for key, index in _patients(settings) if _complete_row(root, key, index, settings) is None
+        ]
         done = total - len(missing)
         if on_progress:
             on_progress(done, total)
@@ -88,8 +91,8 @@ def generate_federation(
         write_marker(root, settings, complete=True)
 
 
-def _clear_the_ground(root: Path) -> None:
-    """Remove what a killed run left half made; refuse to write over a site that is no phantom."""
+def _clear_leftovers(root: Path) -> None:
+    """Remove what a killed run left unfinished; refuse to overwrite a site that is no phantom."""
     for centre in CENTRES.values():
         site = root / centre.site
         if (site / "cases.csv").exists() and not (site / _RECORDS).is_dir():
@@ -98,14 +101,14 @@ def _clear_the_ground(root: Path) -> None:
             shutil.rmtree(leftover)
 
 
-def _tasks(settings: PhantomSettings) -> Iterator[tuple[str, int]]:
+def _patients(settings: PhantomSettings) -> Iterator[tuple[str, int]]:
     for key in CENTRES:
         for index in range(settings.cancers_at(key) + settings.cases_benign):
             yield key, index
 
 
 def _total(settings: PhantomSettings) -> int:
-    return sum(1 for _ in _tasks(settings))
+    return sum(1 for _ in _patients(settings))
 
 
 def _record_path(root: Path, key: str, index: int) -> Path:
@@ -116,8 +119,8 @@ def _folder_name(identity: str) -> str:
     return "case-" + hashlib.sha256(identity.encode()).hexdigest()[:10]
 
 
-def _finished(root: Path, key: str, index: int, settings: PhantomSettings) -> dict[str, str] | None:
-    """Row of a patient who is whole on disk and made with these settings, else None."""
+def _complete_row(root: Path, key: str, index: int, settings: PhantomSettings) -> dict[str, str] | None:
+    """Row of a patient who is complete on disk and was made with these settings, else None."""
     identity = patient_identity(settings, key, index)
     site = root / CENTRES[key].site
     try:
@@ -130,7 +133,7 @@ def _finished(root: Path, key: str, index: int, settings: PhantomSettings) -> di
 
 
 def make_patient(root: Path, key: str, index: int, settings: PhantomSettings) -> None:
-    """Write one patient: images and masks each by a rename, then the record that says they are whole."""
+    """Write one patient: rename images and masks into place, then write the record that they are complete."""
     from shared.phantom.dicom_writer import study_date, write_series
     from shared.phantom.masks import write_lesion, write_mask
 
@@ -152,12 +155,11 @@ def make_patient(root: Path, key: str, index: int, settings: PhantomSettings) ->
     finally:
         shutil.rmtree(work, ignore_errors=True)
     record = {"identity": identity, "row": _row(exam, study_date(exam), name)}
-    _record_path(root, key, index).parent.mkdir(exist_ok=True)
-    write_atomically(_record_path(root, key, index), json.dumps(record, indent=1))
+    write_atomically(_record_path(root, key, index), json.dumps(record, indent=1).encode())
 
 
 def _row(exam: PhantomExam, date: str, name: str) -> dict[str, str]:
-    """The patient's line of `cases.csv`."""
+    """The patient's row of `cases.csv`."""
     labels, centre = exam.labels, CENTRES[exam.centre]
     return {
         "patient_id": exam.patient_id,
@@ -180,7 +182,7 @@ def _row(exam: PhantomExam, date: str, name: str) -> dict[str, str]:
 
 
 def _receptors(labels: Labels | BenignLabels) -> dict[str, str]:
-    """The line's receptors, Ki-67 and subtype: blank for a benign lesion."""
+    """Receptors, Ki-67 and subtype of the row: blank for a benign lesion."""
     if isinstance(labels, BenignLabels):
         return dict.fromkeys(("er", "pr", "her2", "her2_fish", "ki67_percent", "subtype"), "")
     return {
@@ -194,22 +196,22 @@ def _receptors(labels: Labels | BenignLabels) -> dict[str, str]:
 
 
 def write_site(root: Path, key: str, settings: PhantomSettings) -> None:
-    """Write what stands beside the images: the table, the site's file and the preview."""
+    """Write the table, `site.toml` and the preview of a centre."""
     from shared.phantom.montage import draw_montage
 
     site = root / CENTRES[key].site
-    indices = [index for centre, index in _tasks(settings) if centre == key]
-    rows = [row for index in indices if (row := _finished(root, key, index, settings)) is not None]
+    indices = [index for centre, index in _patients(settings) if centre == key]
+    rows = [row for index in indices if (row := _complete_row(root, key, index, settings)) is not None]
     table = io.StringIO()
     writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(site / "cases.csv", table.getvalue())
+    write_atomically(site / "cases.csv", table.getvalue().encode())
     secret = hashlib.sha256(f"phantom pseudonym key|{settings.seed}|{key}".encode()).hexdigest()
     write_atomically(
         site / "site.toml",
         f'[site]\nname = "{site.name}"\npseudonym_key = "{secret}"\nkind = "phantom"\n\n[policy]\n'
-        "max_excluded_share = 1.0\n",
+        "max_excluded_share = 1.0\n".encode(),
     )
     preview = site / ".preview.png"
     benign = [index for index in indices if settings.is_benign(key, index)][:_PREVIEW_BENIGN]

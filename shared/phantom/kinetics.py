@@ -1,4 +1,4 @@
-"""Contrast agent in blood and tissue: Parker's population input function and the extended Tofts model."""
+"""Concentration of contrast agent: Parker's population input function and the extended Tofts model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from shared.types import FloatArray
 
 HAEMATOCRIT = 0.42
-ARRIVAL_S = 15.0  # from the arm vein to the breast's arteries
+ARRIVAL_S = 15.0  # from injection into the arm's vein to arrival in the arteries of the breast, s
 _STEP_MIN = 0.005
 _LN_KEP = np.linspace(np.log(0.01), np.log(6.0), 161)
 
@@ -19,7 +19,7 @@ Doubles = npt.NDArray[np.float64]
 
 
 def parker_blood(time_min: Doubles) -> Doubles:
-    """Contrast agent in arterial blood, mmol/L, `time_min` after its arrival.
+    """Contrast agent in arterial blood, mmol/L, at `time_min` after its arrival.
 
     Parker et al., Magn Reson Med 2006;56:993, equation 2 and table 1: two Gaussians (first pass, recirculation) and an
     exponential wash-out behind a sigmoid.
@@ -31,13 +31,13 @@ def parker_blood(time_min: Doubles) -> Doubles:
 
 
 def parker_plasma(time_min: Doubles) -> Doubles:
-    """Contrast agent in arterial plasma, mmol/L: none of it enters the cells."""
+    """Contrast agent in arterial plasma, mmol/L: it does not enter blood cells."""
     return parker_blood(time_min) / (1.0 - HAEMATOCRIT)
 
 
 @lru_cache(maxsize=32)
 def _exchange(times_s: tuple[float, ...]) -> Doubles:
-    """Plasma curve convolved with `exp(-kep t)`, mmol/L min, as `(kep, time)` for the tabulated kep."""
+    """Plasma curve convolved with `exp(-kep t)`, mmol/L min, `(kep, time)` over the tabulated values of kep."""
     kep = np.exp(_LN_KEP)
     end = max(0.0, max(times_s) - ARRIVAL_S) / 60.0
     grid = np.arange(0.0, end + 2 * _STEP_MIN, _STEP_MIN)
@@ -52,10 +52,10 @@ def _exchange(times_s: tuple[float, ...]) -> Doubles:
 
 
 class ToftsTable:
-    """Extended Tofts concentrations at fixed times, by a look-up over `kep`.
+    """Concentrations of the extended Tofts model at fixed times, by a table over `kep`.
 
     Tofts et al., J Magn Reson Imaging 1999;10:223: `C = vp Cp + Ktrans (Cp * exp(-kep t))`. The convolution is
-    tabulated once for a range of `kep` (0.01 to 6 per minute), so that a voxelwise map costs one interpolation a phase.
+    tabulated once for `kep` from 0.01 to 6 per minute, so that a map of voxels costs one interpolation per phase.
     """
 
     def __init__(self, times_s: Sequence[float]) -> None:

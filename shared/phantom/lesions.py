@@ -1,4 +1,4 @@
-"""Cancers and their look-alikes: star-shaped bodies with spicules, rim, necrosis, satellites; non-mass clumps."""
+"""Lesions: star-shaped masses with spicules, rim, necrosis and satellites, non-mass clumps, and incidental findings."""
 
 from __future__ import annotations
 
@@ -15,17 +15,29 @@ from shared.phantom.fields import edge_share
 from shared.types import BoolArray, FloatArray, Grid
 
 Box = tuple[slice, slice, slice]
-_FAT_SKIN_MM = 3.5  # a cancer keeps this far from the skin
+_FAT_SKIN_MM = 3.5  # least distance of a cancer from the skin
 _SMALLEST_CORE = 0.12  # relative radius below which there is no necrosis
-_FIBROADENOMA, _SECOND_NODE, _CYSTS = 0.22, 0.4, 0.5  # shares of breasts, and cysts a breast
-_VISIBLE = 0.5  # a voxel belongs to the mask when half of it is lesion
+_FIBROADENOMA, _SECOND_NODE, _CYSTS = 0.22, 0.4, 0.5  # shares of breasts with the first two; mean cysts per breast
+_VISIBLE = 0.5  # share of lesion at which a voxel belongs to the mask
 
 
 @dataclass(frozen=True, slots=True)
 class Lesion:
-    """Body within `box`: share of each voxel that enhances, Ktrans and kep (per minute) and plasma volume maps.
+    """A lesion inside its box of voxels.
 
-    `fluids` are shares of the same voxels filled with tissues that take up nothing, by their name.
+    Attributes
+    ----------
+    box
+        Slices `(z, y, x)` of the volume; all maps have its shape.
+    share
+        Share of each voxel that is enhancing lesion.
+    ktrans, kep, plasma
+        Ktrans and kep per minute, and plasma volume as a share.
+    centre
+        `(x, y, z)`, mm.
+    fluids
+        Share of each voxel that a fluid of the lesion fills, by tissue; fluids do not enhance.
+
     """
 
     box: Box
@@ -38,18 +50,18 @@ class Lesion:
 
     @property
     def body(self) -> FloatArray:
-        """Share of each voxel within `box` that is lesion, enhancing or not."""
+        """Share of each voxel in the box that is lesion, enhancing or not."""
         return sum(self.fluids.values(), start=self.share)
 
     def mask(self, grid: Grid) -> BoolArray:
-        """Voxels at least half filled, `(z, y, x)`: spicules thinner than a voxel are no part of it."""
+        """Voxels that are at least half lesion, bool `(z, y, x)`; spicules thinner than a voxel are not included."""
         full = np.zeros(grid.shape, np.bool_)
         full[self.box] = self.body >= _VISIBLE
         return full
 
 
 def around(grid: Grid, centre: npt.NDArray[np.float64], reach: float) -> tuple[Box, npt.NDArray[np.float64]]:
-    """Box of voxels within `reach` mm of a point, and their offsets from it `(z, y, x, 3)` as `(x, y, z)`, mm."""
+    """Box of the voxels within `reach` mm of a point, and their offsets `(z, y, x, 3)` from it as `(x, y, z)`, mm."""
     lines, slices = [], []
     for axis in range(3):
         start, step, count = grid.origin[2 - axis], grid.spacing[axis], grid.shape[axis]
@@ -71,7 +83,7 @@ def star_depth(
     irregularity: float,
     spiculation: float,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Signed depth in mm below a star-shaped surface, and the relative radius (1 at the surface)."""
+    """Signed depth below a star-shaped surface, mm, and the relative radius (1 at the surface)."""
     turned = offset @ Rotation.random(random_state=rng).as_matrix()
     semi = radius * np.array([1.0, axis_ratio ** -rng.uniform(0.3, 1.0), axis_ratio**-1.0])
     scaled = turned / semi
@@ -98,7 +110,7 @@ def star_depth(
 def _non_mass_depth(
     rng: np.random.Generator, offset: npt.NDArray[np.float64], radius: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Clumped segmental enhancement: metaballs strewn along a wedge; depth in mm and a relative radius."""
+    """Clumped segmental enhancement, metaballs scattered in a wedge: signed depth, mm, and the relative radius."""
     turned = offset @ Rotation.random(random_state=rng).as_matrix()
     spread = radius * np.array([0.68, 0.36, 0.26])
     centres = np.clip(rng.standard_normal((24, 3)), -1.5, 1.5) * spread
@@ -110,11 +122,11 @@ def _non_mass_depth(
 
 
 def place(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, radius: float) -> npt.NDArray[np.float64]:
-    """Centre `(x, y, z)` for a body of `radius` mm: near the gland, clear of skin and muscle, often upper outer."""
+    """Draw a centre `(x, y, z)` for a lesion of `radius` mm: near gland, off skin and muscle, often upper outer."""
     grid = anatomy.grid
     inside = anatomy.breast[breast.side]
     where = np.nonzero(inside)
-    # How far the body would stick out of the skin or into the muscle; the least bad places win in a small breast.
+    # How far the lesion would reach into skin or muscle; in a small breast the places where it does so least remain.
     clash = np.maximum(radius + _FAT_SKIN_MM - anatomy.surface[where], 0.0) + np.maximum(
         anatomy.wall[where] + radius - 4.0, 0.0
     )
@@ -129,12 +141,12 @@ def place(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, radius: fl
 
 
 def reach_mm(latents: Latents) -> float:
-    """How far from its centre a lesion is drawn, mm: spicules and satellites lie outside its radius."""
+    """Distance from its centre up to which a lesion is drawn, mm: spicules and satellites lie outside its radius."""
     return latents.diameter_mm / 2.0 * 2.1 + 6.0
 
 
 def build_lesion(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, latents: Latents) -> Lesion:
-    """The index cancer with its satellites, where it lies and how each part takes up contrast agent."""
+    """Place the index lesion with its satellites and map its uptake of contrast agent."""
     grid = anatomy.grid
     pitch = float(np.mean(grid.spacing))
     radius = latents.diameter_mm / 2.0
@@ -162,7 +174,7 @@ def build_lesion(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, lat
         share = np.maximum(share, edge_share(np.minimum(small, room - 1.0), pitch))
     share = share * anatomy.breast[breast.side][box]
     noise = anatomy.texture[box]
-    # A rim takes up more and a necrotic core nothing; the core is still tumour, as radiologists draw it.
+    # A rim takes up more, a necrotic core almost nothing; the core belongs to the tumour, as radiologists draw it.
     core = 0.5 - 0.5 * np.tanh((relative - latents.necrosis) / 0.14) if latents.necrosis > _SMALLEST_CORE else 0.0
     profile = 1.0 + latents.rim * 0.45 * (np.clip(relative, 0.0, 1.0) ** 2 - 0.55) * 2.0
     uptake = profile * np.exp(latents.heterogeneity * noise) * (1.0 - 0.88 * core)
@@ -177,13 +189,13 @@ def build_lesion(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, lat
 
 
 def make_room(anatomy: Anatomy, box: Box, share: FloatArray) -> None:
-    """Take the share of a new body from every tissue already there, in place."""
+    """Reduce every tissue already there by the share of a new one, in place."""
     for tissue in anatomy.fractions.values():
         tissue[box] *= 1.0 - share
 
 
 def add_oedema(anatomy: Anatomy, lesion: Lesion, latents: Latents) -> None:
-    """Replace some fat around the lesion by water, in place: peritumoural oedema, which enhances little."""
+    """Replace some fat around the lesion by weakly enhancing water, in place: peritumoural oedema."""
     radius = latents.diameter_mm / 2.0
     box, offset = around(anatomy.grid, np.array(lesion.centre), 2.2 * radius)
     distance = np.linalg.norm(offset, axis=-1) / radius
@@ -194,7 +206,7 @@ def add_oedema(anatomy: Anatomy, lesion: Lesion, latents: Latents) -> None:
 
 
 def add_distractors(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, keep_off: BoolArray) -> None:
-    """Fibroadenomas, cysts and lymph nodes of one breast, in place; none touches `keep_off` (the lesion)."""
+    """Add fibroadenomas, cysts and lymph nodes to one breast, in place; none touches `keep_off`, the index lesion."""
     grid = anatomy.grid
     pitch = float(np.mean(grid.spacing))
     for name in ("fibroadenoma", "cyst", "node"):
@@ -204,7 +216,7 @@ def add_distractors(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, 
     for name in plan:
         low, high = {"fibroadenoma": (4.5, 8.5), "cyst": (2.5, 7.0), "node": (3.2, 4.8)}[name]
         radius = rng.uniform(low, high)
-        if name == "node":  # intramammary nodes lie far out and up, in fat, near the axilla
+        if name == "node":  # intramammary nodes lie in fat of the upper outer quadrant, near the axilla
             direction = np.array([[breast.lateral * rng.uniform(0.75, 0.95), -rng.uniform(0.02, 0.35), 0.5]])
             centre = breast.place(direction / np.linalg.norm(direction), np.array([rng.uniform(0.72, 0.84)]))[0]
         else:

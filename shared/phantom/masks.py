@@ -1,6 +1,6 @@
-"""The truth beside an exam: the lesion as a binary DICOM SEG, breast and fibroglandular tissue as NIfTI.
+"""Ground truth of an exam on disk: the lesion as a binary DICOM SEG, breast and fibroglandular tissue as NIfTI.
 
-Both are byte for byte the same for the same exam.
+The same exam gives the same bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.types import BoolArray, Grid
 
 
 def write_mask(path: Path, mask: BoolArray, grid: Grid) -> None:
-    """Write a mask `(z, y, x)` with its place in LPS; NIfTI's own RAS convention is SimpleITK's affair."""
+    """Write a mask `(z, y, x)` on its LPS grid as NIfTI; SimpleITK converts to NIfTI's RAS convention."""
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
     image.SetSpacing([float(step) for step in grid.spacing[::-1]])
     image.SetOrigin(grid.origin)
@@ -31,7 +31,7 @@ def write_mask(path: Path, mask: BoolArray, grid: Grid) -> None:
 
 
 def write_lesion(path: Path, exam: PhantomExam, sources: list[pydicom.Dataset], identity: str) -> None:
-    """Write the lesion as a binary DICOM SEG (PS3.3 A.51) on the first post-contrast phase."""
+    """Write the lesion as a binary DICOM SEG (PS3.3 A.51) that refers to the first post-contrast phase."""
     plane = PLANES[CENTRES[exam.centre].orientation]
     mask = plane.slices_of(exam.lesion)[:: -1 if plane.descending else 1]
     description = highdicom.seg.SegmentDescription(
@@ -61,7 +61,7 @@ def write_lesion(path: Path, exam: PhantomExam, sources: list[pydicom.Dataset], 
         series_description="PHANTOM lesion segmentation",
         omit_empty_frames=True,
     )
-    # highdicom stamps the clock and draws a UID: replaced, so that the same seed writes the same bytes.
+    # highdicom writes the time of day and random UIDs: both are replaced, so that the same seed gives the same bytes.
     seg.InstanceCreationDate = seg.ContentDate = study_date(exam)
     seg.InstanceCreationTime = seg.ContentTime = clock(INJECTION_S + 3600.0)
     for item in seg.ContributingEquipmentSequence:

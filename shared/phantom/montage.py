@@ -1,4 +1,4 @@
-"""Preview of a centre's exams as one picture a radiologist can judge."""
+"""Preview of a centre's exams: one picture on which a radiologist can judge them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INCH_PER_MM = 0.0105
 
 
 def draw_montage(exams: Sequence[PhantomExam], path: Path, seed: int) -> None:
-    """Write a PNG with one row an exam; slices pass through the lesion's largest axial cut."""
+    """Write a PNG with one row per exam, at the axial slice that holds most of the lesion."""
     z_mm, y_mm, x_mm = (np.array([exam.grid.shape for exam in exams]) * [exam.grid.spacing for exam in exams]).max(
         axis=0
     )
@@ -60,7 +60,7 @@ def _draw_row(row: npt.NDArray[np.object_], exam: PhantomExam) -> None:
     bright = float(np.percentile(subtraction[exam.breast], 99.8))
     late = 0.25 * white
     projected = subtraction.copy()
-    slab = exam.breast.any(axis=(0, 2))  # without the heart, which would outshine everything
+    slab = exam.breast.any(axis=(0, 2))  # the heart would outshine everything else
     projected[:, np.nonzero(slab)[0].max() + 1 :, :] *= 0.35
     columns = range(exam.lesion.shape[2])
     half = [c for c in columns if exam.breast[:, :, c].any()]

@@ -1,4 +1,4 @@
-"""From tissue and contrast agent to pixels: spoiled gradient echo, fat suppression, coil, motion, Rician noise."""
+"""MR images from tissue and contrast agent: spoiled gradient echo, fat suppression, coil, motion, Rician noise."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from shared.types import FloatArray
 _RELAXIVITY_R1 = (4.1, 3.7)  # L/mmol/s at 1.5 and 3 T
 _RELAXIVITY_R2 = 5.3  # L/mmol/s
 _R2_STAR = 1.0 / 0.030  # 1/s, tissue without contrast agent
-_FAT_SHIFT_HZ_PER_T = 3.4 * 42.577  # main lipid peak against water
+_FAT_SHIFT_HZ_PER_T = 3.4 * 42.577  # chemical shift of the main lipid peak against water
 GLAND_GREY = 420.0  # stored value of unenhanced fibroglandular tissue at unit sensitivity
 
 
 @dataclass(frozen=True, slots=True)
 class Tissue:
-    """T1 in ms at 1.5 and 3 T, proton density, Ktrans and kep per minute, plasma volume; all of it water unless fat."""
+    """T1 at 1.5 and 3 T, proton density, Ktrans and kep per minute, plasma volume; every tissue but fat is water."""
 
     t1_ms: tuple[float, float]
     density: float
@@ -86,7 +86,7 @@ def noiseless_phases(
 ) -> tuple[FloatArray, FloatArray]:
     """Water signal `(1 + time, z, y, x)` and fat signal `(z, y, x)` before coil, suppression and noise.
 
-    `background` scales the uptake of fibroglandular tissue voxel by voxel (1 is the mean patient).
+    `background` scales the uptake of fibroglandular tissue in each voxel; 1 is the mean patient.
     """
     shape = anatomy.grid.shape
     count = 1 + len(protocol.post_times_s)
@@ -110,7 +110,7 @@ def noiseless_phases(
 
 
 def residual_fat(rng: np.random.Generator, anatomy: Anatomy, protocol: Protocol) -> FloatArray:
-    """Share of fat signal that survives suppression, `(z, y, x)`: a smooth base and patches where it failed."""
+    """Share of the fat signal left after suppression, `(z, y, x)`: a smooth base, and patches where it failed."""
     base = protocol.residual_fat * np.exp(0.25 * spline_field(rng, anatomy.grid, 55.0))
     patch = 1.0 / (1.0 + np.exp(4.0 * (1.7 - spline_field(rng, anatomy.grid, 50.0))))
     failure = min(0.7, 2.0 * protocol.residual_fat)
@@ -118,7 +118,7 @@ def residual_fat(rng: np.random.Generator, anatomy: Anatomy, protocol: Protocol)
 
 
 def coil_sensitivity(rng: np.random.Generator, anatomy: Anatomy, protocol: Protocol) -> FloatArray:
-    """Receive sensitivity `(z, y, x)`, about 1 in the breasts: falls towards the chest, differs between the coils."""
+    """Receive sensitivity `(z, y, x)`: about 1 in the breasts, lower towards the chest, with smooth variation."""
     _, y, _ = axes_mm(anatomy.grid)
     slope = -(y + 30.0) / 45.0
     field = 0.50 * spline_field(rng, anatomy.grid, 65.0) + 0.70 * np.clip(slope, -1.6, 1.2)
@@ -126,9 +126,9 @@ def coil_sensitivity(rng: np.random.Generator, anatomy: Anatomy, protocol: Proto
 
 
 def displace(rng: np.random.Generator, volume: FloatArray, anatomy: Anatomy, motion_mm: float) -> FloatArray:
-    """Volume moved by a smooth displacement of `motion_mm` standard deviation, to first order in its gradient.
+    """Move a volume by a smooth displacement of standard deviation `motion_mm`, to first order in its gradient.
 
-    First order is enough below one voxel, and costs a twentieth of interpolation.
+    First order suffices for less than a voxel and takes a twentieth of the time of an interpolation.
     """
     slopes = np.gradient(volume, *anatomy.grid.spacing)
     moved = volume.copy()
@@ -147,10 +147,10 @@ def acquire(
     protocol: Protocol,
     motion_mm: float,
 ) -> FloatArray:
-    """Magnitude images `(1 + time, z, y, x)` as the scanner would store them, float32, not rounded.
+    """Magnitude images, float32 `(1 + time, z, y, x)`, before rounding to grey levels.
 
-    Water and fat add with the phase of their chemical shift at the echo time; noise is complex, so magnitudes are
-    Rician and air is Rayleigh with a mean to standard deviation ratio of 1.91.
+    Water and fat add up with the phase of their chemical shift at the echo time. Noise is complex, so magnitudes are
+    Rician, and air is Rayleigh distributed (mean over standard deviation 1.91).
     """
     water, fat = noiseless_phases(anatomy, lesion, background, protocol)
     sensitivity = coil_sensitivity(rng, anatomy, protocol)

@@ -9,10 +9,10 @@ from shared.phantom.breasts import Breast
 from shared.phantom.fields import axes_mm, edge_share, spline_field
 from shared.types import BoolArray, FloatArray, Grid
 
-GLAND_SHARE = {"a": 0.06, "b": 0.19, "c": 0.36, "d": 0.55}  # of the breast's volume, by density
-_SOFTNESS = 0.50  # of the border between gland and fat, in units of the score
+GLAND_SHARE = {"a": 0.06, "b": 0.19, "c": 0.36, "d": 0.55}  # share of the breast's volume by density
+_SOFTNESS = 0.50  # width of the border between gland and fat, in units of the score
 _DUCT_TABLE = (24, 48, 48)
-_DUCTS_MEET_MM = 8.0  # in front of the nipple
+_DUCTS_MEET_MM = 8.0  # distance in front of the nipple
 
 
 def glandular_share(
@@ -25,10 +25,22 @@ def glandular_share(
     skin_depth: FloatArray,
     texture: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
-    """Fibroglandular share and score of the voxels in `room`, `(voxel,)`: texture, ducts, a central prior.
+    """Fibroglandular share and score of some voxels, `(voxel,)` each.
 
-    The score is cut so that the gland fills the density's share of the breast's `volume` (voxels); it is positive in
-    the gland. `skin_depth` is mm below the skin, at the same voxels as `texture`.
+    The score adds a prior for the centre of the breast, texture, ducts and the depth below the skin. It is shifted so
+    that gland, where it is positive, fills the share of the breast that belongs to its density.
+
+    Parameters
+    ----------
+    rng, grid, breast
+        Source of randomness, grid of the volume, and the breast.
+    room
+        Voxels where gland may lie, bool `(z, y, x)`.
+    volume
+        Voxels of the whole breast.
+    skin_depth, texture
+        Depth below the skin, mm, and texture at the voxels of `room`, `(voxel,)`.
+
     """
     z, y, x = (line.ravel() for line in axes_mm(grid))
     where = np.nonzero(room)
@@ -39,7 +51,7 @@ def glandular_share(
     prior = 1.0 - np.sqrt(
         ((u - 0.10 * breast.lateral) / 0.72) ** 2 + ((w - 0.06) / 0.72) ** 2 + ((v - 0.52) / 0.55) ** 2
     )
-    # Polar coordinates about a point just in front of the nipple: strands along the radius are ducts and lobes.
+    # Polar coordinates around a point in front of the nipple: strands along the radius are ducts and lobes.
     nx, ny, nz = breast.nipple
     forward = py - ny + _DUCTS_MEET_MM
     polar = np.stack(
@@ -58,6 +70,6 @@ def glandular_share(
 
 
 def ligaments(rng: np.random.Generator, grid: Grid, fine: FloatArray) -> FloatArray:
-    """Cooper's ligaments: thin curved sheets, the zero level of a smooth field, frayed by texture."""
+    """Cooper's ligaments: thin curved sheets where a smooth field is zero, frayed by texture."""
     sheet = np.abs(spline_field(rng, grid, 13.0) + 0.10 * fine)
     return np.asarray(0.38 * np.exp(-((sheet / 0.13) ** 2)), dtype=np.float32)

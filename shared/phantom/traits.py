@@ -1,6 +1,6 @@
-"""Traits of lesions by class: correlated Gaussian latents, satellites and non-mass growth, and how likely they are.
+"""Traits of lesions by class: correlated Gaussian latents, satellites, non-mass growth, and their likelihood.
 
-Cancers and benign lesions are drawn from the same kind of distribution, so that one posterior compares them all.
+Cancers and benign lesions have the same kind of distribution, so one posterior compares them all.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _COMMON_CORRELATION = 0.12
 
 
 def _correlation() -> Doubles:
-    """Correlation of the latents within a class: independent ones would raise the ceiling beyond what is real."""
+    """Correlation of the latents within a class; with independent ones the oracle would do unrealistically well."""
     matrix = np.full((len(LATENTS), len(LATENTS)), _COMMON_CORRELATION)
     np.fill_diagonal(matrix, 1.0)
     for (first, second), value in _PAIRS.items():
@@ -50,16 +50,17 @@ _FACTOR, _PRECISION = np.linalg.cholesky(_correlation()), np.linalg.inv(_correla
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What some classes of lesions are like.
+    """Distribution of the traits in some classes of lesions.
 
     Attributes
     ----------
     means, spreads
-        Of the latents, `(class, latent)` and `(latent,)`, in within-class standard deviations of cancers.
+        Mean `(class, latent)` and standard deviation `(latent,)` of the latents, in standard deviations within a class
+        of cancers.
     satellites
-        Poisson means, `(class,)`.
+        Mean number of satellites (Poisson), `(class,)`.
     non_mass
-        Shares, `(class,)`.
+        Share of lesions with non-mass growth, `(class,)`.
 
     """
 
@@ -69,13 +70,13 @@ class Traits:
     non_mass: Doubles
 
     def draw(self, index: int, rng: np.random.Generator) -> Doubles:
-        """Latents of one lesion of a class, `(latent,)`."""
+        """Draw the latents of one lesion of a class, `(latent,)`."""
         return np.asarray(self.means[index] + self.spreads * (_FACTOR @ rng.standard_normal(len(LATENTS))))
 
     def log_likelihood(
         self, latents: Doubles, satellites: npt.NDArray[np.int64], non_mass: npt.NDArray[np.bool_]
     ) -> Doubles:
-        """Log-likelihood of lesions under each class, `(n, class)`, up to one constant for all classes of all traits.
+        """Log-likelihood of lesions under each class, `(n, class)`, up to a constant that is the same for all traits.
 
         Parameters
         ----------
@@ -86,7 +87,7 @@ class Traits:
 
         """
         offset = (latents[:, None, :] - self.means[None]) / self.spreads
-        found = -0.5 * np.einsum("nci,ij,ncj->nc", offset, _PRECISION, offset)
-        found += satellites[:, None] * np.log(self.satellites) - self.satellites
-        found += np.where(non_mass[:, None], np.log(self.non_mass), np.log1p(-self.non_mass))
-        return np.asarray(found - np.log(self.spreads).sum())
+        log_likelihood = -0.5 * np.einsum("nci,ij,ncj->nc", offset, _PRECISION, offset)
+        log_likelihood += satellites[:, None] * np.log(self.satellites) - self.satellites
+        log_likelihood += np.where(non_mass[:, None], np.log(self.non_mass), np.log1p(-self.non_mass))
+        return np.asarray(log_likelihood - np.log(self.spreads).sum())

@@ -1,4 +1,4 @@
-"""Connected vessel trees: from the lateral thoracic and internal mammary roots over the breast towards the nipple."""
+"""Vessel trees: from the lateral thoracic and the internal mammary vessels over the breast towards the nipple."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from shared.types import FloatArray, Grid
 Points = npt.NDArray[np.float64]
 _STEP_MM = 1.3
 _THINNEST_MM, _FORKABLE_MM = 0.4, 0.55
-_FORKS = 0.035  # a step
+_FORKS = 0.035  # probability of a fork at each step
 _AREOLA = 1.35  # rise at which a vessel ends, just below the nipple
-_LOWER_LATERAL, _LOWER_MEDIAL = 0.7, 0.5  # shares of breasts with these further roots
+_LOWER_LATERAL, _LOWER_MEDIAL = 0.7, 0.5  # shares of breasts with these additional roots
 
 
 @dataclass(slots=True)
 class _Tip:
-    """A growing end: angle from base (0) to nipple (pi/2), angle about the axis, relative depth and its goal."""
+    """Growing end of a vessel.
+
+    `rise` is the angle from the base (0) to the nipple (pi/2), `turn` the angle around the breast's axis; the relative
+    `depth` drifts towards `goal`. `radius` and the remaining `length` are in mm.
+    """
 
     rise: float
     turn: float
@@ -32,12 +36,12 @@ class _Tip:
 
 
 def grow_tree(rng: np.random.Generator, breast: Breast) -> tuple[Points, Points]:
-    """Centre line of a breast's vessels: points `(n, 3)` as `(x, y, z)` in mm and radii `(n,)` in mm.
+    """Centre lines of a breast's vessels: points `(n, 3)` as `(x, y, z)`, mm, and radii `(n,)`, mm.
 
-    A branching random walk on shells of the breast. Children start where their parent is, so that each tree is
-    connected to its root at the chest wall; radii taper, and about halve in area at a fork (Murray).
+    A branching random walk on shells of the breast. A branch starts on its parent, so each tree is connected to its
+    root at the chest wall. Radii taper, and the cross-section about halves at a fork (Murray).
     """
-    # Angle 0 points laterally, pi/2 to the head: the axillary roots lie above and outside, the mammary ones inside.
+    # Angle 0 points to lateral, pi/2 to the head: thoracic roots lie above and outside, mammary ones inside.
     roots = [(rng.normal(0.55, 0.25), rng.uniform(1.1, 1.7)), (rng.normal(np.pi - 0.35, 0.3), rng.uniform(0.9, 1.5))]
     roots += [(rng.uniform(-0.9, 0.1), rng.uniform(0.7, 1.1))] if rng.random() < _LOWER_LATERAL else []
     roots += [(rng.uniform(np.pi, np.pi + 0.9), rng.uniform(0.6, 1.0))] if rng.random() < _LOWER_MEDIAL else []
@@ -84,7 +88,7 @@ def grow_tree(rng: np.random.Generator, breast: Breast) -> tuple[Points, Points]
 
 
 def feeding_vessel(rng: np.random.Generator, tree: Points, target: Points, radius: float) -> tuple[Points, Points]:
-    """A wavy vessel from the nearest point of a tree to a lesion: the adjacent-vessel sign."""
+    """Wavy vessel from the nearest point of a tree to a lesion, the adjacent-vessel sign: points and radii, mm."""
     start = tree[np.argmin(np.linalg.norm(tree - target, axis=1))]
     count = max(4, int(np.linalg.norm(target - start) / _STEP_MM))
     t = np.linspace(0.0, 1.0, count)[:, None]
@@ -94,7 +98,7 @@ def feeding_vessel(rng: np.random.Generator, tree: Points, target: Points, radiu
 
 
 def draw_vessels(grid: Grid, points: Points, radius: Points) -> FloatArray:
-    """Volume share of vessels `(z, y, x)`: each point spreads its cross-section over a profile as wide as the voxel."""
+    """Share of each voxel that is vessel, `(z, y, x)`: a point spreads its cross-section over nearby voxels."""
     spacing = np.array(grid.spacing)
     index = (points[:, ::-1] - np.array(grid.origin)[::-1]) / spacing
     nearest = np.rint(index).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Processes that make patients side by side."""
+"""Worker processes that generate patients in parallel."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def open_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
-    """Processes to share the work, or none for a single worker; what has not begun is dropped when the work fails."""
+    """Open a pool of processes, or none for a single worker; calls that have not begun are dropped after a failure."""
     if workers == 1:
         yield None
         return
-    # Never a plain fork: the caller may hold threads of torch. A fork server pays the imports once for all workers.
+    # Never a plain fork: the caller may hold threads of torch. A fork server imports once for all workers.
     servable = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if servable else "spawn")
     if servable:
@@ -29,7 +29,7 @@ def open_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
 def run_all(
     pool: ProcessPoolExecutor | None, function: Callable[..., None], calls: Sequence[tuple[object, ...]]
 ) -> Iterator[None]:
-    """Do all calls, yielding once for each that has been done."""
+    """Run all calls and yield after each one that is done."""
     if pool is None:
         for call in calls:
             function(*call)

@@ -32,7 +32,7 @@ class Internal:
     reason
         Why the public names do not do.
     test
-        The file and the test that fail where one of these names is gone or means something else.
+        The test that fails where one of these names is gone or means something else.
 
     """
 
@@ -54,29 +54,27 @@ INTERNALS = (
             "flwr.supercore.inflatable.inflatable_utils:ObjectPullError",
         ),
         reason="Flower's grid waits up to two hours for an upload that has begun; ours looks for it at each pull",
-        test="tests/server/federation/test_nonblocking_grid.py::test_an_answer_comes_once_and_only_when_its_last_object_is_there",
+        test="test_an_answer_comes_once_and_only_when_its_last_object_is_there",
     ),
     Internal(
         names=("flwr.app.message:make_message", "flwr.supercore.constant:SYSTEM_MESSAGE_TYPE"),
         reason="an upload that was given up is answered as Flower's own grid answers it",
-        test="tests/server/federation/test_nonblocking_grid.py::test_scenario_5_an_upload_that_was_given_up_is_an_error_and_no_answer",
+        test="test_scenario_5_an_upload_that_was_given_up_is_an_error_and_no_answer",
     ),
     Internal(
         names=("flwr.app:Metadata._message_id",),
         reason="only a SuperLink numbers messages, and a reply refers to its question's number",
-        test="tests/end_to_end/test_federation.py::"
-        "test_scenarios_70_and_71_same_seed_same_bytes_in_any_order_of_arrival",
+        test="test_scenarios_70_and_71_same_seed_same_bytes_in_any_order_of_arrival",
     ),
     Internal(
         names=("flwr.supercore.task_identity:TaskIdentity",),
         reason="Flower stamps each message with its process's task, and in one process there is none",
-        test="tests/end_to_end/test_federation.py::"
-        "test_scenarios_70_and_71_same_seed_same_bytes_in_any_order_of_arrival",
+        test="test_scenarios_70_and_71_same_seed_same_bytes_in_any_order_of_arrival",
     ),
     Internal(
         names=("flwr.common.constant:ErrorCode",),
         reason="a site's failure is told in words by its code: its text may quote data",
-        test="tests/shared/messages/test_instruction_reply.py::test_flowers_codes_of_a_failure_are_told_in_words",
+        test="test_flowers_codes_of_a_failure_are_told_in_words",
     ),
     Internal(
         names=(
@@ -85,12 +83,12 @@ INTERNALS = (
             "flwr.serverapp.strategy:FedAdam.v_t",
         ),
         reason="FedAdam's moments are kept in the journal, so that a resumed run is the same run",
-        test="tests/server/federation/test_strategies.py::test_fedadam_two_rounds_by_hand",
+        test="test_fedadam_two_rounds_by_hand",
     ),
     Internal(
         names=("flwr.cli.build:build_fab_from_disk",),
         reason="a hospital approves the bundle's hash before a run is submitted",
-        test="tests/shared/runtime/test_app_bundle.py::test_a_checkout_has_one_hash_until_a_byte_of_its_code_changes",
+        test="test_a_checkout_has_one_hash_until_a_byte_of_its_code_changes",
     ),
     Internal(
         names=(
@@ -106,8 +104,7 @@ INTERNALS = (
             "flwr.supercore.inflatable.inflatable_object:iterate_object_tree",
         ),
         reason="Flower keeps whatever a registered node sends until the run ends; a site may send answers, and so much",
-        test="tests/server/deployment/test_flooded_superlink.py::"
-        "test_three_hundred_megabytes_of_one_hospital_are_not_kept_and_another_is_answered_at_once",
+        test="test_three_hundred_megabytes_of_one_hospital_are_not_kept_and_another_is_answered_at_once",
     ),
     Internal(
         names=(
@@ -119,7 +116,7 @@ INTERNALS = (
             "flwr.supercore.app_utils:start_parent_process_monitor",
         ),
         reason="Flower's own command has no place for a client certificate, nor for a check before an app is unpacked",
-        test="tests/server/deployment/test_superlink.py::test_a_node_stopped_and_started_twenty_times_rejoins_each_time",
+        test="test_a_node_stopped_and_started_twenty_times_rejoins_each_time",
     ),
     Internal(
         names=(
@@ -128,8 +125,7 @@ INTERNALS = (
             "flwr.supercore.constant:TaskType",
         ),
         reason="a hospital approves by content hash; Flower's own check needs its hub's metadata",
-        test="tests/server/deployment/test_apps.py::"
-        "test_only_an_approved_app_is_imported_and_one_changed_byte_is_another_app",
+        test="test_only_an_approved_app_is_imported_and_one_changed_byte_is_another_app",
     ),
     Internal(
         names=(
@@ -139,8 +135,7 @@ INTERNALS = (
             "flwr.supernode.fleet_http_connection:FleetHttpClient",
         ),
         reason="the node shows the site's certificate, and tells when its line is lost and back",
-        test="tests/client/node/test_fleet_client.py::"
-        "test_a_server_that_is_back_is_given_the_last_sign_of_life_at_once_and_both_are_told",
+        test="test_a_server_that_is_back_is_given_the_last_sign_of_life_at_once_and_both_are_told",
     ),
     Internal(
         names=(
@@ -150,13 +145,12 @@ INTERNALS = (
             "flwr.supernode.nodestate.in_memory_nodestate:InMemoryNodeState.msg_store",
         ),
         reason="Flower's node waits for ever for a worker that died before it fetched its message",
-        test="tests/client/node/test_lost_workers.py::"
-        "test_scenario_12_a_dead_workers_message_is_answered_once_with_an_error",
+        test="test_scenario_12_a_dead_workers_message_is_answered_once_with_an_error",
     ),
     Internal(
         names=("flwr.supercore.inflatable.inflatable_utils:ObjectUnavailableError",),
         reason="a part that is still on its way is asked for twice a second; Flower's pauses double up to ten seconds",
-        test="tests/server/federation/test_nonblocking_grid.py::test_scenario_7_one_that_is_still_coming_holds_up_no_other",
+        test="test_scenario_7_one_that_is_still_coming_holds_up_no_other",
     ),
     Internal(
         names=(
@@ -168,7 +162,7 @@ INTERNALS = (
             "flwr.supercore.utils:disable_process_dumping",
         ),
         reason="Flower writes each task's token in a command line, which every user of the machine can read",
-        test="tests/client/node/test_app_starter.py::test_work_is_handed_out_to_the_nodes_own_starter_and_to_nobody_else",
+        test="test_work_is_handed_out_to_the_nodes_own_starter_and_to_nobody_else",
     ),
     Internal(
         names=(
@@ -176,8 +170,7 @@ INTERNALS = (
             "flwr.supernode.runtime.run_clientapp:pull_and_inflate_object_from_tree",
         ),
         reason="Flower starts a process a message, and loading torch costs it three seconds of a core",
-        test="tests/server/deployment/test_apps.py::"
-        "test_only_an_approved_app_is_imported_and_one_changed_byte_is_another_app",
+        test="test_only_an_approved_app_is_imported_and_one_changed_byte_is_another_app",
     ),
 )
 

@@ -71,7 +71,7 @@ def patch_classifier(
     exclusive
         Whether the labels exclude each other, so that the mean of their AUCs is the headline.
     error_scales
-        See `losses`.
+        See `log_losses`.
 
     """
     metrics = tuple(score_metrics(scored, pairs, macro=exclusive))
@@ -93,7 +93,7 @@ def patch_classifier(
         ),
         evaluator=score_evaluator(truths, scores),
         metrics=metrics,
-        choice=separates_best(tuple(label.name for label in scored), losses(metrics, error_scales)),
+        choice=separates_best(tuple(label.name for label in scored), log_losses(metrics, error_scales)),
         card=card,
         labels=labels or scored,
         scored=scored,
@@ -188,7 +188,7 @@ def score_metrics(labels: Sequence[Label], numbers: Sequence[NumberPair] = (), *
     return metrics
 
 
-def losses(metrics: Sequence[Metric], scales: Mapping[str, float] | None = None) -> list[tuple[Metric, float]]:
+def log_losses(metrics: Sequence[Metric], scales: Mapping[str, float] | None = None) -> list[tuple[Metric, float]]:
     """What chooses a classifier's round where no AUC exists: its log-losses, and errors of numbers.
 
     Parameters

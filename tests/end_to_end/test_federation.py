@@ -212,7 +212,7 @@ def test_a_round_reads_no_image_and_hashes_nothing(project, monkeypatch):
 
 @pytest.mark.parametrize("strategy", ["fedavg", "fedprox", "fedadam"])
 def test_every_strategy_trains_and_differs(project, strategy):
-    root = project(federation={"strategy": strategy, "rounds": 1, "proximal_mu": 10.0})
+    root = project(federation={"strategy": strategy, "rounds": 1, "fedprox": {"mu": 10.0}})
     _, records = federate(root)
     plain = project(federation={"strategy": "fedavg", "rounds": 1})
     same = hashes(federate(plain, "plain")[1]) == hashes(records)

@@ -1,4 +1,4 @@
-"""The loop: learning, seeds, schedule, the proximal term, patches."""
+"""The loop: learning, seeds, schedule, the strategy's term, patches."""
 
 import logging
 import math
@@ -44,11 +44,11 @@ def case(seed, shape=(8, 16, 16)):
 CASES = [case(seed) for seed in range(4)]
 
 
-def train(settings, cases=CASES, rounds=(1,), site="a", anchor=None):
+def train(settings, cases=CASES, rounds=(1,), site="a", **term):
     model = task_named("lesion-segmentation").learner.build_model(settings)
     summary = None
     for number in rounds:
-        summary = train_round(model, cases, settings, round_number=number, site=site, anchor=anchor)
+        summary = train_round(model, cases, settings, round_number=number, site=site, **term)
     return model, summary
 
 
@@ -85,27 +85,17 @@ def test_the_learning_rate_warms_up_and_falls_as_a_cosine_over_all_rounds():
     assert learning_rate(settings, 8) == pytest.approx(0.1 * (1 + math.cos(math.pi / 4)))
 
 
-def test_the_proximal_term_pulls_towards_the_anchor():
-    def distance(mu):
-        settings = config(federation={"rounds": 1, "strategy": "fedprox", "proximal_mu": mu})
-        start = {
-            k: v.clone()
-            for k, v in task_named("lesion-segmentation").learner.build_model(settings).state_dict().items()
-        }
-        trained, _ = train(settings, anchor=start)
-        return sum(float((v - start[k]).square().sum()) for k, v in trained.state_dict().items())
+def test_a_strategys_term_is_added_to_the_loss_and_not_told_as_part_of_it():
+    plain, told = train(config())
+    same, summary = train(config(), loss_term=lambda _: 7.0)
+    assert state_hash(same.state_dict()) == state_hash(plain.state_dict())  # a constant has no gradient
+    assert summary.loss == told.loss
+    shrunk, _ = train(config(), loss_term=lambda model: 100 * sum(v.square().sum() for v in model.parameters()))
 
-    assert distance(100.0) < 0.5 * distance(0.0)
+    def size(model):
+        return sum(float(value.detach().square().sum()) for value in model.parameters())
 
-
-def test_the_proximal_gradient_is_mu_times_the_distance():
-    settings = config(federation={"proximal_mu": 3.0})
-    model = torch.nn.Linear(2, 1)
-    anchor = {name: torch.zeros_like(value) for name, value in model.named_parameters()}
-    from shared.training import _squared_distance
-
-    (0.5 * settings.federation.proximal_mu * _squared_distance(model, anchor)).backward()
-    assert torch.allclose(model.weight.grad, 3.0 * model.weight)
+    assert size(shrunk) < 0.9 * size(plain)
 
 
 def test_no_case_left_is_a_clear_error():

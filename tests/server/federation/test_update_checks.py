@@ -31,6 +31,13 @@ def test_scenario_39_values_that_are_not_finite(value):
     assert "not finite (25.00%" in refused(weights=weights)
 
 
+@pytest.mark.parametrize("value", [2.0**16, -3e38])
+def test_scenario_39_values_beyond_what_the_average_can_hold(value):
+    weights = np.ones(4, np.float32)
+    weights[2] = value
+    assert "below 65536" in refused(weights=weights)
+
+
 def test_scenario_39_a_loss_that_is_no_number():
     assert "loss" in refused(loss=float("nan"))
 

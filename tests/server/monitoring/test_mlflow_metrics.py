@@ -44,14 +44,16 @@ def results(*rows):
 
 
 def test_parameters_are_the_resolved_configuration_under_its_keys():
-    found = parameters(config_with(tasks=[LESION, "receptor-status"], federation={"rounds": 7}, seed=3))
+    found = parameters(
+        config_with(tasks=[LESION, "receptor-status"], federation={"rounds": 7, "strategy": "fedprox"}, seed=3)
+    )
     assert found["name"] == "tiny"
     assert found["seed"] == "3"
     assert found["tasks"] == "lesion-segmentation, receptor-status"
     assert found["data.sites"] == "a, b"
     assert found["data.external"] == "c"
     assert found["federation.rounds"] == "7"
-    assert found["federation.proximal_mu"] == "0.01"  # a default: nothing in the file says so
+    assert found["federation.fedprox.mu"] == "0.01"  # a default: nothing in the file says so
     assert found["inference.flip_averaging"] == "False"
     assert found["subtype_ensemble.pretrained"] == "hub"
 

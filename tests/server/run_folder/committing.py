@@ -23,7 +23,7 @@ def state_of(number):
     return {"w": torch.full((VALUES,), float(number))}
 
 
-def moments_of(number):
+def strategy_state_of(number):
     return {"m": np.full(VALUES, number, np.float32)}
 
 
@@ -44,7 +44,7 @@ def commit_for_ever(path, told):
         folder.write_flow(flow_of(number))
         sites = {site: SiteEntry("accepted", "", number) for site in config.data.sites}
         record = RoundRecord(TASK, number, state_hash(state_of(number)), 1.0, sites)
-        folder.commit(record, state_of(number), moments_of(number))
+        folder.commit(record, state_of(number), strategy_state_of(number))
         records.append(record)
         participation.rounds(TASK, records)
         log.record("round-committed", round=number)

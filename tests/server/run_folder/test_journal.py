@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 
 from server.run_folder.journal import RunFolder
 from server.run_folder.round_record import RoundRecord, SiteEntry
@@ -25,13 +26,25 @@ def record(number, dice=None, status="accepted"):
 
 def test_a_commit_reads_back_as_it_was(tmp_path):
     folder = RunFolder.create(tmp_path / "one", CONFIG)
-    moments = {"m": np.arange(3, dtype=np.float32), "v": np.ones(3, np.float32)}
-    folder.commit(record(1, 0.5), STATE, moments)
+    kept = {"m": np.arange(3, dtype=np.float32), "v": np.ones(3, np.float32)}
+    folder.commit(record(1, 0.5), STATE, kept)
     (found,) = folder.records(TASK)
     assert found == record(1, 0.5)
     assert all(torch.equal(folder.model(found)[name], value) for name, value in STATE.items())
-    assert all(np.array_equal(folder.moments(found)[name], value) for name, value in moments.items())
+    parameters = np.array([True, False, True])
+    assert folder.strategy_state(found, parameters).keys() == kept.keys()
+    assert all(np.array_equal(folder.strategy_state(found, parameters)[name], value) for name, value in kept.items())
     assert (tmp_path / "latest").resolve() == (tmp_path / "one").resolve()
+
+
+def test_the_moments_of_a_former_version_are_read_as_the_strategys_state_without_those_of_buffers(tmp_path):
+    folder = RunFolder.create(tmp_path / "one", CONFIG)
+    folder.commit(record(1), STATE, {})
+    assert folder.strategy_state(record(1), np.ones(3, np.bool_)) == {}
+    former = tmp_path / "one" / "journal" / TASK / "round-001.moments"
+    former.write_bytes(save({"m": np.array([1, 2, 3], np.float32), "v": np.array([4, 5, 6], np.float32)}))
+    state = folder.strategy_state(record(1), np.array([True, False, True]))
+    assert {name: value.tolist() for name, value in state.items()} == {"m": [1, 3], "v": [4, 6]}
 
 
 def test_a_model_without_its_journal_entry_is_no_commit(tmp_path):

@@ -2,7 +2,17 @@
 
 import pytest
 
-from shared.cohort.labels import Receptors, contradicts, her2_status, subtype_of
+from shared.cohort.labels import (
+    ER,
+    KI67,
+    SUBTYPE,
+    CaseLabels,
+    Label,
+    Receptors,
+    contradicts,
+    her2_status,
+    subtype_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +98,36 @@ def test_whatever_the_rule_gives_does_not_contradict_itself():
                     receptors = Receptors(er, pr, her2, ki67)
                     subtype = subtype_of(receptors, "st-gallen-2023")
                     assert subtype is None or not contradicts(subtype, receptors)
+
+
+def test_a_label_by_name_is_a_column_or_one_that_a_task_declares():
+    labels = CaseLabels(er=True, her2=False, ki67_percent=12.5, subtype="luminal_a", other={"grade3": 1.0})
+    assert [labels.value(name) for name in ("er", "her2", "ki67_percent", "grade3")] == [1.0, 0.0, 12.5, 1.0]
+    assert labels.value("pr") is labels.value("malignant") is labels.value("size_mm") is None
+    # What is no label is none, whatever the fields are called.
+    assert labels.value("tissues") is labels.value("other") is labels.value("subtype") is None
+
+
+@pytest.mark.parametrize(
+    ("label", "names"),
+    [
+        (ER, ("er/positive", "er/negative", "er/missing")),
+        (KI67, ("ki67_percent/known", "ki67_percent/missing")),
+        (Label("phenotype", "", "classes", ("a", "b")), ("phenotype/a", "phenotype/b", "phenotype/missing")),
+    ],
+)
+def test_names_under_which_cases_are_counted(label, names):
+    assert label.counted == names
+
+
+def test_a_case_is_counted_under_one_of_its_labels_names():
+    full = CaseLabels(er=False, ki67_percent=0.0, subtype="luminal_b", other={"grade3": 1.0})
+    assert ER.counted_as(full) == "er/negative"
+    assert KI67.counted_as(full) == "ki67_percent/known"
+    assert SUBTYPE.counted_as(full) == "subtype/luminal_b"
+    assert Label("grade3", "Grade 3").counted_as(full) == "grade3/positive"
+    for label in (ER, KI67, SUBTYPE, Label("grade3", "Grade 3")):
+        assert label.counted_as(CaseLabels()) == f"{label.name}/missing"
+        assert {label.counted_as(full), label.counted_as(CaseLabels())} <= set(label.counted)
+    # A subtype of another rule is none of the four.
+    assert SUBTYPE.counted_as(CaseLabels(subtype="luminal")) == "subtype/missing"

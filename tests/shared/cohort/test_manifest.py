@@ -4,8 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.cohort.labels import SUBTYPE, Label
 from shared.cohort.manifest import read_manifest, read_manifest_with_flags
-from shared.errors import TableError
+from shared.errors import ConfigError, TableError
 
 
 def fault(site, *lines):
@@ -264,3 +265,69 @@ def test_any_cells_give_rows_or_a_table_error(site, rows):
     except TableError:
         return
     assert all(row.side in {"left", "right"} and row.her2 in {True, False, None} for row in read)
+
+
+GRADE, SIZE = Label("grade3", "Grade 3"), Label("size_mm", "Size", "number")
+
+
+def further(site, *lines, labels=(GRADE, SIZE)):
+    return [row.labels for row in read_manifest_with_flags(site.table(*lines), None, labels)[0]]
+
+
+def test_a_label_that_a_task_declares_is_read_from_its_column(site):
+    words = ["yes", "neg", "1", "0", "Positive", "unknown", ""]
+    found = further(site, "patient_id,side,Grade3,size_mm",
+                    *(f"P{number},left,{word},{number}.5" for number, word in enumerate(words)))  # fmt: skip
+    assert [item.value("grade3") for item in found] == [1.0, 0.0, 1.0, 0.0, 1.0, None, None]
+    assert [item.value("size_mm") for item in found] == [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5]
+    assert [GRADE.counted_as(item) for item in found[-3:]] == ["grade3/positive", "grade3/missing", "grade3/missing"]
+
+
+def test_a_number_of_a_label_follows_the_tables_decimal_sign(site):
+    (found,) = further(site, "patient_id;side;size_mm", "P1;links;12,5")
+    assert found.other == {"size_mm": 12.5}
+
+
+def test_a_table_without_the_column_and_a_run_without_the_label_have_no_such_label(site):
+    assert further(site, "patient_id,side", "P1,left")[0].other == {}
+    assert further(site, "patient_id,side,grade3", "P1,left,perhaps", labels=())[0].other == {}
+    # A known label has its own rules, whoever declares it.
+    assert further(site, "patient_id,side,er", "P1,left,pos", labels=(Label("er", "ER"),))[0].other == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "words"),
+    [
+        ("P2,left,perhaps,1", "grade3", "'perhaps' is not understood"),
+        ("P2,left,SECRET about a patient that is long,1", "grade3", "this value is not understood"),
+        ("P2,left,1,12 mm", "size_mm", r"not a number \(Size\)"),
+        ("P2,left,1,inf", "size_mm", r"not a number \(Size\)"),
+    ],
+)
+def test_a_cell_of_such_a_label_that_cannot_be_is_refused_with_row_and_column(site, line, column, words):
+    with pytest.raises(TableError, match=words) as caught:
+        further(site, "patient_id,side,grade3,size_mm", "P1,left,yes,3", line)
+    assert (caught.value.row, caught.value.column) == (3, column)
+    assert "SECRET" not in str(caught.value)
+    assert "12 mm" not in str(caught.value)
+
+
+def test_one_breast_with_two_such_labels_is_refused_and_one_that_is_missing_is_not(site):
+    header = "patient_id,exam,side,modality,size_mm"
+    assert len(further(site, header, "P1,1,left,MR,3", "P1,1,left,MG,")) == 2
+    with pytest.raises(TableError, match="differs from row 2") as caught:
+        further(site, header, "P1,1,left,MR,3", "P1,1,left,MG,4")
+    assert (caught.value.row, caught.value.column) == (3, "size_mm")
+
+
+def test_a_column_of_classes_must_be_one_that_the_table_knows(site):
+    other = Label("phenotype", "Phenotype", "classes", ("a", "b"))
+    with pytest.raises(ConfigError, match="label 'phenotype'"):
+        further(site, "patient_id,side,phenotype", "P1,left,a", labels=(other,))
+    assert further(site, "patient_id,side,subtype", "P1,left,tnbc", labels=(SUBTYPE,))[0].subtype == "triple_negative"
+
+
+def test_a_declared_label_is_no_mistyped_column(site):
+    lines = ("patient_id,side,her2_fsh", "P1,left,pos")
+    assert read_manifest_with_flags(site.table(*lines), None, (Label("her2_fsh", "x"),))[1] == ()
+    assert len(read_manifest_with_flags(site.table(*lines))[1]) == 1

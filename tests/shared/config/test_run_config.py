@@ -7,6 +7,9 @@ import pytest
 
 from shared.config.run_config import load_config, parse_config
 from shared.errors import ConfigError
+from shared.strategies.fedadam import FedAdam
+from shared.strategies.fedavg import FedAvg
+from shared.strategies.fedprox import FedProx
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 MINIMAL = {"name": "tiny", "data": {"root": "data", "sites": ["a", "b"], "external": "c"}}
@@ -104,3 +107,48 @@ def test_an_unknown_task_is_one_error_with_the_tasks_there_are():
     with pytest.raises(ConfigError, match="'subtype-ensemble'") as caught:
         parse_config({"name": "t", "tasks": ["subtype"], "data": {"root": "d", "sites": ["a"]}}, "t")
     assert "at least 1 item" not in str(caught.value)
+
+
+def federation(**keys):
+    return parse_config({**MINIMAL, "federation": keys}, "run.toml").federation
+
+
+def test_a_strategy_has_a_table_of_its_own_which_the_resolved_configuration_repeats():
+    config = parse_config({**MINIMAL, "federation": {"strategy": "fedprox", "fedprox": {"mu": 0.5}}}, "run.toml")
+    assert config.federation.algorithm == FedProx(mu=0.5)
+    dumped = config.model_dump(mode="json", exclude_none=True)
+    assert dumped["federation"]["fedprox"] == {"mu": 0.5}
+    assert parse_config(dumped, "run.toml") == config
+    assert config.for_task("receptor-status").federation.algorithm == FedProx(mu=0.5)
+    assert federation().algorithm == FedAvg()
+    assert federation(strategy="fedadam").algorithm == FedAdam()
+
+
+def test_keys_of_strategies_that_had_none_of_their_own_are_read_as_before():
+    former = {"server_learning_rate": 0.2, "server_beta_1": 0.8, "server_beta_2": 0.7, "server_tau": 0.1}
+    adam = FedAdam(learning_rate=0.2, beta_1=0.8, beta_2=0.7, tau=0.1)
+    # As a run folder of a former version holds them: all of them, whatever the strategy.
+    assert federation(strategy="fedadam", proximal_mu=3.0, **former).algorithm == adam
+    assert federation(strategy="fedprox", proximal_mu=3.0, **former).algorithm == FedProx(mu=3.0)
+
+
+def test_a_former_key_beside_its_new_one_is_refused_with_the_new_name():
+    with pytest.raises(ConfigError, match=r"run\.toml: 'federation\.proximal_mu' is now 'federation\.fedprox\.mu'"):
+        federation(proximal_mu=1.0, fedprox={"mu": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"fedprox": {"muu": 1.0}}, r"unknown key 'federation\.fedprox\.muu'; did you mean 'federation\.fedprox\.mu'"),
+        ({"fedprox": {"mu": -1.0}}, r"'federation\.fedprox\.mu': .*greater than or equal to 0"),
+        ({"fedadam": {"beta_2": 1.0}}, r"'federation\.fedadam\.beta_2': .*less than 1"),
+        ({"fedavg": {"mu": 1.0}}, r"unknown key 'federation\.fedavg\.mu'"),
+        ({"strategy": "fedprocks"}, r"'federation\.strategy': 'fedprocks' is no strategy; did you mean 'fedprox'"),
+        ({"strategy": "x"}, r"there are fedavg, fedprox, fedadam"),
+        ({"round": 3}, r"unknown key 'federation\.round'; did you mean 'federation\.rounds'"),
+    ],
+)
+def test_what_a_strategy_cannot_mean_is_refused_with_its_place(keys, message):
+    with pytest.raises(ConfigError, match=message):
+        federation(**keys)

@@ -117,6 +117,14 @@ def test_the_mean_area_leaves_a_case_that_lacks_one_answer_out_of_that_label_alo
     np.testing.assert_allclose(found, expected)
 
 
+def test_a_label_without_its_answer_is_lacking_and_a_case_without_any_has_no_figure():
+    nan = math.nan
+    mean = macro_auc({"a": "A", "b": "B"})
+    read = mean.read(np.array([[1.0, 0.9, 0.0, 0.1], [1.0, nan, 0.0, 0.3], [nan, 0.2, 1.0, 0.8], [1.0, nan, nan, 0.5]]))
+    assert read[:3].tolist() == [[1.0, 0.9, 0.0, 0.1], [-1.0, -1.0, 0.0, 0.3], [-1.0, -1.0, 1.0, 0.8]]
+    assert np.isnan(read[3]).all()
+
+
 @given(CASES)
 def test_no_edge_is_better_than_the_threshold(pairs):
     truth, score = np.array([t for t, _ in pairs]), np.array([s for _, s in pairs])

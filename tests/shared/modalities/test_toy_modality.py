@@ -16,7 +16,9 @@ from client.app import app
 from server.evaluation.case_tables import TrainedModels
 from server.evaluation.external_validation import validate_externally
 from server.federation.rounds import Federation
+from server.run import run
 from server.run_folder.journal import RunFolder
+from server.run_folder.results import read_results
 from server.studies.in_process_grid import InProcessGrid
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError
@@ -203,6 +205,22 @@ def test_the_external_centre_is_evaluated_by_the_brightness_that_was_learnt(two,
         image = torch.from_numpy(cases[line["case"]].image).flatten()
         assert line["score_er"] == pytest.approx(torch.sigmoid(weight @ (image - 1) + bias).item(), abs=1e-6)
         assert line["truth_er"] == cases[line["case"]].labels.er
+
+
+def test_a_whole_run_ends_in_rows_and_a_page_of_both_tasks(two, sites):
+    root = two(TASK, "lesion-segmentation")
+    config = load_run_config(RUN_CONFIG)
+    folder = RunFolder.create(root / "runs" / "whole", config)
+    rows = run(InProcessGrid(app, RUN_CONFIG, len(SITES)), config, folder, lambda *_: None)
+    folder.release()
+    own = {(row.role, row.metric) for row in rows if row.task == TASK and row.value is not None}
+    assert {role for role, _ in own} >= {"external", "validation", "test"}
+    assert {row.task for row in rows} == {TASK, "lesion-segmentation"}
+    page = (folder.path / "report.html").read_text()
+    assert "Oestrogen receptor from X-rays" in page
+    assert "Lesion outlines" in page
+    made = read_results(folder.path).provenance
+    assert list(made.tasks) == [TASK, "lesion-segmentation"]
 
 
 def test_its_section_is_checked_by_its_own_class_and_kept_with_the_run(two):

@@ -159,11 +159,11 @@ def test_the_oracle_of_malignancy_is_what_theory_says_of_two_gaussians(monkeypat
     monkeypatch.setattr(benign_room, "_TRAITS", twins)
     monkeypatch.setattr(benign_room, "_SHARES", np.array([0.5, 0.3, 0.2, 0.0]))
     monkeypatch.setattr(benign_room, "_SEPTATE", np.zeros(len(KINDS)))
-    monkeypatch.setattr(benign_room, "_FED", 1.0)
+    monkeypatch.setattr(benign_room, "_FEEDER", 1.0)
     overlap = mahalanobis_auc(shift)
     assert 0.55 < overlap < 0.95
     assert malignancy_oracle(population(), 1e-9) == pytest.approx(overlap, abs=0.015)
-    monkeypatch.setattr(benign_room, "_FED", 0.6)  # the others are benign for certain
+    monkeypatch.setattr(benign_room, "_FEEDER", 0.6)  # the others are benign for certain
     assert malignancy_oracle(population(), 1e-9) == pytest.approx(0.4 + 0.6 * overlap, abs=0.015)
 
 

@@ -2,15 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import label
 
-from shared.errors import ConfigError
-from shared.phantom.biology import draw_latents
-from shared.phantom.breasts import draw_breasts
 from shared.phantom.exam import PhantomSettings, make_exam
 from shared.phantom.parenchyma import GLAND_SHARE
-from shared.phantom.vessels import draw_vessels, feeding_vessel, grow_tree
-from shared.types import Grid
 
 SETTINGS = PhantomSettings()
 
@@ -76,32 +70,3 @@ def test_same_seed_same_exam_whatever_the_order():
 
 def test_patients_and_centres_differ(exams):
     assert len({exam.phases[0].tobytes() for exam in exams}) == len(exams)
-
-
-def test_unknown_centre_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match="centre-d"):
-        make_exam("centre-x", 0, SETTINGS)
-
-
-def test_separation_zero_draws_all_subtypes_alike():
-    def draw(subtype):
-        return draw_latents(np.random.default_rng(5), subtype, 1e-9, 0.0).ktrans
-
-    assert draw("luminal_a") == pytest.approx(draw("triple_negative"), rel=1e-6)
-
-
-def test_vessels_are_connected_to_their_roots_and_to_the_lesion():
-    rng = np.random.default_rng(6)
-    breast = draw_breasts(rng, "b")[0]
-    points, radius = grow_tree(rng, breast)
-    target = np.array(breast.centre) + np.array([0.0, -25.0, 5.0])
-    feeder, width = feeding_vessel(rng, points, target, 0.9)
-    every = np.concatenate([points, feeder])
-    grid = Grid((130, 120, 160), (1.0, 1.0, 1.0), (-10.0, -80.0, -65.0))
-    volume = draw_vessels(grid, every, np.concatenate([radius, width])) > 0.02
-    parts, count = label(volume, np.ones((3, 3, 3)))
-    sizes = np.bincount(parts.ravel())[1:]
-    assert count <= 4  # one tree a root
-    assert sizes.min() > 20
-    index = np.rint((target[::-1] - np.array(grid.origin)[::-1]) / 1.0).astype(int)
-    assert parts[tuple(index)] > 0

@@ -105,10 +105,11 @@ def test_every_listed_name_is_needed_and_listed_once():
 
 
 def test_every_listed_name_has_a_reason_and_a_test_that_exists():
+    tests = re.findall(
+        r"^def (test_\w+)", "\n".join(file.read_text() for file in (ROOT / "tests").rglob("*.py")), re.MULTILINE
+    )
     for item in INTERNALS:
-        file, _, name = item.test.partition("::")
-        tests = {node.name for node in ast.parse((ROOT / file).read_text()).body if isinstance(node, ast.FunctionDef)}
-        assert name in tests, item.test
+        assert tests.count(item.test) == 1, item.test
         assert item.reason
 
 

@@ -14,7 +14,7 @@ from shared.metrics.paired_numbers import NumberPair
 from shared.modalities.mri.lesion_patch import cut_patch
 from shared.modalities.mri.plan import Extraction, MriPlan
 from shared.modalities.mri.region import BreastRegion
-from shared.tasks.classification import losses, read_patch, score_evaluator, score_metrics, seen_by, used_by
+from shared.tasks.classification import log_losses, read_patch, score_evaluator, score_metrics, seen_by, used_by
 from shared.tasks.task import OWN
 from shared.types import Grid
 
@@ -147,9 +147,9 @@ def test_metrics_in_order_and_the_losses_among_them():
     metrics = score_metrics((Label("er", "ER"), Label("pr", "PR")), (pair,))
     assert metrics[0].name == "auc_er"
     assert score_metrics((Label("er", "ER"), Label("pr", "PR")), macro=True)[0].name == "auc_macro"
-    chosen = {metric.name: scale for metric, scale in losses(metrics, {"mae_ki67": 10.0})}
+    chosen = {metric.name: scale for metric, scale in log_losses(metrics, {"mae_ki67": 10.0})}
     assert chosen == {"log_loss_er": 1.0, "log_loss_pr": 1.0, "mae_ki67": 10.0}
-    assert [metric.name for metric, _ in losses(metrics)] == ["log_loss_er", "log_loss_pr"]
+    assert [metric.name for metric, _ in log_losses(metrics)] == ["log_loss_er", "log_loss_pr"]
 
 
 def test_scores_that_are_no_numbers_stay_so_and_are_not_taken_for_missing(tmp_path):
