@@ -44,9 +44,7 @@ def results(*rows):
 
 
 def test_parameters_are_the_resolved_configuration_under_its_keys():
-    found = parameters(
-        config_with(tasks=[LESION, SUBTYPE], federation={"rounds": 7, "strategy": "fedprox"}, seed=3)
-    )
+    found = parameters(config_with(tasks=[LESION, SUBTYPE], federation={"rounds": 7, "strategy": "fedprox"}, seed=3))
     assert found["name"] == "tiny"
     assert found["seed"] == "3"
     assert found["tasks"] == "lesion-segmentation, subtype-ensemble"
