@@ -10,7 +10,7 @@ from server.run_folder.results import Provenance, ResultRow, Results, TrainedTas
 from server.run_folder.round_record import RoundRecord, SiteEntry
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError
-from shared.metrics.sums import Moments, SegmentationSums
+from shared.metrics.sums import Moments, Sums
 
 LESION, SUBTYPE = "lesion-segmentation", "subtype-ensemble"
 MINIMAL = {"name": "tiny", "data": {"root": "/home/jane/sites", "sites": ["a", "b"], "external": "c"}}
@@ -20,8 +20,8 @@ def config_with(**sections):
     return parse_config(MINIMAL | sections, "run.toml")
 
 
-def judged(*dice):
-    return sum((SegmentationSums(n=1, dice=Moments.of(value)) for value in dice), SegmentationSums()).to_dict()
+def sums_of(*dice):
+    return Sums({"n": len(dice), "dice": sum(map(Moments.of, dice), Moments())}).to_flat()
 
 
 def row(arm, metric, value, model_hash, task=LESION, role="external", bounds=(None, None)):
@@ -44,12 +44,10 @@ def results(*rows):
 
 
 def test_parameters_are_the_resolved_configuration_under_its_keys():
-    found = parameters(
-        config_with(tasks=[LESION, "receptor-status"], federation={"rounds": 7, "strategy": "fedprox"}, seed=3)
-    )
+    found = parameters(config_with(tasks=[LESION, SUBTYPE], federation={"rounds": 7, "strategy": "fedprox"}, seed=3))
     assert found["name"] == "tiny"
     assert found["seed"] == "3"
-    assert found["tasks"] == "lesion-segmentation, receptor-status"
+    assert found["tasks"] == "lesion-segmentation, subtype-ensemble"
     assert found["data.sites"] == "a, b"
     assert found["data.external"] == "c"
     assert found["federation.rounds"] == "7"
@@ -78,9 +76,9 @@ def test_a_parameter_is_cut_where_mlflow_would_refuse_it():
 
 def test_a_rounds_figures_are_those_of_the_sites_that_have_them():
     sites = {
-        "a": SiteEntry("accepted", cases=3, loss=0.75, validation=judged(0.5, 1.0)),
-        "b": SiteEntry("accepted", cases=3, loss=0.25, validation=judged(0.0)),
-        "c": SiteEntry("accepted", cases=1, loss=1.5, validation=judged()),  # no case of its own to validate
+        "a": SiteEntry("accepted", cases=3, loss=0.75, validation=sums_of(0.5, 1.0)),
+        "b": SiteEntry("accepted", cases=3, loss=0.25, validation=sums_of(0.0)),
+        "c": SiteEntry("accepted", cases=1, loss=1.5, validation=sums_of()),  # no case of its own to validate
         "d": SiteEntry("absent", reason="never connected"),
     }
     assert round_metrics(RoundRecord(LESION, 1, "aa", 12.5, sites)) == {
