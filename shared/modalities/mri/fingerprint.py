@@ -14,10 +14,9 @@ import numpy as np
 
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError, RunError
-from shared.modalities.mri.dce_study import DceStudy
 from shared.modalities.mri.intensity import to_channels
 from shared.modalities.mri.plan import Extraction, MriPlan, Triple, Voxels
-from shared.modalities.mri.region import BreastRegion, extract_region
+from shared.modalities.mri.region import BreastRegion
 from shared.preprocessing.histograms import (
     INTENSITY_EDGES,
     SIZE_EDGES,
@@ -27,7 +26,6 @@ from shared.preprocessing.histograms import (
     count,
     quantile,
 )
-from shared.types import BoolArray, Side
 
 SAMPLES = (
     10_000  # voxels a case, spread evenly: a large breast must not weigh more than a small one (as nnU-Net samples)
@@ -128,11 +126,6 @@ class SiteFingerprint:
         if not a_case_each or found.volume.sum() > found.n or len(set(found.intensity.sum(axis=1).tolist())) != 1:
             raise ValueError("fingerprint: the histograms do not hold as many cases as it says")
         return found
-
-
-def fingerprint_study(study: DceStudy, mask: BoolArray | None, side: Side, config: RunConfig) -> SiteFingerprint:
-    """Count one breast of a study; arguments and errors as `pipeline.preprocess`."""
-    return fingerprint_region(extract_region(study, mask, side, Extraction.of(config.preprocessing)))
 
 
 def fingerprint_region(region: BreastRegion) -> SiteFingerprint:

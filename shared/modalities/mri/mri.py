@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from shared.cohort.manifest import CaseRow
@@ -17,7 +17,6 @@ from shared.modalities.mri.fingerprint import SiteFingerprint, fingerprint_regio
 from shared.modalities.mri.nifti_phases import find_nifti_phases
 from shared.modalities.mri.plan import Extraction, MriPlan
 from shared.modalities.mri.region import BreastRegion
-from shared.modalities.mri.settings import MriSettings
 from shared.modalities.mri.study import read_case
 from shared.modalities.mri.tissues import tissue_fault, with_tissues
 
@@ -60,34 +59,19 @@ def background(case: Case) -> Background:
     return Background({"pre-contrast": before, "uptake": after - before}, study.grid.spacing)
 
 
-def settings(config: RunConfig) -> MriSettings:
-    """The section `[preprocessing]`."""
-    return config.preprocessing
-
-
-def no_cases(config: RunConfig) -> SiteFingerprint:
-    """Zeros, of as many channels as the configuration asks for."""
-    return SiteFingerprint.empty(config.preprocessing.post_phases)
-
-
-def read_fingerprint(data: Mapping[str, Sequence[int]], config: RunConfig) -> SiteFingerprint:
-    """A site's counts; see `SiteFingerprint.from_dict`."""
-    return SiteFingerprint.from_dict(data, config.preprocessing.post_phases)
-
-
 def _is_mr(header: FileHeader) -> bool:
     return header.sop_class == MR_IMAGE_STORAGE or header.modality == "MR"
 
 
 MODALITY = Modality(
     name="mri",
-    settings=settings,
+    settings=lambda config: config.preprocessing,
     locate=locate,
     check=check,
     extract=extract,
     fingerprint=fingerprint_region,
-    no_cases=no_cases,
-    read_fingerprint=read_fingerprint,
+    no_cases=lambda config: SiteFingerprint.empty(config.preprocessing.post_phases),
+    read_fingerprint=lambda data, config: SiteFingerprint.from_dict(data, config.preprocessing.post_phases),
     plan=MriPlan,
     make_plan=make_plan,
     prepare=prepare,

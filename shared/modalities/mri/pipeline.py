@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import StudyError
-from shared.modalities.mri.dce_study import DceStudy
 from shared.modalities.mri.intensity import scale_channels, to_channels
 from shared.modalities.mri.plan import MriPlan, Triple, Voxels
-from shared.modalities.mri.region import BreastRegion, extract_region
+from shared.modalities.mri.region import BreastRegion
 from shared.preprocessing.resample import Axis, resample, resample_mask
-from shared.types import BoolArray, FloatArray, Grid, Side
+from shared.types import BoolArray, FloatArray, Grid
 
 Axes = tuple[Axis, Axis, Axis]
 
@@ -102,29 +101,6 @@ class PreparedArrays:
     image: npt.NDArray[np.float16]
     mask: BoolArray | None
     meta: Placement
-
-
-def preprocess(study: DceStudy, mask: BoolArray | None, side: Side, plan: MriPlan) -> PreparedArrays:
-    """Prepare one breast of a study by the plan.
-
-    Parameters
-    ----------
-    study
-        The exam as the door reads it.
-    mask
-        Lesion on the study's grid, bool `(z, y, x)`, or None.
-    side
-        The breast that is meant.
-    plan
-        The federation's plan.
-
-    Raises
-    ------
-    StudyError
-        As `region.extract_region`.
-
-    """
-    return prepare_region(extract_region(study, mask, side, plan.extraction), plan)
 
 
 def prepare_region(region: BreastRegion, plan: MriPlan) -> PreparedArrays:

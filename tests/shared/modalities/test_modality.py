@@ -5,10 +5,10 @@ import pytest
 
 from shared.cohort.preflight import Exclusion
 from shared.modalities.mri import cache as cache_module
-from shared.modalities.mri.fingerprint import SiteFingerprint, fingerprint_study, make_plan
+from shared.modalities.mri.fingerprint import SiteFingerprint, make_plan
 from shared.modalities.mri.mri import MODALITY
 from shared.modalities.mri.study import read_case
-from tests.mri_cases import mri_cohort
+from tests.mri_cases import fingerprint_study, mri_cohort
 
 LESION = frozenset({"lesion"})
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shared.errors import ConfigError, RunError
-from shared.modalities.mri.fingerprint import FIXED, SAMPLES, SiteFingerprint, fingerprint_study, make_plan
+from shared.modalities.mri.fingerprint import FIXED, SAMPLES, SiteFingerprint, make_plan
 from shared.modalities.mri.intensity import to_channels
 from shared.modalities.mri.plan import Extraction
 from shared.modalities.mri.region import extract_region
@@ -16,6 +16,7 @@ from shared.preprocessing.histograms import (
     count,
     quantile,
 )
+from tests.mri_cases import fingerprint_study
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ import pytest
 from shared.errors import StudyError
 from shared.metrics.overlap import dice
 from shared.modalities.mri.dce_study import DceStudy
-from shared.modalities.mri.pipeline import Placement, prepare_region, preprocess, to_native
+from shared.modalities.mri.pipeline import Placement, prepare_region, to_native
 from shared.modalities.mri.plan import Extraction, MriPlan
 from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.types import Grid
+from tests.mri_cases import preprocess
 
 WITHOUT_N4 = Extraction(post_phases=3, n4=False, n4_shrink=4, n4_iterations=(20, 20, 20, 20))
 
