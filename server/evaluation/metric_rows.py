@@ -31,8 +31,9 @@ def table_rows(
     """Summarise every arm, centre and model of a per-case table.
 
     A case without a figure is left out of it; the row's `n` says how many cases it rests on. A metric whose columns the
-    table lacks, whose label an arm never answers at any centre, or whose threshold its model lacks, has no row. Bootstraps draw patients within centres, never cases;
-    the same patients give the same resamples, whatever the arm or metric.
+    table lacks, whose label an arm never answers at any centre, or whose threshold its model lacks, has no row.
+    Bootstraps draw patients within centres, never cases; the same patients give the same resamples, whatever the arm or
+    metric.
 
     Parameters
     ----------

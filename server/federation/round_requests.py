@@ -19,6 +19,7 @@ from shared.errors import UpdateError
 from shared.messages.instruction_reply import EVALUATE, TRAIN, Reply
 from shared.messages.payload import State, flatten, manifest_of
 from shared.metrics.sums import Sums
+from shared.tasks import task_named
 from shared.tasks.task import Task
 from shared.types import FloatArray
 
@@ -128,7 +129,7 @@ class RoundQuestions:
             if reply.skipped:
                 log.warning("round %d, %s: %d cases were skipped", number, site, reply.skipped)
             if site in to_judge:
-                _take_along(judged, replace(answer, reply=reply.judgement()), to_judge[site])
+                _take_along(judged, replace(answer, reply=reply.judgement()), to_judge[site], task)
             del answer, reply  # before the next one is fetched
         good = sum(entry.status == "accepted" for entry in ledger.values())
         mean = average.mean() if good >= max(1, self.config.federation.min_sites) else None
@@ -151,7 +152,7 @@ class RoundQuestions:
             to_judge = {site: item for site, item in to_judge.items() if site in sites}
 
         def check(site: str, reply: Reply) -> None:
-            check_sums(reply, to_judge[site])
+            check_sums(reply, to_judge[site], task_named(name))
 
         instruction = replace(
             self.participants.instruction(number, name),
@@ -175,11 +176,11 @@ class RoundQuestions:
         }
 
 
-def _take_along(judged: Judgement, answer: Answer, expected: Expected) -> None:
+def _take_along(judged: Judgement, answer: Answer, expected: Expected, task: Task) -> None:
     """Enter the judging that came with a good update, if it is good itself."""
     assert answer.reply is not None  # noqa: S101 - it came with an update
     try:
-        check_sums(answer.reply, expected)
+        check_sums(answer.reply, expected, task)
     except UpdateError as error:
         log.warning("%s judged nothing in passing and is asked alone: %s", expected.site, error)
     else:

@@ -13,18 +13,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from server.monitoring import snapshot as reading
-from shared.metrics.sums import Moments, SegmentationSums
+from shared.metrics.sums import Moments, Sums
 
 TASK = "lesion-segmentation"
 SITES = ("centre-a", "centre-b")
 
 
 def entry(status="accepted", cases=5, loss=0.5, dice=None, reason=""):
-    sums = SegmentationSums(n=len(dice), dice=Moments(len(dice), sum(dice), sum(d * d for d in dice))) if dice else None
+    moments = Moments(len(dice), sum(dice), sum(d * d for d in dice)) if dice else None
+    sums = Sums({"n": moments.n, "dice": moments}) if moments else None
     good = status == "accepted"
     return {
         "status": status, "reason": reason, "cases": cases if good else 0, "seconds": 3.0 if good else None,
-        "loss": loss if good else None, "validation": sums.to_dict() if sums else None,
+        "loss": loss if good else None, "validation": sums.to_flat() if sums else None,
     }  # fmt: skip
 
 
