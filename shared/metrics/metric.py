@@ -180,7 +180,7 @@ def binned_auc(histogram: Histogram) -> float | None:
     return float(weighted_auc(pairs, counts)[0])
 
 
-def check_sums(metrics: Sequence[Metric], sums: Sums) -> None:
+def check_figures(metrics: Sequence[Metric], sums: Sums) -> None:
     """Refuse sums of a task that no cases can have: one site's could choose the round for all.
 
     Raises

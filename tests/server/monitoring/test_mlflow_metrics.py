@@ -4,7 +4,6 @@ import pytest
 
 from server.monitoring import mlflow_tracking
 from server.monitoring.mlflow_metrics import external_metrics, parameters, round_metrics
-from server.run import run
 from server.run_folder.journal import RunFolder
 from server.run_folder.results import Provenance, ResultRow, Results, TrainedTask
 from server.run_folder.round_record import RoundRecord, SiteEntry
@@ -53,7 +52,9 @@ def test_parameters_are_the_resolved_configuration_under_its_keys():
     assert found["federation.rounds"] == "7"
     assert found["federation.fedprox.mu"] == "0.01"  # a default: nothing in the file says so
     assert found["inference.flip_averaging"] == "False"
-    assert found["subtype_ensemble.pretrained"] == "hub"
+    assert found["receptor_status.rounds"] == "10"  # of the task's own section
+    assert not [key for key in found if key.startswith("subtype_ensemble")]  # of a task that the run does not have
+    assert parameters(config_with(tasks=[SUBTYPE]))["subtype_ensemble.pretrained"] == "hub"
 
 
 def test_parameters_hold_no_path_nor_where_the_run_is_tracked():
@@ -139,6 +140,8 @@ def test_what_is_no_address_of_a_server_is_refused(uri):
 
 
 def test_without_mlflow_a_run_that_asks_for_it_ends_before_anything_is_trained(tmp_path, monkeypatch):
+    from server.run import run
+
     monkeypatch.setattr(mlflow_tracking, "find_spec", lambda _name: None)
     config = config_with(tracking={"mlflow": True})
     folder = RunFolder.create(tmp_path / "one", config)

@@ -8,7 +8,7 @@ import pytest
 
 from server.monitoring import snapshot as reading
 from server.monitoring.snapshot import snapshot
-from server.run import is_phantom
+from server.run_folder.provenance import is_phantom
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError
 from tests.server.monitoring.conftest import TASK, RunFolder, entry
