@@ -1,4 +1,4 @@
-"""MRI as a modality: the steps of `shared.modalities.modality`, each in its own file of this folder."""
+"""MRI as a modality: the steps of `shared.modalities.modality`, most of them in other files of this folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shared.modalities.mri.tissues import tissue_fault, with_tissues
 
 
 def locate(site: SiteFolder, rows: Sequence[CaseRow], needs: frozenset[str]) -> Located:
-    """The MR exam of every row that stands for one; see `preflight.locate_exams`."""
+    """Locate the exams of the rows with modality MR; see `preflight.locate_exams`."""
     return locate_exams(
         site,
         [row for row in rows if row.modality == "MR"],
@@ -34,7 +34,7 @@ def locate(site: SiteFolder, rows: Sequence[CaseRow], needs: frozenset[str]) -> 
 
 
 def check(case: Case) -> ExclusionReason | None:
-    """Read a case's images and masks."""
+    """Read the images and masks of a case; return why its tissue masks cannot be used."""
     case.need_mask()
     grid = read_case(case).grid
     case.load_mask(grid)
@@ -42,18 +42,18 @@ def check(case: Case) -> ExclusionReason | None:
 
 
 def extract(case: Case, config: RunConfig, cache: Path) -> BreastRegion:
-    """The breast, cut out and its shading removed."""
+    """Extract the breast, corrected for the bias field."""
     return cached_region(case, Extraction.of(config.preprocessing), cache)
 
 
 def prepare(case: Case, plan: MriPlan, needs: frozenset[str], cache: Path) -> PreparedMri:
-    """The breast on the plan's grid; tissue masks where a task needs them and the case has some."""
+    """Prepare the breast on the plan's grid, with tissue masks if a task needs them and the case has them."""
     prepared = cached_case(case, plan, cache)
     return with_tissues(cache, case, prepared) if "tissues" in needs else prepared
 
 
 def background(case: Case) -> Background:
-    """Before contrast, and the first uptake."""
+    """Pre-contrast image and first uptake, for pictures."""
     study = read_case(case)
     before, after = study.phases[:2]
     return Background({"pre-contrast": before, "uptake": after - before}, study.grid.spacing)
