@@ -107,7 +107,7 @@ def _prepare(participants: Participants, centre: str) -> int:
 def _answer(
     participants: Participants, centre: str, kind: str, instruction: Instruction, check: Callable[[str, Reply], None]
 ) -> Reply:
-    for _, answer in participants.ask([centre], kind, instruction, check):
+    for _, answer in participants.requests.ask([centre], kind, instruction, check):
         if answer.reply is not None:
             return answer.reply
         raise RunError(f"the external centre '{centre}' did not judge: {answer.reason}; mend and resume the run")

@@ -107,7 +107,7 @@ def check_sums(reply: Reply, expected: Expected) -> None:
     if reply.sums is None:
         raise UpdateError("the answer holds no sums")
     if reply.skipped < 0 or not 0 <= reply.sums.n <= expected.cases - reply.skipped:
-        raise UpdateError(f"judges {reply.sums.n} cases, {reply.skipped} skipped, of {expected.cases} registered")
+        raise UpdateError(f"evaluates {reply.sums.n} cases, {reply.skipped} skipped, of {expected.cases} registered")
 
 
 def weighed_cases(reply: Reply, expected: Expected, task: str) -> dict[str, int]:

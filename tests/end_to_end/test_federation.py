@@ -10,8 +10,8 @@ import pytest
 from flwr.app import Array, ArrayRecord, MetricRecord
 
 from client.app import app
-from server.evaluation.external_validation import OPENED, open_once
 from server.run import run
+from server.run_folder.external_access import OPENED, open_once
 from server.run_folder.journal import RunFolder
 from server.run_folder.results import read_results
 from server.studies.in_process_grid import InProcessGrid

@@ -64,8 +64,7 @@ def bland_altman_plot(
             _log_axis(axes, "x", size)
             bounds = [bound for row, *_ in shown for bound in (row.value, row.ci_low, row.ci_high) if bound is not None]
             _log_axis(axes, "y", [*gap, *bounds])
-        if shown:
-            _legend(axes, columns=2)
+        _legend(axes, columns=2)
         return _svg(figure, name, description)
 
 

@@ -45,8 +45,8 @@ def test_the_sentence_states_the_external_dice_with_its_interval(run_dir, page):
     page = text_of(page)
     dice = next(row for row in read_results(run_dir).rows if row.role == "external" and row.metric == "dice")
     assert (
-        f"On 20 phantom cases of centre-d, which never trained: Dice {dice.value:.3f} (95% interval {dice.ci_low:.3f} to "
-        f"{dice.ci_high:.3f}, n = 20); HD95"
+        f"On 20 phantom cases of centre-d, which never trained: Dice {dice.value:.3f} "
+        f"(95% interval {dice.ci_low:.3f} to {dice.ci_high:.3f}, n = 20); HD95"
     ) in page
 
 
