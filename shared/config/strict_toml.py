@@ -51,8 +51,8 @@ def validated(model: type[M], raw: Any, source: str, section: str = "") -> M:
     except ValidationError as error:
         errors = error.errors()
         # A refused item also makes its list too short: report only the item's own error.
-        inner = [item["loc"] for item in errors]
-        faults = [item for item in errors if not (item["loc"] and item["loc"] in [loc[:-1] for loc in inner])]
+        inner = {item["loc"][:depth] for item in errors for depth in range(1, len(item["loc"]))}
+        faults = [item for item in errors if item["loc"] not in inner]
         raise ConfigError(f"{source}: " + "; ".join(_explain(model, item, section) for item in faults)) from error
 
 

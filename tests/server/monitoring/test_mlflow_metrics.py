@@ -2,9 +2,7 @@
 
 import pytest
 
-from server.monitoring import mlflow_tracking
 from server.monitoring.mlflow_metrics import external_metrics, parameters, round_metrics
-from server.run_folder.journal import RunFolder
 from server.run_folder.results import Provenance, ResultRow, Results, TrainedTask
 from server.run_folder.round_record import RoundRecord, SiteEntry
 from shared.config.run_config import parse_config
@@ -137,16 +135,3 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(uri):
 def test_what_is_no_address_of_a_server_is_refused(uri):
     with pytest.raises(ConfigError, match=r"'tracking\.uri': is no address of an MLflow server"):
         config_with(tracking={"uri": uri})
-
-
-def test_without_mlflow_a_run_that_asks_for_it_ends_before_anything_is_trained(tmp_path, monkeypatch):
-    from server.run import run
-
-    monkeypatch.setattr(mlflow_tracking, "find_spec", lambda _name: None)
-    config = config_with(tracking={"mlflow": True})
-    folder = RunFolder.create(tmp_path / "one", config)
-    # No grid: not even the sites are asked.
-    with pytest.raises(ConfigError, match=r"pip install .*'fedbreast\[tracking\]'"):
-        run(None, config, folder, lambda *_: None)
-    folder.release()
-    assert not (folder.path / "journal").exists()
