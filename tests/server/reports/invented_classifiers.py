@@ -20,8 +20,8 @@ from server.run_folder.results import Provenance, Results, TrainedTask
 from shared.cohort.labels import SUBTYPES
 from shared.config.run_config import parse_config
 from shared.evaluation import table_row
-from shared.models.ensemble_resnet import BRANCHES
 from shared.metrics.sums import Sums
+from shared.models.ensemble_resnet import BRANCHES
 from shared.tasks import task_named
 
 TASK, BEST, CENTRE, END = "subtype-ensemble", "b" * 64, "centre-d", "federated:end-to-end"
