@@ -66,7 +66,7 @@ def test_scenario_72_a_federation_of_one_site_is_central_training(project):
 
     site = open_site(root / config.data.root / "centre-b", "centre-b", config)
     cases = site.prepare("mri", federation.plans["mri"])["train"]
-    model = task_named(config.task).build_model(config)
+    model = task_named(config.task).learner.build_model(config)
     for number in (1, 2):
         train_round(model, cases, config, round_number=number, site="centre-b")
     federated, central = flatten(federation.folder.model(records[-1])), flatten(model.state_dict())
