@@ -111,9 +111,9 @@ class Panel:
         named = [name for name in self.arms if is_local(name)] if arm == LOCAL else [arm]
         mine = self.table.loc[self.table["arm"].isin(named)]
         values = metric.values(mine)
-        known = np.isfinite(values).all(axis=1)
+        known: npt.NDArray[np.bool_] = np.isfinite(values).all(axis=1)
         answered = metric.answered(mine) if metric.labels else known
-        mine, values, known = mine[answered], values[answered], known[answered]
+        mine, values, known = mine.loc[answered], values[answered], known[answered]
         if not metric.applies(values[known]):
             return []
         truths = np.nan_to_num(
