@@ -201,7 +201,7 @@ def parse_config(raw: dict[str, Any], source: str) -> RunConfig:
     given = [name for name in (*TASKS, *MODALITIES) if key_of(name) in rest and _kind_of(name) is not None]
     named = {name: rest.pop(key_of(name)) for name in given}
     federation = FederationConfig.parse(rest.get("federation", {}), source)
-    config = validated(RunConfig, rest | {"federation": federation}, source)
+    config = validated(RunConfig, rest | {"federation": federation}, source, others=list(map(key_of, TASKS)))
     sections = {
         name: validated(kind, named.get(name, {}), source, key_of(name))
         for name in dict.fromkeys((*named, *config.tasks, *config.modalities))
