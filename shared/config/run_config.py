@@ -75,8 +75,10 @@ class RunConfig(Section):
 
     def for_task(self, name: str) -> RunConfig:
         """The same run as one task sees it: its own rounds and training loop in `federation` and `training`."""
+        if name not in self._sections and (kind := _kind_of(name)) is not None:
+            return self.with_sections({**self._sections, name: kind()}).for_task(name)
         update: dict[str, Any] = {"tasks": (name,)}
-        own = self._sections[name]
+        own = self._sections.get(name)
         if isinstance(own, ClassifierSection):
             update["training"] = TrainingConfig.model_validate(own.training.model_dump())
             update["federation"] = self.federation.model_copy(update={"rounds": own.rounds})

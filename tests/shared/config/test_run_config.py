@@ -267,3 +267,9 @@ def test_a_key_that_names_a_file_is_told_by_its_path():
     raw = {**CLASSIFIERS, "subtype_ensemble": {"pretrained": "weights.pt"}}
     assert parse_config(raw, "t").keys_of_files() == ["subtype_ensemble.pretrained"]
     assert parse_config(CLASSIFIERS, "t").keys_of_files() == []
+
+
+def test_a_task_that_the_run_does_not_name_is_seen_with_the_defaults_of_its_section():
+    view = parse_config(MINIMAL, "t").for_task("receptor-ki67-multitask")
+    assert view.section(MultitaskSection) == MultitaskSection()
+    assert view.federation.rounds == MultitaskSection().rounds

@@ -69,7 +69,7 @@ def test_an_answer_survives_the_message():
     assert (got.included, got.excluded) == ({"train": 5}, {"empty_mask": 1})
     assert (got.labelled, got.classes) == (sent.labelled, sent.classes)
     assert (got.skipped, got.versions) == (sent.skipped, sent.versions)
-    judged = got.judgement()
+    judged = got.evaluation()
     assert (judged.sums, judged.cases, judged.skipped, judged.seconds) == (sums, 2, 4, 0.5)
     assert (judged.site, judged.run, judged.round, judged.weights) == ("a", "r", 2, None)
 
