@@ -6,7 +6,7 @@ import pytest
 from shared.cohort.manifest import read_manifest
 from shared.cohort.site_folder import open_site_folder
 from shared.modalities.mri.fingerprint import SiteFingerprint
-from shared.modalities.mri.mri import MODALITY, background, check, locate, no_cases, read_fingerprint
+from shared.modalities.mri.mri import MODALITY, background, check, locate
 from tests.mri_cases import mri_cohort
 
 
@@ -45,13 +45,13 @@ def test_extraction_and_fingerprint_go_together(case, config, tmp_path):
     region = MODALITY.extract(case, config, tmp_path / "cache")
     fingerprint = MODALITY.fingerprint(region)
     assert fingerprint.n == 1
-    assert no_cases(config) + fingerprint == fingerprint
-    assert read_fingerprint(fingerprint.to_dict(), config) == fingerprint
+    assert MODALITY.no_cases(config) + fingerprint == fingerprint
+    assert MODALITY.read_fingerprint(fingerprint.to_dict(), config) == fingerprint
 
 
 def test_a_fingerprint_of_other_channels_than_the_runs_is_refused(config):
     with pytest.raises(ValueError, match="whole numbers"):
-        read_fingerprint(SiteFingerprint.empty(config.preprocessing.post_phases + 1).to_dict(), config)
+        MODALITY.read_fingerprint(SiteFingerprint.empty(config.preprocessing.post_phases + 1).to_dict(), config)
 
 
 def test_a_prepared_case_is_opened_again_from_plain_values(case, config, tmp_path):
