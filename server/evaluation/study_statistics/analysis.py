@@ -53,7 +53,7 @@ def analyse(
     predictions
         By task: `predictions/<task>.parquet`.
     cohort
-        `cohort.parquet`: one row a case with the factors of the subgroups.
+        `cohort.parquet`: one row for each case with the factors of the subgroups.
     config
         Tasks in the order of the tables; resamples and confidence.
 

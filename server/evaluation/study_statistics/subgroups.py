@@ -36,7 +36,7 @@ def subgroup_rows(panel: Panel, metric: Metric, cohort: pd.DataFrame, confidence
     metric
         The task's first.
     cohort
-        One row a case with the factors; see `levels`.
+        One row for each case with the factors; see `levels`.
     confidence
         Of the intervals.
 
