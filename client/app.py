@@ -81,7 +81,7 @@ def _record(action: str, instruction: Instruction, reply: Reply) -> None:
         site=instruction.site[:_LONGEST_NAME],
         weights=0 if reply.weights is None else len(reply.weights),
         cases=reply.cases,
-        judged=0 if reply.sums is None else reply.sums.n,
+        evaluated=0 if reply.sums is None else reply.sums.n,
         error=reply.error,
     )
 

@@ -70,8 +70,8 @@ def train(site: Site, instruction: Instruction) -> Reply:
     """Train a task's global model for one round on the site's training cases; answer with weights, cases and loss.
 
     Cases that cannot be opened are skipped; the answer then also counts those used by label. Where the server asks for
-    it, the model is judged on the validation cases before it is trained, as `judge` does: it travels once for both. A
-    judging that fails costs no training: the server then asks for it alone, and is told why.
+    it, the model is evaluated on the validation cases before it is trained, as `evaluate` does: it travels once for
+    both. An evaluation that fails costs no training: the server then asks for it alone, and is told why.
     """
     _must_train(site)
     config, task = _view(site, instruction)
@@ -80,11 +80,11 @@ def train(site: Site, instruction: Instruction) -> Reply:
     if not 1 <= instruction.round <= config.federation.rounds:
         raise UpdateError(f"round {instruction.round} is asked for, the run has {config.federation.rounds}")
     prepared = site.prepared(task.modality, plan)
-    judged = _empty(site, instruction)
+    own = _empty(site, instruction)
     before = replace(instruction, round=instruction.round - 1)  # whose model it is
     if instruction.evaluating and prepared["validation"]:
         try:
-            judged = evaluate(site, replace(before, split="validation"))
+            own = evaluate(site, replace(before, split="validation"))
         except Exception:
             log.exception("evaluation before round %d failed", instruction.round)
     cases, skipped = open_readable(task, prepared["train"], plan, config)
@@ -112,9 +112,9 @@ def train(site: Site, instruction: Instruction) -> Reply:
         labelled={label_key(task.name, label): count for label, count in counts.items()},
         loss=summary.loss,
         seconds=summary.seconds,
-        sums=judged.sums,
-        evaluation_skipped=judged.skipped,
-        evaluation_seconds=judged.seconds,
+        sums=own.sums,
+        evaluation_skipped=own.skipped,
+        evaluation_seconds=own.seconds,
     )
 
 
@@ -138,11 +138,11 @@ def evaluate(site: Site, instruction: Instruction) -> Reply:
 
 def _must_train(site: Site) -> None:
     if site.name == site.config.data.external:
-        raise UpdateError("this is the run's external centre: it judges and has no part in training")
+        raise UpdateError("this is the run's external centre: it evaluates and has no part in training")
 
 
 def _asked(site: Site, prepared: Prepared, split: str) -> list[PreparedCase]:
-    """The cases to be judged: a training site's validation or test cases, all of an external centre's."""
+    """The cases to be evaluated: a training site's validation or test cases, all of an external centre's."""
     if site.name == site.config.data.external and split == "external":
         return [case for cases in prepared.values() for case in cases]
     if site.name != site.config.data.external and split in {"validation", "test"}:

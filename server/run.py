@@ -56,12 +56,12 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
             tasks = [task_named(name) for name in config.tasks]
             for task in tasks:
                 task.check()
-            federation = Federation(grid, config, folder, on_progress, tracking.judged)
+            federation = Federation(grid, config, folder, on_progress, tracking.evaluated)
             federation.register()
             rows = []
             trained: dict[str, TrainedModels] = {}
             for task in tasks:
-                records = federation.train(task.name)
+                records = federation.train(task)
                 best = chosen_record(task, records)
                 chosen = {item.model_hash: item for item in (best, records[-1])}
                 models = {model_hash: folder.model(item) for model_hash, item in chosen.items()}

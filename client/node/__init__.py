@@ -1,1 +1,1 @@
-"""The SuperNode of a hospital and what keeps it running."""
+"""A hospital's SuperNode and the processes beside it."""

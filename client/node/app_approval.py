@@ -1,4 +1,4 @@
-"""The gate for apps: what a hospital's node runs is decided before anything of a bundle is unpacked or imported."""
+"""The gate for apps: decides what a hospital's node runs, before anything of a bundle is unpacked or imported."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ _LICENCE = "valid_license"  # Flower asks for it before it asks whether an app i
 
 
 class AppGate:
-    """Stands before the two functions by which Flower learns of a run and fetches its app.
+    """Wraps the two functions with which Flower asks for a run's description and fetches its app.
 
-    Flower calls one after the other at a run's first message, and neither again while the node lives. What the server
-    says of the run is compared with the approved bundle: of the app's name and version Flower makes, unchecked, the
-    path of the folder that it imports from.
+    Flower calls both once, at a run's first message. The description of the run is compared with the approved bundle,
+    because Flower makes the path of the folder that it imports from, unchecked, of the app's name and version.
 
     Parameters
     ----------
     kit
-        The site's kit, whose list of approved apps is read anew each time.
+        The site's kit; its list of approved apps is read at each call.
     audit
-        Told of each app that came, and why one was refused.
+        Records each app that arrives, and why one is refused.
     get_run, get_fab
         Flower's own functions.
 
@@ -40,35 +39,35 @@ class AppGate:
         self._run: Any = None
 
     def get_run(self, run: int) -> Any:
-        """What the server says of a run; judged when its app is here."""
+        """The server's description of a run; it is checked when the app has arrived."""
         self._run = self._ask_run(run)
         return self._run
 
-    def get_fab(self, named: str, run: int) -> Any:
-        """The app's bundle; with a licence only when the hospital runs it. Without one Flower answers with an error."""
-        fab = self._ask_fab(named, run)
+    def get_fab(self, name: str, run: int) -> Any:
+        """The app's bundle, with a licence only if it is approved. Without one Flower answers with an error."""
+        fab = self._ask_fab(name, run)
         digest = digest_of(fab.content)
-        why = self._objection(fab, named, run, digest)
-        event, told = ("app-refused", {"why": why}) if why else ("app-accepted", {})
-        self._audit.record(event, site=self._kit.name, run=str(run), app=digest, **told)
-        checked = {} if why else {_LICENCE: "approved here"}
-        return flower_internal("flwr.supercore.fab:Fab")(digest, fab.content, checked)
+        why = self._objection(fab, name, run, digest)
+        event, reason = ("app-refused", {"why": why}) if why else ("app-accepted", {})
+        self._audit.record(event, site=self._kit.name, run=str(run), app=digest, **reason)
+        licence = {} if why else {_LICENCE: "approved here"}
+        return flower_internal("flwr.supercore.fab:Fab")(digest, fab.content, licence)
 
-    def _objection(self, fab: Any, named: str, number: int, digest: str) -> str:
+    def _objection(self, fab: Any, name: str, number: int, digest: str) -> str:
         try:
             if all(item.sha256 != digest for item in self._kit.approved()):
                 return "it is not approved"
-            if not named == fab.hash_str == digest:
+            if not name == fab.hash_str == digest:
                 return "the server names it by another hash"
             if self._run is None or (self._run.run_id, self._run.fab_hash) != (number, digest):
-                return "the server tells of another run"
+                return "the server describes another run"
             return _difference(self._run, read_bundle(fab.content, "the server's app").version)
         except ConfigError:
             return "the list of approved apps or the bundle is damaged"
 
 
 def _difference(run: Any, version: str) -> str:
-    """What a run says of its app that the approved app does not."""
+    """How a run's description differs from the approved app; empty if it does not."""
     agent = flower_internal("flwr.supercore.constant:TaskType").AGENT_APP
     if run.fab_id != APP:
         return "the server names another app"

@@ -1,12 +1,12 @@
-"""What starts the app for each message: Flower's SuperExec, its secrets kept from the machine's other users.
+"""Starts the app for each message: Flower's SuperExec, with its secrets hidden from other users of the machine.
 
-A node hands out its work on loopback, where every user of the machine may call, and every user can read command lines.
-Flower has a secret that whoever asks for work must know, but uses none where the node itself starts the SuperExec; and
-it writes each task's token, with which one may read the message and answer it, in a command line. So the node starts
-this file instead. The node's secret comes over standard input. A token goes through the warm process's door or, where
-nobody answers there, to Flower's own command as an open file without a name.
+A node gives out its work on loopback, where every user of the machine can call, and every user can read command lines.
+Flower can demand a secret from whoever asks for work, but does not when the node itself starts the SuperExec. And it
+puts each task's token, which allows to read the message and to answer it, on a command line. So the node starts this
+file instead. The node's secret comes over standard input. A token goes to the warm process through its socket or, if
+none answers, to Flower's own command as an open file without a name.
 
-Only apps at sites are started: nothing is asked for that a server might want besides.
+Only ClientApps are started: no other kind of task is asked for.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ SubprocessExecutor: Any = flower_internal("flwr.supercore.superexec.executor:Sub
 
 
 class Starter(SubprocessExecutor):  # type: ignore[misc]
-    """Starts Flower's app process for a task, its token on no command line.
+    """Starts Flower's app process for a task without its token on a command line.
 
     Parameters
     ----------
     door
-        Unix socket of the warm process; None where there is none.
+        Unix socket of the warm process; None if there is none.
 
     """
 
@@ -44,30 +44,30 @@ class Starter(SubprocessExecutor):  # type: ignore[misc]
         self._cold: list[subprocess.Popen[bytes]] = []
 
     def get_eligible_capacity(self, supported_task_types: set[Any], **_: Any) -> tuple[set[Any], set[str]]:
-        """The one kind of task that is asked for."""
+        """The only kind of task that is asked for."""
         return supported_task_types & {TaskType.CLIENT_APP}, set()
 
     def launch(self, spec: Any) -> Any:
-        """Start the app's process, from the warm one when that answers."""
+        """Start the app's process, by the warm process if that answers."""
         if spec.task_type != TaskType.CLIENT_APP:
             return LaunchResult.failed("a hospital's node starts nothing but its app")
-        given = [ADDRESS_OPTIONS[spec.task_type], spec.runtime_api_address, "--insecure"]
-        given += ["--parent-pid", str(spec.parent_pid)]
-        if self._door is None or not hand_over(self._door, [*given, "--token", spec.token]):
+        arguments = [ADDRESS_OPTIONS[spec.task_type], spec.runtime_api_address, "--insecure"]
+        arguments += ["--parent-pid", str(spec.parent_pid)]
+        if self._door is None or not hand_over(self._door, [*arguments, "--token", spec.token]):
             running = [item for item in self._cold if item.poll() is None]
-            self._cold = [*running, _start_cold(given, spec.token)]
+            self._cold = [*running, _start_cold(arguments, spec.token)]
         return LaunchResult.accepted()
 
 
-def _start_cold(given: list[str], token: str) -> subprocess.Popen[bytes]:
-    """Start Flower's own command: it takes a token from a file only, and standard input may be one."""
-    with _unnamed(token.encode()) as file:
-        return subprocess.Popen([COMMAND, *given, "--token-file", "/dev/stdin"], stdin=file)  # noqa: S603 - Flower's
+def _start_cold(arguments: list[str], token: str) -> subprocess.Popen[bytes]:
+    """Start Flower's own command. It reads a token from a file only, and standard input may be that file."""
+    with _unnamed_file(token.encode()) as file:
+        return subprocess.Popen([COMMAND, *arguments, "--token-file", "/dev/stdin"], stdin=file)  # noqa: S603 - Flower's
 
 
 @contextmanager
-def _unnamed(content: bytes) -> Iterator[IO[bytes]]:
-    """A file without a name: only who is given it can open it."""
+def _unnamed_file(content: bytes) -> Iterator[IO[bytes]]:
+    """A file without a name: no other process can open it."""
     with tempfile.TemporaryFile() as file:
         file.write(content)
         file.seek(0)
@@ -80,13 +80,13 @@ def start(port: int, door: str | None, parent: int, secret: bytes) -> subprocess
     Parameters
     ----------
     port
-        Where the node hands out its work, on loopback.
+        Port on loopback where the node gives out its work.
     door
-        Unix socket of the warm process; None where there is none.
+        Unix socket of the warm process; None if there is none.
     parent
-        Number of the node's process, with which it ends.
+        Number of the node's process; when that ends, the starter ends too.
     secret
-        What the node asks of whoever wants work.
+        What the node demands from whoever asks for work.
 
     Returns
     -------
@@ -94,29 +94,26 @@ def start(port: int, door: str | None, parent: int, secret: bytes) -> subprocess
         The process; keep it for as long as the node lives.
 
     """
-    given = json.dumps({"port": port, "door": door, "parent": parent})
-    with _unnamed(secret) as file:
+    settings = json.dumps({"port": port, "door": door, "parent": parent})
+    with _unnamed_file(secret) as file:
         return subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "client.node.app_starter", given],
+            [sys.executable, "-m", "client.node.app_starter", settings],
             cwd=Path(__file__).resolve().parents[2],
             stdin=file,
         )
 
 
 def main() -> None:
-    """Ask for work until the node ends, the secret on standard input.
-
-    `python -m client.node.app_starter '{"port": ...}'`.
-    """
-    given = json.loads(sys.argv[1])
+    """Ask for work until the node ends: `python -m client.node.app_starter SETTINGS < SECRET`."""
+    settings = json.loads(sys.argv[1])
     flower_internal("flwr.supercore.utils:disable_process_dumping")(strict=False)  # as Flower's own command does
-    starter = Starter(Path(given["door"]) if given["door"] else None)
+    starter = Starter(Path(settings["door"]) if settings["door"] else None)
     replace_flower_internal("flwr.supercore.superexec.run_superexec:get_executor", lambda *_, **__: starter)
     flower_internal("flwr.supercore.superexec.run_superexec:run_superexec")(
-        runtime_api_address=f"127.0.0.1:{given['port']}",
+        runtime_api_address=f"127.0.0.1:{settings['port']}",
         insecure=True,
         superexec_auth_secret=sys.stdin.buffer.read(),
-        parent_pid=int(given["parent"]),
+        parent_pid=int(settings["parent"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""The node's calls to the server: Flower's own client over the site's certificate, and what is told of its line."""
+"""The node's calls to the server: Flower's own client with the site's certificate, and a record of lost connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.runtime.audit_log import AuditLog
 from shared.runtime.flower_internals import flower_internal
 
 REFUSED = "the server refuses:"
-"""Begins a line of the node's log: status, who refused (the door is nginx), and by how much the clocks differ."""
+"""Starts a line of the node's log: status, who refused (`door` is nginx), and by how much the clocks differ."""
 _CLOCKS_S = 4.0  # Flower lets a node's clock be 5 s ahead, and 305 s behind
 _AWAY = {502, 503, 504}  # nginx answers, the SuperLink does not
 
@@ -30,13 +30,13 @@ def tls_context(kit: SiteKit) -> ssl.SSLContext:
 
 
 def fleet_client(kit: SiteKit, audit: AuditLog) -> type[Any]:
-    """A class in place of Flower's `FleetHttpClient`."""
+    """A class that replaces Flower's `FleetHttpClient`."""
     import httpx
 
     own: Any = flower_internal("flwr.supernode.fleet_http_client:FleetHttpClient")
 
     class CertifiedClient(own):  # type: ignore[misc]
-        """Flower's client, over our TLS context; it tells what Flower keeps to itself."""
+        """Flower's client with our TLS context; it records what Flower does not report."""
 
         _away = False
         _beat: Any = None
@@ -45,12 +45,12 @@ def fleet_client(kit: SiteKit, audit: AuditLog) -> type[Any]:
         def from_server_address(
             cls, server_address: str, insecure: bool, root_certificates: Any, interceptors: Any, **more: Any
         ) -> CertifiedClient:
-            """As Flower's, whatever it says of certificates."""
+            """As Flower's, but with our certificates."""
             del insecure, root_certificates
             return cls(f"https://{server_address}", interceptors=interceptors, verify=tls_context(kit), **more)
 
         def SendNodeHeartbeat(self, request: Any) -> Any:  # noqa: N802
-            """As Flower's; the last one is kept, to be sent again when the server is back."""
+            """As Flower's; the last heartbeat is kept, to send it again when the server is back."""
             self._beat = request
             return super().SendNodeHeartbeat(request)
 
@@ -71,7 +71,7 @@ def fleet_client(kit: SiteKit, audit: AuditLog) -> type[Any]:
                 why = {"why": fault[:200]} if fault else {}
                 audit.record("server-unreachable" if fault else "server-reached", site=kit.name, **why)
                 if self._beat is not None and not fault:
-                    # Flower's own next one may be 20 s away, and no round asks this site before.
+                    # Flower's next heartbeat may be 20 s away, and until then no round includes this site.
                     with suppress(httpx.HTTPError):
                         super().SendNodeHeartbeat(self._beat)
 

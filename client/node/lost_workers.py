@@ -1,8 +1,8 @@
-"""A worker that died before it took up its message: the hospital answers for it, and goes on.
+"""A worker that died before it fetched its message: the node answers with an error and goes on.
 
-Flower's node waits for the answer to a message before it asks for the next. Of a worker that died it hears after a
-minute without a sign of life, and answers with an error, but only where the worker had fetched its message; otherwise
-it would wait for ever, and the hospital be lost to the run until somebody starts its node anew.
+Flower's node waits for the answer to a message before it asks for the next. If a worker gives no sign of life for a
+minute, the node answers with an error, but only if the worker had fetched its message. Otherwise it would wait for
+ever, and the hospital would be lost to the run until somebody restarts its node.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def answer_for_the_lost(state: type[Any]) -> None:
+def answer_for_lost_workers(state: type[Any]) -> None:
     """Change a class of Flower's node states: a dead worker's message counts as fetched.
 
     Parameters
     ----------
     state
-        `InMemoryNodeState`. Each of its messages belongs to the one worker of its run, as a node has one at a time.
+        `InMemoryNodeState`. A node has one worker at a time, so each message belongs to the worker of its run.
 
     """
     answer = state._on_task_tokens_expired  # noqa: SLF001 - listed in flower_internals

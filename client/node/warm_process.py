@@ -1,12 +1,12 @@
-"""A process with the libraries loaded, which answers each message from a fork of itself.
+"""A process that has loaded the libraries and answers each message from a fork of itself.
 
-Flower starts a process a message, and loading torch costs it three seconds of a core. Here the arguments of Flower's
-command are handed to a process that has loaded them already; that one forks, and the fork is what the command would
-have been. They hold a token that no other user may see, and go through a socket. Only libraries are loaded before: the
-app's own code is imported in the fork, from the bundle that was approved. So this file is run by its path, with `-P`:
-started as a module it would have loaded `client` from here, and the fork would not look for it in the bundle any more.
-For the same reason it alone names private names of Flower without `shared.runtime.flower_internals`, which lists them:
-whoever starts it has had Flower's version checked.
+Flower starts one process per message, which loads torch for three seconds. Here the arguments of Flower's command go to
+a process that has loaded the libraries already; it forks, and the fork does what the command would have done. The
+arguments contain a token that no other user may see, so they go through a Unix socket. Only libraries are loaded in
+advance: the fork imports the app's own code from the approved bundle. So this file is run by its path, with `-P`: as a
+module it would have loaded `client` from the checkout, and the fork would not import it from the bundle any more. For
+the same reason it does not use `shared.runtime.flower_internals`, which lists the private names of Flower used here;
+the supervisor has checked Flower's version before.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ COMMAND = "flwr-clientapp"
 CLIENT_APP = "flwr.supernode.cli.flwr_clientapp:flwr_clientapp"
 PULL = "flwr.supernode.runtime.run_clientapp:pull_and_inflate_object_from_tree"
 _LONGEST = 1 << 16
-_GLANCE_S = 1.0
+_LISTEN_S = 1.0
 _LOOK_S = 0.5
 _PATIENCE_S = 10.0
-_TAKEN = b"+"
+_ACCEPTED = b"+"
 
 
 def hand_over(door: Path, arguments: list[str]) -> bool:
-    """Have the warm process do what Flower's command would do with these arguments.
+    """Let the warm process do what Flower's command would do with these arguments.
 
     Parameters
     ----------
     door
-        Its Unix socket, which only its owner may use: what is said there, no other user can read.
+        Its Unix socket, which only its owner may use and read.
     arguments
         Those of Flower's command.
 
     Returns
     -------
     bool
-        Whether a fork of it took them; nothing was done otherwise.
+        Whether a fork has accepted them; otherwise nothing was done.
 
     """
     try:
@@ -65,26 +65,26 @@ def hand_over(door: Path, arguments: list[str]) -> bool:
             call.connect(str(door))
             call.sendall(json.dumps(arguments).encode())
             call.shutdown(socket.SHUT_WR)
-            return call.recv(1) == _TAKEN
+            return call.recv(1) == _ACCEPTED
     except OSError:
         return False
 
 
 def keep_warm(door: Path) -> None:
-    """Load the libraries, then fork for every call at the door; ends with the process that started this one."""
+    """Load the libraries, then fork for every call; end when the process that started this one ends."""
     parent = os.getppid()
     for name in LIBRARIES:
         importlib.import_module(name)
     if loaded := {"client", "server", "shared"} & set(sys.modules):
         raise SystemExit(f"code of the app is loaded already: {', '.join(sorted(loaded))}")
-    _look_often()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks, as nobody waits for Flower's command
+    _pull_often()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process waits for the forks
     door.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(door))
         door.chmod(0o600)
         listening.listen(16)
-        listening.settimeout(_GLANCE_S)
+        listening.settimeout(_LISTEN_S)
         while os.getppid() == parent:
             try:
                 call, _ = listening.accept()
@@ -96,10 +96,10 @@ def keep_warm(door: Path) -> None:
             call.close()
 
 
-def _look_often() -> None:
-    """Have the app look twice a second for what its node is still fetching, for as long as Flower lets it look.
+def _pull_often() -> None:
+    """Let the app ask twice a second for parts of a message that its node is still fetching.
 
-    The app is started when a message is announced. Flower's own pauses between looks double from one second to ten.
+    The app is started when a message is announced. Flower's own pauses between requests double from one second to ten.
     """
     module, _, name = PULL.partition(":")
     app = importlib.import_module(module)
@@ -108,23 +108,23 @@ def _look_often() -> None:
 
 
 def _answer(call: socket.socket) -> None:
-    """Be Flower's command, in the fork."""
+    """Do what Flower's command does, in the fork."""
     code = 1
     try:
-        call.settimeout(_GLANCE_S)
-        heard = b""
-        while len(heard) < _LONGEST and (more := call.recv(_LONGEST)):
-            heard += more
-        arguments = [str(item) for item in json.loads(heard)]
-        call.sendall(_TAKEN)  # fails when the caller has given up and started another process
+        call.settimeout(_LISTEN_S)
+        request = b""
+        while len(request) < _LONGEST and (more := call.recv(_LONGEST)):
+            request += more
+        arguments = [str(item) for item in json.loads(request)]
+        call.sendall(_ACCEPTED)  # fails if the caller has given up and started another process
         call.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         sys.argv = [COMMAND, *arguments]
         pkgutil.resolve_name(CLIENT_APP)()
         code = 0
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 1
-    except Exception:  # noqa: BLE001 - the fork ends here, and nobody else would say why
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except Exception:  # noqa: BLE001 - the fork ends here, and nothing else would say why
         traceback.print_exc()
     finally:
         sys.stdout.flush()

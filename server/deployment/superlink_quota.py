@@ -1,7 +1,8 @@
-"""Flower's SuperLink, but that a site may send no more than answers to what it was asked (scenario 64).
+"""Flower's SuperLink with a quota: a site may send no more than answers to its messages (scenario 64).
 
-nginx caps a call, and how many there are a second, but not their sum; and Flower keeps what a node with a known key
-sends until the run ends. Here each question gives a site a right to so many bytes and objects; the rest is not kept.
+nginx limits the size of a call and the calls per second, but not their sum, and Flower keeps everything that a node
+with a known key sends until the run ends. Here each message to a site allows it so many bytes and objects; what exceeds
+them is not kept.
 
 Started in place of Flower's own command: `python -m server.deployment.superlink_quota flower-superlink ...`.
 """
@@ -19,20 +20,20 @@ from typing import Any
 from shared.runtime.flower_internals import flower_internal
 
 AGAIN = 3
-"""An upload that broke off is sent anew, from its start."""
+"""How often an answer may be sent: an interrupted upload starts again from its beginning."""
 SPARE_BYTES, SPARE_OBJECTS = 16 << 20, 256
 ANNOUNCEMENTS = 16
 SWEEP_S = 0.2
-"""Between searches for cycles: a call's body lies in one, and Python looks by itself after some 150 calls of 16 MB."""
+"""Between garbage collections: a call's body is freed by one, and Python waits for some 150 calls of 16 MB."""
 HANDLERS = ("pull_messages", "pull_object", "push_messages", "push_object")
 
 
 @dataclass(slots=True)
 class _Account:
-    """What one site was last asked and has not fetched, the most it was ever asked, and what it has sent since."""
+    """One site: objects of its last message not fetched yet, the largest message so far, and what it has sent since."""
 
-    asked: set[str] = field(default_factory=set)
-    asked_bytes: int = 0
+    waiting: set[str] = field(default_factory=set)
+    fetched_bytes: int = 0
     most_bytes: int = 0
     most_objects: int = 0
     sent_bytes: int = 0
@@ -40,35 +41,35 @@ class _Account:
     announcements: int = 0
 
 
-class Bounds:
-    """The accounts of all nodes. An answer may be as long as the longest question, a few times over."""
+class Quotas:
+    """The accounts of all nodes. An answer may be a few times as large as the largest message to the node."""
 
     def __init__(self) -> None:
         self._accounts: defaultdict[int, _Account] = defaultdict(_Account)
         self._lock = threading.Lock()
 
-    def asked(self, node: int, objects: list[str]) -> None:
-        """Note that a question of these objects was handed out: counting begins anew."""
+    def start_message(self, node: int, objects: list[str]) -> None:
+        """Note that a message of these objects was given to a node: counting starts again."""
         with self._lock:
             before = self._accounts[node]
             self._accounts[node] = _Account(
-                asked=set(objects),
+                waiting=set(objects),
                 most_bytes=before.most_bytes,
                 most_objects=max(len(objects), before.most_objects),
             )
 
-    def fetched(self, node: int, name: str, size: int) -> None:
-        """Note that a node was given an object of so many bytes; again, or of no question to it, counts for nothing.
+    def count_fetched(self, node: int, name: str, size: int) -> None:
+        """Note that a node fetched an object of so many bytes; a second time, or of another message, does not count.
 
-        What it has already it does not fetch: hence the most of all questions.
+        A node does not fetch what it already has, so the largest of all messages sets its quota.
         """
         with self._lock:
             account = self._accounts[node]
-            if name not in account.asked:  # its own pieces it may fetch as well
+            if name not in account.waiting:  # it may also fetch its own objects
                 return
-            account.asked.remove(name)
-            account.asked_bytes += size
-            account.most_bytes = max(account.most_bytes, account.asked_bytes)
+            account.waiting.remove(name)
+            account.fetched_bytes += size
+            account.most_bytes = max(account.most_bytes, account.fetched_bytes)
 
     def may_announce(self, node: int, objects: int) -> bool:
         """Whether a node may announce an answer of so many objects."""
@@ -89,8 +90,8 @@ class Bounds:
             return True
 
 
-class Bounded:
-    """The four of Flower's handlers through which a node's messages come and go, with bounds around them.
+class QuotaHandlers:
+    """The four handlers of Flower for a node's messages, with quotas.
 
     Parameters
     ----------
@@ -100,45 +101,45 @@ class Bounded:
     """
 
     def __init__(self, handlers: Any) -> None:
-        self._bounds = Bounds()
+        self._quotas = Quotas()
         self._own = {name: getattr(handlers, name) for name in HANDLERS}
 
     def pull_messages(self, request: Any, **more: Any) -> Any:
         """As Flower's."""
         response = self._own["pull_messages"](request=request, **more)
         if response.messages_list:
-            self._bounds.asked(request.node.node_id, _objects(response.message_object_trees))
+            self._quotas.start_message(request.node.node_id, _objects(response.message_object_trees))
         return response
 
     def pull_object(self, request: Any, **more: Any) -> Any:
         """As Flower's."""
         response = self._own["pull_object"](request=request, **more)
         if response.object_content:
-            self._bounds.fetched(request.node.node_id, request.object_id, len(response.object_content))
+            self._quotas.count_fetched(request.node.node_id, request.object_id, len(response.object_content))
         return response
 
     def push_messages(self, request: Any, **more: Any) -> Any:
-        """As Flower's, but for what is too much or no answer: it is refused like an answer to a run that is over."""
-        node, said = request.node.node_id, [item.metadata for item in request.messages_list]
-        # Flower would take it for the server's question, to whom it names, and to the site itself too.
-        if any(item.src_node_id != node or not item.reply_to_message_id for item in said):
+        """As Flower's; what is no answer or exceeds the quota is refused like an answer to a run that is over."""
+        node, answers = request.node.node_id, [item.metadata for item in request.messages_list]
+        # Otherwise Flower would deliver a site's message, as if it were the server's, to any node that it names.
+        if any(item.src_node_id != node or not item.reply_to_message_id for item in answers):
             raise _refusal("no answer, or another's")
-        if not self._bounds.may_announce(node, len(_objects(request.message_object_trees))):
+        if not self._quotas.may_announce(node, len(_objects(request.message_object_trees))):
             raise _refusal("more answers than questions")
         return self._own["push_messages"](request=request, **more)
 
     def push_object(self, request: Any, **more: Any) -> Any:
-        """As Flower's, but for what is too much: it is not kept."""
-        if not self._bounds.may_send(request.node.node_id, len(request.object_content)):
+        """As Flower's; what exceeds the quota is not kept."""
+        if not self._quotas.may_send(request.node.node_id, len(request.object_content)):
             return flower_internal("flwr.proto.message_pb2:PushObjectResponse")(stored=False)
         return self._own["push_object"](request=request, **more)
 
 
 def bind(handlers: Any) -> None:
-    """Put the bounded handlers in place of Flower's."""
-    bounded = Bounded(handlers)
+    """Replace Flower's handlers by those with quotas."""
+    own = QuotaHandlers(handlers)
     for name in HANDLERS:
-        setattr(handlers, name, getattr(bounded, name))
+        setattr(handlers, name, getattr(own, name))
 
 
 def _objects(trees: Any) -> list[str]:
@@ -159,10 +160,10 @@ def _sweep() -> None:
 
 
 def main() -> None:
-    """Be Flower's command, with bounds."""
+    """Run Flower's command with quotas."""
     bind(flower_internal("flwr.superlink.servicer.fleet.fleet_handlers"))
     command = flower_internal("flwr.superlink.cli:flower_superlink")
-    gc.freeze()  # what is here now stays, and need not be looked at again and again
+    gc.freeze()  # loaded modules stay: later collections can skip them
     threading.Thread(target=_sweep, daemon=True).start()
     sys.argv = sys.argv[1:]
     command()

@@ -31,8 +31,9 @@ def table_rows(
     """Summarise every arm, centre and model of a per-case table.
 
     A case without a figure is left out of it; the row's `n` says how many cases it rests on. A metric whose columns the
-    table lacks, whose label an arm never answers at any centre, or whose threshold its model lacks, has no row. Bootstraps draw patients within centres, never cases;
-    the same patients give the same resamples, whatever the arm or metric.
+    table lacks, whose label an arm never answers at any centre, or whose threshold its model lacks, has no row.
+    Bootstraps draw patients within centres, never cases; the same patients give the same resamples, whatever the arm or
+    metric.
 
     Parameters
     ----------
@@ -54,12 +55,14 @@ def table_rows(
     check_table(table)
     _check_scores(table, {label for metric in metrics if metric.sent == "histogram" for label in metric.labels})
     # At whatever centre: one that lacks a label says so, with no case behind the figure.
-    answered = {arm: [item for item in metrics if _is_answered(item, cases)] for arm, cases in table.groupby("arm")}
+    answered = {
+        str(arm): [item for item in metrics if _is_answered(item, cases)] for arm, cases in table.groupby("arm")
+    }
     rows = []
     for (arm, centre, model_hash), cases in table.sort_values("case").groupby(
         ["arm", "centre", "model_hash"], sort=True
     ):
-        for metric in answered[arm]:
+        for metric in answered[str(arm)]:
             estimate = estimate_of(metric, cases, config, derive_seed(seed, "bootstrap", str(centre)))
             if estimate is not None:
                 rows.append(

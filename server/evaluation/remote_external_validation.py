@@ -21,6 +21,7 @@ from shared.errors import RunError, UpdateError
 from shared.messages.instruction_reply import EVALUATE, PREPARE, Instruction, Reply
 from shared.messages.payload import flatten, manifest_of
 from shared.tasks import task_named
+from shared.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def validate_at_node(
     rows: list[ResultRow] = []
     on_model(done, total)
     for name, item in trained.items():
-        view = config.for_task(name)
+        view, task = config.for_task(name), task_named(name)
         for model_hash, state in item.models.items():
             instruction = replace(
                 participants.instruction(0, name),
@@ -64,15 +65,15 @@ def validate_at_node(
                 manifest=manifest_of(state),
             )
 
-            def check(site: str, reply: Reply) -> None:
-                check_sums(reply, Expected(site, participants.run, 0, cases=cases))
+            def check(site: str, reply: Reply, task: Task = task) -> None:
+                check_sums(reply, Expected(site, participants.run, 0, cases=cases), task)
 
             sums = _answer(participants, centre, EVALUATE, instruction, check).sums
             if sums is None:
                 raise RunError(f"the external centre '{centre}' sent no sums: resume the run")
             rows += sum_rows(
                 {centre: sums},
-                task_named(name).metrics,
+                task.metrics,
                 view.evaluation,
                 task=name,
                 arm=FEDERATED,
@@ -107,7 +108,7 @@ def _prepare(participants: Participants, centre: str) -> int:
 def _answer(
     participants: Participants, centre: str, kind: str, instruction: Instruction, check: Callable[[str, Reply], None]
 ) -> Reply:
-    for _, answer in participants.ask([centre], kind, instruction, check):
+    for _, answer in participants.requests.ask([centre], kind, instruction, check):
         if answer.reply is not None:
             return answer.reply
         raise RunError(f"the external centre '{centre}' did not judge: {answer.reason}; mend and resume the run")

@@ -11,14 +11,14 @@ from typing import Any
 from flwr.serverapp import Grid
 
 from server.federation.site_registration import find_sites
-from server.federation.site_requests import LATE, Answer, Check, ask
+from server.federation.site_requests import LATE, Answer, Check, SiteRequests
 from server.federation.update_checks import Expected, check_answer
 from server.run_folder.journal import RunFolder
 from server.run_folder.round_record import SiteEntry
 from server.run_folder.site_states import SiteStates
 from shared.config.run_config import RunConfig
 from shared.errors import RunError, UpdateError
-from shared.messages.instruction_reply import FINGERPRINT, PREPARE, TRAIN, Instruction, Reply
+from shared.messages.instruction_reply import FINGERPRINT, PREPARE, Instruction, Reply
 from shared.messages.payload import label_key
 from shared.modalities import modality_named
 from shared.modalities.modality import Plan
@@ -68,6 +68,7 @@ class Participants:
         self.lost: dict[str, SiteEntry] = {}
         self.plans: dict[str, Plan] = {}
         self.states = SiteStates(folder.path, config.data.sites)
+        self.requests = SiteRequests(grid, config, self.nodes, self.states)
         self._asked: set[int] = set()
 
     def register(self) -> None:
@@ -120,35 +121,8 @@ class Participants:
             self._find(self.config.federation.join_timeout_s, patient=False)
         return centre in self.nodes
 
-    def ask(
-        self,
-        names: Sequence[str],
-        kind: str,
-        instruction: Instruction,
-        check: Check,
-        *,
-        phase: str = "",
-        wait: float | None = None,
-    ) -> Iterator[tuple[str, Answer]]:
-        """Ask sites the same; while they work on `phase`, report how far they are."""
-        self.states.change(dict.fromkeys(names, ("training" if kind == TRAIN else "connected", "")))
-        answers = ask(
-            self.grid,
-            {name: self.nodes[name] for name in names},
-            instruction,
-            kind,
-            self.config,
-            check,
-            wait=wait,
-            on_wait=lambda: self._watch_sites(phase),
-        )
-        for name, answer in answers:
-            self.states.change({name: ("absent" if answer.status == "absent" else "connected", answer.reason)})
-            yield name, answer
-            del answer
-
     def instruction(self, number: int = 0, task: str = "") -> Instruction:
-        """What every question of a round holds."""
+        """What every request of a round holds."""
         return Instruction(self.run, number, self.plans, config=self.config, task=task)
 
     def need(self, able: int, where: str = "") -> None:
@@ -193,7 +167,7 @@ class Participants:
 
         merged: dict[str, Any] = {name: modality_named(name).no_cases(self.config) for name in self.config.modalities}
         good = set()
-        for name, answer in self.ask(names, FINGERPRINT, self.instruction(), check, phase="fingerprint"):
+        for name, answer in self._ask(names, FINGERPRINT, check):
             if answer.reply is None:
                 self._lose(name, _entry(answer))
                 continue
@@ -213,7 +187,7 @@ class Participants:
                 raise UpdateError("its cases changed since the run began: start a new run")
 
         known = {site.name: site for site in self.sites if site.name not in names}
-        for name, answer in self.ask(names, PREPARE, self.instruction(), check, phase="prepare", wait=wait):
+        for name, answer in self._ask(names, PREPARE, check, wait):
             reply = answer.reply
             if reply is None:
                 late = "did not prepare its cases before the deadline"
@@ -239,10 +213,17 @@ class Participants:
         self.lost[name] = entry
         self.states.change({name: ("absent", entry.reason)})
 
+    def _ask(
+        self, names: Sequence[str], kind: str, check: Check, wait: float | None = None
+    ) -> Iterator[tuple[str, Answer]]:
+        """Ask sites before the first round; while they work, report how far they are."""
+        phase = kind.removeprefix("query.")
+        return self.requests.ask(
+            names, kind, self.instruction(), check, wait=wait, on_wait=lambda: self._watch_sites(phase)
+        )
+
     def _watch_sites(self, phase: str) -> None:
         """Report how far the sites are with their studies, where their progress can be seen: in a simulation."""
-        if not phase:
-            return
         moments = [read_progress(site_progress_path(cache_root(), self.run, name)) for name in self.nodes]
         seen = [moment for moment in moments if moment is not None and moment.phase == phase]
         if seen:

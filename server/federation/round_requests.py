@@ -1,6 +1,6 @@
-"""What a round asks of the sites: an update from each, what their cases say of a model, and what became of each site.
+"""What a round asks of the sites: an update of each, and what their cases say of a model.
 
-A round's model is judged by the question that sends it to be trained further: a network carries it once for both.
+A round's model is evaluated by the request that sends it to be trained further: a network carries it once for both.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from shared.errors import UpdateError
 from shared.messages.instruction_reply import EVALUATE, TRAIN, Reply
 from shared.messages.payload import State, flatten, manifest_of
 from shared.metrics.sums import Sums
+from shared.tasks import task_named
 from shared.tasks.task import Task
 from shared.types import FloatArray
 
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Evaluation:
     """The sites' sums over a split of their cases, and what became of each site that has such cases."""
 
     sums: dict[str, Sums]
@@ -34,7 +35,7 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class RoundResult:
     """What came of a round.
 
     Attributes
@@ -43,18 +44,18 @@ class Trained:
         The mean of the good updates; None where they are fewer than `min_sites`.
     sites
         The round's ledger.
-    judgement
+    evaluation
         Of the model that was sent, where it was asked for.
 
     """
 
     average: FloatArray | None
     sites: dict[str, SiteEntry]
-    judgement: Judgement | None
+    evaluation: Evaluation | None
 
 
-class RoundQuestions:
-    """The questions of a run's rounds.
+class RoundRequests:
+    """The requests of a run's rounds.
 
     Parameters
     ----------
@@ -69,8 +70,8 @@ class RoundQuestions:
         self.participants = participants
         self.config = config
 
-    def train(self, task: Task, number: int, state: State, *, judging: bool) -> Trained:
-        """Ask for a round's updates; the answers go through the gate into the running average.
+    def train(self, task: Task, number: int, state: State, *, evaluating: bool) -> RoundResult:
+        """Ask for a round's updates; good answers go into the running average.
 
         Parameters
         ----------
@@ -78,9 +79,9 @@ class RoundQuestions:
             What is trained, and in which round.
         state
             The model to train.
-        judging
-            Whether the sites judge it as well. One whose answer holds no good judging is asked for that alone; one that
-            is gone, or was waited for until the deadline, is not.
+        evaluating
+            Whether the sites evaluate it as well. One whose answer holds no good evaluation is asked for that alone;
+            one that is gone, or was waited for until the deadline, is not.
 
         """
         weights, manifest = flatten(state), manifest_of(state)
@@ -91,19 +92,19 @@ class RoundQuestions:
                 run=self.participants.run,
                 round=number,
                 manifest=manifest,
-                cases=found[""],
+                cases=known[""],
                 values=len(weights),
-                labels={label: count for label, count in found.items() if label},
+                labels={label: count for label, count in known.items() if label},
             )
-            for site, found in counts.items()
+            for site, known in counts.items()
         }
         asked = [site for site, item in expected.items() if item.cases > 0]
-        to_judge = self._judges(number, "validation") if judging else {}
+        evaluators = self._expected_evaluators(number, "validation") if evaluating else {}
         ledger = {site: replace(entry) for site, entry in self.participants.lost.items()}
         ledger |= {site: SiteEntry("absent", NO_LABEL, attempts=0) for site in expected}
         stays, owner = self.config.federation.algorithm.stays_at_site, task.learner.owner
         average = RunningAverage(weights, owned_parts(state, lambda name: AT_SITE if stays(name) else owner(name)))
-        judged = Judgement({}, {})
+        evaluation = Evaluation({}, {})
 
         def check(site: str, reply: Reply) -> None:
             check_update(reply, expected[site])
@@ -114,45 +115,45 @@ class RoundQuestions:
             split="train",
             weights=weights,
             manifest=manifest,
-            evaluating=judging,
+            evaluating=evaluating,
         )
-        for site, answer in self.participants.ask(asked, TRAIN, instruction, check):
+        for site, answer in self.participants.requests.ask(asked, TRAIN, instruction, check):
             ledger[site] = _entry(answer)
             reply = answer.reply
             if reply is None or reply.weights is None:
                 log.warning("round %d, %s: %s", number, site, answer.reason)
-                if site in to_judge and (answer.waited or answer.status == "absent"):
-                    judged.sites[site] = _entry(answer)
+                if site in evaluators and (answer.waited or answer.status == "absent"):
+                    evaluation.sites[site] = _entry(answer)
                 continue
             average.add(reply.weights, weighed_cases(reply, expected[site], task.name))
             ledger[site].loss = reply.loss
             if reply.skipped:
                 log.warning("round %d, %s: %d cases were skipped", number, site, reply.skipped)
-            if site in to_judge:
-                _take_along(judged, replace(answer, reply=reply.judgement()), to_judge[site])
+            if site in evaluators:
+                _take_evaluation(evaluation, replace(answer, reply=reply.evaluation()), evaluators[site], task)
             del answer, reply  # before the next one is fetched
         good = sum(entry.status == "accepted" for entry in ledger.values())
         mean = average.mean() if good >= max(1, self.config.federation.min_sites) else None
         del average
-        if others := to_judge.keys() - judged.sites.keys():
-            alone = self.judge(task.name, state, number - 1, "validation", others)
-            judged = Judgement(judged.sums | alone.sums, judged.sites | alone.sites)
-        return Trained(
+        if others := evaluators.keys() - evaluation.sites.keys():
+            alone = self.evaluate(task.name, state, number - 1, "validation", others)
+            evaluation = Evaluation(evaluation.sums | alone.sums, evaluation.sites | alone.sites)
+        return RoundResult(
             mean,
             {site: ledger[site] for site in self.config.data.sites},
-            _ordered(judged, to_judge) if judging else None,
+            _ordered(evaluation, evaluators) if evaluating else None,
         )
 
-    def judge(
+    def evaluate(
         self, name: str, state: State, number: int, split: str, sites: Collection[str] | None = None
-    ) -> Judgement:
-        """Have a round's model judged alone on a split, by all sites that have such cases or by some of them."""
-        to_judge = self._judges(number, split)
+    ) -> Evaluation:
+        """Have a round's model evaluated alone on a split, by all sites that have such cases or by some of them."""
+        evaluators = self._expected_evaluators(number, split)
         if sites is not None:
-            to_judge = {site: item for site, item in to_judge.items() if site in sites}
+            evaluators = {site: item for site, item in evaluators.items() if site in sites}
 
         def check(site: str, reply: Reply) -> None:
-            check_sums(reply, to_judge[site])
+            check_sums(reply, evaluators[site], task_named(name))
 
         instruction = replace(
             self.participants.instruction(number, name),
@@ -160,14 +161,14 @@ class RoundQuestions:
             weights=flatten(state),
             manifest=manifest_of(state),
         )
-        judged = Judgement({}, {})
-        for site, answer in self.participants.ask(list(to_judge), EVALUATE, instruction, check):
+        evaluation = Evaluation({}, {})
+        for site, answer in self.participants.requests.ask(list(evaluators), EVALUATE, instruction, check):
             if answer.reply is None:
                 log.warning("%s is missing from the %s figures of round %d: %s", site, split, number, answer.reason)
-            _take(judged, site, answer)
-        return _ordered(judged, to_judge)
+            _take(evaluation, site, answer)
+        return _ordered(evaluation, evaluators)
 
-    def _judges(self, number: int, split: str) -> dict[str, Expected]:
+    def _expected_evaluators(self, number: int, split: str) -> dict[str, Expected]:
         """What is expected of each site that has cases of a split."""
         return {
             site.name: Expected(site.name, self.participants.run, number, cases=site.included[split])
@@ -176,32 +177,32 @@ class RoundQuestions:
         }
 
 
-def _take_along(judged: Judgement, answer: Answer, expected: Expected) -> None:
-    """Enter the judging that came with a good update, if it is good itself."""
+def _take_evaluation(evaluation: Evaluation, answer: Answer, expected: Expected, task: Task) -> None:
+    """Enter the evaluation that came with a good update, if it is good itself."""
     assert answer.reply is not None  # noqa: S101 - it came with an update
     try:
-        check_sums(answer.reply, expected)
+        check_sums(answer.reply, expected, task)
     except UpdateError as error:
-        log.warning("%s judged nothing in passing and is asked alone: %s", expected.site, error)
+        log.warning("%s sent no good evaluation with its update and is asked alone: %s", expected.site, error)
     else:
-        _take(judged, expected.site, answer)
+        _take(evaluation, expected.site, answer)
 
 
-def _take(judged: Judgement, site: str, answer: Answer) -> None:
-    """Enter a site's answer into a judgement."""
-    judged.sites[site] = _entry(answer)
+def _take(evaluation: Evaluation, site: str, answer: Answer) -> None:
+    """Enter a site's answer into an evaluation."""
+    evaluation.sites[site] = _entry(answer)
     sums = answer.reply.sums if answer.reply is not None else None
     if sums is not None:
-        judged.sites[site].cases = sums.n
+        evaluation.sites[site].cases = sums.n
         if sums.n:
-            judged.sums[site] = sums
+            evaluation.sums[site] = sums
 
 
-def _ordered(judged: Judgement, sites: Collection[str]) -> Judgement:
-    """A judgement in the order of the sites: whoever answered first, the same bytes."""
-    return Judgement(
-        {site: judged.sums[site] for site in sites if site in judged.sums},
-        {site: judged.sites[site] for site in sites},
+def _ordered(evaluation: Evaluation, sites: Collection[str]) -> Evaluation:
+    """An evaluation in the order of the sites: whoever answered first, the same bytes."""
+    return Evaluation(
+        {site: evaluation.sums[site] for site in sites if site in evaluation.sums},
+        {site: evaluation.sites[site] for site in sites},
     )
 
 

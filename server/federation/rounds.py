@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from flwr.serverapp import Grid
 
 from server.federation.participants import Participants, Progress
-from server.federation.round_requests import Judgement, RoundQuestions
+from server.federation.round_requests import Evaluation, RoundRequests
 from server.federation.server_step import parameter_places, server_step
 from server.run_folder.journal import RunFolder
 from server.run_folder.participation import Participation
@@ -22,12 +22,13 @@ from shared.modalities.modality import Plan
 from shared.reproducibility import state_hash
 from shared.runtime.audit import record as note
 from shared.tasks import task_named
+from shared.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
 
 class Federation:
-    """A run's tasks trained and judged by its sites, round by round.
+    """A run's tasks, trained and evaluated by its sites, round by round.
 
     Parameters
     ----------
@@ -39,8 +40,9 @@ class Federation:
         The run's folder; its name is the run's.
     on_progress
         Where to report.
-    on_judged
-        Called with each round's record once the sites have judged its model: during the next round, and after the last.
+    on_evaluated
+        Called with each round's record once the sites have evaluated its model: during the next round, and after the
+        last.
 
     """
 
@@ -50,14 +52,14 @@ class Federation:
         config: RunConfig,
         folder: RunFolder,
         on_progress: Progress,
-        on_judged: Callable[[RoundRecord], None] | None = None,
+        on_evaluated: Callable[[RoundRecord], None] | None = None,
     ) -> None:
         self.config = config
         self.folder = folder
         self.on_progress = on_progress
-        self.on_judged = on_judged
+        self.on_evaluated = on_evaluated
         self.participants = Participants(grid, config, folder, on_progress)
-        self.questions = RoundQuestions(self.participants, config)
+        self.requests = RoundRequests(self.participants, config)
         self.participation = Participation(folder.path, config.data.sites)
 
     @property
@@ -74,7 +76,7 @@ class Federation:
         """Find and prepare the sites; see `Participants.register`."""
         self.participants.register()
 
-    def train(self, name: str) -> list[RoundRecord]:
+    def train(self, task: Task) -> list[RoundRecord]:
         """Run a task's rounds that are not committed yet; return every round's record.
 
         Raises
@@ -84,7 +86,7 @@ class Federation:
             Or the committed rounds were drawn with another seed.
 
         """
-        view, task = self.config.for_task(name), task_named(name)
+        name, view = task.name, self.config.for_task(task.name)
         self.participants.rejoin()
         able = [site.name for site in self.participants.sites if site.counts(task)[""] > 0]
         self.participants.need(len(able), f" in {name}, for which they need its labels")
@@ -109,12 +111,12 @@ class Federation:
             if number > 1:
                 self.participants.rejoin()
             self.on_progress("train", number - 1, total, f"{name}, round {number}: training{_so_far(records)}")
-            trained = self.questions.train(task, number, state, judging=records[-1].is_unevaluated())
-            if trained.judgement is not None:
-                self._enter(records, trained.judgement)
+            trained = self.requests.train(task, number, state, evaluating=records[-1].is_unevaluated())
+            if trained.evaluation is not None:
+                self._enter(records, trained.evaluation)
             if trained.average is None:
                 raise RunError(self._too_few(name, number, trained.sites))
-            if trained.judgement is not None:
+            if trained.evaluation is not None:
                 self._tell(records[-1], total)
             weights, own = server_step(strategy, parameters, flatten(state), trained.average, number, own)
             state = unflatten(weights, like)
@@ -134,32 +136,32 @@ class Federation:
         if records[-1].is_unevaluated():
             self.on_progress("train", total, total, f"{name}, round {records[-1].round}: validating")
             started = time.perf_counter()
-            judgement = self.questions.judge(name, state, records[-1].round, "validation")
+            evaluation = self.requests.evaluate(name, state, records[-1].round, "validation")
             records[-1].seconds += time.perf_counter() - started
-            self._enter(records, judgement)
+            self._enter(records, evaluation)
             self._tell(records[-1], total)
         return records
 
     def evaluate(self, record: RoundRecord, state: State) -> dict[str, Sums]:
         """Have the sites test a chosen round's model on their own cases; without any, or failing, they are left out."""
-        tested = self.questions.judge(record.task, state, record.round, "test")
+        tested = self.requests.evaluate(record.task, state, record.round, "test")
         self.participation.tested(record, tested.sites)
         return tested.sums
 
-    def _enter(self, records: list[RoundRecord], judgement: Judgement) -> None:
+    def _enter(self, records: list[RoundRecord], evaluation: Evaluation) -> None:
         """Enter what the sites say of the last round's model into its record; what one said before is kept."""
         record = records[-1]
         before = {site: entry for site, entry in record.evaluated.items() if entry.status == "accepted"}
-        record.evaluated = judgement.sites | before
-        for site, sums in judgement.sums.items():
+        record.evaluated = evaluation.sites | before
+        for site, sums in evaluation.sums.items():
             record.sites[site].validation = sums.to_flat()
         self.folder.enter(record)
         self.participation.rounds(record.task, records)
 
     def _tell(self, record: RoundRecord, total: int) -> None:
-        """Tell of a round whose model was judged."""
-        if self.on_judged is not None:
-            self.on_judged(record)
+        """Tell of a round whose model was evaluated."""
+        if self.on_evaluated is not None:
+            self.on_evaluated(record)
         shown = _shown(record)
         log.info("%s, round %d of %d: %s, model %s", record.task, record.round, total, shown, record.model_hash[:12])
         self.on_progress("train", record.round, total, f"{record.task}, {shown}")
@@ -175,9 +177,9 @@ class Federation:
 
 
 def _so_far(records: Sequence[RoundRecord]) -> str:
-    """What is known of the last round whose model was judged, in brackets."""
-    judged = [item for item in records if item.evaluated]
-    return f" (round {judged[-1].round}: {_shown(judged[-1])})" if judged else ""
+    """What is known of the last round whose model was evaluated, in brackets."""
+    known = [item for item in records if item.evaluated]
+    return f" (round {known[-1].round}: {_shown(known[-1])})" if known else ""
 
 
 def _shown(record: RoundRecord) -> str:

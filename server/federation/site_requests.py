@@ -1,4 +1,4 @@
-"""Questions to sites and their answers over Flower's `Grid`: one answer in memory at a time, none awaited for ever."""
+"""Requests to sites and their answers over Flower's `Grid`: one answer in memory at a time, none awaited for ever."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from server.run_folder.round_record import Status
+from server.run_folder.site_states import SiteStates
 from shared.config.run_config import RunConfig
 from shared.errors import UpdateError
-from shared.messages.instruction_reply import Instruction, Reply
+from shared.messages.instruction_reply import TRAIN, Instruction, Reply
 from shared.messages.records import read_reply, write_instructions
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 LOOK_S = 5.0
-"""Between questions to Flower for the nodes that are online, while answers are awaited."""
+"""Between looks at Flower's list of the nodes that are online, while answers are awaited."""
 
 Check = Callable[[str, Reply], None]
 """Given a site's name and its answer, raises `UpdateError` where it must be refused."""
@@ -35,7 +36,7 @@ Name = TypeVar("Name")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a question to one site.
+    """What came of a request to one site.
 
     Attributes
     ----------
@@ -57,114 +58,105 @@ class Answer:
     waited: bool = False
 
 
-def ask(
-    grid: Grid,
-    nodes: Mapping[str, int],
-    instruction: Instruction,
-    kind: str,
-    config: RunConfig,
-    check: Check,
-    *,
-    wait: float | None = None,
-    on_wait: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[str, Answer]]:
-    """Send an instruction to sites and yield what came of it, once for each: accepted answers as they come.
-
-    A site that failed, or whose answer is refused, is asked `federation.retries` times more before the deadline. One
-    whose node is no longer online is not waited for.
+class SiteRequests:
+    """Requests to the sites of a run.
 
     Parameters
     ----------
-    grid, nodes
-        Flower's grid and the node of each site that is asked.
-    instruction, kind
-        What is asked, and the type of the message.
-    config
-        Its `federation.round_timeout_s` is the deadline, and the message's own time to live: a late answer is dropped.
-    check
-        What the answer must be.
-    wait
-        Another deadline, seconds from now.
-    on_wait
-        Called while nothing arrives.
+    grid, config
+        Flower's grid and the run's configuration: its `federation.round_timeout_s` is the deadline, and the message's
+        own time to live, so that a late answer is dropped.
+    nodes
+        The node of each site; it changes as sites leave and come back.
+    states
+        Where it is told what each site is at.
 
     """
-    deadline = time.monotonic() + (wait or config.federation.round_timeout_s)
-    open_ones = _Questions(grid, nodes, instruction, kind, deadline)
-    # What is said of a site that gives no better answer.
-    last = {name: Answer("absent", LATE) for name in nodes}
-    open_ones.send(list(nodes))
-    while open_ones.pending and time.monotonic() < open_ones.deadline:
-        again = []
-        arrived = False
-        for identifier in list(open_ones.pending):
-            # One at a time: its weights leave memory before the next answer's enter.
-            for _, message in pull(grid, [identifier]):
-                arrived = True
-                name = open_ones.pending.pop(identifier)
-                answer = read(message, name, config, instruction.task, check, open_ones.attempts[name])
-                del message
-                if answer.reply is not None:
-                    del last[name]
-                    yield name, answer
-                else:
-                    last[name] = answer
-                    again += [name] if answer.attempts <= config.federation.retries else []
-                del answer
-        open_ones.send(again)
-        if not arrived:
-            on_wait()
-            open_ones.look()
-            time.sleep(POLL_S)
-    for name, answer in last.items():
-        found = Answer("absent", GONE) if name in open_ones.gone else answer
-        waited = name in open_ones.pending.values()
-        yield name, replace(found, attempts=open_ones.attempts[name], waited=waited)
 
-
-class _Questions:
-    """The same question to several sites: which are open, and who was asked how often."""
-
-    def __init__(
-        self,
-        grid: Grid,
-        nodes: Mapping[str, int],
-        instruction: Instruction,
-        kind: str,
-        deadline: float,
-    ) -> None:
+    def __init__(self, grid: Grid, config: RunConfig, nodes: Mapping[str, int], states: SiteStates) -> None:
         self.grid = grid
+        self.config = config
         self.nodes = nodes
-        self.instruction = instruction
-        self.kind = kind
-        self.deadline = deadline
-        self.attempts: Counter[str] = Counter()
-        self.pending: dict[str, str] = {}
-        self.gone: set[str] = set()
-        self._looked = -LOOK_S
+        self.states = states
 
-    def send(self, names: Sequence[str]) -> None:
-        """Ask sites whose node is online; their messages live until the deadline."""
-        if not names:
-            return
-        self.look(names)
-        there = [name for name in names if name not in self.gone]
-        self.attempts.update(there)
-        left = max(self.deadline - time.monotonic(), POLL_S)
-        messages = {
-            name: Message(records, dst_node_id=self.nodes[name], message_type=self.kind, ttl=left)
-            for name, records in write_instructions(self.instruction, there).items()
-        }
-        self.pending |= push(self.grid, messages)
+    def ask(
+        self,
+        names: Sequence[str],
+        kind: str,
+        instruction: Instruction,
+        check: Check,
+        *,
+        wait: float | None = None,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> Iterator[tuple[str, Answer]]:
+        """Send an instruction to sites and yield what came of it, once for each: accepted answers as they come.
 
-    def look(self, names: Sequence[str] = ()) -> None:
-        """Give up sites whose node is no longer online: of those asked now, and now and then of those awaited."""
-        if not names and time.monotonic() - self._looked < LOOK_S:
-            return
-        self._looked = time.monotonic()
-        online = set(self.grid.get_node_ids())
-        self.gone |= {name for name in {*names, *self.pending.values()} if self.nodes[name] not in online}
-        self.pending = {item: name for item, name in self.pending.items() if name not in self.gone}
+        A site that failed, or whose answer is refused, is asked `federation.retries` times more before the deadline.
+        One whose node is no longer online is not waited for.
+
+        Parameters
+        ----------
+        names
+            Who is asked.
+        kind, instruction
+            The type of the message, and what is asked.
+        check
+            What the answer must be.
+        wait
+            Another deadline, seconds from now.
+        on_wait
+            Called while nothing arrives.
+
+        """
+        self.states.change(dict.fromkeys(names, ("training" if kind == TRAIN else "connected", "")))
+        deadline = time.monotonic() + (wait or self.config.federation.round_timeout_s)
+        attempts: Counter[str] = Counter()
+        pending: dict[str, str] = {}
+        gone: set[str] = set()
+        # What is said of a site that gives no better answer.
+        last = {name: Answer("absent", LATE) for name in names}
+        to_send, looked = list(names), -LOOK_S
+        while (to_send or pending) and time.monotonic() < deadline:
+            if to_send or time.monotonic() - looked >= LOOK_S:
+                looked = time.monotonic()
+                online = set(self.grid.get_node_ids())
+                gone |= {name for name in (*to_send, *pending.values()) if self.nodes[name] not in online}
+                pending = {identifier: name for identifier, name in pending.items() if name not in gone}
+                there = [name for name in to_send if name not in gone]
+                attempts.update(there)
+                left = max(deadline - time.monotonic(), POLL_S)
+                messages = {
+                    name: Message(records, dst_node_id=self.nodes[name], message_type=kind, ttl=left)
+                    for name, records in write_instructions(instruction, there).items()
+                }
+                identifiers = list(self.grid.push_messages(list(messages.values()))) if messages else []
+                # What Flower does not take is as if it were never answered.
+                pending |= {item: name for item, name in zip(identifiers, messages, strict=False) if item}
+                to_send = []
+                del messages
+            arrived = False
+            for identifier in list(pending):
+                # One at a time: its weights leave memory before the next answer's enter.
+                for _, message in pull(self.grid, [identifier]):
+                    arrived = True
+                    name = pending.pop(identifier)
+                    answer = read(message, name, self.config, instruction.task, check, attempts[name])
+                    del message
+                    if answer.reply is not None:
+                        del last[name]
+                        self.states.change({name: ("connected", "")})
+                        yield name, answer
+                    else:
+                        last[name] = answer
+                        to_send += [name] if answer.attempts <= self.config.federation.retries else []
+                    del answer
+            if not arrived and not to_send:
+                on_wait()
+                time.sleep(POLL_S)
+        for name, answer in last.items():
+            outcome = Answer("absent", GONE) if name in gone else answer
+            self.states.change({name: ("absent" if outcome.status == "absent" else "connected", outcome.reason)})
+            yield name, replace(outcome, attempts=attempts[name], waited=name in pending.values())
 
 
 def push(grid: Grid, messages: Mapping[Name, Message]) -> dict[str, Name]:
@@ -174,9 +166,9 @@ def push(grid: Grid, messages: Mapping[Name, Message]) -> dict[str, Name]:
 
 
 def pull(grid: Grid, identifiers: Sequence[str]) -> Iterator[tuple[str, Message | None]]:
-    """What has arrived, each question's first answer only; None for one that Flower cannot put together.
+    """What has arrived, each request's first answer only; None for one that Flower cannot put together.
 
-    Questions are looked up one by one: what is wrong with one site's answer must not cost another's.
+    Requests are looked up one by one: what is wrong with one site's answer must not cost another's.
     """
     for identifier in identifiers:
         try:
@@ -189,7 +181,7 @@ def pull(grid: Grid, identifiers: Sequence[str]) -> Iterator[tuple[str, Message 
             continue
         own = [item for item in messages if item.metadata.reply_to_message_id == identifier][:1]
         if len(messages) > len(own):
-            log.warning("a second answer to one question is dropped")
+            log.warning("a second answer to one request is dropped")
         if own:
             yield identifier, own[0]
 

@@ -123,7 +123,7 @@ function section(task, sites) {
     node.append(make("p", "note", "No round is committed yet."));
     return node;
   }
-  const higher = task.measure === "Dice" ? ", Dice" : ` (${task.measure}: higher is better)`;
+  const higher = ` (${task.measure}: higher is better)`;
   const charts = [figure(task, names, "loss", "Training loss", ", mean of a site's round", false),
     figure(task, names, "score", "Validation score", higher, true)].filter(Boolean);
   node.append(make("div", "charts", ...charts));

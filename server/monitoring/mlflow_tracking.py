@@ -1,7 +1,7 @@
 """Tracking of a run in MLflow, if its configuration asks for it: parameters, metrics of each round, results.
 
 The run folder remains the complete record of a run. What MLflow missed, because it did not answer or the run was
-killed, is added from the folder when the run is resumed. MLflow gets the contents of configuration, journal and results, none
+killed, is added from the folder when the run is resumed. MLflow gets what configuration, journal and results hold, none
 of which identifies a patient. The report stays in the run folder, because it shows pictures of cases.
 """
 
@@ -100,9 +100,9 @@ class Tracking:
             # Of a run that goes on the last model may be still to be judged: it is told when it has a score.
             waits = records and records[-1].is_unevaluated() and not (self._folder.path / "results.json").is_file()
             for record in records[:-1] if waits else records:
-                self.judged(record)
+                self.evaluated(record)
 
-    def judged(self, record: RoundRecord) -> None:
+    def evaluated(self, record: RoundRecord) -> None:
         """Tell a judged round: score, seconds, each site's loss and score. One that was told is passed over."""
         if self._client is None or record.round == 0 or record.round in self._told[record.task]:
             return

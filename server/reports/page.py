@@ -74,7 +74,8 @@ def _content(runs: list[FinishedTask]) -> dict[str, Any]:
         "name": made.name,
         "tasks": ", then ".join(item.task.title for item in runs),
         "title": _title(runs),
-        "sentence": " ".join([_averaged(runs), *_told(sections)]),
+        "averaged": _averaged(runs),
+        "told": [part for part in sections if not part["elsewhere"]],
         "remarks": _remarks(runs, sections, at_node),
         "ready_study": _ready_study(run) if made.phantom else None,
         "created": f"{made.created:%Y-%m-%d %H:%M} UTC",
@@ -100,12 +101,6 @@ def _content(runs: list[FinishedTask]) -> dict[str, Any]:
         "limits": _limits(run),
         "config_text": run.config_text,
     }
-
-
-def _told(sections: list[dict[str, Any]]) -> list[str]:
-    """Each section's sentence, under its title where there are several; a rival's stands in its host's section."""
-    told = [part for part in sections if not part["elsewhere"]]
-    return [f"{part['title']}: {part['sentence']}" if len(told) > 1 else part["sentence"] for part in told]
 
 
 def _ready_study(run: FinishedTask) -> str | None:

@@ -103,7 +103,7 @@ def _train(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
             folder.write_plans(plans)
             federation = _federation(config, folder, lambda phase, done, *_: told(done) if phase == "train" else None)
             federation.register()
-            records = federation.train(view.task)
+            records = federation.train(task_named(view.task))
         else:
             plan = plans[task_named(cell.task).modality]
             records = train_arm(cell.arm, folder, view, plan, _prepared(config, cell.task, plans), told)

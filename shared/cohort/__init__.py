@@ -1,1 +1,1 @@
-"""Who is in: the table of cases, labels and their rules, splits by patient, the preflight of a site folder."""
+"""The cases of a site: table, labels and their rules, splits by patient, and the checks before images are read."""

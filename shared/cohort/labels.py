@@ -1,8 +1,8 @@
-"""Label rules, each by name: a study never mixes them and says which one it used.
+"""Labels of a case, and the named rules that derive the subtype from receptors. A study uses one rule and states it.
 
-`st-gallen-2023`: surrogate subtypes by ER, PR, HER2 and Ki-67 cut at 20 % (St. Gallen International Consensus).
-`hr-her2`: hormone receptor by HER2, which needs no Ki-67 (the four groups of I-SPY and Duke).
-A missing receptor gives a missing subtype unless the others settle it.
+`st-gallen-2023`: surrogate subtypes from ER, PR, HER2 and Ki-67 with a cut-off of 20 % (St. Gallen International
+Consensus). `hr-her2`: hormone receptor and HER2, without Ki-67 (the four groups of I-SPY and Duke). If a receptor is
+missing, the subtype is missing too, unless the other receptors determine it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _EQUIVOCAL_SCORE = 2
 
 @dataclass(frozen=True, slots=True)
 class Receptors:
-    """Receptor status of one lesion; None is missing. `ki67_percent` is the share of stained nuclei, 0 to 100."""
+    """Receptor status of one lesion; None means missing. `ki67_percent` is the share of stained nuclei, 0 to 100."""
 
     er: bool | None
     pr: bool | None
@@ -31,25 +31,25 @@ class Receptors:
 
     @property
     def hormone(self) -> bool | None:
-        """Positive when either of ER and PR is, negative only when both are known to be."""
+        """Hormone receptor status: positive if ER or PR is, negative only if both are known to be negative."""
         if self.er or self.pr:
             return True
         return None if self.er is None or self.pr is None else False
 
 
 def her2_status(score: str | None, fish: bool | None) -> tuple[bool | None, bool]:
-    """HER2 by ASCO/CAP (Wolff 2018): 3+ is positive, 0 and 1+ negative, 2+ whatever in-situ hybridisation says.
+    """HER2 status by ASCO/CAP (Wolff 2018): 3+ is positive, 0 and 1+ negative; 2+ is decided by in-situ hybridisation.
 
     Parameters
     ----------
     score
-        `0`, `1+`, `2+`, `3+`; None when immunohistochemistry is missing.
+        Score of immunohistochemistry: `0`, `1+`, `2+`, `3+`, or None if missing.
     fish
-        In-situ hybridisation; None when it was not done.
+        Result of in-situ hybridisation, or None if it was not done.
 
     Returns
     -------
-    The status, None when missing (2+ without hybridisation is missing, never negative), and whether score and
+    The status, or None if missing (2+ without hybridisation is missing, never negative), and whether score and
     hybridisation contradict each other, in which case the status is missing too.
 
     """
@@ -61,10 +61,10 @@ def her2_status(score: str | None, fish: bool | None) -> tuple[bool | None, bool
 
 
 def subtype_of(receptors: Receptors, rule: SubtypeRule) -> str | None:
-    """Subtype by a named rule, None when the receptors known do not settle it.
+    """Subtype by a named rule, or None if the known receptors do not determine it.
 
-    `st-gallen-2023` gives luminal_a (ER and PR positive, HER2 negative, Ki-67 below the cut), luminal_b (other hormone
-    positive ones), her2_enriched, triple_negative. `hr-her2` gives hr_positive_her2_negative,
+    `st-gallen-2023` gives luminal_a (ER and PR positive, HER2 negative, Ki-67 below the cut-off), luminal_b (all other
+    hormone receptor positive cases), her2_enriched, triple_negative. `hr-her2` gives hr_positive_her2_negative,
     hr_positive_her2_positive, hr_negative_her2_positive, triple_negative.
     """
     hormone, her2 = receptors.hormone, receptors.her2
@@ -84,10 +84,10 @@ def subtype_of(receptors: Receptors, rule: SubtypeRule) -> str | None:
 
 
 def contradicts(subtype: str, receptors: Receptors) -> bool:
-    """Say whether a table's subtype cannot be true of its receptors under any rule in use.
+    """Say whether the subtype in a table contradicts the receptors under every rule in use.
 
-    "Luminal A/B" means different things in different sets (by Ki-67 in St. Gallen, by HER2 in MAMA-MIA, where
-    her2_enriched may be hormone positive): only what every reading excludes is a contradiction.
+    "Luminal A" and "luminal B" mean different things in different datasets: they differ by Ki-67 in St. Gallen and by
+    HER2 in MAMA-MIA, where her2_enriched may be hormone receptor positive. Only what all rules exclude contradicts.
     """
     hormone, her2 = receptors.hormone, receptors.her2
     if subtype == "triple_negative":
@@ -104,10 +104,10 @@ def contradicts(subtype: str, receptors: Receptors) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CaseLabels:
-    """What a network may learn of a case; None is missing. Labels never leave the site but as counts and sums.
+    """Labels of a case; None means missing. They leave the site only as counts and sums.
 
-    `tissues` says that reference masks of breast and fibroglandular tissue are prepared; `other` holds labels that a
-    task declares beyond these columns.
+    `tissues` says whether reference masks of breast and fibroglandular tissue are prepared; `other` holds further
+    labels that a task declares.
     """
 
     er: bool | None = None
@@ -120,7 +120,7 @@ class CaseLabels:
     other: Mapping[str, float] = field(default_factory=dict)
 
     def value(self, name: str) -> float | None:
-        """A binary label (0 or 1) or a number; None where it is missing."""
+        """Value of a binary label (0 or 1) or a number; None if missing."""
         value = getattr(self, name) if name in _FIELDS else self.other.get(name)
         return None if value is None else float(value)
 
@@ -130,18 +130,18 @@ _FIELDS = {item.name for item in fields(CaseLabels)} - {"other", "tissues", "sub
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A column of `cases.csv` that a task learns from.
+    """A column of `cases.csv` that tasks learn from.
 
     Attributes
     ----------
     name, title
-        The column, and the label as pages write it.
+        Name of the column, and the name shown on pages.
     kind
-        "binary": words such as yes, positive, 1; "number"; or "classes" of which a case has one.
+        "binary" for words such as yes, positive or 1; "number"; or "classes", of which a case has exactly one.
     classes
-        The classes, where it has some.
+        The classes of such a label.
     unit
-        Of a number.
+        Unit of a number.
 
     """
 
@@ -153,12 +153,12 @@ class Label:
 
     @property
     def counted(self) -> tuple[str, ...]:
-        """Names under which a site counts its cases by class."""
+        """Names of the counts of cases by class that a site reports."""
         values = {"binary": ("positive", "negative"), "number": ("known",), "classes": self.classes}[self.kind]
         return tuple(f"{self.name}/{value}" for value in (*values, "missing"))
 
     def counted_as(self, labels: CaseLabels) -> str:
-        """The one of `counted` that a case belongs to."""
+        """Name of the count that a case belongs to, one of `counted`."""
         if self.kind == "classes":
             own = getattr(labels, self.name, None)
             return f"{self.name}/{own if own in self.classes else 'missing'}"
@@ -172,11 +172,11 @@ MALIGNANT = Label("malignant", "Malignant")
 KI67 = Label("ki67_percent", "Ki-67", "number", unit="%")
 SUBTYPE = Label("subtype", "Subtype", "classes", SUBTYPES)
 COLUMNS = (SUBTYPE, ER, PR, HER2, MALIGNANT, KI67)
-"""The labels that every table may have; a task may declare more."""
+"""Labels that any table can have; a task can declare more."""
 SUBTYPE_LABELS = (
     Label("luminal_a", "Luminal A"),
     Label("luminal_b", "Luminal B"),
     Label("her2_enriched", "HER2-enriched"),
     Label("triple_negative", "Triple negative"),
 )
-"""Each subtype against the other three, as scores answer it."""
+"""Each subtype as a binary label against the other three, as scores are evaluated."""

@@ -1,7 +1,7 @@
-"""`cases.csv`: one row a case (one breast of one exam), checked as a whole before anything is read.
+"""`cases.csv`: one row per case (one breast of one exam), checked as a whole before any image is read.
 
-Columns known, `patient_id` and `side` required; others are kept as text in `CaseRow.extra`, and those that a task of
-the run learns from are read into `CaseRow.other`:
+Known columns (`patient_id` and `side` are required) are listed below. Other columns that a task of the run learns from
+are read into `CaseRow.other`; the rest is kept as text in `CaseRow.extra`:
 patient_id, exam (StudyDate, AccessionNumber or StudyInstanceUID), side, modality, path, mask, breast_mask,
 fibroglandular_mask, acquisition_times (s, NIfTI only), er, pr, her2 (IHC score or status), her2_fish, ki67_percent,
 subtype, malignant, age (years), density, manufacturer, field_strength_t, split.
@@ -38,7 +38,7 @@ _STRONGEST_FIELD_T = 12.0
 
 
 class CaseRow(BaseModel):
-    """One row of the table, labels in canonical form; None is missing. Identifying fields stay out of `repr`."""
+    """One row of the table with canonical labels; None means missing. Identifying fields are not in its `repr`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -73,7 +73,7 @@ class CaseRow(BaseModel):
 
     @property
     def labels(self) -> CaseLabels:
-        """What a network may learn of the row."""
+        """The row's labels."""
         return CaseLabels(
             self.er, self.pr, self.her2, self.ki67_percent, self.subtype, self.malignant, other=self.other
         )
@@ -81,38 +81,38 @@ class CaseRow(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Something doubtful in a row that does not stop the run; the message holds no cell of the table."""
+    """A doubt about a row that does not stop the run; the message never contains a cell of the table."""
 
     row: int
     message: str
 
 
 def read_manifest(site_dir: Path, images: Path | None = None) -> tuple[CaseRow, ...]:
-    """Rows of a site's `cases.csv`; see `read_manifest_with_flags`."""
+    """Read the rows of a site's `cases.csv`; see `read_manifest_with_flags`."""
     return read_manifest_with_flags(site_dir, images)[0]
 
 
 def read_manifest_with_flags(
     site_dir: Path, images: Path | None = None, labels: Sequence[Label] = ()
 ) -> tuple[tuple[CaseRow, ...], tuple[Flag, ...]]:
-    """Read and check a site's `cases.csv`; nothing is read from the images.
+    """Read and check a site's `cases.csv`; no image is read.
 
     Parameters
     ----------
     site_dir
         The site's folder.
     images
-        Paths are relative to it, and stay inside it; None for the site's folder.
+        Folder that paths are relative to and must stay inside; None for the site's folder.
     labels
-        What a run's tasks learn from: also columns that are not known here.
+        Labels of the run's tasks, which may be columns that are not known here.
 
     Raises
     ------
     ConfigError
-        Such a column is to hold classes.
+        A label of such a column has classes.
     TableError
-        Names the file, row and column of the first fault: shape, an unknown word, a path that leaves the folder, a unit
-        conflict, one breast of one exam in two rows or with two labels, a patient in two splits.
+        With file, row and column of the first fault: wrong number of fields, unknown word, path outside the folder,
+        conflict of units, one breast of one exam in two rows or with two labels, patient in two splits.
 
     """
     table = read_table(site_dir / TABLE_NAME, known=KNOWN, required=REQUIRED)
@@ -134,9 +134,9 @@ def read_manifest_with_flags(
         rows.append(row)
     if not rows:
         raise TableError("no row below the header", file=table.file)
-    _refuse_two_labels(rows, table.file)
-    _refuse_twice(rows, table.file)
-    _refuse_two_splits(rows, table.file)
+    _refuse_conflicting_labels(rows, table.file)
+    _refuse_duplicates(rows, table.file)
+    _refuse_conflicting_splits(rows, table.file)
     return tuple(rows), tuple(flags)
 
 
@@ -177,7 +177,7 @@ def _read_label(reader: RowReader, label: Label) -> float | None:
 
 
 def _doubtful_columns(table: Table, labels: Collection[str]) -> list[Flag]:
-    """Unknown columns that look like a mistyped known one; they are kept as they are."""
+    """Flag unknown columns that look like a misspelt known one; they are kept unchanged."""
     flags = []
     for name in table.columns:
         near = difflib.get_close_matches(name, [item for item in KNOWN if item not in table.columns], n=1, cutoff=0.8)
@@ -186,8 +186,8 @@ def _doubtful_columns(table: Table, labels: Collection[str]) -> list[Flag]:
     return flags
 
 
-def _refuse_two_labels(rows: Sequence[CaseRow], file: str) -> None:
-    """A label may be missing in one of a breast's rows (MR and mammogram), never unlike."""
+def _refuse_conflicting_labels(rows: Sequence[CaseRow], file: str) -> None:
+    """Refuse rows of one breast (as of MR and mammography) with different labels; one may lack a label."""
     first: dict[tuple[str, str, Side, str], CaseRow] = {}
     for row in rows:
         for column in (*_LABELS, *row.other):
@@ -207,7 +207,7 @@ def _label(row: CaseRow, column: str) -> bool | float | str | None:
     return value
 
 
-def _refuse_twice(rows: Sequence[CaseRow], file: str) -> None:
+def _refuse_duplicates(rows: Sequence[CaseRow], file: str) -> None:
     first: dict[tuple[str, str, Side, str], int] = {}
     for row in rows:
         other = first.setdefault((row.patient_id, row.exam, row.side, row.modality), row.row)
@@ -219,7 +219,7 @@ def _refuse_twice(rows: Sequence[CaseRow], file: str) -> None:
             )
 
 
-def _refuse_two_splits(rows: Sequence[CaseRow], file: str) -> None:
+def _refuse_conflicting_splits(rows: Sequence[CaseRow], file: str) -> None:
     first: dict[str, CaseRow] = {}
     for row in rows:
         other = first.setdefault(row.patient_id, row)

@@ -1,7 +1,7 @@
-"""Cells of one row into values, and the two columns whose meaning depends on all of their cells.
+"""Convert the cells of one row to values, and read the two columns whose meaning depends on all of their cells.
 
-A refused word is shown only where a column has a closed vocabulary and only up to 20 characters; identifiers, paths and
-numbers never are.
+A message shows a refused word only for columns with a closed vocabulary and only up to 20 characters. It never shows
+identifiers, paths or numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FULL = 100.0
 
 @dataclass(frozen=True, slots=True)
 class RowReader:
-    """One row's cells; every method raises `TableError` with the row and column."""
+    """Cells of one row; every method raises `TableError` with row and column."""
 
     file: str
     row: int
@@ -33,12 +33,12 @@ class RowReader:
     decimal_comma: bool
 
     def text(self, column: str) -> str:
-        """Text as it stands, empty when the column is absent or missing."""
+        """Text of a cell; empty if the column is absent or the value missing."""
         cell = self.cells.get(column, "")
         return "" if is_missing(cell) else cell
 
     def identifier(self, column: str) -> str:
-        """Text that must be there and must not have lost digits on its way through a spreadsheet."""
+        """Text that must be present and must not have lost digits in a spreadsheet."""
         cell = self.text(column)
         if not cell:
             raise self.fault(column, "blank; every row needs one")
@@ -47,12 +47,12 @@ class RowReader:
         return cell
 
     def word(self, column: str, words: dict[str, Value]) -> Value | None:
-        """Value of a word of the column's vocabulary, None when missing."""
+        """Value of a word in the column's vocabulary, or None if missing."""
         cell = self.text(column)
         return None if not cell else self._look_up(column, cell, words)
 
     def word_required(self, column: str, words: dict[str, Value], *, hint: str) -> Value:
-        """As `word`, but a missing one is refused."""
+        """As `word`, but a missing value is refused."""
         cell = self.text(column)
         if not cell:
             raise self.fault(column, f"blank; {hint}")
@@ -72,7 +72,7 @@ class RowReader:
             raise self.fault(column, f"{shown} is not understood; {remedy}") from None
 
     def number(self, column: str, low: float, high: float, *, unit: str) -> float | None:
-        """Number within `low` and `high`, None when missing."""
+        """Number from `low` to `high`, or None if missing."""
         cell = self.text(column)
         if not cell:
             return None
@@ -85,7 +85,7 @@ class RowReader:
         return value
 
     def times(self, column: str) -> tuple[float, ...] | None:
-        """Numbers in a list such as `[0, 90, 180]`, seconds."""
+        """List of times in seconds, such as `[0, 90, 180]`."""
         cell = self.text(column)
         if not cell:
             return None
@@ -98,38 +98,39 @@ class RowReader:
         return values
 
     def path(self, column: str, root: Path) -> str:
-        """Path relative to the site folder; one that leads out of it is refused."""
+        """Path relative to the folder of images; a path that leads out of it is refused."""
         cell = self.text(column).replace("\\", "/")
         if not cell:
             return ""
         remedy = "paths are relative to the folder of images and stay inside it"
         if "\0" in cell or PureWindowsPath(cell).drive:
             raise self.fault(column, f"leads out of the folder of images; {remedy}")
-        # `#2` at a mask's end names the segment of a SEG, it is no part of the path.
+        # `#2` at the end of a mask names a segment of a SEG and is not part of the path.
         bare = cell if column == "path" else re.sub(r"#\d+$", "", cell)
         try:
             inside = (root / bare).resolve().is_relative_to(root)
-        except (OSError, RuntimeError):  # a name too long or a ring of links
+        except (OSError, RuntimeError):  # a name that is too long, or links in a circle
             inside = False
         if not inside or ".." in Path(bare).parts:
             raise self.fault(column, f"leads out of the folder of images; {remedy}")
         return cell
 
     def fault(self, column: str, message: str) -> TableError:
-        """An error at this row and column."""
+        """Error with this row and column."""
         return TableError(message, file=self.file, row=self.row, column=column)
 
 
 def read_her2_column(table: Table) -> dict[int, tuple[bool | None, bool]]:
     """HER2 of each row from `her2` and `her2_fish`, and whether the two contradict each other.
 
-    `her2` holds immunohistochemistry scores or a status. Bare digits are scores where the column has a 2 or 3, a status
-    (1 positive) where it has only 0 and 1; a bare 1 beside `1+`, `2+` or `3+` could be either and is refused.
+    `her2` holds scores of immunohistochemistry or a status. Plain digits are scores if the column contains a 2 or 3,
+    and a status (1 is positive) if it contains only 0 and 1. A plain 1 beside `1+`, `2+` or `3+` is ambiguous and
+    refused.
     """
     cells = {number: row.get("her2", "").replace(" ", "").casefold() for number, row in table.rows}
     bare_scores = bool({"2", "3"} & set(cells.values()))
     plus_scores = bool({"1+", "2+", "3+"} & set(cells.values()))
-    found: dict[int, tuple[bool | None, bool]] = {}
+    statuses: dict[int, tuple[bool | None, bool]] = {}
     for number, row in table.rows:
         reader = RowReader(table.file, number, row, decimal_comma=False)
         cell, fish = cells[number], reader.word("her2_fish", FISH)
@@ -137,35 +138,35 @@ def read_her2_column(table: Table) -> dict[int, tuple[bool | None, bool]]:
         if cell == "1" and plus_scores and not bare_scores:
             raise reader.fault("her2", "1 beside scores such as 2+ could mean 1+ or positive; write which one")
         if score is not None:
-            found[number] = her2_status(score, fish)
+            statuses[number] = her2_status(score, fish)
             continue
         status = reader.word("her2", RECEPTOR)
         if status is None:
-            found[number] = fish, False
+            statuses[number] = fish, False
         else:
             contradictory = fish is not None and fish != status
-            found[number] = (None if contradictory else status), contradictory
-    return found
+            statuses[number] = (None if contradictory else status), contradictory
+    return statuses
 
 
 def read_ki67_column(table: Table) -> dict[int, float | None]:
-    """Ki-67 of each row in percent; a cell may say `20%`, which settles its unit.
+    """Ki-67 of each row in percent; a cell can also state the unit, as in `20%`.
 
     Raises
     ------
     TableError
-        Fractions (0.2) beside percents (20), or fractions only: the unit is never guessed.
+        The column has fractions (0.2) beside percentages (20), or only fractions: the unit is never guessed.
 
     """
     column, comma = "ki67_percent", table.delimiter != ","
-    found: dict[int, float | None] = {}
+    values: dict[int, float | None] = {}
     fractions: list[int] = []
     percents: list[int] = []
     for number, row in table.rows:
         cell = row.get(column, "")
         reader = RowReader(table.file, number, {column: cell.rstrip("% ")}, decimal_comma=comma)
         value = reader.number(column, 0.0, _FULL, unit="percent")
-        found[number] = value
+        values[number] = value
         if value is not None and not cell.endswith("%"):
             if 0.0 < value < 1.0:
                 fractions.append(number)
@@ -186,4 +187,4 @@ def read_ki67_column(table: Table) -> dict[int, float | None]:
             row=fractions[0],
             column=column,
         )
-    return found
+    return values

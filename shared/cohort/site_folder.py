@@ -1,8 +1,8 @@
-"""A site folder: `site.toml`, `cases.csv`, images in any nesting; it is only ever read.
+"""A site folder: `site.toml`, `cases.csv`, and images in any nesting. It is only read, never written.
 
 `site.toml` has `[site] name`, optional `pseudonym_key` (hexadecimal, 16 bytes or more), `kind` (`hospital` or
 `phantom`) and `images` (another folder that holds the images, as of an imported dataset), and `[policy]
-max_excluded_share`, `least_count`. Without a key in it, one is made outside the folder, see `_own_key`.
+max_excluded_share`, `least_count`. Without a key in it, one is made outside the folder, see `_read_or_make_key`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ _MOST_NAMED = 8
 
 
 class Policy(BaseModel):
-    """What the site allows."""
+    """Limits that the site sets."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_excluded_share: float = Field(default=1.0, ge=0.0, le=1.0, description="Above it, a run ends with exit 3.")
+    max_excluded_share: float = Field(
+        default=1.0, ge=0.0, le=1.0, description="Share of excluded rows above which a run ends with exit code 3."
+    )
     least_count: int = Field(
-        default=5, ge=1, description="Fewer cases of a class are told as 'few', never as a number."
+        default=5, ge=1, description="Fewer cases of a class are reported as 'few', not as a number."
     )
 
 
@@ -77,9 +79,10 @@ class _SiteFile(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SiteFolder:
-    """An opened site folder; the key never leaves the site and never shows in `repr`.
+    """A site folder and its settings. The key never leaves the site and is not in the `repr`.
 
-    `images` is the folder that paths of the table are relative to: the site's own, unless `site.toml` names another.
+    `images` is the folder that the paths of the table are relative to: the site's folder, unless `site.toml` names
+    another one.
     """
 
     path: Path
@@ -91,29 +94,29 @@ class SiteFolder:
 
 
 def open_site_folder(path: Path) -> SiteFolder:
-    """Read `site.toml` of a folder that has a `cases.csv` beside it.
+    """Read the `site.toml` of a site folder.
 
     Raises
     ------
     SiteError
-        No such folder, a folder that is not a site's (with what was found there), or a fault in `site.toml`.
+        The folder does not exist or is no site folder (the message says what it contains), or `site.toml` has a fault.
 
     """
     if not path.is_dir():
         raise SiteError(f"site folder {path} does not exist; name a folder with {SITE_FILE} and {TABLE_NAME}")
     for name in (SITE_FILE, TABLE_NAME):
         if not (path / name).is_file():
-            raise SiteError(f"{path} has no {name}: {_what_is_there(path)}")
+            raise SiteError(f"{path} has no {name}: {_describe_folder(path)}")
     settings = _read_settings(path / SITE_FILE)
-    key = bytes.fromhex(settings.site.pseudonym_key) or _own_key(path.resolve())
+    key = bytes.fromhex(settings.site.pseudonym_key) or _read_or_make_key(path.resolve())
     images = Path(settings.site.images or path).resolve()
     if not images.is_dir():
         raise SiteError(f"{path / SITE_FILE}: 'site.images' names a folder that does not exist here")
     return SiteFolder(path.resolve(), images, settings.site.name, key, settings.policy, settings.site.kind)
 
 
-def _what_is_there(path: Path) -> str:
-    """Guess which folder was meant instead. Only names of site folders are shown: others may be patients'."""
+def _describe_folder(path: Path) -> str:
+    """Describe a folder that is no site folder; only names of site folders are shown, as others may name patients."""
     sites = sorted(item.parent.name for item in path.glob(f"*/{SITE_FILE}"))
     if sites:
         named = ", ".join(sites[:_MOST_NAMED]) + (", ..." if len(sites) > _MOST_NAMED else "")
@@ -122,10 +125,10 @@ def _what_is_there(path: Path) -> str:
         if (parent / SITE_FILE).is_file():
             return f"it lies inside the site folder {parent}; name that one"
     missing = [name for name in (SITE_FILE, TABLE_NAME) if not (path / name).is_file()]
-    found = sum(1 for _ in path.iterdir())
+    entries = sum(1 for _ in path.iterdir())
     lacks = f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing"
     return f"a site folder has {SITE_FILE} and {TABLE_NAME} at its top, here {lacks} " + (
-        f"among {found} entries; write it, or name another folder" if found else "and the folder is empty"
+        f"among {entries} entries; write it, or name another folder" if entries else "and the folder is empty"
     )
 
 
@@ -138,7 +141,7 @@ def _read_settings(path: Path) -> _SiteFile:
     except tomllib.TOMLDecodeError as error:
         raise SiteError(f"{path} is not valid TOML: {error}") from None
     except ValidationError as error:
-        # Without the input: it may be the key.
+        # Without the input, which may be the key.
         faults = [_explain(item) for item in error.errors(include_input=False)]
         raise SiteError(f"{path}: {'; '.join(faults)}") from None
 
@@ -158,11 +161,11 @@ def _explain(item: Any) -> str:
     return f"unknown key '{where}'; " + (f"did you mean '{near[0]}'?" if near else f"valid here: {', '.join(names)}")
 
 
-def _own_key(site: Path) -> bytes:
-    """Random key of a site whose `site.toml` has none, kept in the user's data folder, readable by its owner only.
+def _read_or_make_key(site: Path) -> bytes:
+    """Random key of a site whose `site.toml` has none; it is kept in the user's data folder, readable only by the user.
 
-    It is found again by the hash of the folder's path: a folder that moves gets new pseudonyms unless its `site.toml`
-    carries the key.
+    Its name is a hash of the folder's path, so a folder that is moved gets new pseudonyms unless its `site.toml`
+    contains the key.
     """
     home = os.environ.get("FEDBREAST_HOME")
     folder = (Path(home) if home else Path.home() / ".local" / "share" / "fedbreast") / "keys"
@@ -178,7 +181,7 @@ def _own_key(site: Path) -> bytes:
                     stream.write(secrets.token_bytes(_KEY_BYTES))
                     stream.flush()
                     os.fsync(stream.fileno())
-                # A hard link fails where the target exists: of two processes at once, both then read the first's key.
+                # A hard link fails if the target exists: of two processes at once, both then read the first one's key.
                 Path(target).hardlink_to(temporary)
             except FileExistsError:
                 pass
@@ -193,10 +196,10 @@ def _own_key(site: Path) -> bytes:
 
 
 def pseudonym(folder: SiteFolder, row: CaseRow) -> str:
-    """Name of a case outside its table: `<site>-<patient>-<exam>-<L|R>`, safe in file names, keyed by the site.
+    """Pseudonym of a case: `<site>-<patient>-<exam>-<L|R>`, safe in file names.
 
-    HMAC-SHA-256 (RFC 2104), so that without the key a patient list cannot be tried against it; 10 hexadecimal digits
-    for the patient, 6 for exam and modality.
+    Patient (10 hexadecimal digits) and exam with modality (6) are HMAC-SHA-256 (RFC 2104) with the site's key, so that
+    nobody without the key can test a list of patients against it.
     """
     patient = _digest(folder, "patient", row.patient_id)[:10]
     exam = _digest(folder, "exam", row.patient_id, row.exam, row.modality)[:6]

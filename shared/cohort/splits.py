@@ -1,33 +1,32 @@
-"""Splits by patient: every exam and both breasts of a patient fall on one side."""
+"""Splits by patient: all exams and both breasts of a patient are in the same split."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from shared.errors import SiteError
 from shared.types import Split
 
 _FEWEST_FOR_ALL = 3
 
 
 def assign_splits(patient_ids: Sequence[str], *, seed: int, validation: float, test: float) -> dict[str, Split]:
-    """Split of each patient, the same whatever the order of rows and however many rows a patient has.
+    """Split of each patient; it depends neither on the order of the rows nor on a patient's number of rows.
 
     Parameters
     ----------
     patient_ids
-        One a row; repeated for a patient of several rows.
+        One per row; patients with several rows are repeated.
     seed
         Another seed gives another split.
     validation, test
-        Shares of the patients, each in [0, 1), together below 1. A share that is not zero gets at least one patient
-        where there are three or more; training always keeps one.
+        Shares of the patients, each in [0, 1), their sum below 1. With three or more patients, a share above zero has
+        at least one patient; training always has one.
 
     """
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise ValueError("shares of validation and test must be >= 0 and leave something to train on")
-    # A hash's order depends on the patient and the seed alone, not on rows, platform or library version.
+    # The order of hashes depends only on patient and seed, not on rows, platform or version of a library.
     ranked = sorted(set(patient_ids), key=lambda patient: (_rank(patient, seed), patient))
     count = len(ranked)
     sizes = {"test": round(count * test), "validation": round(count * validation)}
@@ -47,20 +46,3 @@ def assign_splits(patient_ids: Sequence[str], *, seed: int, validation: float, t
 
 def _rank(patient: str, seed: int) -> str:
     return hashlib.sha256(f"split|{seed}|{patient}".encode()).hexdigest()
-
-
-def check_no_overlap(train_ids: Iterable[str], test_ids: Iterable[str]) -> None:
-    """Refuse a patient on both sides, whether by two exams or two breasts.
-
-    Raises
-    ------
-    SiteError
-        Says how many patients, never which.
-
-    """
-    both = set(train_ids) & set(test_ids)
-    if both:
-        raise SiteError(
-            f"{len(both)} patients are both in training and in test data: their images would be recognised, not "
-            "judged. Split by patient, not by exam, breast or image",
-        )

@@ -1,8 +1,8 @@
-"""A table of text from a spreadsheet's CSV export: encoding, delimiter and shape are checked, never guessed silently.
+"""Read a CSV file that a spreadsheet exported, and check its encoding, delimiter and shape.
 
-UTF-8 with or without a mark, UTF-16 with a mark, else Windows-1252; comma, semicolon or tab, whichever makes the most
-known columns of the header. A row with a field too many or too few is refused: padding it would shift values into their
-neighbours' columns.
+The encoding is UTF-8 with or without a byte order mark, UTF-16 with one, else Windows-1252. The delimiter is the comma,
+semicolon or tab that yields the most known columns in the header. A row with too many or too few fields is refused,
+because its values could be in the wrong columns.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from shared.errors import TableError
 
 DELIMITERS = (",", ";", "\t")
 _MAX_BYTES = 64 * 2**20
-_SHOWN = 40  # characters of a header name a message may show
+_SHOWN = 40  # most characters of a column's name in a message
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows as `(row number, {column: text})`, row 1 being the header; a record of blanks is skipped but counted."""
+    """Rows as `(row number, {column: text})`; the header is row 1, and blank rows are left out but counted."""
 
     file: str
     columns: tuple[str, ...]
@@ -39,7 +39,7 @@ def read_table(path: Path, *, known: Collection[str], required: Sequence[str]) -
     Raises
     ------
     TableError
-        Names the file and, where there is one, the row and column; never shows a cell.
+        With the file, and the row and column if there is one; the message never shows a cell.
 
     """
     text = _decode(_read(path), path.name)
@@ -89,7 +89,7 @@ def _decode(data: bytes, file: str) -> str:
 
 
 def _parse(text: str, file: str, known: Collection[str]) -> tuple[list[list[str]], str]:
-    """Records and the delimiter under which the first record names the most known columns."""
+    """Records, and the delimiter with which the first record has the most known columns."""
     best: tuple[tuple[int, int], str, list[list[str]]] | None = None
     fault: TableError | None = None
     for delimiter in DELIMITERS:
@@ -99,7 +99,7 @@ def _parse(text: str, file: str, known: Collection[str]) -> tuple[list[list[str]
             records.extend(reader)
             broken = None
         except csv.Error:
-            # The csv module's own text may quote the data.
+            # The message of the csv module may contain data.
             broken = TableError("damaged quotes or a field without end", file=file, row=len(records) + 1)
         names = [_canonical(cell) for cell in records[0]] if records else []
         score = (sum(name in known for name in names), len(names))
@@ -111,7 +111,7 @@ def _parse(text: str, file: str, known: Collection[str]) -> tuple[list[list[str]
 
 
 def _canonical(name: str) -> str:
-    """Header name whatever its case, blanks and hyphens: `Patient ID` is `patient_id`."""
+    """Name of a column in lower case with underscores: `Patient ID` becomes `patient_id`."""
     return "_".join(name.strip().strip("\ufeff").casefold().replace("-", " ").replace("_", " ").split())
 
 

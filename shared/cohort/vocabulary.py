@@ -1,6 +1,6 @@
-"""Words of a table into values: a closed vocabulary a column, anything else is refused.
+"""Words of a table and their values: each column has a closed vocabulary, and other words are refused.
 
-A missing value is None and stays missing; it is never taken for negative or zero.
+A missing value is None; it never counts as negative or zero.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ SUBTYPE: dict[str, str] = {
 
 
 def is_missing(text: str) -> bool:
-    """Say whether a cell says that the value is not known."""
+    """Say whether a cell means that the value is missing."""
     return text.casefold() in MISSING
 
 
 def look_up(text: str, words: dict[str, Value]) -> Value:
-    """Value of a word, whatever its case; hyphens and underscores between letters count as blanks.
+    """Value of a word in any case; hyphens and underscores between letters count as blanks.
 
     Raises
     ------
@@ -75,12 +75,12 @@ def look_up(text: str, words: dict[str, Value]) -> Value:
 
 
 def parse_number(text: str, *, decimal_comma: bool) -> float:
-    """Finite number of a cell; with `decimal_comma` `12,5` is 12.5.
+    """Finite number in a cell; with `decimal_comma`, `12,5` is 12.5.
 
     Raises
     ------
     ValueError
-        Not a finite number, or thousands separators, which are ambiguous.
+        The text is no finite number, or has separators of thousands, which are ambiguous.
 
     """
     plain = text.strip()

@@ -70,8 +70,8 @@ class Reply:
     `classes` the cases of each label's classes over all splits. `sites` answers a registration: the indices in
     `RunConfig.centres` of those whose data the node holds, and `versions` of what decides the numbers there.
     `over_policy`: more cases were left out than the site's own policy allows. `skipped` cases could not be opened
-    this time; `labelled` then counts those used. `judging_*`: the same of the validation cases, where a question to
-    train asked to judge the model as well.
+    this time; `labelled` then counts those used. `evaluation_*`: the same of the validation cases, where a request to
+    train asked to evaluate the model as well.
     """
 
     site: str
@@ -96,8 +96,8 @@ class Reply:
     evaluation_seconds: float = 0.0
     error: str = ""
 
-    def judgement(self) -> Reply:
-        """The judging that came with an update, as if it had been asked for alone."""
+    def evaluation(self) -> Reply:
+        """The evaluation that came with an update, as if it had been asked for alone."""
         cases = 0 if self.sums is None else self.sums.n
         return replace(
             self, weights=None, cases=cases, skipped=self.evaluation_skipped, seconds=self.evaluation_seconds

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from shared.metrics.intervals import Estimate, Numbers, Statistic, weighted_mean
@@ -93,6 +94,17 @@ class Metric:
         values: Numbers = self.read(table.reindex(columns=list(self.columns)).to_numpy(np.float64, na_value=np.nan))
         return values
 
+    def answered(self, table: pd.DataFrame) -> npt.NDArray[np.bool_]:
+        """Whether each case has all columns of one of the labels; without labels every case has.
+
+        A figure that such cases lack, lacks a class: it is told of as undefined, and not passed over.
+        """
+        known = table.reindex(columns=list(self.columns)).notna()
+        parts = [[f"{part}_{label}" for part in ("truth", "score", "threshold")] for label in self.labels]
+        whole = [known[[name for name in part if name in known]].all(axis=1).to_numpy() for part in parts]
+        answered: npt.NDArray[np.bool_] = np.any(whole, axis=0) if whole else np.ones(len(table), np.bool_)
+        return answered
+
     @property
     def kinds(self) -> Kinds:
         """The parts that a site sends of it."""
@@ -168,7 +180,7 @@ def binned_auc(histogram: Histogram) -> float | None:
     return float(weighted_auc(pairs, counts)[0])
 
 
-def check_sums(metrics: Sequence[Metric], sums: Sums) -> None:
+def check_figures(metrics: Sequence[Metric], sums: Sums) -> None:
     """Refuse sums of a task that no cases can have: one site's could choose the round for all.
 
     Raises

@@ -157,7 +157,7 @@ def youden_threshold(histogram: Histogram) -> float | None:
 def _partly(columns: Numbers) -> Numbers:
     """A case that lacks a label, or its answer, has it as -1; one that has none of them is NaN."""
     pairs = columns.reshape(len(columns), -1, 2)
-    lacking = np.isnan(pairs).any(axis=2)
+    lacking = np.asarray(np.isnan(pairs).any(axis=2))
     pairs = np.where(lacking[:, :, None], -1.0, pairs)
     pairs[lacking.all(axis=1)] = np.nan
     return pairs.reshape(columns.shape)

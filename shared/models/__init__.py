@@ -1,1 +1,1 @@
-"""Networks."""
+"""Networks of the tasks."""

@@ -1,9 +1,10 @@
-"""The subtype ensemble: three 2D ResNets on the planes through the lesion and one 3D ResNet, scores averaged.
+"""Subtype ensemble: the mean of three 2D ResNets on the planes through the lesion and one 3D ResNet.
 
-Wang et al., Radiology: Imaging Cancer 2025;7(3): pretrained 2D ResNets on the orthogonal planes, a 3D ResNet from a
-random start. The networks are He 2016's as MONAI builds them. Ours beside theirs: the uptake channels are read relative
-to the lesion's own, and each branch adds a linear term in what is measured of the lesion (`lesion_measures`) in what it
-sees, its planes or the volume: four views err less alike than one view told four times (docs/experiments.md).
+Wang et al., Radiology: Imaging Cancer 2025;7(3): pretrained 2D ResNets on the orthogonal planes and a 3D ResNet from
+random weights. The networks are those of He 2016, built by MONAI. Two things differ from the paper. Uptake is divided
+by the mean uptake of the lesion. Each branch adds a linear term in measures of the lesion (`lesion_measures`) that are
+taken from its own planes or from the volume; four such branches make fewer errors in common than four branches with the
+same measures (docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ from shared.models.radiomics import RadiomicsLinear
 PLANES = ("axial", "coronal", "sagittal")
 BRANCHES = (*PLANES, "volume")
 CLASSES = 4
-_SLICES = (-1 / 12, 0.0, 1 / 12)  # of the box's side from its middle: neighbours in depth, as channels
+_SLICES = (
+    -1 / 12,
+    0.0,
+    1 / 12,
+)  # offsets of the planes from the middle, as shares of the box's side; planes are channels
 _LAYERS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 _LEAST_UPTAKE = 0.2
-_TINY = 1e-6  # under a root: a map without spread must not have an infinite slope
-_LATE_GAIN = 2.0  # late changes are a fifth of the first uptake; this brings them near 1
+_TINY = 1e-6  # added under a root, whose slope is infinite at 0
+_LATE_GAIN = 2.0  # late changes are about a fifth of the first uptake; the factor brings them closer to 1
 
 
 class SubtypeSection(ClassifierSection):
@@ -41,9 +46,10 @@ class SubtypeSection(ClassifierSection):
     volume_width: int = Field(default=64, ge=4)
     dropout: Fraction = 0.0
     label_smoothing: Fraction = Field(
-        default=0.0, description="Share of a label given to all subtypes alike (Szegedy 2016): fewer certain errors."
+        default=0.0,
+        description="Label smoothing (Szegedy 2016): the share of a label that is spread over all subtypes.",
     )
-    measured: bool = Field(default=True, description="Add a linear term in the lesion's measured size, shape, uptake.")
+    measured: bool = Field(default=True, description="Add a linear term in the lesion's size, shape and uptake.")
     pretrained: str = Field(
         default="hub",
         description="2D weights: a file, `hub` for torch's own cache, `none` for a random start.",
@@ -51,25 +57,25 @@ class SubtypeSection(ClassifierSection):
 
     @property
     def keys_of_files(self) -> tuple[str, ...]:
-        """The pretrained weights, where they are a file."""
+        """Key of the pretrained weights if they are a file."""
         return () if self.pretrained in {"hub", "none"} else ("pretrained",)
 
 
 class EnsembleResNet(nn.Module):
-    """Four branches that share nothing; each is trained, and can be read, as a network of its own.
+    """Four branches that share no parameters; each is trained as a network of its own.
 
     Parameters
     ----------
     channels_in
         Image channels of the patch: pre-contrast, first uptake, later changes.
     config
-        Depths, widths and where pretrained 2D weights come from. With `size="published"` stems have stride 2 and batch
-        norm, as the pretrained weights need; small planes keep the resolution at first.
+        Depths, widths and the source of pretrained 2D weights. With `size="published"` the first convolution has stride
+        2, as the pretrained weights need; with "small" it keeps the resolution of the planes.
 
     Raises
     ------
     ConfigError
-        Pretrained weights are asked for and not there.
+        The pretrained weights are missing.
 
     """
 
@@ -88,7 +94,7 @@ class EnsembleResNet(nn.Module):
             self.branches[name] = Branch(network, channels_in, dropout=config.dropout, measured=config.measured)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Logits `(n, 4)` of the axial, coronal, sagittal and volume branch.
+        """Logits `(n, 4)` of the axial, coronal, sagittal and volume branches.
 
         Parameters
         ----------
@@ -102,7 +108,7 @@ class EnsembleResNet(nn.Module):
         logits = []
         for axis, name in enumerate(PLANES):
             middle, side = (image.shape[2 + axis] - 1) / 2, image.shape[2 + axis]
-            # `round` goes to even numbers: three planes would lie unevenly.
+            # Python's `round` rounds halves to even numbers, which would space the three planes unevenly.
             places = [math.floor(middle + share * side + 0.5) for share in _SLICES]
             parts = [image.select(2 + axis, place) for place in places]
             logits.append(self.branches[name](torch.cat(parts, dim=1), plane_measures(x, axis, places, edge)))
@@ -110,20 +116,20 @@ class EnsembleResNet(nn.Module):
 
 
 class Branch(nn.Module):
-    """A ResNet beside a linear term in the lesion's measures.
+    """A ResNet plus a linear term in measures of the lesion.
 
     Parameters
     ----------
     network
-        From an image to features `(n, k)`.
+        ResNet whose final layer is replaced.
     channels_in
-        Image channels of the patch; they decide how many measures there are.
+        Image channels of the patch, which determine the number of measures.
     classes
-        Logits.
+        Number of logits.
     dropout
-        Of the network's features.
+        Probability of dropping a feature of the network.
     measured
-        Whether the linear term is there.
+        Whether to add the linear term.
 
     """
 
@@ -132,16 +138,17 @@ class Branch(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        # Of the last feature maps the mean, and of planes also the spread: texture is a spread (docs/experiments.md).
+        # Mean of each feature map, and for planes also its standard deviation, which texture shows in
+        # (docs/experiments.md).
         self.maps = int(network.fc.in_features)
         self.spread = isinstance(network.conv1, nn.Conv2d)
         network.avgpool = network.fc = nn.Identity()
         width = self.maps * (2 if self.spread else 1)
-        # Deep features of a few patients differ in scale by seed; the linear layer should not have to wait for that.
+        # The scale of deep features depends on the seed; without the layer norm the linear layer would train slowly.
         self.scaled = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, classes)
-        # From zero: so few steps do not wash out what a random start would say (docs/experiments.md).
+        # Zero, because a small run has too few steps to unlearn random weights (docs/experiments.md).
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         measures = measure_count(channels_in, 2 if self.spread else 3)
@@ -160,11 +167,11 @@ class Branch(nn.Module):
 
 
 def build_resnet(dimensions: int, depth: int, width: int, channels_in: int, *, size: str) -> ResNet:
-    """A ResNet of He 2016 with `width` feature maps in its first stage, in 2 or 3 dimensions, with batch norm.
+    """Build a ResNet (He 2016) in 2 or 3 dimensions with `width` feature maps in its first stage and batch norm.
 
-    Batch norm also where nothing pretrained asks for it: with group norm the few steps of a small run hardly trained
-    the convolutions (docs/experiments.md). `size` "published": 7-voxel stem of stride 2, pooling. "small": 3-voxel
-    stem, no pooling; a 3D one has a stem of stride 2 all the same, as resolution costs most there.
+    It has batch norm also without pretrained weights: with group norm, a small run hardly trained the convolutions
+    (docs/experiments.md). `size` "published" has a first convolution of 7 voxels with stride 2, then pooling. "small"
+    has one of 3 voxels without pooling, with stride 2 in 3D alone, where resolution costs most.
     """
     small = size == "small"
     return ResNet(
@@ -183,10 +190,11 @@ def build_resnet(dimensions: int, depth: int, width: int, channels_in: int, *, s
 
 
 def relative_channels(x: Tensor) -> Tensor:
-    """Channels that no gain of the scanner changes, and the lesion: `(n, channels, z, y, x)`.
+    """Channels that do not depend on the scanner's gain, and the lesion: `(n, channels, z, y, x)`.
 
-    The first uptake is divided by its mean in the lesion, later changes by the uptake where they are; pre-contrast is
-    left out, as fat is dark at one hospital and bright at the next. The last channel is 1 inside the lesion.
+    The first uptake is divided by its mean in the lesion, later changes by the uptake of the same voxel. The
+    pre-contrast channel is left out, because fat is dark at one hospital and bright at another. The last channel is 1
+    inside the lesion.
     """
     image, lesion = x[:, :-1], (x[:, -1:] > 0).to(x.dtype)
     uptake = image[:, 1:2]

@@ -1,4 +1,4 @@
-"""Networks with one logit a label, each with a linear term in what is measured of the lesion beside it."""
+"""Networks with one logit per label, each plus a linear term in measures of the lesion."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from shared.models.lesion_measures import lesion_measures, measure_count
 from shared.models.radiomics import RadiomicsLinear
 
 MEASURED_GAIN = 5.0
-"""Of the linear term. Adam moves every weight by about the learning rate a step: at the rate that convolutions bear, a
-regression on standardised measures learns too slowly (docs/experiments.md)."""
+"""Factor of the linear term. Adam changes every weight by about the learning rate in each step; at a rate that suits
+convolutions, a regression on standardised measures would learn too slowly (docs/experiments.md)."""
 
 
 class MeasuredHeads(nn.Module):
-    """A network's outputs `(n, 1)` plus a linear term each.
+    """Add a linear term in the lesion's measures to each output `(n, 1)` of a network.
 
     Parameters
     ----------
     network
-        From patches to a list of outputs, of which the first `len(labels)` are the labels'.
+        Maps patches to a list of outputs; the first `len(labels)` belong to the labels.
     channels_in
         Image channels of the patch.
     labels
-        In the order of the outputs. The terms' parameters are named `measured.<label>.*`, the network's `network.*`, so
-        that sites without a label can be kept from moving what answers for it.
+        Labels in the order of the outputs. Parameters of the terms are named `measured.<label>.*`, those of the network
+        `network.*`, so that a site without a label can be kept from changing the parameters of that label.
 
     """
 
@@ -35,7 +35,7 @@ class MeasuredHeads(nn.Module):
         self.measured = nn.ModuleDict({label: RadiomicsLinear(measure_count(channels_in), 1) for label in labels})
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Patches `(n, channels_in + 1, z, y, x)` to outputs; those of the network beyond the labels pass unchanged."""
+        """Map patches `(n, channels_in + 1, z, y, x)` to outputs; further outputs of the network are not changed."""
         outputs: list[Tensor] = self.network(x)
         measures = lesion_measures(x)
         terms = [MEASURED_GAIN * term(measures)[0] for term in self.measured.values()]

@@ -1,7 +1,7 @@
-"""Pretrained 2D ResNets: ImageNet's weights from a file the user has; nothing is ever downloaded.
+"""Pretrained 2D ResNets: ImageNet weights from a file of the user; nothing is ever downloaded.
 
-For the 2D branches of the ensemble (Wang et al., Radiology: Imaging Cancer 2025;7(3)). The files are torchvision's
-(He 2016); MONAI's 2D `ResNet` names its tensors as torchvision does, so that names need no translation, only proof.
+They are for the 2D branches of the subtype ensemble (Wang et al., Radiology: Imaging Cancer 2025;7(3)). The files are
+those of torchvision (He 2016). MONAI's 2D `ResNet` gives its tensors the same names, which is checked.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ FINAL = "fc."
 """The final layer: ImageNet's thousand classes in the file, ours in the network."""
 
 COUNTER = "num_batches_tracked"
-"""Batch norm's count of steps, absent from older files; with a fixed momentum nothing reads it."""
+"""Batch norm's number of steps, which older files lack; it is not used with a fixed momentum."""
 
 
 def adapt_first_filters(weight: Tensor, channels_in: int) -> Tensor:
-    """Give the first convolution of a pretrained network another number of input channels.
+    """Adapt the first convolution of a pretrained network to another number of input channels.
 
-    The filters are averaged over the colours (Luo et al., Front Oncol 2025;15:1638212, for one channel) and repeated,
-    then scaled by colours / channels, so that an input of one constant in all channels has the response it had. With as
-    many channels as colours the filters stay as they are.
+    The filters are averaged over the colours (Luo et al., Front Oncol 2025;15:1638212, for one channel), repeated, and
+    scaled by colours / channels, so that an input that is the same in all channels has the same response as before.
+    With as many channels as colours the filters are returned unchanged.
 
     Parameters
     ----------
@@ -55,27 +55,27 @@ def adapt_first_filters(weight: Tensor, channels_in: int) -> Tensor:
 
 
 def load_pretrained_resnet2d(model: nn.Module, depth: int, source: str) -> None:
-    """Start a 2D ResNet from pretrained weights, in place; its final layer `fc` is left as it is.
+    """Load pretrained weights into a 2D ResNet, in place; its final layer `fc` is not changed.
 
-    Everything is checked before the first tensor is written: a refused file leaves the network untouched.
+    Everything is checked before the first tensor is written, so a refused file leaves the network unchanged.
 
     Parameters
     ----------
     model
-        MONAI's `ResNet(spatial_dims=2)` with batch norm, shortcuts of type "B" and any number of input channels. For
-        the resolution the weights were learnt at, build it with `conv1_t_stride=2`. A bias before the shortcuts' batch
-        norm (`bias_downsample=True`), which torchvision has not, becomes zero.
+        MONAI's `ResNet(spatial_dims=2)` with batch norm, shortcuts of type "B" and any number of input channels. Build
+        it with `conv1_t_stride=2` for the resolution at which the weights were trained. A bias of the shortcuts
+        (`bias_downsample=True`), which torchvision does not have, becomes zero.
     depth
         18, 34 or 50.
     source
-        Path of a `.pth`, `.pt` or `.safetensors` file with torchvision's names, or `"hub"`: the one
-        `resnet{depth}-*.pth` in torch hub's cache. Torch files are read as tensors only; no code in them runs.
+        Path of a `.pth`, `.pt` or `.safetensors` file with torchvision's names, or `"hub"` for the only
+        `resnet{depth}-*.pth` in the cache of torch hub. Torch files are read as tensors; no code in them is run.
 
     Raises
     ------
     ConfigError
-        The depth is unknown, the file is missing, ambiguous, unreadable or holds more than tensors, or its tensors are
-        not those of this network.
+        The depth is unknown; the file is missing, ambiguous, unreadable or holds more than tensors; or its tensors do
+        not fit the network.
 
     """
     if depth not in OFFICIAL:
@@ -112,14 +112,14 @@ def _find(depth: int, source: str) -> Path:
     if not files:
         raise ConfigError(f"torch hub's cache (its folder checkpoints) holds no {pattern}: {remedy}")
     if len(files) > 1:
-        # Which one it is decides the run's bytes: not a choice to make by sorting.
+        # The choice changes the results of the run, so it is left to the user.
         names = ", ".join(file.name for file in files)
         raise ConfigError(f"torch hub's cache holds several {pattern} ({names}): set pretrained to the path of one")
     return files[0]
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    """Tensors of a file by name, on the CPU."""
+    """Read the tensors of a file by name, to the CPU."""
     if file.suffix == ".safetensors":
         try:
             loaded: object = load_file(file)

@@ -1,4 +1,4 @@
-"""The federated linear model on radiomic features: multinomial logistic regression that carries its own scaling."""
+"""Linear model on radiomic features: multinomial logistic regression that standardises its features itself."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 CLIP = 5.0
-"""Standardised values end here: a lesion unlike any other at the sites must not decide by one feature."""
+"""Bound of standardised values: a single extreme feature must not decide the result."""
 
 CONSTANT = 1e-4
-"""A feature that spreads by less than this share of its mean counts as constant: the rest is rounding."""
+"""A feature counts as constant if its standard deviation is below this share of its mean, which is rounding."""
 
 _TINY = 1e-12  # variance of a feature that is zero everywhere
 
@@ -20,22 +20,20 @@ class RadiomicsLinear(nn.Module):
     Parameters
     ----------
     features
-        Number of features a case.
+        Number of features per case.
     classes
         Number of logits.
 
-    Notes
-    -----
-    Mean and variance are buffers. In training mode each batch first enters their cumulative average (the rule of
-    `BatchNorm1d` with `momentum=None`), then is standardised with the buffers, not with itself: the same case gets the
-    same value in every batch, and training and evaluation see one model.
+    Notes ----- Mean and variance are buffers. In training, each batch first updates their cumulative average (like
+    `BatchNorm1d` with `momentum=None`) and is then standardised with the buffers instead of its own statistics. So a
+    case has the same value in every batch, and training and evaluation use the same model.
 
-    Averaged over sites like weights, the mean is the federation's mean (weighted as the sites are), and the variance is
-    the mean variance within a site. The variance between sites' means is left out: features that differ by scanner more
-    than by patient come out larger than one, which the clip bounds.
+    When sites are aggregated, the mean becomes the weighted mean of the federation and the variance the mean variance
+    within a site. The variance between the means of the sites is not included: features that differ more between
+    scanners than between patients exceed one in size, which the clipping bounds.
 
-    All state is float32, the counter too, so that one flat array carries it and an average over sites with different
-    numbers of steps needs no rounding. The weights start at zero. The L2 penalty is the caller's weight decay.
+    All state is float32, also the counter, so one flat array holds it and its average needs no rounding. Weights start
+    at zero. The L2 penalty is the weight decay of the optimiser.
 
     """
 
@@ -49,32 +47,32 @@ class RadiomicsLinear(nn.Module):
         self.register_buffer("running_var", torch.ones(features))
         self.register_buffer("num_batches_tracked", torch.zeros(()))
         self.linear = nn.Linear(features, classes)
-        # The loss is convex: from zero there is nothing to draw and nothing for a seed to change.
+        # The loss is convex, so no random start is needed.
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Features `(n, features)` in their own units to one tensor of logits `(n, classes)`.
+        """Map features `(n, features)` in their own units to one tensor of logits `(n, classes)`.
 
         Raises
         ------
         ValueError
-            A training batch of one case: it has no variance.
+            A training batch has one case, which has no variance.
 
         """
         if self.training:
-            self._count(x.detach())
-        logits: Tensor = self.linear(self.standardised(x))
+            self._update_statistics(x.detach())
+        logits: Tensor = self.linear(self.standardise(x))
         return [logits]
 
-    def standardised(self, x: Tensor) -> Tensor:
-        """Features `(n, features)` less their mean, over their standard deviation, cut to plus or minus `CLIP`."""
-        # Noise added for privacy may make an averaged variance negative.
+    def standardise(self, x: Tensor) -> Tensor:
+        """Subtract the mean from features `(n, features)`, divide by the standard deviation, clip to +-`CLIP`."""
+        # Noise added for privacy can make an aggregated variance negative.
         variance = self.running_var.clamp(min=0.0) + (CONSTANT * self.running_mean).square() + _TINY
         return ((x - self.running_mean) * variance.rsqrt()).clamp(-CLIP, CLIP)
 
     @torch.no_grad()
-    def _count(self, batch: Tensor) -> None:
+    def _update_statistics(self, batch: Tensor) -> None:
         if len(batch) < 2:  # noqa: PLR2004 - one value has no variance
             raise ValueError("a training batch of one case has no variance: use a batch_size of at least 2")
         self.num_batches_tracked += 1

@@ -1,8 +1,8 @@
-"""One 3D network a receptor: ER with SE-ResNet50, PR with ResNet34, HER2 with SE-ResNeXt101.
+"""One 3D network per receptor: SE-ResNet50 for ER, ResNet34 for PR, SE-ResNeXt101 for HER2.
 
-Shiri et al., Mol Imaging Biol 2025, who read four phases in a box of 128 x 128 x 68 voxels around the tumour. The
-architectures are He 2016 (ResNet), Xie 2017 (ResNeXt, 32 groups of width 4) and Hu 2018 (squeeze and excitation,
-reduction 16), in three dimensions as MONAI builds them.
+Shiri et al., Mol Imaging Biol 2025, used four phases in a box of 128 x 128 x 68 voxels around the tumour. The
+architectures are ResNet (He 2016), ResNeXt with 32 groups of width 4 (Xie 2017), and squeeze and excitation with
+reduction 16 (Hu 2018), built in three dimensions by MONAI.
 """
 
 from __future__ import annotations
@@ -20,57 +20,55 @@ Size = Literal["published", "small"]
 
 
 class ReceptorResNets(nn.Module):
-    """Logits of ER, PR and HER2 from a lesion patch, by three networks that share nothing.
+    """Logits of ER, PR and HER2 from a lesion patch, by three networks that share no parameters.
 
     Parameters
     ----------
     channels_in
         Image channels of the patch, without the distance to the lesion's surface.
     size
-        `"published"`: the papers' depths and widths with batch norm, 48.8 M (ER), 63.6 M (PR) and 52.3 M (HER2)
-        parameters for four phases. Stems have stride 2 as in He 2016, so a side shrinks 32-fold.
-        `"small"`: one block a stage, 16-wide stems, group norm, at most 0.44 M parameters a network; a side shrinks
-        16-fold, so that a patch of 32 voxels still ends in 2 x 2 x 2.
+        `"published"`: depths and widths of the papers with batch norm; 48.8 M (ER), 63.6 M (PR) and 52.3 M (HER2)
+        parameters for four phases. The first convolution has stride 2 as in He 2016; a side is reduced 32-fold.
+        `"small"`: one block per stage, 16 feature maps at first, group norm, at most 0.44 M parameters per network. A
+        side is reduced 16-fold, so a patch of 32 voxels still ends in 2 x 2 x 2.
 
-    Notes
-    -----
-    Parameters and buffers are named `er.*`, `pr.*` and `her2.*`: the server averages each network only over the sites
-    that have its label. All three run at every site; where a label is missing, its network has no gradient, and the
-    running statistics its batch norm gathered there stay out of the average with the rest of it.
+    Notes ----- Parameters and buffers are named `er.*`, `pr.*` and `her2.*`, because the server aggregates each network
+    only over the sites that have its label. All three run at every site. A network without its label has no gradient,
+    and its running statistics from there are not aggregated either.
 
-    The networks see the lesion's mask as one channel more than the image: the published input is cut around that mask,
-    and a patch of fixed size does not otherwise say how large the lesion is.
+    The networks read the mask of the lesion as an additional channel: the published input is cut around the mask, while
+    a patch of fixed size would not show how large the lesion is.
 
     """
 
     def __init__(self, channels_in: int, *, size: Size) -> None:
         super().__init__()
-        seen = channels_in + 1
+        channels = channels_in + 1
         self.er: nn.Module
         self.pr: nn.Module
         self.her2: nn.Module
         if size == "published":
-            self.er = SEResNet50(spatial_dims=3, in_channels=seen, num_classes=1)
-            # MONAI's default is stride 1 and a bias before the shortcut's batch norm: neither is He's.
+            self.er = SEResNet50(spatial_dims=3, in_channels=channels, num_classes=1)
+            # He 2016 has stride 2 and no bias in the shortcut; MONAI's defaults differ.
             self.pr = resnet34(
-                spatial_dims=3, n_input_channels=seen, conv1_t_stride=2, bias_downsample=False, num_classes=1
+                spatial_dims=3, n_input_channels=channels, conv1_t_stride=2, bias_downsample=False, num_classes=1
             )
-            self.her2 = SEResNext101(spatial_dims=3, in_channels=seen, num_classes=1)
+            self.her2 = SEResNext101(spatial_dims=3, in_channels=channels, num_classes=1)
         else:
-            self.er = SmallSENet(seen, SEResNetBottleneck, planes=(8, 16, 32, 64), groups=1)
+            self.er = SmallSENet(channels, SEResNetBottleneck, planes=(8, 16, 32, 64), groups=1)
             self.pr = ResNet(
                 "basic",
                 [1, 1, 1, 1],
                 [16, 32, 48, 64],
                 spatial_dims=3,
-                n_input_channels=seen,
+                n_input_channels=channels,
                 conv1_t_size=3,
                 conv1_t_stride=2,
                 no_max_pool=True,
                 bias_downsample=False,
                 num_classes=1,
             )
-            self.her2 = SmallSENet(seen, SEResNeXtBottleneck, planes=(16, 32, 64, 128), groups=8)
+            self.her2 = SmallSENet(channels, SEResNeXtBottleneck, planes=(16, 32, 64, 128), groups=8)
             for network in (self.er, self.pr, self.her2):
                 to_group_norm(network)
 
@@ -86,26 +84,26 @@ class ReceptorResNets(nn.Module):
         Raises
         ------
         ValueError
-            In training, one published patch so small (32 voxels or fewer along every side) that batch norm is left
-            with a single voxel.
+            In training at the published size, a batch of one patch of at most 32 voxels per side, which leaves batch
+            norm with a single voxel.
 
         """
-        seen = torch.cat([x[:, :-1], (x[:, -1:] > 0).to(x.dtype)], dim=1)
-        return [self.er(seen), self.pr(seen), self.her2(seen)]
+        image = torch.cat([x[:, :-1], (x[:, -1:] > 0).to(x.dtype)], dim=1)
+        return [self.er(image), self.pr(image), self.her2(image)]
 
 
 class SmallSENet(nn.Module):
-    """A squeeze-and-excitation network of one MONAI block a stage.
+    """Squeeze-and-excitation network with one of MONAI's blocks per stage.
 
-    MONAI's `SENet` fixes its widths at 64 to 512 planes and shrinks a side 32-fold, too wide and too coarse for patches
-    of 32 voxels on a CPU; its blocks are the same here.
+    MONAI's `SENet` has fixed widths of 64 to 512 and reduces a side 32-fold, which is too wide and too coarse for
+    patches of 32 voxels on a CPU.
 
     Parameters
     ----------
     channels_in
         Channels of the input.
     block
-        Bottleneck with squeeze and excitation; it widens its planes four times.
+        Bottleneck with squeeze and excitation; its output has four times as many planes.
     planes
         Planes of each stage; every stage but the first halves the resolution.
     groups
@@ -137,7 +135,7 @@ class SmallSENet(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(n, channels_in, z, y, x)` to one logit `(n, 1)`."""
+        """Map `(n, channels_in, z, y, x)` to one logit `(n, 1)`."""
         features: Tensor = self.stages(self.stem(x))
         logit: Tensor = self.head(features.mean(dim=(2, 3, 4)))
         return logit
@@ -146,4 +144,4 @@ class SmallSENet(nn.Module):
 STEM_CHANNELS = 16
 
 SE_REDUCTION = 4
-"""Ratio of the squeeze: Hu 2018's 16 would leave two rectifiers in a narrow stage, which may both start dead."""
+"""Reduction of the squeeze. Hu 2018's 16 would leave two units in a narrow stage, which may both start dead."""

@@ -1,7 +1,7 @@
 """3D ResU-Net: a U-Net of residual blocks with deep supervision.
 
-Ronneberger 2015 (U-Net), He 2016 (residual blocks), Isensee 2021 (deep supervision and its weights). The lesion
-segmentation of Wang et al., Radiology: Imaging Cancer 2025;7(3).
+Ronneberger 2015 (U-Net), He 2016 (residual blocks), Isensee 2021 (deep supervision and its weights). It is the network
+of the lesion segmentation of Wang et al., Radiology: Imaging Cancer 2025;7(3).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from shared.config.sections import ModelConfig
 from shared.models.norms import Norm, norm3d
 
 LESION_LOGIT = -4.0
-"""A lesion fills about 2% of a breast's box."""
+"""Logit of 2%, the share of a breast's box that a lesion usually fills."""
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3x3 convolutions and a shortcut; `stride` acts in the first convolution and the shortcut."""
+    """Two 3x3x3 convolutions and a shortcut; the first convolution and the shortcut have the stride."""
 
     def __init__(self, channels_in: int, channels: int, *, norm: Norm, stride: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
@@ -32,14 +32,14 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Conv3d(channels_in, channels, 1, stride=stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(n, channels_in, z, y, x)` to `(n, channels, z/stride, y/stride, x/stride)`."""
+        """Map `(n, channels_in, z, y, x)` to `(n, channels, z/stride, y/stride, x/stride)`."""
         out = F.leaky_relu(self.norm1(self.conv1(x)), 0.01)
         out = self.norm2(self.conv2(self.dropout(out)))
         return F.leaky_relu(out + self.shortcut(x), 0.01)
 
 
 class UpBlock(nn.Module):
-    """Double the resolution, join the encoder's features, one residual block."""
+    """Double the resolution, append the encoder's features, apply a residual block."""
 
     def __init__(self, channels_in: int, channels: int, *, norm: Norm) -> None:
         super().__init__()
@@ -47,29 +47,27 @@ class UpBlock(nn.Module):
         self.block = ResidualBlock(2 * channels, channels, norm=norm)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """`x` at half the resolution of `skip`; returns features at `skip`'s resolution."""
+        """Combine `x`, which has half the resolution of `skip`, with `skip`, and return features at its resolution."""
         out: Tensor = self.block(torch.cat([self.up(x), skip], dim=1))
         return out
 
 
 class ResUNet(nn.Module):
-    """Logits of one or several structures, the lesion unless told otherwise, from a DCE-MRI breast volume.
+    """Logits of one or several structures (by default the lesion) in a DCE-MRI breast volume.
 
     Parameters
     ----------
     channels_in
         Channels of the input.
     config
-        Feature maps a level, norm, stem stride and number of supervised levels.
+        Feature maps per level, norm, stride of the first block and number of supervised levels.
     prior_logits
-        Where each output starts, one a structure: the logit of its usual share of the box, so that the first steps are
-        not spent on the background.
+        Initial bias of the output of each structure: the logit of its usual share of the box, so that the first steps
+        are not spent on learning the background.
 
-    Notes
-    -----
-    With `stem_stride=2` the network works at half resolution, where the breast's volume costs a sixth of the time; a
-    refinement of two small convolutions at full resolution then sees the input again, so that borders are not those of
-    an interpolation.
+    Notes ----- With `stem_stride=2` the network works at half resolution, which takes a sixth of the time. Two small
+    convolutions at full resolution then refine its logits with the input, so that borders are sharper than those of an
+    interpolation.
 
     """
 
@@ -79,7 +77,7 @@ class ResUNet(nn.Module):
         super().__init__()
         widths, norm, outputs = config.channels, config.norm, len(prior_logits)
         self.multiple = config.stem_stride * 2 ** (len(widths) - 1)
-        """Every side of the input must be a multiple of this."""
+        """Factor by which every side of the input must be divisible."""
         self.encoder = nn.ModuleList()
         before = channels_in
         for level, width in enumerate(widths):
@@ -105,7 +103,7 @@ class ResUNet(nn.Module):
             head.bias.data.copy_(torch.tensor(prior_logits))  # type: ignore[operator]  # the same
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Logits `(n, structure, z, y, x)` at full resolution first, then each supervised level at half the one before.
+        """Logits `(n, structure, z, y, x)` at full resolution, then of each supervised level, each at half the last.
 
         Raises
         ------
@@ -133,7 +131,7 @@ class ResUNet(nn.Module):
 
 
 REFINE_CHANNELS = 8
-"""Feature maps at full resolution behind a strided stem: more costs more than the whole coarse network."""
+"""Feature maps of the refinement at full resolution: more would cost more than the whole coarse network."""
 
 
 def _upsample(x: Tensor) -> Tensor:
@@ -141,7 +139,7 @@ def _upsample(x: Tensor) -> Tensor:
 
 
 def _initialise(module: nn.Module) -> None:
-    """He initialisation for leaky rectifiers (He 2015)."""
+    """Initialise weights for leaky rectifiers (He 2015)."""
     if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
         nn.init.kaiming_normal_(module.weight, a=0.01)
         if module.bias is not None:

@@ -1,8 +1,8 @@
 """Spatial multi-task network: ER, PR, HER2 and Ki-67 from one post-contrast phase.
 
-After Zeng et al. 2026 (arXiv 2601.07001), whose abstract names the parts: a deep feature extractor with multi-scale
-spatial attention, a region-of-interest weighting over tumour core, rim and surrounding tissue, shared representations
-and one branch a biomarker. Sizes, formulas and the pooling below are ours, kept small for a few dozen patients a site.
+It follows Zeng et al. 2026 (arXiv 2601.07001), whose abstract names the parts: a feature extractor with multi-scale
+spatial attention, weights of the regions (tumour core, rim and surrounding tissue), shared representations, and one
+branch per biomarker. Sizes, formulas and pooling are ours, and small enough for a few dozen patients per site.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from shared.models.norms import Norm, norm3d
 from shared.models.res_unet import ResidualBlock
 
 MARKERS = ("er", "pr", "her2", "ki67")
-"""The outputs' order, and the names of the heads."""
+"""Names of the heads, in the order of the outputs."""
 
 KI67_UNIT = 10.0
-"""Percentage points in one unit of the Ki-67 output: errors are then near 1, as those of the other heads are."""
+"""Percentage points in one unit of the Ki-67 output, so that its errors are near 1 like those of the other heads."""
 
 REGIONS = ("core", "rim", "surroundings")
 
 CLIP_MM = 20.0
-"""Patches carry the distance up to here; a border beyond it would not be seen."""
+"""Distances in patches are clipped here; a border farther out would not be visible."""
 
 SHARED_FEATURES = 32
 
 SOFTNESS_MM = 0.5
-"""A border passes from 10% to 90% over 2.2 mm, about a voxel: sharper would alias, softer would mix the regions."""
+"""Borders rise from 10% to 90% within 2.2 mm, about a voxel: sharper ones alias, softer ones mix the regions."""
 
 PRIOR_MM3 = 64.0
-"""Volume of neighbourhood lent to each region, 8 voxels of 2 mm: what an empty region is then pooled from."""
+"""Volume of the neighbourhood that is added to each region, 8 voxels of 2 mm; an empty region consists of it alone."""
 
 KI67_START = 2.0
-"""The Ki-67 head starts at 20%, the usual cut-off: the first steps are not spent on the mean."""
+"""Initial bias of the Ki-67 head: 20%, the usual cut-off, so that the first steps are not spent on the mean."""
 
 
 class SpatialAttention(nn.Module):
-    """Weigh places by one map, from the features' mean and maximum (Woo 2018, CBAM) and where each place lies.
+    """Weight voxels by a map from the mean and maximum of the features (Woo 2018, CBAM) and from the regions.
 
-    Ours: 3x3x3 instead of 7x7 in the plane, the three memberships beside the two statistics, and a map in 0..2 that
-    starts at 1, so that attention must earn its effect.
+    It differs from CBAM: 3x3x3 instead of 7x7 convolutions, the three regions as further inputs, and weights from 0 to
+    2 that start at 1, so that attention has no effect before it is trained.
     """
 
     def __init__(self) -> None:
@@ -54,9 +54,9 @@ class SpatialAttention(nn.Module):
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]  # the bias exists by default
 
     def forward(self, features: Tensor, regions: Tensor) -> Tensor:
-        """`features (n, c, z, y, x)` and `regions (n, 3, z, y, x)` to weighted features of the first shape."""
-        seen = torch.cat([features.mean(1, keepdim=True), features.amax(1, keepdim=True), regions], dim=1)
-        return features * (2 * torch.sigmoid(self.conv(seen)))
+        """Weight `features (n, c, z, y, x)`, given `regions (n, 3, z, y, x)`; the shape of the features is kept."""
+        statistics = torch.cat([features.mean(1, keepdim=True), features.amax(1, keepdim=True), regions], dim=1)
+        return features * (2 * torch.sigmoid(self.conv(statistics)))
 
 
 class SpatialMultitask(nn.Module):
@@ -67,37 +67,35 @@ class SpatialMultitask(nn.Module):
     channels_in
         Image channels of a patch, without the distance; at least 2.
     channels
-        Feature maps a scale; each scale after the first halves the grid.
+        Feature maps per scale; each scale after the first halves the grid.
     rim_mm
-        Depth of the rim under the lesion's surface; the core lies deeper.
+        Depth of the rim below the lesion's surface; the core lies deeper.
     surround_mm
         Width of the surroundings outside the surface.
     norm
         Normalisation of the backbone.
     single_channel
-        Read channel 1 alone.
+        Read only channel 1.
     spacing_mm
         The patch's isotropic spacing, for volumes in mm^3.
 
     Raises
     ------
     ValueError
-        A patch without a subtraction, or a border where the distance is clipped.
+        A patch without a subtraction, or a border of a region where the distance is clipped.
 
-    Notes
-    -----
-    Our deviation: the paper reads one post-contrast image. A patch holds pre-contrast (channel 0) and first post minus
-    pre (channel 1) on two scales, so their sum is no post-contrast image. We read both as two channels of one phase
-    pair, which is more than the paper's input. `single_channel=True` reads the subtraction alone. Later phases are
+    Notes ----- The paper reads one post-contrast image. A patch has pre-contrast (channel 0) and first post minus pre
+    (channel 1) on two scales, so their sum is no post-contrast image. This network therefore reads both as two
+    channels, which is more than the paper's input. `single_channel=True` reads only the subtraction. Later phases are
     never read.
 
-    Convolutions see the image only; the outline enters by regions. Group norm takes the patch's level of enhancement
-    away, so the image itself is pooled beside the features, and volumes are added: what radiomics would measure.
+    Convolutions see only the image; the outline defines the regions. Group norm removes the level of enhancement, so
+    the image itself is pooled beside the features, and the volumes of the regions are added, as radiomics would do.
 
-    The finest scale is one convolution: a residual block there would double the network's time.
+    The finest scale is a single convolution, because a residual block there would double the time of the network.
 
-    `log_variance` holds one log-variance a marker (Kendall 2018) for `masked_losses.multitask_loss`; `forward` leaves
-    it alone.
+    `log_variance` holds one log-variance per marker (Kendall 2018) for `masked_losses.multitask_loss`; `forward` does
+    not use it.
 
     """
 
@@ -125,7 +123,7 @@ class SpatialMultitask(nn.Module):
         self.blocks = nn.ModuleList([nn.Sequential(stem, norm3d(norm, channels[0]), nn.LeakyReLU(0.01))])
         self.blocks.extend(ResidualBlock(fine, coarse, norm=norm, stride=2) for fine, coarse in pairwise(channels))
         self.attention = nn.ModuleList(SpatialAttention() for _ in channels)
-        # One row a pooled grid: the image, then each scale.
+        # One row per pooled grid: the image, then each scale.
         self.region_logits = nn.Parameter(torch.zeros(1 + len(channels), len(REGIONS)))
         measured = len(REGIONS) * (2 * (image + sum(channels)) + 1)
         self.shared = nn.Sequential(nn.Linear(measured, SHARED_FEATURES), nn.LeakyReLU(0.01))
@@ -134,9 +132,9 @@ class SpatialMultitask(nn.Module):
         self.log_variance = nn.ParameterDict({marker: nn.Parameter(torch.zeros(())) for marker in MARKERS})
 
     def memberships(self, distance: Tensor) -> Tensor:
-        """Share of each place in core, rim and surroundings.
+        """Membership of each voxel in core, rim and surroundings.
 
-        Differences of three sigmoids over the distance: never negative, and their sum never exceeds 1.
+        Memberships are differences of three sigmoids of the distance: never negative, and their sum is at most 1.
 
         Parameters
         ----------
@@ -155,11 +153,11 @@ class SpatialMultitask(nn.Module):
         return torch.cat([deeper, inside - deeper, near - inside], dim=1)
 
     def region_weights(self) -> Tensor:
-        """Learned weights `(1 + scales, 3)` of core, rim and surroundings; each row sums to 3 and starts at ones."""
+        """Learned weights `(1 + scales, 3)` of core, rim and surroundings; each row sums to 3, initially three ones."""
         return len(REGIONS) * torch.softmax(self.region_logits, dim=1)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Patches to outputs.
+        """Map patches to outputs.
 
         Parameters
         ----------
@@ -187,7 +185,7 @@ class SpatialMultitask(nn.Module):
         measured = [weights[0, :, None] * region_statistics(out, regions, PRIOR_MM3 / voxel)]
         for level, (block, attention) in enumerate(zip(self.blocks, self.attention, strict=True)):
             if level > 0:
-                # Windows of 3 lie where the strided convolution's do, so regions and features stay in register.
+                # The same windows as those of the strided convolution keep regions and features aligned.
                 regions = F.avg_pool3d(regions, 3, stride=2, padding=1, count_include_pad=False)
                 voxel *= 8
             out = attention(block(out), regions)
@@ -199,8 +197,8 @@ class SpatialMultitask(nn.Module):
 def region_statistics(features: Tensor, regions: Tensor, prior: float) -> Tensor:
     """Mean and standard deviation of features within soft regions.
 
-    Every region is lent `prior` voxels of the whole neighbourhood, all regions together. So a lesion too small for a
-    core reads its neighbourhood there instead of dividing by nothing, and gradients stay bounded.
+    `prior` voxels of the whole neighbourhood (all regions together) are added to every region. A lesion too small for a
+    core thus has the statistics of its neighbourhood there instead of a division by zero, and gradients stay bounded.
 
     Parameters
     ----------
@@ -209,7 +207,7 @@ def region_statistics(features: Tensor, regions: Tensor, prior: float) -> Tensor
     regions
         Memberships `(n, r, z, y, x)`.
     prior
-        Above 0, in voxels of this grid.
+        Number of added voxels of this grid, above 0.
 
     Returns
     -------
@@ -222,9 +220,9 @@ def region_statistics(features: Tensor, regions: Tensor, prior: float) -> Tensor
     lent = near / (near.sum(2, keepdim=True) + prior)
     share = (member + prior * lent) / (member.sum(2, keepdim=True) + prior)
     mean = share @ flat
-    # Shares sum to at most 1, so the variance is negative by rounding only.
+    # Shares sum to at most 1, so the variance can be negative only by rounding.
     variance = (share @ flat.square() - mean.square()).clamp(min=0)
     return torch.cat([mean, torch.sqrt(variance + _VARIANCE_FLOOR) - math.sqrt(_VARIANCE_FLOOR)], dim=2)
 
 
-_VARIANCE_FLOOR = 1e-4  # the root's slope stays below 50
+_VARIANCE_FLOOR = 1e-4  # keeps the slope of the root below 50

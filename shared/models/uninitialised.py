@@ -1,4 +1,4 @@
-"""Models built without first values: drawing them takes longer than the weights that replace them take to load."""
+"""Build models without drawing initial values, which takes longer than loading the weights that replace them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_)
 
 
 class UnsetValues(TorchFunctionMode):
-    """Within it, modules leave their parameters as memory has them: every one must be loaded afterwards.
+    """Context in which modules leave their parameters uninitialised; all of them must be loaded afterwards.
 
-    PyTorch's own `skip_init` does this to one module; what builds a network inside another does not pass it on.
+    PyTorch's `skip_init` does this for a single module, not for networks that build other networks.
     """
 
     def __torch_function__(
@@ -24,7 +24,7 @@ class UnsetValues(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Pass over what fills a tensor with first values; it is returned as it is."""
+        """Skip functions that fill a tensor with initial values, and return the tensor unchanged."""
         del types
         given = kwargs or {}
         if func in _DRAWS or getattr(func, "__module__", "") == "torch.nn.init":

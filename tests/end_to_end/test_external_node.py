@@ -6,9 +6,9 @@ import pytest
 
 from client.app import app
 from client.policy import check_policy
-from server.evaluation.external_validation import OPENED
 from server.reports.page import build_report
 from server.run import run
+from server.run_folder.external_access import OPENED
 from server.run_folder.journal import RunFolder
 from server.run_folder.results import read_results
 from server.studies.in_process_grid import InProcessGrid

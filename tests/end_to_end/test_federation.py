@@ -10,8 +10,8 @@ import pytest
 from flwr.app import Array, ArrayRecord, MetricRecord
 
 from client.app import app
-from server.evaluation.external_validation import OPENED, open_once
 from server.run import run
+from server.run_folder.external_access import OPENED, open_once
 from server.run_folder.journal import RunFolder
 from server.run_folder.results import read_results
 from server.studies.in_process_grid import InProcessGrid
@@ -66,7 +66,7 @@ def test_scenario_72_a_federation_of_one_site_is_central_training(project):
 
     site = open_site(root / config.data.root / "centre-b", "centre-b", config)
     cases = site.prepare("mri", federation.plans["mri"])["train"]
-    model = task_named(config.task).build_model(config)
+    model = task_named(config.task).learner.build_model(config)
     for number in (1, 2):
         train_round(model, cases, config, round_number=number, site="centre-b")
     federated, central = flatten(federation.folder.model(records[-1])), flatten(model.state_dict())

@@ -7,6 +7,7 @@ from server.federation.rounds import Federation
 from server.run_folder.journal import RunFolder
 from server.studies.in_process_grid import InProcessGrid
 from shared.runtime.project import load_run_config
+from shared.tasks import task_named
 
 TASK = "lesion-segmentation"
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
@@ -57,7 +58,7 @@ def train(grid, config, folder, on_progress=lambda *_: None):
     federation = Federation(grid, config, folder, on_progress)
     try:
         federation.register()
-        return federation, federation.train(config.task)
+        return federation, federation.train(task_named(config.task))
     finally:
         folder.release()
 

@@ -46,7 +46,7 @@ def test_a_node_without_data_is_explained():
 
 def test_a_server_may_not_ask_for_the_training_cases_to_be_judged():
     with pytest.raises(UpdateError, match="not one a server may ask"):
-        local_round.judge(
+        local_round.evaluate(
             SimpleNamespace(name="north", config=CONFIG, prepared=lambda *_: {}),
             Instruction("r", 1, {"mri": SimpleNamespace()}, split="train", task=TASK),
         )

@@ -64,7 +64,7 @@ def _warn_days(kit: Path) -> int:
         return int(tomllib.loads((kit / "server.toml").read_text(encoding="utf-8"))["warn_days"])
     except FileNotFoundError:
         return Validity().warn_days
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{kit / 'server.toml'} is damaged: restore your copy") from error
 
 

@@ -83,10 +83,13 @@ def over_seeds(statistic: Statistic, samples: Sequence[Sample], weights: Numbers
 
 
 def figure_of(panel: Panel, metric: Metric, samples: Sequence[Sample]) -> SeedMean | None:
-    """A metric over an arm's samples; `None` without a case."""
-    known = [sample for sample in samples if len(sample.at)]
-    if not known:
+    """A metric over an arm's samples; `None` without a case, NaN where its label's class is absent."""
+    answered = [sample for sample in samples if len(sample.at) or (metric.labels and len(sample.answered))]
+    if not answered:
         return None
+    known = [sample for sample in answered if len(sample.at)]
+    if not known:
+        return _described(panel, metric, answered, np.nan, np.empty(0))
     weights = panel.weights if metric.interval != "none" else panel.weights[:, :0]
     return _described(panel, metric, known, *over_seeds(metric.statistic, known, weights))
 
@@ -107,14 +110,15 @@ def paired(ours: Sequence[Sample], theirs: Sequence[Sample]) -> list[tuple[Sampl
     for other in theirs:
         for sample in ours:
             if sample.seed == other.seed:
-                keep = np.zeros(1 + max(sample.at.max(initial=0), other.at.max(initial=0)), np.bool_)
+                keep = np.zeros(1 + max(sample.answered.max(initial=0), other.answered.max(initial=0)), np.bool_)
                 keep[np.intersect1d(sample.at, other.at)] = True
                 pairs.append((sample.only(keep), other.only(keep)))
     return [pair for pair in pairs if len(pair[0].at)]
 
 
 def _described(panel: Panel, metric: Metric, samples: Sequence[Sample], value: float, draws: Numbers) -> SeedMean:
-    at, first = np.unique(np.concatenate([sample.at for sample in samples]), return_index=True)
+    at = np.unique(np.concatenate([sample.at for sample in samples]))
+    _, first = np.unique(np.concatenate([sample.answered for sample in samples]), return_index=True)
     truths = np.concatenate([sample.truths for sample in samples])[first]
     patients = panel.cases["patient"].iloc[at].nunique()
     ranked, note = _standing(metric, value, patients, truths)

@@ -44,20 +44,23 @@ class Sample:
         Places of the cases in `Panel.cases`, ascending.
     values
         `(case, column)`, finite, for a metric's statistic.
+    answered
+        Places of the cases with the metric's label, also those that a share such as the sensitivity leaves out.
     truths
-        `(case, label)` of 0 and 1 (-1: lacking), for the counts of classes.
+        `(answered case, label)` of 0 and 1 (-1: lacking), for the counts of classes.
 
     """
 
     seed: int
     at: Places
     values: Numbers
+    answered: Places
     truths: Numbers
 
     def only(self, keep: npt.NDArray[np.bool_]) -> Sample:
         """The answers to some of the panel's cases."""
-        chosen = keep[self.at]
-        return Sample(self.seed, self.at[chosen], self.values[chosen], self.truths[chosen])
+        chosen, told = keep[self.at], keep[self.answered]
+        return Sample(self.seed, self.at[chosen], self.values[chosen], self.answered[told], self.truths[told])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class Panel:
         return np.asarray(self.cases["centre"] == centre)
 
     def samples(self, metric: Metric, arm: str) -> list[Sample]:
-        """Answers of an arm that have the figure: one sample a seed, over which figures are averaged.
+        """Answers of an arm: one sample a seed, over which figures are averaged.
 
         Of held-out centres a sample has one model a fold, and so each case once. `local` has several samples a seed:
         the k-th takes the k-th local model of every fold, in the order of their names, and starts again at the first
@@ -108,9 +111,10 @@ class Panel:
         named = [name for name in self.arms if is_local(name)] if arm == LOCAL else [arm]
         mine = self.table.loc[self.table["arm"].isin(named)]
         values = metric.values(mine)
-        known = np.flatnonzero(np.isfinite(values).all(axis=1))
-        mine, values = mine.iloc[known], values[known]
-        if not metric.applies(values):
+        known = np.asarray(np.isfinite(values).all(axis=1))
+        answered = metric.answered(mine) if metric.labels else known
+        mine, values, known = mine.loc[answered], values[answered], known[answered]
+        if not metric.applies(values[known]):
             return []
         truths = np.nan_to_num(
             mine.reindex(columns=[f"truth_{label}" for label in metric.labels]).to_numpy(np.float64), nan=-1.0
@@ -119,7 +123,8 @@ class Panel:
         samples = []
         for seed, rows in _series(mine, apart=self.role == TEST):
             order = rows[np.argsort(at[rows], kind="stable")]
-            samples.append(Sample(seed, at[order], values[order], truths[order]))
+            own = order[known[order]]
+            samples.append(Sample(seed, at[own], values[own], at[order], truths[order]))
         return samples
 
 

@@ -129,7 +129,8 @@ def _axes(height: float = _SIZE[1]) -> tuple[Figure, Axes]:
 
 
 def _legend(axes: Axes, columns: int) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, handlelength=1.8)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, handlelength=1.8)
 
 
 def _log_axis(axes: Axes, which: str, values: npt.ArrayLike) -> None:

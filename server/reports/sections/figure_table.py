@@ -28,7 +28,9 @@ class Column:
         return cls(metric.name, metric.title, "" if metric.unit == "1" else metric.unit)
 
 
-def figure_table(head: str, columns: Sequence[Column], lines: Mapping[str, Mapping[str, ResultRow]]) -> dict[str, Any]:
+def figure_table(
+    head: str, columns: Sequence[Column], lines: Mapping[str, Mapping[str, ResultRow]], *, each_n: bool = False
+) -> dict[str, Any]:
     """One line per arm, model or site, one column per metric that some line has; `all` is a total.
 
     Parameters
@@ -39,6 +41,8 @@ def figure_table(head: str, columns: Sequence[Column], lines: Mapping[str, Mappi
         Candidates.
     lines
         Rows by metric, by the line's name.
+    each_n
+        Write n in each cell; otherwise once for each line, and in a cell only where it differs.
 
     """
     used = [column for column in columns if any(column.metric in rows for rows in lines.values())]
@@ -46,6 +50,7 @@ def figure_table(head: str, columns: Sequence[Column], lines: Mapping[str, Mappi
         "head": head,
         "columns": used,
         "meanings": False,
+        "each_n": each_n,
         "lines": [
             {
                 "name": name,
@@ -67,6 +72,7 @@ def metric_table(
         "head": "Figure",
         "columns": [Column("", arm) for arm in arms],
         "meanings": True,
+        "each_n": False,
         "lines": [
             {
                 "name": metric.title,

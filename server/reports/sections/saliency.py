@@ -23,7 +23,7 @@ def saliency(run: FinishedTask) -> dict[str, Any] | None:
     own = summary[summary["reader"] == READER].set_index("subtype")
     differences = {}
     for key, name in (("difference", DIFFERENCE), ("learnt", LEARNT)):
-        row = own.loc[name]
+        row: Any = own.loc[name]
         differences[key] = {part: fixed(float(row[part]), 2) for part in ("value", "low", "high")} | {
             "n": int(row["n"])
         }

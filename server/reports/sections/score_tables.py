@@ -39,7 +39,7 @@ def auc_table(data: ExternalData) -> dict[str, Any] | None:
 def threshold_table(data: ExternalData) -> dict[str, Any] | None:
     """Shares at the frozen thresholds, one line per label and outline; rivals have thresholds of their own or none."""
     metrics = [metric for metric in data.task.metrics if any(name.startswith("threshold_") for name in metric.columns)]
-    return _label_table(data, metrics, [arm for arm in (FEDERATED, END_TO_END) if arm in data.rows])
+    return _label_table(data, metrics, [arm for arm in (FEDERATED, END_TO_END) if arm in data.rows], each_n=True)
 
 
 def further_table(data: ExternalData) -> dict[str, Any] | None:
@@ -54,7 +54,9 @@ def further_table(data: ExternalData) -> dict[str, Any] | None:
     return _label_table(data, metrics, [FEDERATED])
 
 
-def _label_table(data: ExternalData, metrics: Sequence[Metric], arms: Sequence[str]) -> dict[str, Any] | None:
+def _label_table(
+    data: ExternalData, metrics: Sequence[Metric], arms: Sequence[str], *, each_n: bool = False
+) -> dict[str, Any] | None:
     """One line per label and arm, one column per kind of figure, which is a metric's title without the label's."""
     lines: dict[str, dict[str, ResultRow]] = {}
     meanings: dict[str, str] = {}
@@ -70,7 +72,7 @@ def _label_table(data: ExternalData, metrics: Sequence[Metric], arms: Sequence[s
         meanings |= {kind: meaning(metric, data.run.config.evaluation) for kind, metric in own.items()}
         units |= {kind: "" if metric.unit == "1" else metric.unit for kind, metric in own.items()}
     columns = [Column(kind, kind, units[kind]) for kind in meanings]
-    return figure_table("Label", columns, lines) | {"meaning_of": meanings} if lines else None
+    return figure_table("Label", columns, lines, each_n=each_n) | {"meaning_of": meanings} if lines else None
 
 
 def _kind(metric: Metric, label: Label) -> str:

@@ -18,7 +18,8 @@ from shared.metrics.paired_numbers import NumberPair
 def sentence(data: ExternalData) -> str:
     """The first figures with intervals and n; of scores also the other outline, rivals, and what was possible."""
     node = " and evaluated at its own node" if data.run.at_node else ""
-    where = f"On {data.n} {data.where if data.n != 1 else data.where.replace('cases', 'case', 1)}, which never trained{node}"
+    cases = data.where if data.n != 1 else data.where.replace("cases", "case", 1)
+    where = f"On {data.n} {cases}, which never trained{node}"
     cards = [metric for metric in general_metrics(data) if "card" in metric.shown]
     figures = [f"{metric.title} {_figure(data, data.own[metric.name], first=metric is cards[0])}" for metric in cards]
     texts = [*([f": {'; '.join(figures)}."] if cards else []), *_areas(data, leading_areas(data))]
@@ -97,8 +98,9 @@ def _figure(data: ExternalData, row: ResultRow, metric: Metric | None = None, *,
     if row.value is None:
         return f"undefined (n = {row.n})"
     sure = f"{data.run.config.evaluation.confidence:.0%} interval " if first and row.ci_low is not None else ""
-    single = metric is not None and len(metric.labels) == 1 and not data.run.at_node
-    counts = "{} of {} positive".format(*data.counts(metric.labels[0])) if single and metric else f"n = {row.n}"
+    counts = f"n = {row.n}"
+    if metric is not None and len(metric.labels) == 1 and row == data.own[metric.name] and not data.run.at_node:
+        counts = "{} of {} positive".format(*data.counts(metric.labels[0]))
     shown = f"{value(row)} {unit(row)}".strip()
     return f"{shown} ({sure}{_bounds(row)}{counts})"
 

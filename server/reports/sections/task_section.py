@@ -1,4 +1,4 @@
-"""A task's section: masks, numbers and scores as the task declares them, pictures, where it looks, other models, sites."""
+"""A task's section: masks, scores and numbers as the task declares them, pictures, where it looks, other models."""
 
 from __future__ import annotations
 

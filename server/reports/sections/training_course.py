@@ -67,7 +67,7 @@ def curves(run: FinishedTask) -> list[dict[str, Any]]:
         entries = [(record, record.sites[name]) for record in run.rounds if name in record.sites]
         losses = [(record.round, entry.loss) for record, entry in entries if entry.loss is not None]
         sums = [(record.round, record.sums(name)) for record, _ in entries]
-        scores = [(number, known) for number, kept in sums if (known := task.choice.of(kept)) is not None]
+        scores = [(number, value) for number, kept in sums if (value := task.choice.of(kept)) is not None]
         cases = max(kept.n for _, kept in sums)
         loss += [style.Curve(name, *zip(*losses, strict=True))] if losses else []
         score += [style.Curve(f"{name} (n = {cases})", *zip(*scores, strict=True))] if scores else []

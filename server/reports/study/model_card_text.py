@@ -23,7 +23,7 @@ _INTENDED = """\
 - **Not meant for**: diagnosis, treatment, triage or any other use in care. It is not a medical device.
 - **Not to be assumed**: that it holds for other modalities, exams without contrast agent, treated or operated breasts,
   implants, scanners unlike those under Factors, or screening (no false-alarm rate in healthy breasts follows)."""
-_OUTLINE = "- **{} need an outline** of the lesion. Drawn by a reader, it is part of what was evaluated here."
+_OUTLINE = "- **An outline of the lesion is needed** ({}). Drawn by a reader, it is part of what was evaluated here."
 PRIVACY = """\
 - No image and no table leaves a centre in a federation: weights, counts, histograms and sums do.
 - Weights are not anonymous by nature: no differential privacy and no secure aggregation was applied. Whoever receives
@@ -75,7 +75,7 @@ model.eval()
 def intended(tasks: Sequence[Task]) -> str:
     """What the models are meant for, and what not."""
     readers = [task.title for task in tasks if task.reads_outline]
-    return "\n".join([_INTENDED, *([_OUTLINE.format(" and ".join(readers))] if readers else [])])
+    return "\n".join([_INTENDED, *([_OUTLINE.format(", ".join(readers))] if readers else [])])
 
 
 def details(task: Task, config: RunConfig) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
-"""The table of importers: each turns a public dataset, as it is downloaded, into one site folder for each centre.
+"""Table of importers. An importer turns a public dataset, as downloaded, into one site folder per centre.
 
-To add one, write its file here and name it in the table; `fedbreast import` does the rest.
+To add one, write its file in this folder and add it to the table; `fedbreast import` then offers it.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ class ImportedRow:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A case that is not imported, and why, in words without an identifier."""
+    """A case that is not imported; the reason contains no identifier."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Importer:
-    """One dataset.
+    """Importer of one dataset.
 
     Attributes
     ----------
     name, title
-        As the command and as people call it.
+        Name in the command, and name shown to people.
     licence, source
-        On which terms it may be used, and where it is to be had.
+        Terms of use, and where the dataset can be downloaded.
     expects
-        What lies in the folder that is imported, in a sentence: shown where it does not.
+        One sentence on the contents of the dataset's folder, shown if a folder has other contents.
     read
-        From the dataset's root to its cases. Images are pointed at and never copied. Raises `SiteError` where the
-        folder is another one, with what was expected and what is there.
+        Yields the cases below the dataset's root. Paths point to the images, which are never copied. Raises `SiteError`
+        for another folder, with what was expected and what it contains.
 
     """
 

@@ -1,4 +1,4 @@
-"""From an importer's rows to site folders: a table for each centre that points at the dataset's images."""
+"""Write site folders from the rows of an importer: one table per centre, with paths to the dataset's images."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ _LONGEST_NAME = 32
 
 
 @dataclass(slots=True)
-class Imported:
-    """Cases written by site, and those left out by reason."""
+class ImportCounts:
+    """Number of cases written by site, and of cases left out by reason."""
 
     cases: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def import_dataset(importer: Importer, root: Path, out: Path) -> Imported:
-    """Write one site folder for each centre of a dataset below `out`; the dataset itself is only read.
+def import_dataset(importer: Importer, root: Path, out: Path) -> ImportCounts:
+    """Write one site folder per centre of a dataset below `out`; the dataset itself is only read.
 
-    Each table is read back before it counts, so that what is written is what `fedbreast check` accepts.
+    Each table is read back, so that an import succeeds only with tables that `fedbreast check` accepts.
 
     Raises
     ------
     SiteError
-        `root` is not such a dataset, a folder to be written is there already, or a table has a fault (`TableError`).
+        `root` is another dataset, a folder to be written exists already, or a table has a fault (`TableError`).
 
     """
     if not root.is_dir():
         raise SiteError(f"{root} does not exist; {importer.title} is expected there: {importer.expects}")
     tables: dict[str, list[dict[str, str]]] = {}
-    imported = Imported()
+    counts = ImportCounts()
     for item in importer.read(root):
         if isinstance(item, LeftOut):
-            imported.left_out[item.reason] += 1
+            counts.left_out[item.reason] += 1
         else:
             tables.setdefault(site_name(item.centre), []).append(dict(item.cells))
     if not tables:
@@ -61,11 +61,11 @@ def import_dataset(importer: Importer, root: Path, out: Path) -> Imported:
         settings = {"site": {"name": name, "kind": "hospital", "images": str(root.resolve())}}
         replace_file(out / name / TABLE_NAME, text.getvalue().encode(), name)
         replace_file(out / name / SITE_FILE, tomli_w.dumps(settings).encode(), name)
-        imported.cases[name] = len(read_manifest(out / name, root))
-    return imported
+        counts.cases[name] = len(read_manifest(out / name, root))
+    return counts
 
 
 def site_name(centre: str) -> str:
-    """A centre's name as a site of the federation may be called: lower case, digits, hyphens."""
+    """Name of a centre as a site's name: lower case letters, digits and hyphens."""
     name = re.sub(r"[^a-z0-9]+", "-", centre.strip().casefold()).strip("-")
     return name[:_LONGEST_NAME].rstrip("-") or "centre"

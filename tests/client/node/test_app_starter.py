@@ -115,7 +115,7 @@ def test_flowers_own_command_takes_such_a_file(command):
     from flwr.common.args import try_obtain_flwr_app_token
     from flwr.supernode.cli.flwr_clientapp import _parse_args_run_flwr_clientapp
 
-    with app_starter._unnamed(TOKEN.encode()) as file:
+    with app_starter._unnamed_file(TOKEN.encode()) as file:
         place = f"/proc/self/fd/{file.fileno()}"
         args = _parse_args_run_flwr_clientapp().parse_args(["--insecure", "--token-file", place])
         assert try_obtain_flwr_app_token(args) == TOKEN

@@ -9,7 +9,7 @@ from flwr.supercore.corestate import in_memory_corestate
 from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
 
-from client.node.lost_workers import answer_for_the_lost
+from client.node.lost_workers import answer_for_lost_workers
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 RUN = 1
@@ -19,7 +19,7 @@ class Mended(InMemoryNodeState):
     pass
 
 
-answer_for_the_lost(Mended)
+answer_for_lost_workers(Mended)
 
 
 def message():

@@ -48,7 +48,7 @@ def test_the_gate_stands_before_flowers_own_functions(kit):
 def test_it_asks_for_a_message_until_there_is_one(monkeypatch):
     answers, slept = iter([None, None, "a message"]), []
     monkeypatch.setattr(own.time, "sleep", slept.append)
-    assert own._patient(lambda: next(answers)) == "a message"
+    assert own._receive_patiently(lambda: next(answers)) == "a message"
     assert slept == [own.POLL_S, own.POLL_S]
 
 

@@ -35,7 +35,7 @@ def kit(folder, **changes):
         ({"server": {"port": '"ten"'}}, "server.port"),
         ({"server": {"port": "70000"}}, "server.port"),
         ({"policy": {"max_rounds": "0"}}, "policy.max_rounds"),
-        ({"policy": {"tasks": '["lesions"]'}}, "policy.tasks.0"),
+        ({"policy": {"tasks": '["lesions"]'}}, "policy.tasks"),
         ({"site": {"name": '"Centre A"'}}, "site.name"),
     ],
 )

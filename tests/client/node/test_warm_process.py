@@ -44,7 +44,7 @@ sys.modules["flwr.supernode.cli.flwr_clientapp"] = played
 fetching = types.ModuleType("flwr.supernode.runtime.run_clientapp")
 fetching.pull_and_inflate_object_from_tree = lambda tree, **pauses: pauses
 sys.modules["flwr.supernode.runtime.run_clientapp"] = fetching
-warm.keep_warm(Path(sys.argv[1]))
+warm_process.keep_warm(Path(sys.argv[1]))
 """
 
 STARTER = """

@@ -1,52 +1,20 @@
 """The command line: what is refused, how it is said, and that help needs nothing heavy."""
 
-import io
-import json
 import subprocess
 import sys
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
-from server.commands import cli, display
-from server.run_folder.results import Provenance, ResultRow, TrainedTask, write_results
+from server.commands import cli
 from shared.errors import StudyError
 from shared.modalities import modality_named
-from shared.phantom.generate import VERSION, PhantomSettings, make_patient, write_site
-from shared.runtime import terminal
+from shared.phantom.generate import PhantomSettings, make_patient, write_site
+from tests.server.commands.conftest import TOY
 
 ROOT = Path(__file__).resolve().parents[3]
-TOY = """name = "toy"
-[data]
-root = "sites"
-sites = ["centre-a", "centre-b"]
-external = "centre-d"
-"""
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Call the command line in an empty project; returns exit code, output and errors."""
-    monkeypatch.setenv("FEDBREAST_ROOT", str(tmp_path))
-    monkeypatch.setenv("FEDBREAST_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-    (tmp_path / "toy.toml").write_text(TOY)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fedbreast", *map(str, arguments)])
-        monkeypatch.setattr(terminal, "console", Console(file=sys.stdout, width=120))
-        monkeypatch.setattr(terminal, "errors", Console(file=sys.stderr, soft_wrap=True))
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.mark.parametrize("command", ["", "demo", "run", "phantom", "check", "report", "study"])
@@ -146,100 +114,6 @@ def test_a_report_of_an_unfinished_run_fails_with_the_reason(call, tmp_path):
     assert err.startswith("error: ")
 
 
-@pytest.fixture
-def launched(call, tmp_path, monkeypatch):
-    """A `run_flower` that writes results; returns what it was called with."""
-    calls = []
-
-    def pretend(path, *, run_name, resume="", overrides=None, watch=None):
-        from shared.runtime.progress import Progress
-
-        calls.append((path, run_name, resume, dict(overrides or {})))
-        watch(Progress("train", 1, 2, "round 2: training", 0.0))
-        folder = tmp_path / "runs" / run_name
-        folder.mkdir(parents=True, exist_ok=True)
-        if calls[-1][3].get("seed") == 666:
-            (folder / "config.toml").write_text(TOY)
-            raise KeyboardInterrupt
-        common = {"task": "lesion-segmentation", "seed": 0, "unit": "1", "n": 9, "ci_low": 0.5, "ci_high": 0.7}
-        rows = [
-            ResultRow(arm="federated", centre=centre, role=role, metric="dice", value=value, model_hash=model, **common)
-            for centre, role, value, model in (
-                ("centre-a", "test", 0.11, "best"),
-                ("centre-d", "external", 0.625, "best"),
-                ("centre-d", "external", 0.33, "final"),
-            )
-        ]
-        provenance = Provenance(
-            name=run_name, created=datetime.now(UTC), git="", versions={}, seeds={}, seconds=1.0, peak_memory_mb=1.0,
-            tasks={"lesion-segmentation": TrainedTask(best="best", final="final", best_round=4, rounds=4)},
-            phantom=True,
-            missing=("centre-b was absent in round 3 (late)",) if calls[-1][3].get("seed") == 222 else (),
-        )  # fmt: skip
-        write_results(folder, rows, provenance)
-        flow = {"role": "training", "included": {"train": 2}, "over_policy": calls[-1][3].get("seed") == 333}
-        (folder / "cases.json").write_text(json.dumps({"centre-b": flow}))
-
-    import server.deployment.simulation
-
-    monkeypatch.setattr(server.deployment.simulation, "run_flower", pretend)
-    (tmp_path / "sites").mkdir()
-    return calls
-
-
-def test_a_run_ends_in_the_external_figures_of_the_best_model(call, tmp_path, launched):
-    code, out, _ = call("run", "toy.toml", "--name", "first", "--seed", "4", "--rounds", "2")
-    assert not code
-    assert launched == [(Path("toy.toml"), "first", "", {"seed": 4, "rounds": 2})]
-    assert "training 1/2 round 2: training" in out
-    assert "PHANTOM DATA" in out
-    assert "round 4" in out
-    assert "0.625" in out
-    assert "0.5 to 0.7" in out
-    assert "0.33" not in out
-    assert "0.11" not in out
-    assert str(tmp_path / "runs" / "first" / "report.html") in out
-
-
-def test_a_run_without_a_name_gets_one_and_a_resumed_one_keeps_all(call, tmp_path, launched):
-    call("run", "toy.toml")
-    assert launched[0][1].startswith("toy-2")
-    (tmp_path / "runs" / "first").mkdir()
-    (tmp_path / "runs" / "first" / "config.toml").write_text(TOY)
-    call("run", "--resume", "first")
-    assert launched[1] == (tmp_path / "runs" / "first" / "config.toml", "first", "first", {})
-
-
-def test_a_run_with_more_left_out_than_a_site_allows_ends_with_3_after_its_figures(call, launched):
-    code, out, err = call("run", "toy.toml", "--name", "first", "--seed", "333")
-    assert code == 3
-    assert "report: " in out
-    assert "more cases were left out than centre-b allows" in err
-
-
-def test_a_run_without_a_site_ends_with_3_and_says_which(call, launched):
-    code, out, err = call("run", "toy.toml", "--name", "first", "--seed", "222")
-    assert code == 3
-    assert "report: " in out
-    assert err.strip() == "finished, but not with every site: centre-b was absent in round 3 (late)"
-
-
-def test_phantoms_of_other_settings_are_refused_before_anything_starts(call, tmp_path, launched):
-    (tmp_path / "toy.toml").write_text(TOY + "[data.phantom]\nshift = 0.6\n")
-    marker = {"version": VERSION, "settings": asdict(PhantomSettings(shift=1.0)), "complete": True}
-    (tmp_path / "sites" / "phantom.json").write_text(json.dumps(marker))
-    code, _, err = call("run", "toy.toml")
-    assert code == 2
-    assert "shift 1.0 there, 0.6 wanted" in err
-    assert not launched
-
-
-def test_a_stopped_run_says_how_to_go_on(call, launched):
-    code, _, err = call("run", "toy.toml", "--name", "first", "--seed", "666")
-    assert code == 130
-    assert err.strip() == "stopped; resume with: fedbreast run --resume first"
-
-
 def test_the_demo_runs_the_quick_recipe_and_makes_phantoms_anew_only_over_phantoms(call, tmp_path, launched):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "quick.toml").write_text(TOY.replace("toy", "quick") + "[data.phantom]\n")
@@ -334,18 +208,3 @@ def test_check_of_a_folder_that_is_no_site_says_which_was_meant(call, sites, tmp
     code, _, err = call("check", tmp_path / "nowhere")
     assert code == 2
     assert "does not exist" in err
-
-
-def test_on_a_terminal_a_phase_has_one_bar_which_is_full_once_the_next_began(monkeypatch):
-    screen = io.StringIO()
-    monkeypatch.setattr(terminal, "console", Console(file=screen, force_terminal=True, width=120))
-    with display.bars() as bars:
-        shown = display.PhaseBars(bars)
-        for moment in (("prepare", 1, 3, "centre-a"), ("train", 0, 2, "round 1"), ("train", 1, 2, "round 2: training")):
-            shown.report(*moment)
-        state = [(task.description, task.completed, task.total) for task in bars.tasks]
-        assert state == [("preparing cases", 3, 3), ("training", 1, 2)]
-        assert bars.tasks[1].stop_time is None
-        shown.report("failed", 0, 0, "no sites")
-        assert (bars.tasks[1].completed, bars.tasks[1].stop_time is None) == (1, False)
-    assert "round 2: training" in screen.getvalue()

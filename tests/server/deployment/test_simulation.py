@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from pathlib import Path
 
 import pytest
@@ -16,33 +15,10 @@ from server.deployment import flower_cli
 from server.deployment.simulation import federation_options, run_flower
 from shared.errors import RunError
 from shared.runtime import flower_home
-from shared.runtime.app_bundle import STAGE, stage_app
-from shared.runtime.processes import MARK, end_processes, processes_of
-from shared.runtime.progress import Progress, read_progress, write_progress
+from shared.runtime.progress import write_progress
 
 ROOT = Path(__file__).resolve().parents[3]
 
-TREE = """
-import os, signal, subprocess, sys, time
-sleeper = [sys.executable, "-c", "import signal, time; {prelude}print(flush=True); time.sleep(60)"]
-def start(prelude, **options):
-    child = subprocess.Popen([*sleeper[:2], sleeper[2].format(prelude=prelude)], stdout=subprocess.PIPE, **options)
-    child.stdout.readline()
-    return child.pid
-deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-pids = [start(""), start(deaf)]
-pids.append(start(deaf, env={}))  # its environment is gone: only its parent leads to it, and that one ends first
-reader, writer = os.pipe()
-between = os.fork()
-if between == 0:  # a daemon, as Ray's: forked twice, in a session of its own
-    os.setsid()
-    os.write(writer, str(start("", start_new_session=True)).encode())
-    os._exit(0)
-pids.append(int(os.read(reader, 20)))
-os.waitpid(between, 0)
-print(*pids, flush=True)
-time.sleep(60)
-"""
 
 SUPERLINK = """
 import http.server, os, pathlib, subprocess, sys
@@ -97,53 +73,6 @@ def alive(pid):
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to see what is left")
 
 
-@linux_only
-def test_every_process_of_a_run_is_found_and_ended_and_no_other():
-    mark, bystander_mark = uuid.uuid4().hex, uuid.uuid4().hex
-    command = [sys.executable, "-c", "import time; time.sleep(60)"]
-    with (
-        subprocess.Popen(command, env={**os.environ, MARK: bystander_mark}) as bystander,
-        subprocess.Popen([sys.executable, "-c", TREE], env={**os.environ, MARK: mark}, stdout=subprocess.PIPE) as tree,
-    ):
-        try:
-            children = [int(item) for item in tree.stdout.readline().split()]
-            assert len(children) == 4
-            assert {item.pid for item in processes_of(mark)} == {tree.pid, *children}
-            end_processes(mark)
-            assert not [pid for pid in (tree.pid, *children) if alive(pid)]
-            assert processes_of(mark) == set()
-            assert alive(bystander.pid)
-        finally:
-            bystander.kill()
-            tree.kill()
-            for pid in children:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-
-
-# Flower's own use of a library.
-@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
-def test_the_app_is_staged_whole_under_a_name_flower_takes(tmp_path):
-    from flwr.cli.build import build_fab_from_disk
-
-    checkout = tmp_path / "my checkout (2)"
-    checkout.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs", "tests"):
-        (checkout / name).symlink_to(ROOT / name)
-    app = stage_app(checkout, tmp_path / STAGE)
-    staged = {str(path.relative_to(app)) for path in app.rglob("*.py")}
-    assert staged == {
-        str(path.relative_to(ROOT)) for room in ("server", "client", "shared") for path in (ROOT / room).rglob("*.py")
-    }
-    assert not list(app.rglob("__pycache__"))
-    assert len(build_fab_from_disk(app)) > 10_000
-
-
-def test_a_folder_that_is_no_checkout_is_named(tmp_path):
-    with pytest.raises(RunError, match=r"no pyproject.toml.*FEDBREAST_ROOT"):
-        stage_app(tmp_path, tmp_path / "stage")
-
-
 @pytest.mark.parametrize(("sites", "gpus", "per_client"), [(3, 0, 0.0), (3, 1, 0.33), (4, 2, 0.5), (2, 4, 1.0)])
 def test_flower_understands_the_simulation_settings(sites, gpus, per_client):
     from flwr.common.config import parse_config_args
@@ -155,22 +84,6 @@ def test_flower_understands_the_simulation_settings(sites, gpus, per_client):
     assert settings.client_resources_num_cpus == 1
     assert settings.client_resources_num_gpus == pytest.approx(per_client)
     assert settings.init_args_num_gpus == gpus
-
-
-def test_commands_of_an_environment_with_a_blank_in_its_path_run_by_one_without(tmp_path, monkeypatch):
-    environment, home = tmp_path / "my checkout (2)" / ".venv", tmp_path / "home"
-    (environment / "bin").mkdir(parents=True)
-    home.mkdir()
-    (environment / "bin" / "python").symlink_to(sys.executable)
-    # As pip writes a command whose interpreter has a blank in its path.
-    start = f"#!/bin/sh\n'''exec' \"{environment}/bin/python\" \"$0\" \"$@\"\n' '''\n"
-    (environment / "bin" / "flwr-simulation").write_text(start + "import sys\nprint(sys.executable, *sys.argv[1:])\n")
-    monkeypatch.setattr(flower_home, "BINARIES", environment / "bin")
-    commands = flower_home.launch_environment(home)["PATH"].split(os.pathsep)[0]
-    done = subprocess.run([f"{commands}/flwr-simulation", "a b", "c"], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"{home}/env/bin/python a b c"
-    monkeypatch.setattr(flower_home, "BINARIES", tmp_path / "plain" / "bin")
-    assert flower_home.plain_commands(home) == tmp_path / "plain" / "bin"
 
 
 @pytest.fixture
@@ -278,17 +191,3 @@ def test_when_a_launcher_is_killed_outright_another_process_tidies_up(play, monk
     while not nothing_left(play.root) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert nothing_left(play.root)
-
-
-def test_progress_survives_the_way_to_the_file_and_back(tmp_path):
-    path = tmp_path / "progress.json"
-    assert read_progress(path) is None
-    before = time.time()
-    write_progress(path, "train", 3, 10, "round 4: training")
-    moment = read_progress(path)
-    assert moment == Progress("train", 3, 10, "round 4: training", moment.at)
-    assert before <= moment.at <= time.time()
-    assert [item.name for item in tmp_path.iterdir()] == ["progress.json"]
-    for broken in ("", "[1]", '{"phase": "train"}'):
-        path.write_text(broken)
-        assert read_progress(path) is None

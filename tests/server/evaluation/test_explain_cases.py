@@ -24,7 +24,7 @@ CONFIG = parse_config(
 
 
 def test_an_untrained_network_is_the_start_of_training_but_for_heads_that_say_something():
-    start = task_named("subtype-ensemble").build_model(CONFIG).state_dict()
+    start = task_named("subtype-ensemble").learner.build_model(CONFIG).state_dict()
     found = untrained(CONFIG).state_dict()
     differ = {name for name in start if not torch.equal(start[name], found[name])}
     assert differ == {name for name in start if ".head." in name}

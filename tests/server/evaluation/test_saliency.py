@@ -19,7 +19,8 @@ from server.evaluation.saliency import (
     saliency_table,
 )
 from shared.cohort.labels import SUBTYPES, CaseLabels
-from shared.config.run_config import EvaluationConfig, parse_config
+from shared.config.run_config import parse_config
+from shared.config.sections import ClassifierSection, EvaluationConfig
 from shared.errors import ConfigError
 from shared.metrics.intervals import bootstrap_patients
 from shared.modalities.mri.lesion_patch import cut_patch
@@ -28,7 +29,6 @@ from shared.modalities.mri.region import BreastRegion
 from shared.models.ensemble_resnet import PLANES
 from shared.reproducibility import derive_seed
 from shared.saliency import REGIONS
-from shared.tasks.patches import section
 from shared.tasks.subtype_ensemble import build_model, scores
 from shared.types import Grid
 from tests.shared.models.drawn_ensembles import with_heads
@@ -127,7 +127,7 @@ def test_a_lesion_without_core_has_no_value_there():
 
 def test_maps_are_gradients_of_the_probability_that_is_reported():
     model, given = with_heads(build_model(view())).eval(), case(3, "luminal_b")
-    patch = cut_patch(given.region(), given.native_mask, PLAN, section(view()).patch)
+    patch = cut_patch(given.region(), given.native_mask, PLAN, view().section(ClassifierSection).patch)
     maps = saliency_maps(model, patch, "luminal_b", samples=1)
     assert tuple(maps) == READERS
     # A step of a voxel that matters most moves the ensemble's probability more than of one that matters least.

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from server.monitoring import snapshot as reading
+from server.monitoring.status_service import serve_status
 from shared.metrics.sums import Moments, Sums
 
 TASK = "lesion-segmentation"
@@ -154,3 +155,13 @@ def kit(tmp_path, authority, port):
         (folder / "certificates" / f"{unit}.crt").write_bytes(pem(certificate))
         (folder / "keys" / f"{unit}.key").write_bytes(key)
     return folder
+
+
+@pytest.fixture
+def service(kit, run, port):
+    """The status service over a run in its first round."""
+    run.progress("train", 1, 4)
+    run.commit(1, {"centre-a": entry(loss=0.25, dice=[0.5])})
+    server = serve_status(kit, run.runs, "127.0.0.1", port)
+    yield server
+    server.stop(None).wait(5)

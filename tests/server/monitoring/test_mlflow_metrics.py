@@ -2,15 +2,12 @@
 
 import pytest
 
-from server.monitoring import mlflow_tracking
 from server.monitoring.mlflow_metrics import external_metrics, parameters, round_metrics
-from server.run import run
-from server.run_folder.journal import RunFolder
 from server.run_folder.results import Provenance, ResultRow, Results, TrainedTask
 from server.run_folder.round_record import RoundRecord, SiteEntry
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError
-from shared.metrics.sums import Moments, SegmentationSums
+from shared.metrics.sums import Moments, Sums
 
 LESION, SUBTYPE = "lesion-segmentation", "subtype-ensemble"
 MINIMAL = {"name": "tiny", "data": {"root": "/home/jane/sites", "sites": ["a", "b"], "external": "c"}}
@@ -20,8 +17,8 @@ def config_with(**sections):
     return parse_config(MINIMAL | sections, "run.toml")
 
 
-def judged(*dice):
-    return sum((SegmentationSums(n=1, dice=Moments.of(value)) for value in dice), SegmentationSums()).to_dict()
+def sums_of(*dice):
+    return Sums({"n": len(dice), "dice": sum(map(Moments.of, dice), Moments())}).to_flat()
 
 
 def row(arm, metric, value, model_hash, task=LESION, role="external", bounds=(None, None)):
@@ -44,18 +41,18 @@ def results(*rows):
 
 
 def test_parameters_are_the_resolved_configuration_under_its_keys():
-    found = parameters(
-        config_with(tasks=[LESION, "receptor-status"], federation={"rounds": 7, "strategy": "fedprox"}, seed=3)
-    )
+    found = parameters(config_with(tasks=[LESION, SUBTYPE], federation={"rounds": 7, "strategy": "fedprox"}, seed=3))
     assert found["name"] == "tiny"
     assert found["seed"] == "3"
-    assert found["tasks"] == "lesion-segmentation, receptor-status"
+    assert found["tasks"] == "lesion-segmentation, subtype-ensemble"
     assert found["data.sites"] == "a, b"
     assert found["data.external"] == "c"
     assert found["federation.rounds"] == "7"
     assert found["federation.fedprox.mu"] == "0.01"  # a default: nothing in the file says so
     assert found["inference.flip_averaging"] == "False"
-    assert found["subtype_ensemble.pretrained"] == "hub"
+    assert found["receptor_status.rounds"] == "10"  # of the task's own section
+    assert not [key for key in found if key.startswith("subtype_ensemble")]  # of a task that the run does not have
+    assert parameters(config_with(tasks=[SUBTYPE]))["subtype_ensemble.pretrained"] == "hub"
 
 
 def test_parameters_hold_no_path_nor_where_the_run_is_tracked():
@@ -78,9 +75,9 @@ def test_a_parameter_is_cut_where_mlflow_would_refuse_it():
 
 def test_a_rounds_figures_are_those_of_the_sites_that_have_them():
     sites = {
-        "a": SiteEntry("accepted", cases=3, loss=0.75, validation=judged(0.5, 1.0)),
-        "b": SiteEntry("accepted", cases=3, loss=0.25, validation=judged(0.0)),
-        "c": SiteEntry("accepted", cases=1, loss=1.5, validation=judged()),  # no case of its own to validate
+        "a": SiteEntry("accepted", cases=3, loss=0.75, validation=sums_of(0.5, 1.0)),
+        "b": SiteEntry("accepted", cases=3, loss=0.25, validation=sums_of(0.0)),
+        "c": SiteEntry("accepted", cases=1, loss=1.5, validation=sums_of()),  # no case of its own to validate
         "d": SiteEntry("absent", reason="never connected"),
     }
     assert round_metrics(RoundRecord(LESION, 1, "aa", 12.5, sites)) == {
@@ -138,14 +135,3 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(uri):
 def test_what_is_no_address_of_a_server_is_refused(uri):
     with pytest.raises(ConfigError, match=r"'tracking\.uri': is no address of an MLflow server"):
         config_with(tracking={"uri": uri})
-
-
-def test_without_mlflow_a_run_that_asks_for_it_ends_before_anything_is_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr(mlflow_tracking, "find_spec", lambda _name: None)
-    config = config_with(tracking={"mlflow": True})
-    folder = RunFolder.create(tmp_path / "one", config)
-    # No grid: not even the sites are asked.
-    with pytest.raises(ConfigError, match=r"pip install .*'fedbreast\[tracking\]'"):
-        run(None, config, folder, lambda *_: None)
-    folder.release()
-    assert not (folder.path / "journal").exists()

@@ -8,7 +8,7 @@ import pytest
 
 from server.monitoring import snapshot as reading
 from server.monitoring.snapshot import snapshot
-from server.run import is_phantom
+from server.run_folder.provenance import is_phantom
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError
 from tests.server.monitoring.conftest import TASK, RunFolder, entry
@@ -51,7 +51,7 @@ def test_a_run_is_told_in_the_numbers_of_its_files(two_rounds):
         "loss": 0.8, "score": pytest.approx(0.6),
     }  # fmt: skip
     (task,) = found["tasks"]
-    assert (task["task"], task["measure"], task["total"]) == (TASK, "Dice", 4)
+    assert (task["task"], task["measure"], task["total"]) == (TASK, "mean Dice", 4)
     assert [item["round"] for item in task["rounds"]] == [1, 2]
     assert [item["seconds"] for item in task["rounds"]] == [10.0, 14.0]
     assert [item["hash"] for item in task["rounds"]] == ["100000000000", "200000000000"]

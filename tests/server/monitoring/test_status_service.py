@@ -1,9 +1,7 @@
 """The status service over real gRPC and real TLS, each with certificates of its own."""
 
-import re
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import grpc
 import pytest
@@ -11,22 +9,12 @@ from cryptography import x509
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from server.monitoring import status_messages
 from server.monitoring import status_service as serving
 from server.monitoring.snapshot import snapshot
 from server.monitoring.status_client import connection, look, probe, read_observer, watch
-from server.monitoring.status_service import Status, _handlers, serve_status
-from shared.errors import ConfigError, RunError
-from tests.server.monitoring.conftest import Authority, entry, pem
-
-
-@pytest.fixture
-def service(kit, run, port):
-    run.progress("train", 1, 4)
-    run.commit(1, {"centre-a": entry(loss=0.25, dice=[0.5])})
-    server = serve_status(kit, run.runs, "127.0.0.1", port)
-    yield server
-    server.stop(None).wait(5)
+from server.monitoring.status_service import serve_status
+from shared.errors import RunError
+from tests.server.monitoring.conftest import Authority, pem
 
 
 @pytest.fixture
@@ -67,18 +55,6 @@ def test_a_run_is_asked_for_by_name(service, observer):
     assert look(observer, "other")[0]["state"] == "waiting"
     with pytest.raises(RunError, match="folder's name"):
         look(observer, "../first")
-
-
-def test_the_health_check_says_serving_and_after_the_end_why_not(service, kit):
-    assert probe(kit).endswith("SERVING")
-    with connection(read_observer(kit)) as channel:
-        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=""), timeout=5)
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        first = next(health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=5))
-        assert first.status == health_pb2.HealthCheckResponse.SERVING
-    service.stop(None).wait(5)
-    with pytest.raises(RunError, match="not serving: no connection"):
-        probe(kit)
 
 
 @pytest.mark.parametrize("call", ["get", "watch", "health", "health-watch"])
@@ -178,27 +154,3 @@ def test_a_kit_without_its_key_says_which_file_is_missing(kit, run, port):
     (kit / "keys" / "server.key").unlink()
     with pytest.raises(RunError, match=r"server\.key"):
         serve_status(kit, run.runs, "127.0.0.1", port)
-
-
-def test_an_observer_s_folder_leads_to_the_consortium_s_address(tmp_path, kit):
-    (tmp_path / "observer.toml").write_text('address = "fed.example.org"\nstatus_port = 9444\n')
-    for name in ("certificates/ca.crt", "certificates/observer.crt", "keys/observer.key"):
-        (tmp_path / Path(name).name).write_bytes((kit / name).read_bytes())
-    assert read_observer(tmp_path).where == "fed.example.org:9444"
-    assert read_observer(kit).host == "127.0.0.1"  # the server's own kit is asked on its own machine
-    (tmp_path / "observer.key").unlink()
-    with pytest.raises(ConfigError, match=r"observer\.key"):
-        read_observer(tmp_path)
-
-
-def test_the_proto_file_names_what_is_served(tmp_path):
-    text = (Path(serving.__file__).parent / "status.proto").read_text()
-    package = re.search(r"^package (\w+);", text, re.MULTILINE).group(1)
-    name = re.search(r"^service (\w+)", text, re.MULTILINE).group(1)
-    line = r"^\s*rpc (\w+)\(google\.protobuf\.Empty\) returns \((stream )?google\.protobuf\.Struct\)"
-    methods = re.findall(line, text, re.MULTILINE)
-    handlers = _handlers(Status(tmp_path, None))._method_handlers
-    assert f"{package}.{name}" == status_messages.SERVICE
-    assert {f"/{package}.{name}/{method}": bool(stream) for method, stream in methods} == {
-        path: handler.response_streaming for path, handler in handlers.items()
-    }

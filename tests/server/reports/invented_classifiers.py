@@ -21,6 +21,7 @@ from shared.cohort.labels import SUBTYPES
 from shared.config.run_config import parse_config
 from shared.evaluation import table_row
 from shared.metrics.sums import Sums
+from shared.models.ensemble_resnet import BRANCHES
 from shared.tasks import task_named
 
 TASK, BEST, CENTRE, END = "subtype-ensemble", "b" * 64, "centre-d", "federated:end-to-end"
@@ -106,7 +107,7 @@ def internal(task=TASK, table=None, model_hash=BEST):
 ALL = pd.concat(
     [
         subtypes(), subtypes(END, seed=1),
-        *(subtypes(f"federated:{name}", seed=2 + i) for i, name in enumerate(("axial", "coronal", "sagittal", "volume"))),
+        *(subtypes(f"federated:{name}", seed=2 + i) for i, name in enumerate(BRANCHES)),
     ],
     ignore_index=True,
 )  # fmt: skip

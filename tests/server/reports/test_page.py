@@ -45,8 +45,8 @@ def test_the_sentence_states_the_external_dice_with_its_interval(run_dir, page):
     page = text_of(page)
     dice = next(row for row in read_results(run_dir).rows if row.role == "external" and row.metric == "dice")
     assert (
-        f"On 20 phantom cases of centre-d, which never trained: Dice {dice.value:.3f} (95% interval {dice.ci_low:.3f} to "
-        f"{dice.ci_high:.3f}, n = 20); HD95"
+        f"On 20 phantom cases of centre-d, which never trained: Dice {dice.value:.3f} "
+        f"(95% interval {dice.ci_low:.3f} to {dice.ci_high:.3f}, n = 20); HD95"
     ) in page
 
 
@@ -105,7 +105,7 @@ def test_cases_left_out_and_absent_sites_are_shown_with_their_reasons(page):
 
 def test_failures_and_worst_cases_are_shown(page):
     page = text_of(page)
-    assert "Failures , cases 1 20 " in page
+    assert "Failures , cases 1 \N{EN DASH} 20 " in page
     worst = page.split("Worst cases")[1].split("Best, median")[0]
     assert re.findall(r"centre-d-\w+-\w+-L", worst)[0] == "centre-d-0000000007-00000e-L"
 
@@ -167,7 +167,7 @@ def test_a_single_external_case_still_makes_a_page(make_folder):
     page = text_of(build_report(run).read_text())
     assert "1 case of 1 patient at a centre" in page
     assert "Fewer than 10 patients evaluated (Lesion outlines)" in page
-    assert "ICC(A,1) of lesion volume undefined 1 " in page
+    assert "ICC(A,1) of lesion volume undefined \N{EN DASH} 1 " in page
 
 
 @pytest.mark.parametrize("name", ["results.json", "cases.json", "predictions/lesion-segmentation.parquet"])

@@ -7,11 +7,12 @@ import pytest
 import torch
 from safetensors.numpy import save
 
+from server.run_folder.format import check_format
 from server.run_folder.journal import RunFolder
 from server.run_folder.round_record import RoundRecord, SiteEntry
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError, RunError
-from shared.metrics.sums import Moments, SegmentationSums
+from shared.metrics.sums import Moments, Sums
 from shared.reproducibility import state_hash
 
 CONFIG = parse_config({"name": "tiny", "data": {"root": "d", "sites": ["a"], "external": "x"}}, "t")
@@ -20,7 +21,7 @@ STATE = {"w": torch.arange(4.0), "b": torch.ones(2, 2)}
 
 
 def record(number, dice=None, status="accepted"):
-    sums = SegmentationSums(n=1, dice=Moments.of(dice)).to_dict() if dice is not None else None
+    sums = Sums({"n": 1, "dice": Moments.of(dice)}).to_flat() if dice is not None else None
     return RoundRecord(TASK, number, state_hash(STATE), 1.0, {"a": SiteEntry(status, "", 5, 1.0, 0.3, sums)})
 
 
@@ -88,22 +89,26 @@ def test_scenario_16_a_folder_in_use_is_refused(tmp_path):
     RunFolder.resume(tmp_path / "one")[0].release()
 
 
-def test_the_validation_dice_pools_cases_not_sites():
-    sites = {
-        "a": SiteEntry("accepted", validation=SegmentationSums(n=3, dice=Moments(3, 2.4, 1.92)).to_dict()),
-        "b": SiteEntry("accepted", validation=SegmentationSums(n=1, dice=Moments(1, 0.4, 0.16)).to_dict()),
-    }
-    assert RoundRecord(TASK, 1, "h", 0.0, sites).validation().score == pytest.approx(2.8 / 4)
-
-
-def test_a_round_with_an_absent_site_is_not_complete():
-    assert record(1).complete()
-    assert not record(1, status="absent").complete()
-
-
 def test_the_journal_is_json_others_can_read(tmp_path):
     folder = RunFolder.create(tmp_path / "one", CONFIG)
     folder.commit(record(1, 0.5), STATE, {})
     raw = json.loads((tmp_path / "one" / "journal" / TASK / "round-001.json").read_text())
     assert raw["sites"]["a"]["status"] == "accepted"
     assert raw["sites"]["a"]["cases"] == 5
+
+
+def test_a_new_run_says_in_which_format_it_is_written_and_another_is_not_resumed(tmp_path):
+    RunFolder.create(tmp_path / "one", CONFIG).release()
+    check_format(tmp_path / "one")
+    (tmp_path / "one" / "format.json").unlink()
+    with pytest.raises(ConfigError, match="one is of format 1, and this version reads format"):
+        RunFolder.resume(tmp_path / "one")
+
+
+def test_sections_of_tasks_are_kept_with_the_configuration(tmp_path):
+    raw = {"name": "t", "tasks": ["receptor-status"], "data": {"root": "d", "sites": ["a"]}}
+    config = parse_config(raw | {"receptor_status": {"rounds": 3}}, "t")
+    RunFolder.create(tmp_path / "one", config).release()
+    found = RunFolder.resume(tmp_path / "one")[1]
+    assert found == config
+    assert found.for_task("receptor-status").federation.rounds == 3

@@ -1,18 +1,15 @@
 """Stored pictures: the right cases, the right planes, nothing unpickled, the same after a round trip."""
 
-import base64
 import io
-import re
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
-from server.reports.figures import style
-from server.run_folder.pictures import View, read_pictures, select_pictures, store_picture
+from server.run_folder.pictures import picture_path, read_pictures, select_pictures, store_planes
 from shared.errors import RunError
 
+TASK = "lesion-segmentation"
 SPACING = (4.0, 1.0, 2.0)
 
 
@@ -31,12 +28,12 @@ def volume(*boxes, shape=(20, 60, 40)):
 
 
 def store_and_read(folder, reference, prediction):
-    image = np.random.default_rng(0).normal(size=(2, *reference.shape)).astype(np.float32)
-    store_picture(
-        folder, "best", "centre-d-0-0-L", image=image, reference=reference, prediction=prediction, spacing=SPACING
-    )
-    (picture,) = read_pictures(folder)
-    return image[1], picture
+    image = np.random.default_rng(0).normal(size=reference.shape).astype(np.float32)
+    volumes = {"image": image, "reference": reference, "prediction": prediction}
+    path = picture_path(folder, TASK, "best")
+    store_planes(path, "centre-d-0-0-L", volumes, spacing=SPACING, field_mm=90.0)
+    (picture,) = read_pictures(folder, TASK)
+    return image, picture
 
 
 def test_planes_pass_through_the_largest_section_of_the_largest_lesion(tmp_path):
@@ -72,14 +69,14 @@ def test_without_a_reference_the_planes_pass_through_the_prediction_and_without_
 def test_a_damaged_or_pickled_file_is_refused(tmp_path):
     lesion = volume((slice(3, 4), slice(8, 11), slice(4, 7)))
     store_and_read(tmp_path, lesion, lesion)
-    file = tmp_path / "pictures" / "best.npz"
+    file = tmp_path / "pictures" / TASK / "best.npz"
     content = file.read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"PK not a zip", pickled()):
         file.write_bytes(damaged)
         with pytest.raises(RunError, match=r"best\.npz cannot be read"):
-            read_pictures(tmp_path)
+            read_pictures(tmp_path, TASK)
     file.unlink()
-    assert read_pictures(tmp_path) == []
+    assert read_pictures(tmp_path, TASK) == []
 
 
 def pickled():
@@ -88,53 +85,32 @@ def pickled():
     return content.getvalue()
 
 
-def view(mask, spacing=(1.0, 1.0), image=None):
-    shape = mask.shape
-    image = np.zeros(shape, np.float32) if image is None else image
-    return View(image, mask, np.zeros(shape, bool), spacing)
+def test_the_field_is_as_wide_as_asked_for_and_nested_masks_keep_their_depth(tmp_path):
+    nested = np.zeros((20, 60, 40), np.uint8)
+    nested[6:9, 15:30, 5:20] = 1  # all sections alike: the first is shown
+    nested[5:8, 18:25, 8:15] = 2
+    path = picture_path(tmp_path, TASK, "worst")
+    store_planes(path, "c", {"image": nested * 1.5, "reference": nested, "prediction": nested}, spacing=SPACING,
+                 field_mm=16.0)  # fmt: skip
+    (picture,) = read_pictures(tmp_path, TASK)
+    axial = picture.views["axial"]
+    # 8 mm to each side of the middle, (6, 22, 12): rows 14 to 30 of 1 mm, columns 8 to 16 of 2 mm.
+    np.testing.assert_array_equal(axial.reference, nested[6, 14:31, 8:17])
+    assert 2 in axial.reference
+    np.testing.assert_array_equal(axial.image, nested[6, 14:31, 8:17] * 1.5)
 
 
-def points(svg, colour):
-    """Corners of all strokes of one colour in the drawing, SVG units (y runs down)."""
-    paths = re.findall(rf'<path d="([^"]*)"[^>]*style="[^"]*stroke: {colour}', svg)
-    return np.array(
-        [[float(x), float(y)] for path in paths for x, y in re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", path)]
-    )
+def test_pictures_are_kept_by_task_and_of_a_study_by_centre(tmp_path):
+    assert picture_path(tmp_path, TASK, "best") == tmp_path / "pictures" / TASK / "best.npz"
+    assert picture_path(tmp_path, TASK, "best", "centre-a") == tmp_path / "pictures" / TASK / "centre-a" / "best.npz"
+    lesion = volume((slice(3, 4), slice(8, 11), slice(4, 7)))
+    volumes = dict.fromkeys(("image", "reference", "prediction"), lesion)
+    for label in ("worst", "best"):
+        store_planes(picture_path(tmp_path, TASK, label, "b"), label, volumes, spacing=SPACING, field_mm=90.0)
+    assert [item.case for item in read_pictures(tmp_path, TASK, "b")] == ["best", "worst"]
+    assert read_pictures(tmp_path, TASK) == read_pictures(tmp_path, "breast-segmentation", "b") == []
 
 
-@pytest.mark.parametrize(("kind", "down"), [("axial", True), ("coronal", False), ("sagittal", False)])
-def test_outlines_lie_where_the_voxels_are_in_true_proportions(kind, down):
-    mask = np.zeros((20, 40), bool)
-    mask[2:6, 30:38] = True  # first rows, last columns
-    found = points(style.view_panel(view(mask, (4.0, 2.0)), kind, "p", "text"), style.REFERENCE)
-    size = 2.6 * 72
-    mm = (found - size / 2) * 90 / size
-    width, height = np.ptp(mm, axis=0)
-    # Half a voxel beyond the outer centres on both sides: 8 x 2 mm and 4 x 4 mm.
-    assert (width, height) == pytest.approx((16, 16), abs=0.1)
-    across, along = mm.min(axis=0) + np.array([width, height]) / 2
-    assert across == pytest.approx((34 - 20) * 2, abs=0.1)
-    # Row 0 is anterior (up) in an axial plane and inferior (down) in a plane with the z axis.
-    assert along == pytest.approx((4 - 10) * 4 * (1 if down else -1), abs=0.1)
-
-
-def test_the_image_is_the_same_way_up_as_its_outline():
-    mask = np.zeros((20, 20), bool)
-    mask[2:6, 12:16] = True
-    for kind, flipped in (("axial", False), ("coronal", True)):
-        svg = style.view_panel(view(mask, image=mask.astype(np.float32)), kind, "p", "text")
-        data = re.search(r"data:image/png;base64,([^\"]+)", svg).group(1)
-        placed = re.search(r"<image[^>]*>", svg).group(0)
-        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("L")) > 128
-        # A vertical flip is either in the pixels or in the element's transform.
-        mirrored = "scale(1 -1)" in placed or "matrix(1 0 0 -1" in placed
-        top = pixels[::-1] if mirrored else pixels
-        rows = np.flatnonzero(top.any(axis=1))
-        assert (rows.mean() < 10) is not flipped
-
-
-def test_an_empty_prediction_and_a_flat_image_draw_without_warnings():
-    empty = np.zeros((10, 10), bool)
-    svg = style.view_panel(view(empty), "axial", "p", 'a "quoted" <description>')
-    assert 'aria-label="a &quot;quoted&quot; &lt;description&gt;"' in svg
-    assert len(points(svg, style.REFERENCE)) == 0
+def test_the_cases_are_ordered_by_the_column_that_the_task_names():
+    cases = pd.DataFrame({"case": list("abc"), "dice": [0.9, 0.5, 0.1], "dice_fibroglandular": [0.1, 0.9, 0.5]})
+    assert select_pictures(cases, "dice_fibroglandular") == {"best": "b", "median": "c", "worst": "a"}

@@ -1,4 +1,4 @@
-"""What a study consists of: every centre left out once, and nothing judged before its fold is frozen."""
+"""What a study consists of: every centre left out once, and nothing evaluated before its fold is frozen."""
 
 import pytest
 
@@ -29,14 +29,14 @@ def test_every_centre_is_left_out_once_and_trains_in_all_other_folds():
     assert found.training("b") == ("a", "c", "x")
 
 
-def test_cells_wait_for_plan_and_a_judge_for_every_model_of_its_fold():
+def test_cells_wait_for_the_plan_and_an_evaluation_for_every_model_of_its_fold():
     cells = design(seeds=[0, 1]).cells()
     trains = [cell for cell in cells if cell.kind == "train"]
     # 4 folds x 2 seeds x (federated, pooled, 3 local).
     assert len(trains) == 4 * 2 * 5
-    judge = Cell("judge", "a", "lesion-segmentation", "", 1)
-    assert set(cells[judge]) == {cell for cell in trains if cell.centre == "a"}
-    assert {cell.seed for cell in cells[judge]} == {0, 1}
+    last = Cell("evaluate", "a", "lesion-segmentation", "", 1)
+    assert set(cells[last]) == {cell for cell in trains if cell.centre == "a"}
+    assert {cell.seed for cell in cells[last]} == {0, 1}
     order = list(cells)
     assert all(order.index(needed) < order.index(cell) for cell, waits in cells.items() for needed in waits)
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.cohort.splits import assign_splits, check_no_overlap
-from shared.errors import SiteError
+from shared.cohort.splits import assign_splits
 
 SHARE = st.floats(0.0, 0.45)
 
@@ -59,20 +58,9 @@ def test_impossible_shares_are_refused(validation, test):
         assign_splits(["a"], seed=0, validation=validation, test=test)
 
 
-def test_scenario_36_one_patient_in_train_and_test_is_refused():
-    with pytest.raises(SiteError, match="1 patients are both in training and in test") as caught:
-        check_no_overlap(["SECRET1", "b"], ["c", "SECRET1", "SECRET1"])
-    assert "SECRET1" not in str(caught.value)
-    check_no_overlap(["a", "b"], ["c"])
-
-
 def test_scenario_36_two_breasts_and_two_exams_of_a_patient_fall_on_one_side():
     rows = [patient for patient in "abcdefghij" for _ in range(4)]
     random.Random(3).shuffle(rows)
     splits = assign_splits(rows, seed=1, validation=0.3, test=0.3)
-    groups = {
-        name: [patient for patient in rows if splits[patient] == name] for name in ("train", "validation", "test")
-    }
-    check_no_overlap(groups["train"], groups["test"])
-    check_no_overlap(groups["train"], groups["validation"])
-    check_no_overlap(groups["validation"], groups["test"])
+    assert splits.keys() == set(rows)
+    assert sorted(splits.values()) == ["test"] * 3 + ["train"] * 4 + ["validation"] * 3

@@ -3,11 +3,15 @@
 import csv
 import json
 import shutil
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+import tomli_w
 import torch
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
@@ -17,8 +21,12 @@ from server.evaluation.case_tables import TrainedModels
 from server.evaluation.external_validation import validate_externally
 from server.federation.rounds import Federation
 from server.run import run
+from server.run_folder.finished_study import CONFIG
 from server.run_folder.journal import RunFolder
 from server.run_folder.results import read_results
+from server.studies import runner
+from server.studies.collect import collect
+from server.studies.design import Design
 from server.studies.in_process_grid import InProcessGrid
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError
@@ -27,6 +35,7 @@ from shared.runtime.project import load_run_config
 from shared.site import open_site
 from shared.tasks import TASKS
 
+ROOT = Path(__file__).resolve().parents[3]
 FOLDER = "tests.shared.modalities.toy_modality"
 TASK, MODALITY = "toy-er", "toy-xray"
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
@@ -90,7 +99,8 @@ def sites(tmp_path, phantom_root):
 @pytest.fixture
 def two(project, sites):
     """A project whose run has a task of each modality."""
-    return lambda *tasks: project(tasks=list(tasks), data={"root": str(sites)}, toy_xray={"side": SIDE})
+    fixed = {"data": {"root": str(sites)}, "toy_xray": {"side": SIDE}}
+    return lambda *tasks, **sections: project(tasks=list(tasks), **fixed, **sections)
 
 
 def federate(root, name, **grid):
@@ -221,6 +231,36 @@ def test_a_whole_run_ends_in_rows_and_a_page_of_both_tasks(two, sites):
     assert "Lesion outlines" in page
     made = read_results(folder.path).provenance
     assert list(made.tasks) == [TASK, "lesion-segmentation"]
+
+
+def test_a_study_evaluates_every_arm_on_the_modalitys_cases(two, sites, monkeypatch):
+    @contextmanager
+    def here(root, _jobs):
+        def submit(cell):
+            future = Future()
+            future.set_result(runner.work(root, cell))
+            return future
+
+        yield submit
+
+    # Processes of their own would not have this test's lines in the tables.
+    monkeypatch.setattr(runner, "_here", here)
+    root = two(TASK, study={"held_out": ["centre-d"]})
+    shutil.copy(ROOT / "pyproject.toml", root)
+    config = load_run_config(RUN_CONFIG)
+    out = root / "study"
+    out.mkdir()
+    (out / CONFIG).write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+    design = Design(config)
+    runner.run_cells(design, out, jobs=1, on_moment=lambda _: None)
+    collect(out, design)
+    table = pd.read_parquet(out / "predictions" / f"{TASK}.parquet")
+    external = table[table["role"] == "external"]
+    assert set(external["arm"]) == {"federated", "pooled", "ensemble", *(f"local:{name}" for name in SITES)}
+    local = external[external["arm"].str.startswith("local:")].groupby("case")["score_er"].mean()
+    ensemble = external[external["arm"] == "ensemble"].set_index("case")["score_er"]
+    pd.testing.assert_series_equal(ensemble.sort_index(), local.sort_index(), check_names=False)
+    assert len(pd.read_parquet(out / "cohort.parquet")) == 5 * len(SITES) + 3
 
 
 def test_its_section_is_checked_by_its_own_class_and_kept_with_the_run(two):

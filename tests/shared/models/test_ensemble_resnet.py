@@ -193,7 +193,7 @@ def test_the_linear_term_is_added_to_the_networks_logits():
             model.branches.values(), own_measures(x), before, after, strict=True
         ):
             expected = F.linear(
-                branch.measured.standardised(measures), branch.measured.linear.weight, branch.measured.linear.bias
+                branch.measured.standardise(measures), branch.measured.linear.weight, branch.measured.linear.bias
             )
             torch.testing.assert_close(second - first, MEASURED_GAIN * expected, rtol=1e-3, atol=1e-3)
 

@@ -78,9 +78,9 @@ def test_features_of_any_unit_are_standardised_and_cut_at_five():
     scales = torch.tensor([1e-4, 1.0, 1e5])
     batches = [(2.0 + batch) * scales for batch in draws(5, features=3, batches=50)]
     net = counted(batches)
-    values = net.standardised(torch.cat(batches))
+    values = net.standardise(torch.cat(batches))
     torch.testing.assert_close(values.std(dim=0), torch.ones(3), atol=0.05, rtol=0)
-    extremes = net.standardised(torch.tensor([[1e9] * 3, [-1e9] * 3]))
+    extremes = net.standardise(torch.tensor([[1e9] * 3, [-1e9] * 3]))
     assert extremes.tolist() == [[5.0] * 3, [-5.0] * 3]
 
 
@@ -98,7 +98,7 @@ def test_a_constant_feature_says_nothing_instead_of_shouting_its_rounding(value)
     net = counted([torch.full((7, 1), value)] * 13)
     # The last bit of a weighted average over sites is nobody's variance.
     net.running_mean.copy_(torch.nextafter(net.running_mean, torch.tensor(torch.inf)))
-    assert net.standardised(torch.full((2, 1), value)).abs().max() < 0.01
+    assert net.standardise(torch.full((2, 1), value)).abs().max() < 0.01
 
 
 def test_a_negative_variance_of_a_noisy_average_breaks_nothing():

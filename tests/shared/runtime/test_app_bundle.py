@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import ConfigError
-from shared.runtime.app_bundle import Bundle, open_bundle, read_bundle
+from shared.errors import ConfigError, RunError
+from shared.runtime.app_bundle import STAGE, Bundle, open_bundle, read_bundle, stage_app
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -64,3 +64,26 @@ def test_a_checkout_has_one_hash_until_a_byte_of_its_code_changes(tmp_path):
 def test_what_is_no_bundle_is_refused_by_the_name_it_was_given(content):
     with pytest.raises(ConfigError, match=r"^the server's app is not an app's bundle$"):
         read_bundle(content, "the server's app")
+
+
+# Flower's own use of a library.
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+def test_the_app_is_staged_whole_under_a_name_flower_takes(tmp_path):
+    from flwr.cli.build import build_fab_from_disk
+
+    checkout = tmp_path / "my checkout (2)"
+    checkout.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs", "tests"):
+        (checkout / name).symlink_to(ROOT / name)
+    app = stage_app(checkout, tmp_path / STAGE)
+    staged = {str(path.relative_to(app)) for path in app.rglob("*.py")}
+    assert staged == {
+        str(path.relative_to(ROOT)) for room in ("server", "client", "shared") for path in (ROOT / room).rglob("*.py")
+    }
+    assert not list(app.rglob("__pycache__"))
+    assert len(build_fab_from_disk(app)) > 10_000
+
+
+def test_a_folder_that_is_no_checkout_is_named(tmp_path):
+    with pytest.raises(RunError, match=r"no pyproject.toml.*FEDBREAST_ROOT"):
+        stage_app(tmp_path, tmp_path / "stage")

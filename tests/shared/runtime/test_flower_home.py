@@ -1,4 +1,7 @@
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 
@@ -30,3 +33,19 @@ def test_what_a_killed_guard_left_is_removed_after_a_while(tmp_path, monkeypatch
     (old / "config.toml").write_text("")
     found = fresh_home(tmp_path)
     assert list(tmp_path.iterdir()) == [found]
+
+
+def test_commands_of_an_environment_with_a_blank_in_its_path_run_by_one_without(tmp_path, monkeypatch):
+    environment, home = tmp_path / "my checkout (2)" / ".venv", tmp_path / "home"
+    (environment / "bin").mkdir(parents=True)
+    home.mkdir()
+    (environment / "bin" / "python").symlink_to(sys.executable)
+    # As pip writes a command whose interpreter has a blank in its path.
+    start = f"#!/bin/sh\n'''exec' \"{environment}/bin/python\" \"$0\" \"$@\"\n' '''\n"
+    (environment / "bin" / "flwr-simulation").write_text(start + "import sys\nprint(sys.executable, *sys.argv[1:])\n")
+    monkeypatch.setattr(flower_home, "BINARIES", environment / "bin")
+    commands = flower_home.launch_environment(home)["PATH"].split(os.pathsep)[0]
+    done = subprocess.run([f"{commands}/flwr-simulation", "a b", "c"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{home}/env/bin/python a b c"
+    monkeypatch.setattr(flower_home, "BINARIES", tmp_path / "plain" / "bin")
+    assert flower_home.plain_commands(home) == tmp_path / "plain" / "bin"

@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 
 import pytest
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -15,7 +14,6 @@ from client.node.site_kit import SiteKit
 from client.node.supernode import node_config
 from client.policy import check_policy
 from server.deployment.provisioning.members import provision
-from server.deployment.server_kit import ServerKit
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError
 
@@ -111,16 +109,6 @@ def test_flower_itself_takes_the_public_key_for_registration(made):
     assert try_load_public_key(made / "server/sites/centre-a.pub")
 
 
-def test_the_server_and_a_site_open_their_kits(made):
-    server, site = ServerKit(made / "server"), SiteKit(made / "centre-a")
-    assert [key.name for key in server.sites()] == ["centre-a", "centre-b"]
-    assert (site.name, site.server) == ("centre-a", "fed.example.org:9443")
-    assert site.approved() == ()
-    assert site.data == made / "centre-a/data"
-    files = (*server.certificate, server.authority, server.revoked, *site.certificate, site.authority, site.node_key)
-    assert all(path.is_file() for path in files)
-
-
 @pytest.mark.parametrize("private", [True, False])
 def test_scenario_67_where_a_consortium_asks_for_privacy_each_hospital_refuses_a_run_without(tmp_path, made, private):
     said = (made.parent / "toy.toml").read_text()
@@ -138,47 +126,6 @@ def test_scenario_67_where_a_consortium_asks_for_privacy_each_hospital_refuses_a
 def test_observers_know_where_to_look(made):
     said = tomllib.loads((made / "observer/observer.toml").read_text())
     assert said == {"address": "fed.example.org", "status_port": 9444}
-
-
-def services(kit):
-    return yaml.safe_load((kit / "compose.yaml").read_text())["services"]
-
-
-@pytest.mark.parametrize("kit", ["server", "centre-a"])
-def test_containers_are_closed(made, kit):
-    for name, service in services(made / kit).items():
-        if name == "site-gpu":
-            assert service["extends"] == {"service": "site"}
-            continue
-        assert service["read_only"] is True
-        assert service["cap_drop"] == ["ALL"]
-        assert service["security_opt"] == ["no-new-privileges:true"]
-        assert service["user"] == "10001:10001"
-        assert service["tmpfs"] == ["/tmp"]  # noqa: S108 - inside the container
-        assert "privileged" not in service
-        written = [mount for mount in service["volumes"] if not mount.endswith(":ro")]
-        assert written == ["./state:/kit/state", *(["runs:/work/runs"] if name == "server" else [])]
-        assert (made / kit / "state").is_dir()  # a mount point cannot be made in a read-only folder
-
-
-def test_the_server_publishes_its_two_ports_and_a_site_none(made):
-    server = services(made / "server")["server"]
-    assert server["ports"] == ["9443:9443", "9444:9444"]
-    assert server["healthcheck"]["test"] == ["CMD", "fedbreast", "health", "/kit"]
-    site = services(made / "centre-a")["site"]
-    assert "ports" not in site
-    assert site["environment"]["FEDBREAST_SITE_DATA"] == "/data"
-    assert any(mount.startswith("${SITE_DATA:?") and mount.endswith(":/data:ro") for mount in site["volumes"])
-
-
-def test_a_sites_instructions_name_its_address_expiry_and_commands(made):
-    text = (made / "centre-a/README.md").read_text()
-    until = x509.load_pem_x509_certificate((made / "centre-a/certificates/site.crt").read_bytes()).not_valid_after_utc
-    assert f"expires on {until:%Y-%m-%d}" in text
-    assert "TCP to fed.example.org port 9443" in text
-    for command in ("approve KIT", "serve-site KIT", "audit-log verify KIT/state/audit.jsonl", "check /path"):
-        assert f"fedbreast {command}" in text
-    assert "centre-b" not in text
 
 
 def test_git_never_takes_a_consortium_into_a_repository(own):

@@ -6,16 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from server.evaluation.classification_rows import classification_rows
-from server.evaluation.metric_rows import external_rows
-from server.evaluation.tissue_rows import tissue_rows
+from server.evaluation.metric_rows import table_rows
+from server.evaluation.study_statistics.analysis import analyse
+from shared.cohort.labels import SUBTYPES
 from shared.metrics.intervals import bootstrap_patients
-from shared.metrics.score_sums import SUBTYPES
-from tests.server.studies.invented_studies import (
+from shared.tasks import task_named
+from tests.server.evaluation.study_statistics.invented_studies import (
     NO_COHORT,
     by_hand,
     cohort,
-    frozen,
     only,
     outline_study,
     outlined,
@@ -32,8 +31,15 @@ SUBTYPE = "subtype-ensemble"
 @functools.cache
 def subtype_study():
     """Both roles; the ensemble has no thresholds."""
-    table = scored(cohort((24, 26)), arms=("federated", "ensemble", "local"), roles=("external", "test"))
-    return table, study(table, cohort((24, 26)), SUBTYPE, frozen(table, 0.4))
+    arms = ("federated", "ensemble", "local")
+    table = scored(cohort((24, 26)), threshold=0.4, arms=arms, roles=("external", "test"))
+    return table, study(table, cohort((24, 26)), SUBTYPE)
+
+
+def run_rows(cases, task):
+    """A run's rows of one model's cases, by metric."""
+    metrics, config = task_named(task).metrics, settings().evaluation
+    return {item.metric: item for item in table_rows(cases, metrics, config, task=task, seed=0, role="external")}
 
 
 def row(found, metric="dice", arm="federated", centre="all", role="external"):
@@ -64,8 +70,7 @@ def test_one_seed_at_one_centre_is_what_a_run_writes():
         ("dice", "nsd", "lesion_f1", "volume_icc_a1", "volume_limit_low", "sensitivity"),
     )
     chosen = table[(table["arm"] == "federated") & (table["centre"] == "b")]
-    who = {"arm": "federated", "seed": 0, "centre": "b", "model_hash": "federated-b-0", "task": "lesion-segmentation"}
-    rows = {item.metric: item for item in external_rows(chosen, settings().evaluation, **who)}
+    rows = run_rows(chosen, "lesion-segmentation")
     for metric in names:
         figure = row(found, metric, centre="b")
         wanted = [getattr(rows[metric], name) for name in ("value", "ci_low", "ci_high", "n")]
@@ -80,11 +85,7 @@ def test_one_seed_at_one_centre_is_what_a_run_writes():
 def test_one_seed_of_a_classifier_is_what_a_run_writes():
     table, found = subtype_study()
     chosen = table[(table["arm"] == "federated") & (table["centre"] == "b") & (table["role"] == "external")]
-    frozen_here = dict.fromkeys(SUBTYPES, 0.4)
-    rows = classification_rows(
-        chosen, settings().evaluation, task=SUBTYPE, seed=0, role="external", thresholds=frozen_here
-    )
-    wanted = {item.metric: item for item in rows}
+    wanted = run_rows(chosen, SUBTYPE)
     for label in SUBTYPES:
         for metric in (f"auc_{label}", "auc_macro", f"brier_{label}"):
             figure = row(found, metric, centre="b")
@@ -113,8 +114,7 @@ def test_calibration_is_averaged_over_seeds_without_an_interval():
 def test_one_seed_of_tissues_is_what_a_run_writes():
     table = tissues(cohort())
     found = study(table, cohort(), "breast-segmentation")
-    who = {"arm": "federated", "seed": 0, "centre": "c", "model_hash": "federated-c-0", "task": "breast-segmentation"}
-    rows = {item.metric: item for item in tissue_rows(table, settings().evaluation, **who)}
+    rows = run_rows(table[(table["arm"] == "federated") & (table["centre"] == "c")], "breast-segmentation")
     for metric in (
         "dice_fibroglandular",
         "dice_breast",
@@ -247,3 +247,15 @@ def test_an_ensemble_without_thresholds_has_areas_alone():
     mine = found.summary[found.summary["arm"] == "ensemble"]["metric"]
     assert "auc_macro" in set(mine)
     assert not mine.str.startswith(("sensitivity", "specificity", "ppv", "npv")).any()
+
+
+def test_tasks_keep_the_configurations_order_and_one_without_cases_has_no_rows():
+    table = by_hand([(f"a-p{i}-e-L", "federated", 0, 0.5) for i in range(3)])
+    config = settings("receptor-status", "lesion-segmentation", "breast-segmentation")
+    tables = {
+        "lesion-segmentation": table,
+        "breast-segmentation": tissues(cohort()).iloc[:0],
+        "receptor-status": scored(cohort((3, 3)), labels=("er",), folds=("a",)),
+    }
+    found = analyse(tables, NO_COHORT, config)
+    assert list(dict.fromkeys(found.summary["task"])) == ["receptor-status", "lesion-segmentation"]

@@ -8,14 +8,13 @@ from scipy import stats
 
 from server.evaluation.study_statistics.analysis import analyse
 from server.evaluation.study_statistics.contrasts import p_of_width, sign_flip
-from server.evaluation.study_statistics.estimates import Figure
+from server.evaluation.study_statistics.estimates import SeedMean
 from shared.metrics.multiple_testing import adjusted
-from tests.server.studies.invented_studies import (
+from tests.server.evaluation.study_statistics.invented_studies import (
     NO_COHORT,
     NULL,
     by_hand,
     cohort,
-    frozen,
     only,
     outline_study,
     outlined,
@@ -61,7 +60,7 @@ def test_without_a_difference_p_is_spread_evenly():
 
 
 def figure(value, draws):
-    return Figure(value, np.asarray(draws, float), 30, 30, 1, ranked=True, note="")
+    return SeedMean(value, np.asarray(draws, float), 30, 30, 1, ranked=True, note="")
 
 
 def test_p_of_a_width_is_that_of_a_normal_estimate():
@@ -144,10 +143,10 @@ def test_a_local_model_is_compared_on_the_centres_that_it_never_saw():
 
 def test_holms_family_is_the_first_metric_of_each_task_at_all_centres():
     cases = cohort((24, 26))
-    first, second = outlined(cases, NULL, folds=("a", "b")), scored(cases, NULL)
+    first, second = outlined(cases, NULL, folds=("a", "b")), scored(cases, NULL, threshold=0.5)
     tasks = ("lesion-segmentation", "subtype-ensemble")
     tables = dict(zip(tasks, (first, second), strict=True))
-    found = analyse(tables, cases, {tasks[1]: frozen(second)}, settings(*tasks)).comparisons
+    found = analyse(tables, cases, settings(*tasks)).comparisons
     family = found[found["primary"]]
     assert set(zip(family["metric"], family["centre"], strict=True)) == {("dice", "all"), ("auc_macro", "all")}
     assert sorted(family["arm"]) == sorted(["local", "local:a", "local:b"] * 2)

@@ -3,24 +3,23 @@
 import numpy as np
 import pytest
 
-from server.evaluation.study_statistics.estimates import Figure
-from server.evaluation.study_statistics.metrics import Measure
+from server.evaluation.study_statistics.estimates import SeedMean
 from server.evaluation.study_statistics.random_effects import pooled
+from shared.cohort.labels import SUBTYPES
 from shared.metrics.intervals import bootstrap_patients, weighted_mean
 from shared.metrics.random_effects import random_effects, random_effects_of_auc
-from shared.metrics.roc import weighted_auc
-from shared.metrics.score_sums import SUBTYPES
 from shared.reproducibility import derive_seed
-from tests.server.studies.invented_studies import cohort, only, outlined, scored, study
+from shared.tasks import task_named
+from tests.server.evaluation.study_statistics.invented_studies import cohort, only, outlined, scored, study
 
-DICE = Measure("dice", "1", lambda table: table.to_numpy(), weighted_mean)
-AREA = Measure("auc_er", "1", lambda table: table.to_numpy(), weighted_auc)
+DICE = task_named("lesion-segmentation").headline
+AREA = task_named("receptor-status").headline
 SPREAD = np.random.default_rng(0).normal(0, 1, 500)
 
 
 def figure(value, error):
     draws = value + error * (SPREAD - SPREAD.mean()) / SPREAD.std(ddof=1)
-    return Figure(value, draws, 40, 40, 1, ranked=True, note="")
+    return SeedMean(value, draws, 40, 40, 1, ranked=True, note="")
 
 
 def test_estimates_are_pooled_with_the_deviation_of_their_resamples():

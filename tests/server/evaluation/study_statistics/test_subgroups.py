@@ -6,7 +6,14 @@ import pytest
 
 from server.evaluation.study_statistics.subgroups import levels
 from shared.metrics.multiple_testing import adjusted
-from tests.server.studies.invented_studies import cohort, only, outline_study, outlined, outlines, study
+from tests.server.evaluation.study_statistics.invented_studies import (
+    cohort,
+    only,
+    outline_study,
+    outlined,
+    outlines,
+    study,
+)
 
 
 def found():

@@ -12,10 +12,11 @@ from PIL import Image
 from server.evaluation.saliency import DIFFERENCE, LEARNT, SUMMARY
 from server.reports.figures import style
 from server.reports.figures.saliency import saliency_by_region, saliency_panel
-from shared.cohort.labels import SUBTYPES
+from shared.cohort.labels import SUBTYPE_LABELS, SUBTYPES
 from shared.saliency import REGIONS
 
 SIZE = 16
+CLASSES = {label.name: label.title for label in SUBTYPE_LABELS}
 
 
 def patch(step=2.0):
@@ -36,7 +37,7 @@ def at(*spots):
 
 
 def panel(saliency, given=None, **changes):
-    values = {"subtype": "triple_negative", "probability": 0.734, "name": "case"} | changes
+    values = {"title": "Triple negative", "probability": 0.734, "name": "case"} | changes
     return str(saliency_panel(patch() if given is None else given, saliency, **values))
 
 
@@ -138,7 +139,7 @@ def marks(svg, colour_of_marks):
 
 def test_points_and_intervals_are_the_readers_rows():
     table = summary()
-    svg = str(saliency_by_region(table, reader="volume", name="regions"))
+    svg = str(saliency_by_region(table, CLASSES, reader="volume", name="regions"))
     ticks = marks(svg, style.MUTED)
     _, _, _, _, zero, one = ticks[:6, 1]  # four regions, then 0 and 1 of the other axis
     places = set()
@@ -155,7 +156,7 @@ def test_points_and_intervals_are_the_readers_rows():
 
 
 def test_counts_and_the_comparison_stand_in_the_figure_and_its_text():
-    svg = str(saliency_by_region(summary(), reader="ensemble", name="regions"))
+    svg = str(saliency_by_region(summary(), CLASSES, reader="ensemble", name="regions"))
     label = re.search(r'aria-label="([^"]*)"', svg)[1]
     assert "Luminal A, n = 8" in svg
     assert "Triple negative, n = 6 to 8" in svg
@@ -169,18 +170,21 @@ def test_counts_and_the_comparison_stand_in_the_figure_and_its_text():
         assert text in label
     assert "reader: ensemble" in label
     assert "Luminal B (n = 8): core 1.50, rim 1.60, surroundings 1.70, beyond 1.80." in label
-    assert "untrained" not in str(saliency_by_region(summary(learnt=False), reader="ensemble", name="regions"))
+    assert "untrained" not in str(saliency_by_region(summary(learnt=False), CLASSES, reader="ensemble", name="regions"))
 
 
 def test_a_summary_without_values_draws():
     empty = summary().assign(value=np.nan, low=np.nan, high=np.nan, n=0)
-    svg = str(saliency_by_region(empty, reader="ensemble", name="regions"))
+    svg = str(saliency_by_region(empty, CLASSES, reader="ensemble", name="regions"))
     assert "Luminal A, n = 0" in svg
     assert "nan" not in svg
 
 
 def test_figures_share_no_id_and_the_same_input_gives_the_same_bytes():
-    one, two = panel(at((8, 8, 8)), name="one"), str(saliency_by_region(summary(), reader="volume", name="two"))
+    one, two = (
+        panel(at((8, 8, 8)), name="one"),
+        str(saliency_by_region(summary(), CLASSES, reader="volume", name="two")),
+    )
     ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (one, two)]
     assert ids[0]
     assert not ids[0] & ids[1]

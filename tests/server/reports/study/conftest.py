@@ -4,6 +4,7 @@ import pytest
 
 from server.reports.figures import vector_files
 from server.reports.study.page import build_study_report
+from server.run_folder.finished_study import read_finished_study
 from tests.server.reports.study.invented_study import make_study
 
 
@@ -19,3 +20,9 @@ def study_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def page(study_dir):
     return (study_dir / "report.html").read_text()
+
+
+@pytest.fixture
+def study(study_dir):
+    """The study, for tests that change its tables too."""
+    return read_finished_study(study_dir)

@@ -7,7 +7,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from server.run_folder.pictures import store_picture
+from server.run_folder.format import write_format
+from server.run_folder.pictures import picture_path, store_planes
 from server.run_folder.study_tables import write_tables
 from server.run_folder.volumes import store_volume
 from tests.server.reports.study.invented_tables import CENTRES, SEEDS, tables
@@ -42,6 +43,7 @@ def make_study(folder, tasks=(SEGMENTATION, CLASSIFIER), *, phantom=True, kinds=
     """Write the folder and return its path; a classifier's cells of `centre-d` are thin."""
     rng = np.random.default_rng(7)
     (folder / "predictions").mkdir(parents=True)
+    write_format(folder)
     (folder / "study.toml").write_text(CONFIG.format(tasks=quoted(tasks), arms=quoted(kinds)))
     cohort = invented_cohort(rng)
     cohort.to_parquet(folder / "cohort.parquet", index=False)
@@ -84,9 +86,6 @@ def make_study(folder, tasks=(SEGMENTATION, CLASSIFIER), *, phantom=True, kinds=
     }
     (folder / "provenance.json").write_text(json.dumps(provenance))
     curves(rng, cells).to_parquet(folder / "curves.parquet", index=False)
-    chosen = {task: {cell["model_hash"]: {"er": 0.48, "her2": None} for cell in cells if cell["task"] == task}
-              for task in tasks if task == CLASSIFIER}  # fmt: skip
-    (folder / "thresholds.json").write_text(json.dumps(chosen))
     predictions = {
         task: (outlined if task == SEGMENTATION else scored)(rng, cohort, task, kinds, labels) for task in tasks
     }
@@ -141,8 +140,8 @@ def invented_cohort(rng):
     return pd.DataFrame(rows)
 
 
-def judged(cohort, kinds):
-    """Who judges which cases: every model its fold's centre, and test cases of the centres that trained it."""
+def evaluated(cohort, kinds):
+    """Which model answers which cases: its fold's centre, and test cases of the centres that trained it."""
     for held_out, seed in product(CENTRES, SEEDS):
         for arm in arms(held_out, kinds) + ["ensemble"] * ("ensemble" in kinds):
             yield held_out, seed, arm, "external", cohort[cohort["centre"] == held_out]
@@ -154,7 +153,7 @@ def judged(cohort, kinds):
 def outlined(rng, cohort, task, kinds, _):
     parts = []
     hard = cohort.set_index("case")["reference_volume_ml"].rank(pct=True) * 0.2 - 0.1
-    for held_out, seed, arm, role, cases in judged(cohort, kinds):
+    for held_out, seed, arm, role, cases in evaluated(cohort, kinds):
         n = len(cases)
         skill = SKILL[arm.split(":")[0]] + (0.1 if role == "test" and ":" in arm else 0.0)
         dice = np.clip(skill + hard[cases["case"]].to_numpy() + rng.normal(0, 0.08, n), 0.02, 0.97)
@@ -178,22 +177,24 @@ def outlined(rng, cohort, task, kinds, _):
 
 def scored(rng, cohort, task, kinds, labels):
     parts = []
-    for held_out, seed, arm, role, cases in judged(cohort, kinds):
+    for held_out, seed, arm, role, cases in evaluated(cohort, kinds):
+        figures = {}
         for label in labels:
             truth = cases[label].to_numpy(float)
             lift = 3 * (SKILL[arm.split(":")[0]] - 0.45)
             score = 1 / (1 + np.exp(-(rng.normal(0, 1, len(cases)) + lift * (truth - 0.5) * 2)))
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "case": cases["case"].to_numpy(), "patient": cases["patient"].to_numpy(),
-                        "centre": cases["centre"].to_numpy(), "arm": arm,
-                        "model_hash": "" if arm == "ensemble" else model_hash(task, held_out, arm, seed),
-                        "label": label, "truth": truth, "score": score,
-                        "role": role, "seed": seed, "held_out": held_out,
-                    }
-                )
-            )  # fmt: skip
+            figures |= {f"truth_{label}": truth, f"score_{label}": score}
+            figures[f"threshold_{label}"] = 0.48 if label == "er" and arm != "ensemble" else math.nan
+        parts.append(
+            pd.DataFrame(
+                {
+                    "case": cases["case"].to_numpy(), "patient": cases["patient"].to_numpy(),
+                    "centre": cases["centre"].to_numpy(), "arm": arm,
+                    "model_hash": "" if arm == "ensemble" else model_hash(task, held_out, arm, seed),
+                    **figures, "role": role, "seed": seed, "held_out": held_out,
+                }
+            )
+        )  # fmt: skip
     return pd.concat(parts, ignore_index=True)
 
 
@@ -217,15 +218,10 @@ def picture(folder, rng, cohort):
     grid = np.moveaxis(np.indices((24, 48, 48)), 0, -1) * np.array((3.0, 1.5, 1.5))
     case = cohort.loc[cohort["centre"] == CENTRES[0], "case"].iloc[0]
     reference = ((grid - 36.0) ** 2).sum(-1) < 9.0**2
-    stored = {
-        "image": np.stack([np.zeros(reference.shape), reference * 2.0 + rng.normal(0, 0.3, reference.shape)]),
-        "reference": reference,
-        "prediction": np.roll(reference, 2, axis=2),
-        "spacing": (3.0, 1.5, 1.5),
-    }
-    store_picture(folder, "worst", case, **stored)
-    store_volume(
-        folder / "volumes" / f"{CENTRES[0]}-worst.npz", case, "worst", **stored | {"image": stored["image"][1]}
-    )
-    (folder / "pictures" / CENTRES[0]).mkdir()
-    (folder / "pictures" / "worst.npz").rename(folder / "pictures" / CENTRES[0] / "worst.npz")
+    image = np.stack([np.zeros(reference.shape), reference * 2.0 + rng.normal(0, 0.3, reference.shape)])
+    masks, spacing = {"reference": reference, "prediction": np.roll(reference, 2, axis=2)}, (3.0, 1.5, 1.5)
+    planes = {"image": image[1].astype(np.float32)} | {name: mask.astype(np.uint8) for name, mask in masks.items()}
+    path = picture_path(folder, SEGMENTATION, "worst", CENTRES[0])
+    store_planes(path, case, planes, spacing=spacing, field_mm=90.0)
+    path = folder / "volumes" / SEGMENTATION / f"{CENTRES[0]}-worst.npz"
+    store_volume(path, case, "worst", image=image[1], spacing=spacing, **masks)

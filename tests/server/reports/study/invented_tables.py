@@ -47,14 +47,14 @@ def figures(task, cases):
         yield "volume_limit_low", "ml", -float(ratio.std()) * 3, 0.2
         yield "volume_limit_high", "ml", float(ratio.std()) * 3, 0.2
         return
-    for label in sorted(set(cases["label"])):
-        part = cases[cases["label"] == label]
-        gap = part.loc[part["truth"] == 1, "score"].mean() - part.loc[part["truth"] == 0, "score"].mean()
+    for label in (name.removeprefix("truth_") for name in cases if name.startswith("truth_")):
+        truth, score = cases[f"truth_{label}"], cases[f"score_{label}"]
+        gap = score[truth == 1].mean() - score[truth == 0].mean()
         for name, value, half in (
             ("auc", 0.5 + gap / 1.3, 1 / root), ("brier", 0.18, 0.04), ("ece", 0.09, math.nan),
             ("calibration_slope", 1.1, math.nan), ("calibration_intercept", -0.05, math.nan),
             ("sensitivity", 0.8, 0.1), ("specificity", 0.7, 0.1), ("ppv", 0.6, 0.1), ("npv", 0.9, 0.1),
-            ("prevalence", part["truth"].mean(), math.nan),
+            ("prevalence", truth.mean(), math.nan),
         ):  # fmt: skip
             yield f"{name}_{label}", "1", value, half
 
@@ -120,7 +120,7 @@ def combined(task, quantity, metric, unit, values):
 
 
 def grouped(task, table, cohort):
-    metric = "dice" if task == "lesion-segmentation" else "auc_er"
+    metric = next(iter(figures(task, table)))[0]
     known = cohort.set_index("case")
     federated = table[(table["arm"] == "federated") & (table["role"] == "external")]
     local = table[table["arm"].str.startswith("local:") & (table["role"] == "external")]

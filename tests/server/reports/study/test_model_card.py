@@ -21,8 +21,8 @@ from tests.server.reports.study.invented_study import CLASSIFIER, SEGMENTATION, 
 
 NAMES = {
     "dice": "Dice", "nsd": "NSD", "hd95": "HD95", "centroid_distance": "Centroid distance",
-    "sensitivity": "Sensitivity", "lesion_f1": "Lesion-wise F1", "volume_icc_a1": "Volume ICC(A,1)",
-    "volume_bias": "Volume bias", "volume_limit_low": "Lower limit of agreement",
+    "sensitivity": "Sensitivity", "lesion_f1": "Lesion-wise F1", "volume_icc_a1": "ICC(A,1) of lesion volume",
+    "volume_bias": "Bias of lesion volume", "volume_limit_low": "Lower limit of agreement",
     "volume_limit_high": "Upper limit of agreement",
 }  # fmt: skip
 PLACES = {"all": "all held-out centres"}
@@ -188,7 +188,7 @@ def test_data_are_counted_by_centre_and_by_factor(outlines):
     assert training[3][:7] == ["centre-c", "20", "20", "12", "4", "4", "empty_mask 1, missing_phase 2"]
     assert training[3][7] == f"{12:064x}"
     assert evaluation[1] == ["centre-a", "20", "20", "2026-01-02T00:00:00+00:00", "10"]
-    assert ["manufacturer", "vendor-x: 40, vendor-y: 40"] in factors
+    assert ["Manufacturer", "vendor-x: 40, vendor-y: 40"] in factors
     ages = pd.read_parquet(outlines / "cohort.parquet")["age_band"].value_counts()
     assert any(f"unknown: {ages['']}" in row[1] and f"<50: {ages['<50']}" in row[1] for row in factors)
 
@@ -215,7 +215,7 @@ def test_every_federated_model_is_listed_by_fold_and_seed_with_its_hash(study):
 
 def test_the_code_in_the_card_loads_the_model_whose_hash_it_names(outlines, monkeypatch):
     config = load_config(outlines / "study.toml").leaving_out("centre-a").for_task(SEGMENTATION)
-    model = task_named(SEGMENTATION).build_model(config.model_copy(update={"seed": 5}))
+    model = task_named(SEGMENTATION).learner.build_model(config.model_copy(update={"seed": 5}))
     file = f"folds/centre-a/cells/{SEGMENTATION}/federated-seed-0/models/{SEGMENTATION}/round-004.safetensors"
     (outlines / file).parent.mkdir(parents=True)
     save_file(model.state_dict(), outlines / file)

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from server.evaluation.study_statistics.analysis import analyse
+from shared.cohort.labels import SUBTYPES
 from shared.config.run_config import RunConfig
-from shared.metrics.score_sums import SUBTYPES
 from shared.reproducibility import derive_seed
 
 CENTRES = ("a", "b", "c")
@@ -45,7 +45,7 @@ def cohort(sizes=(14, 16, 18), centres=CENTRES):
 
 
 def answered(cases, seeds=(0,), arms=("federated", "local"), folds=None, roles=("external",)):
-    """Who judges which case: `role, held_out, seed, arm, model_hash`, the case's row and a draw of its own."""
+    """Who answers which case: `role, held_out, seed, arm, model_hash`, the case's row and a draw of its own."""
     centres, parts = list(dict.fromkeys(cases["centre"])), []
     for fold in folds or centres:
         test = (cases["centre"] != fold) & (cases.groupby("centre").cumcount() < 6)
@@ -85,17 +85,22 @@ def outlined(cases, effects=EFFECTS, noise=0.06, **who):
 WHO = ["case", "patient", "centre", "arm", "model_hash", "role", "seed", "held_out"]
 
 
-def scored(cases, effects=EFFECTS, labels=SUBTYPES, pull=1.0, **who):
-    """A long table of scores, one label a case's subtype; an arm's effect pulls its scores towards the truth."""
+def scored(cases, effects=EFFECTS, labels=SUBTYPES, threshold=None, **who):
+    """A table of scores, of subtypes by default; an arm's effect pulls its scores towards the truth.
+
+    With a threshold every model has it as its operating point, for each label; the ensemble has none.
+    """
     table = answered(cases, **who)
     effect = table["arm"].str.split(":").str[0].map(effects)
-    parts = []
+    figures = {}
     for number, label in enumerate(labels):
         truth = (table["subtype"] == label).astype(float) if label in SUBTYPES else (table["hard"] > 0).astype(float)
         rng = np.random.default_rng(number)
-        logit = (0.5 + 10 * effect) * pull * (truth - 0.5) + rng.normal(0, 1, len(table)) * (1 + 0.1 * table["noise"])
-        parts.append(table.assign(label=label, truth=truth, score=1 / (1 + np.exp(-logit))))
-    return pd.concat(parts, ignore_index=True)[[*WHO, "label", "truth", "score"]]
+        logit = (0.5 + 10 * effect) * (truth - 0.5) + rng.normal(0, 1, len(table)) * (1 + 0.1 * table["noise"])
+        figures |= {f"truth_{label}": truth, f"score_{label}": 1 / (1 + np.exp(-logit))}
+        if threshold is not None:
+            figures[f"threshold_{label}"] = np.where(table["arm"] == "ensemble", np.nan, threshold)
+    return table.assign(**figures)[[*WHO, *figures]]
 
 
 def tissues(cases, **who):
@@ -112,16 +117,8 @@ def tissues(cases, **who):
     return table.assign(**figures)[[*WHO, *figures]]
 
 
-def frozen(table, threshold=0.5):
-    return {
-        name: dict.fromkeys(sorted(set(table["label"])), threshold)
-        for name in sorted(set(table["model_hash"]))
-        if not name.startswith("ensemble")
-    }
-
-
-def study(table, cases, task="lesion-segmentation", thresholds=None, **changes):
-    return analyse({task: table}, cases, {task: thresholds or {}}, settings(task, **changes))
+def study(table, cases, task="lesion-segmentation", **changes):
+    return analyse({task: table}, cases, settings(task, **changes))
 
 
 @functools.cache

@@ -1,0 +1,36 @@
+"""Subgroups on the page: the table's own figures, the local ones beside them."""
+
+import re
+
+from server.reports.study.subgroups import subgroups
+from shared.tasks import task_named
+from tests.server.reports.study.invented_study import SEGMENTATION
+
+OUTLINES = task_named(SEGMENTATION)
+
+
+def test_a_level_has_its_figure_the_local_one_and_their_difference(study):
+    shown = subgroups(study, OUTLINES)
+    table = study.tables.subgroups.query(f"task == '{SEGMENTATION}' and factor == 'density' and level == 'b'")
+    own, local = (table[table["arm"] == arm].iloc[0] for arm in ("federated", "local"))
+    line = next(line for line in shown["lines"] if (line["factor"], line["level"]) == ("Breast density (BI-RADS)", "b"))
+    assert (line["value"], line["local"]) == (f"{own['value']:.3f}", f"{local['value']:.3f}")
+    assert (line["n"], line["difference"], line["gap"]) == (
+        f"{own['n']} ({own['patients']})",
+        "0.080",
+        "0.020 to 0.140",
+    )
+    assert (line["p"], line["p_bh"], line["ranked"]) == ("0.010", "0.030", bool(own["ranked"]))
+    assert shown["metric"] == "Dice"
+
+
+def test_two_drawings_have_a_heading_for_each_factor_and_say_which_side_is_better(study):
+    figure, gain = subgroups(study, OUTLINES)["figures"]
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", gain["svg"])
+    assert {"Manufacturer", "Field strength, T", "Age, years", "(better: right of 0)"} <= set(words)
+    assert "\u226570 (" in "".join(re.findall(r"<text[^>]*>([^<]*)</text>", figure["svg"]))
+
+
+def test_without_subgroups_there_is_no_section(study):
+    study.tables.subgroups.drop(study.tables.subgroups.index, inplace=True)
+    assert subgroups(study, OUTLINES) is None
