@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -58,9 +59,12 @@ class FederationConfig(Section):
                 if former in rest:
                     table = {**table, key: rest.pop(former)}
             tables[name] = validated(kind, table, source, f"federation.{name}")
-        config = validated(cls, rest, source, "federation")
-        config._tables.update(tables)  # noqa: SLF001 - its own
-        return config
+        return validated(cls, rest, source, "federation").with_tables(tables)
+
+    def with_tables(self, tables: Mapping[str, Strategy]) -> FederationConfig:
+        """Take these settings of strategies, by name; return the section itself."""
+        self._tables.update(tables)
+        return self
 
     @model_serializer(mode="wrap")
     def _with_table(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -117,7 +117,8 @@ def federation(**keys):
 
 
 def test_a_strategy_has_a_table_of_its_own_which_the_resolved_configuration_repeats():
-    config = parse_config({**MINIMAL, "federation": {"strategy": "fedprox", "fedprox": {"mu": 0.5}}}, "run.toml")
+    raw = {**MINIMAL, "tasks": ["receptor-status"], "federation": {"strategy": "fedprox", "fedprox": {"mu": 0.5}}}
+    config = parse_config(raw, "run.toml")
     assert config.federation.algorithm == FedProx(mu=0.5)
     dumped = config.model_dump(mode="json", exclude_none=True)
     assert dumped["federation"]["fedprox"] == {"mu": 0.5}
