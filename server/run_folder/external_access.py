@@ -45,7 +45,7 @@ def open_once(folder: RunFolder, centre: str, hashes: Iterable[str], *, at_node:
     elif (before.centre, before.model_hashes, before.at_node) != (centre, names, at_node):
         raise RunError(
             f"the external centre '{centre}' was already opened in this run, for other models: a centre that is "
-            "looked at twice no longer judges. Start a new run",
+            "looked at twice no longer evaluates. Start a new run",
         )
 
 

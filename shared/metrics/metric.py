@@ -50,7 +50,7 @@ class Metric:
         Bootstrap of patients; Wilson's, of a mean of zeros and ones; DeLong's, of an AUC where each patient has one
         case; or none.
     labels
-        Labels it judges: without ten cases of each class it is shown and not ranked.
+        Labels that it is of: without ten cases of each class it is shown and not ranked.
     higher_is_better, signed
         Which way is good; whether it may be negative.
     sent

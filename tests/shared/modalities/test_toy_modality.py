@@ -111,7 +111,7 @@ def federate(root, name, **grid):
     )
     try:
         federation.register()
-        return federation, {task: federation.train(task) for task in config.tasks}
+        return federation, {task: federation.train(task_named(task)) for task in config.tasks}
     finally:
         folder.release()
 
