@@ -50,11 +50,7 @@ class Metric:
         Bootstrap over patients; Wilson's, for a mean of zeros and ones; DeLong's, for an AUC with one case per patient;
         or none.
     labels
-    <<<<<<< HEAD
-        Labels that it is of: without ten cases of each class it is shown and not ranked.
-    =======
         Labels that it evaluates; with fewer than ten cases of a class it is shown but not ranked.
-    >>>>>>> english
     higher_is_better, signed
         Whether larger is better, and whether it can be negative.
     sent
