@@ -111,7 +111,7 @@ class Panel:
         named = [name for name in self.arms if is_local(name)] if arm == LOCAL else [arm]
         mine = self.table.loc[self.table["arm"].isin(named)]
         values = metric.values(mine)
-        known = np.isfinite(values).all(axis=1)
+        known = np.asarray(np.isfinite(values).all(axis=1))
         answered = metric.answered(mine) if metric.labels else known
         mine, values, known = mine[answered], values[answered], known[answered]
         if not metric.applies(values[known]):
