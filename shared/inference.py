@@ -58,9 +58,8 @@ def _whole(model: nn.Module, volume: Tensor, *, flip: bool) -> Tensor:
 
 def _patches(model: nn.Module, volume: Tensor, config: RunConfig) -> Tensor:
     """Overlapping patches, blended with a Gaussian window (Isensee 2021) by MONAI."""
-    from monai.inferers.utils import (
-        sliding_window_inference,
-    )  # takes 4 s to import, which whole-breast mode does not need
+    # Imported here, because it takes 4 s, which whole-breast mode does not need.
+    from monai.inferers.utils import sliding_window_inference
 
     logits: Tensor = sliding_window_inference(
         volume,
