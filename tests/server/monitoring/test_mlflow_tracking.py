@@ -1,5 +1,7 @@
 """Tracking against MLflow's own store; whole runs are in `end_to_end/test_tracking.py`."""
 
+from importlib.util import find_spec
+
 import pytest
 
 from server.monitoring import mlflow_tracking
@@ -9,9 +11,9 @@ from server.run_folder.journal import RunFolder
 from server.run_folder.round_record import RoundRecord, SiteEntry
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError
-from tests.end_to_end.tracked_runs import empty_project, needs_mlflow
 
 LESION = "lesion-segmentation"
+needs_mlflow = pytest.mark.skipif(find_spec("mlflow") is None, reason="MLflow is not installed")
 
 
 def config_with(**tracking):
@@ -20,8 +22,11 @@ def config_with(**tracking):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    root = empty_project(tmp_path, monkeypatch)
-    made = RunFolder.create(root / "runs" / "one", config_with(mlflow=True))
+    for name in ("MLFLOW_DISABLE_TELEMETRY", *mlflow_tracking._PATIENCE):
+        monkeypatch.setenv(name, "")  # so that what the test sets goes with it
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("FEDBREAST_ROOT", str(tmp_path))
+    made = RunFolder.create(tmp_path / "runs" / "one", config_with(mlflow=True))
     yield made
     made.release()
 
@@ -39,8 +44,8 @@ def test_a_round_is_sent_once_and_a_failed_run_is_marked_as_failed(folder):
     config = config_with(mlflow=True)
     record = RoundRecord(LESION, 1, "aa", 12.5, {"a": SiteEntry("accepted", cases=3, loss=0.75)})
     with open_tracking(config, folder, lambda: {"git": "abc"}) as tracking:
-        tracking.judged(record)
-        tracking.judged(record)
+        tracking.evaluated(record)
+        tracking.evaluated(record)
         tracking.__exit__(RuntimeError, RuntimeError(), None)
     entry, history = stored(folder)
     assert entry.info.status == "FAILED"
@@ -54,13 +59,13 @@ def test_a_round_is_sent_once_and_a_failed_run_is_marked_as_failed(folder):
 def test_where_mlflow_fails_the_run_goes_on(folder, monkeypatch, caplog):
     (folder.path.parent / "mlflow.db").mkdir()  # no database can be opened there
     with open_tracking(config_with(mlflow=True), folder, dict) as tracking:
-        tracking.judged(RoundRecord(LESION, 1, "aa", 1.0))
+        tracking.evaluated(RoundRecord(LESION, 1, "aa", 1.0))
     assert "MLflow failed (OperationalError) and is told no more" in caplog.text
 
 
 def test_a_run_that_is_not_tracked_touches_nothing(folder):
     with open_tracking(config_with(), folder, dict) as tracking:
-        tracking.judged(RoundRecord(LESION, 1, "aa", 1.0))
+        tracking.evaluated(RoundRecord(LESION, 1, "aa", 1.0))
         tracking.finish()
     assert not (folder.path / KEPT).exists()
     assert not list(folder.path.parent.glob("mlflow*"))
