@@ -1,7 +1,7 @@
-"""The external centre at a node of its own: its cases stay there, and it judges with sums instead of cases.
+"""The external centre at a node of its own: its cases stay there, and it evaluates with sums instead of cases.
 
 A hospital that validates need not hand its images to the coordinator. The price: figures from sums have no per-case
-table, no picture and no bootstrap, and classifiers are judged in the reference outline only.
+table, no picture and no bootstrap, and classifiers are evaluated in the reference outline only.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from shared.errors import RunError, UpdateError
 from shared.messages.instruction_reply import EVALUATE, PREPARE, Instruction, Reply
 from shared.messages.payload import flatten, manifest_of
 from shared.tasks import task_named
+from shared.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ EXTERNAL = "external"
 def validate_at_node(
     participants: Participants, trained: Mapping[str, TrainedModels], on_model: Callable[[int, int], None]
 ) -> list[ResultRow]:
-    """Have the external centre's node judge every task's models on all its cases, once a run.
+    """Have the external centre's node evaluate every task's models on all its cases, once a run.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def validate_at_node(
     rows: list[ResultRow] = []
     on_model(done, total)
     for name, item in trained.items():
-        view = config.for_task(name)
+        view, task = config.for_task(name), task_named(name)
         for model_hash, state in item.models.items():
             instruction = replace(
                 participants.instruction(0, name),
@@ -64,15 +65,15 @@ def validate_at_node(
                 manifest=manifest_of(state),
             )
 
-            def check(site: str, reply: Reply) -> None:
-                check_sums(reply, Expected(site, participants.run, 0, cases=cases))
+            def check(site: str, reply: Reply, task: Task = task) -> None:
+                check_sums(reply, Expected(site, participants.run, 0, cases=cases), task)
 
             sums = _answer(participants, centre, EVALUATE, instruction, check).sums
             if sums is None:
                 raise RunError(f"the external centre '{centre}' sent no sums: resume the run")
             rows += sum_rows(
                 {centre: sums},
-                task_named(name).metrics,
+                task.metrics,
                 view.evaluation,
                 task=name,
                 arm=FEDERATED,
@@ -110,5 +111,5 @@ def _answer(
     for _, answer in participants.requests.ask([centre], kind, instruction, check):
         if answer.reply is not None:
             return answer.reply
-        raise RunError(f"the external centre '{centre}' did not judge: {answer.reason}; mend and resume the run")
+        raise RunError(f"the external centre '{centre}' did not evaluate: {answer.reason}; mend and resume the run")
     raise RunError(f"the external centre '{centre}' was not asked")

@@ -19,6 +19,7 @@ from shared.errors import UpdateError
 from shared.messages.instruction_reply import EVALUATE, TRAIN, Reply
 from shared.messages.payload import State, flatten, manifest_of
 from shared.metrics.sums import Sums
+from shared.tasks import task_named
 from shared.tasks.task import Task
 from shared.types import FloatArray
 
@@ -129,7 +130,7 @@ class RoundRequests:
             if reply.skipped:
                 log.warning("round %d, %s: %d cases were skipped", number, site, reply.skipped)
             if site in evaluators:
-                _take_evaluation(evaluation, replace(answer, reply=reply.evaluation()), evaluators[site])
+                _take_evaluation(evaluation, replace(answer, reply=reply.evaluation()), evaluators[site], task)
             del answer, reply  # before the next one is fetched
         good = sum(entry.status == "accepted" for entry in ledger.values())
         mean = average.mean() if good >= max(1, self.config.federation.min_sites) else None
@@ -152,7 +153,7 @@ class RoundRequests:
             evaluators = {site: item for site, item in evaluators.items() if site in sites}
 
         def check(site: str, reply: Reply) -> None:
-            check_sums(reply, evaluators[site])
+            check_sums(reply, evaluators[site], task_named(name))
 
         instruction = replace(
             self.participants.instruction(number, name),
@@ -176,11 +177,11 @@ class RoundRequests:
         }
 
 
-def _take_evaluation(evaluation: Evaluation, answer: Answer, expected: Expected) -> None:
+def _take_evaluation(evaluation: Evaluation, answer: Answer, expected: Expected, task: Task) -> None:
     """Enter the evaluation that came with a good update, if it is good itself."""
     assert answer.reply is not None  # noqa: S101 - it came with an update
     try:
-        check_sums(answer.reply, expected)
+        check_sums(answer.reply, expected, task)
     except UpdateError as error:
         log.warning("%s sent no good evaluation with its update and is asked alone: %s", expected.site, error)
     else:

@@ -10,6 +10,8 @@ from server.federation.averaging import check_values
 from shared.errors import UpdateError
 from shared.messages.instruction_reply import Reply
 from shared.messages.payload import label_key
+from shared.metrics.metric import check_figures
+from shared.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +96,13 @@ def check_update(reply: Reply, expected: Expected) -> None:
         raise UpdateError("the loss is not a number")
 
 
-def check_sums(reply: Reply, expected: Expected) -> None:
+def check_sums(reply: Reply, expected: Expected, task: Task) -> None:
     """Check an evaluation; see `check_answer` for what comes first.
 
     Raises
     ------
     UpdateError
-        No sums, or of other cases than the site has.
+        No sums, of other cases than the site has, or such as no cases can have.
 
     """
     check_answer(reply, expected)
@@ -108,6 +110,10 @@ def check_sums(reply: Reply, expected: Expected) -> None:
         raise UpdateError("the answer holds no sums")
     if reply.skipped < 0 or not 0 <= reply.sums.n <= expected.cases - reply.skipped:
         raise UpdateError(f"evaluates {reply.sums.n} cases, {reply.skipped} skipped, of {expected.cases} registered")
+    try:
+        check_figures(task.metrics, reply.sums)
+    except ValueError as error:
+        raise UpdateError(f"evaluates to what cannot be: {error}") from error
 
 
 def weighed_cases(reply: Reply, expected: Expected, task: str) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ class FederationConfig(Section):
     strategy: str = Field(default="fedavg", description="How the sites' updates become the next global model.")
     min_sites: int = Field(default=1, ge=1, description="Fewer good replies than this end the run with an error.")
     round_timeout_s: float = Field(
-        default=3600.0, gt=0.0, description="A site that has not judged and trained by then is absent this round."
+        default=3600.0, gt=0.0, description="A site that has not evaluated and trained by then is absent this round."
     )
     join_timeout_s: float = Field(
         default=120.0,
@@ -58,9 +59,12 @@ class FederationConfig(Section):
                 if former in rest:
                     table = {**table, key: rest.pop(former)}
             tables[name] = validated(kind, table, source, f"federation.{name}")
-        config = validated(cls, rest, source, "federation")
-        config._tables.update(tables)  # noqa: SLF001 - its own
-        return config
+        return validated(cls, rest, source, "federation").with_tables(tables)
+
+    def with_tables(self, tables: Mapping[str, Strategy]) -> FederationConfig:
+        """Take these settings of strategies, by name; return the section itself."""
+        self._tables.update(tables)
+        return self
 
     @model_serializer(mode="wrap")
     def _with_table(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

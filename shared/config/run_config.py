@@ -75,8 +75,10 @@ class RunConfig(Section):
 
     def for_task(self, name: str) -> RunConfig:
         """The same run as one task sees it: its own rounds and training loop in `federation` and `training`."""
+        if name not in self._sections and (kind := _kind_of(name)) is not None:
+            return self.with_sections({**self._sections, name: kind()}).for_task(name)
         update: dict[str, Any] = {"tasks": (name,)}
-        own = self._sections[name]
+        own = self._sections.get(name)
         if isinstance(own, ClassifierSection):
             update["training"] = TrainingConfig.model_validate(own.training.model_dump())
             update["federation"] = self.federation.model_copy(update={"rounds": own.rounds})
@@ -201,7 +203,7 @@ def parse_config(raw: dict[str, Any], source: str) -> RunConfig:
     given = [name for name in (*TASKS, *MODALITIES) if key_of(name) in rest and _kind_of(name) is not None]
     named = {name: rest.pop(key_of(name)) for name in given}
     federation = FederationConfig.parse(rest.get("federation", {}), source)
-    config = validated(RunConfig, rest | {"federation": federation}, source)
+    config = validated(RunConfig, rest | {"federation": federation}, source, others=list(map(key_of, TASKS)))
     sections = {
         name: validated(kind, named.get(name, {}), source, key_of(name))
         for name in dict.fromkeys((*named, *config.tasks, *config.modalities))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -37,8 +38,17 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         raise ConfigError(f"{path.name} is not valid TOML: {error}") from error
 
 
-def validated(model: type[M], raw: Any, source: str, section: str = "") -> M:
-    """Check a parsed file, or a section of it, against its model; `source` names the file in messages.
+def validated(model: type[M], raw: Any, source: str, section: str = "", others: Collection[str] = ()) -> M:
+    """Check a parsed file, or a section of it, against its model.
+
+    Parameters
+    ----------
+    model, raw
+        What it must be, and what it is.
+    source, section
+        The file, and the section of it, as messages name them.
+    others
+        Keys beside the model's that may stand there too: they were taken out before.
 
     Raises
     ------
@@ -53,15 +63,17 @@ def validated(model: type[M], raw: Any, source: str, section: str = "") -> M:
         # A refused item also makes its list too short: report only the item's own error.
         inner = {item["loc"][:depth] for item in errors for depth in range(1, len(item["loc"]))}
         faults = [item for item in errors if item["loc"] not in inner]
-        raise ConfigError(f"{source}: " + "; ".join(_explain(model, item, section) for item in faults)) from error
+        told = "; ".join(_explain(model, item, section, others) for item in faults)
+        raise ConfigError(f"{source}: {told}") from error
 
 
-def _explain(model: type[BaseModel], item: Any, section: str) -> str:
+def _explain(model: type[BaseModel], item: Any, section: str, others: Collection[str]) -> str:
     """One pydantic error as a path, what is wrong, and the remedy."""
     parts = [*([section] if section else []), *(str(part) for part in item["loc"])]
     path = ".".join(parts) or "the file"
     if item["type"] == "extra_forbidden":
-        names = _field_names(model, item["loc"][:-1])
+        parents = item["loc"][:-1]
+        names = sorted([*_field_names(model, parents), *(() if parents else others)])
         near = difflib.get_close_matches(parts[-1], names, n=1, cutoff=0.4)
         hint = f"did you mean '{'.'.join([*parts[:-1], near[0]])}'?" if near else f"valid keys here: {', '.join(names)}"
         return f"unknown key '{path}'; {hint}"
@@ -81,4 +93,4 @@ def _field_names(model: type[BaseModel], parents: tuple[str | int, ...]) -> list
         annotation = section.model_fields[part].annotation
         candidates = [annotation, *get_args(annotation)]
         section = next(item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel))
-    return sorted(section.model_fields)
+    return list(section.model_fields)

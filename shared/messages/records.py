@@ -23,6 +23,7 @@ from shared.messages.payload import (
     whole_numbers,
 )
 from shared.messages.versions import read_versions
+from shared.metrics.sums import Sums
 from shared.modalities import modality_named
 from shared.modalities.modality import Fingerprint
 from shared.runtime.flower_internals import flower_internal
@@ -151,7 +152,7 @@ def read_reply(message: Message, config: RunConfig, task: str) -> Reply:
             seconds=float(numbers["seconds"]),  # type: ignore[arg-type]  # the same
             weights=_weights(message),
             fingerprints=_fingerprints(_group(numbers, "fingerprint."), config),
-            sums=task_named(task).read_sums(sums) if sums else None,
+            sums=Sums.from_flat(sums, task_named(task).kinds) if sums else None,
             labelled=named_counts(_group(numbers, "labelled."), counted_tasks(config)),
             classes=named_counts(_group(numbers, "classes."), counted_classes(config)),
             included=named_counts(_group(numbers, "included."), SPLITS),

@@ -1,4 +1,4 @@
-"""The table of modalities: to add one, write its folder and name it here."""
+"""Table of modalities. To add one, write its folder and add it here."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def modality_named(name: str) -> Modality:
 
     """
     if name not in MODALITIES:
-        # Not the name itself: it may come from outside.
+        # Without the name itself, which may come from outside.
         raise ConfigError(f"an unknown modality is named; there are {', '.join(MODALITIES)}")
-    # Each where it is asked for: a modality's readers take a while to import.
+    # Imported only when needed: the readers of a modality take a while to import.
     modality: Modality = import_module(MODALITIES[name]).MODALITY
     return modality

@@ -23,6 +23,7 @@ from shared.cohort.preflight import Case, Exclusion, Locate
 from shared.config.run_config import RunConfig
 from shared.config.sections import Section
 from shared.errors import ExclusionReason
+from shared.modalities import modality_named
 from shared.preprocessing.prepare import Progress, each_case
 from shared.types import FloatArray
 
@@ -151,6 +152,10 @@ class Modality:
     open: Callable[[Mapping[str, Any]], PreparedCase]
     background: Callable[[Case], Background]
     section: type[Section] | None = None
+
+    def __reduce__(self) -> tuple[Callable[[str], Modality], tuple[str]]:
+        """Pickle the name alone: processes that prepare cases look it up in their own table."""
+        return modality_named, (self.name,)
 
     def fingerprint_cases(
         self,

@@ -77,15 +77,6 @@ INTERNALS = (
         test="test_flowers_codes_of_a_failure_are_told_in_words",
     ),
     Internal(
-        names=(
-            "flwr.serverapp.strategy:FedAdam.current_arrays",
-            "flwr.serverapp.strategy:FedAdam.m_t",
-            "flwr.serverapp.strategy:FedAdam.v_t",
-        ),
-        reason="FedAdam's moments are kept in the journal, so that a resumed run is the same run",
-        test="test_fedadam_two_rounds_by_hand",
-    ),
-    Internal(
         names=("flwr.cli.build:build_fab_from_disk",),
         reason="a hospital approves the bundle's hash before a run is submitted",
         test="test_a_checkout_has_one_hash_until_a_byte_of_its_code_changes",

@@ -203,8 +203,8 @@ METRICS = (
         ("failed",), interval="wilson", higher_is_better=False,
     ),
     Metric(
-        "failures", "cases", "Failures", "The same as a count.", ("failed",), total, interval="none",
-        higher_is_better=False, sent="counts", shown=frozenset({"internal"}),
+        "failures", "cases", "Failures", "Cases in which exactly one of outline and reference is empty.", ("failed",),
+        total, interval="none", higher_is_better=False, sent="counts", shown=frozenset({"internal"}),
     ),
     Metric(
         "no_overlap", "cases", "Without overlap", "Cases with a Dice of 0, failures included.", ("dice",), total,

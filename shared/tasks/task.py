@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from shared.cohort.labels import CaseLabels, Label
-from shared.metrics.metric import Metric, check_sums, kinds_of, sums_of
+from shared.metrics.metric import Metric, kinds_of, sums_of
 from shared.metrics.paired_numbers import NumberPair
 from shared.metrics.sums import Kinds, Sums
 from shared.tasks.choice import Choice
@@ -230,19 +230,6 @@ class Task:
     def sums(self, row: Row) -> Sums:
         """The sums of one case."""
         return sums_of(self.metrics, row)
-
-    def read_sums(self, flat: Mapping[str, float]) -> Sums:
-        """Sums as a site sent them.
-
-        Raises
-        ------
-        ValueError
-            See `Sums.from_flat` and `metric.check_sums`.
-
-        """
-        sums = Sums.from_flat(flat, self.kinds)
-        check_sums(self.metrics, sums)
-        return sums
 
     def metric(self, name: str) -> Metric | None:
         """One of its metrics."""

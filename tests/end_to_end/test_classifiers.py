@@ -12,9 +12,11 @@ from server.run import run
 from server.run_folder.journal import RunFolder
 from server.run_folder.results import read_results
 from server.studies.in_process_grid import InProcessGrid
+from shared.cohort.labels import SUBTYPES
 from shared.errors import RunError
 from shared.messages.payload import FEW
 from shared.runtime.project import load_run_config
+from shared.tasks import task_named
 
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
 TINY = {
@@ -63,20 +65,20 @@ def test_one_run_trains_the_chain_and_reads_the_external_centre_end_to_end(proje
         *(f"federated:{b}" for b in ("axial", "coronal", "sagittal", "volume")),
     }
     assert set(best["arm"]) == arms
-    for _, case in best.groupby(["case", "arm"]):
-        assert case["score"].sum() == pytest.approx(1.0, abs=1e-5)
-        assert case["truth"].sum() == 1
+    scores, truths = ([f"{part}_{name}" for name in SUBTYPES] for part in ("score", "truth"))
+    assert best[scores].sum(axis=1).to_numpy() == pytest.approx(1.0, abs=1e-5)
+    assert (best[truths].sum(axis=1) == 1).all()
     # The ensemble is the mean of its branches.
-    scores = best.pivot_table("score", ["case", "label"], "arm")
-    branches = scores[[f"federated:{b}" for b in ("axial", "coronal", "sagittal", "volume")]].mean(axis=1)
-    assert np.allclose(scores["federated"], branches, atol=1e-6)
+    by_arm = {arm: table.set_index("case").sort_index()[scores] for arm, table in best.groupby("arm")}
+    branches = sum(by_arm[f"federated:{b}"] for b in ("axial", "coronal", "sagittal", "volume")) / 4
+    assert np.allclose(by_arm["federated"], branches, atol=1e-6)
     assert {row.task for row in rows} == set(made.tasks)
     assert any(row.metric == "auc_macro" and row.arm == "oracle" for row in rows) == (config.data.phantom is not None)
     page = (folder.path / "report.html").read_text()
     assert "subtype-ensemble" in page
-    assert 'id="explanations"' in page
+    assert "Where it looks" in page
     # Five cases a site: every count below five is hidden.
-    assert '<td>malignant: positive</td><td class="num">5</td>' in page
+    assert "<td>ER: missing</td>" in page
     assert '<td class="num">few</td>' in page
     assert json.loads((folder.path / "external-opened.json").read_text())["centre"] == "centre-d"
     # The chain's first part is what it is alone.
@@ -151,7 +153,7 @@ def test_a_site_with_a_single_class_trains_and_its_auc_is_undefined(project, rel
     assert records[-1].sites["centre-a"].status == "accepted"
     sums = federation.evaluate(records[-1], federation.folder.model(records[-1]))["centre-a"]
     assert sums.n == 2
-    assert sums.auc("triple_negative") is None
+    assert task_named("subtype-ensemble").metric("auc_triple_negative").of(sums) is None
     # Every phantom here is malignant: one class everywhere.
     assert malignancy[-1].sites["centre-b"].status == "accepted"
 

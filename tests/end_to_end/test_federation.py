@@ -18,7 +18,6 @@ from server.studies.in_process_grid import InProcessGrid
 from shared.errors import RunError
 from shared.messages.payload import flatten
 from shared.modalities.mri import cache as mri_cache
-from shared.reproducibility import state_hash
 from shared.runtime.project import load_run_config
 from shared.tasks import task_named
 from shared.training import train_round
@@ -66,12 +65,12 @@ def test_scenario_72_a_federation_of_one_site_is_central_training(project):
 
     site = open_site(root / config.data.root / "centre-b", "centre-b", config)
     cases = site.prepare("mri", federation.plans["mri"])["train"]
-    model = task_named(config.task).build_model(config)
-    for number in (1, 2):
+    model = task_named(config.task).learner.build_model(config)
+    # One round is the same but for the average's own rounding; the second starts from that.
+    for number, bound in ((1, 2**-28), (2, 1e-6)):
         train_round(model, cases, config, round_number=number, site="centre-b")
-    federated, central = flatten(federation.folder.model(records[-1])), flatten(model.state_dict())
-    assert np.abs(federated - central).max() <= 1e-6
-    assert records[-1].model_hash == state_hash(model.state_dict())
+        federated, central = flatten(federation.folder.model(records[number])), flatten(model.state_dict())
+        assert np.abs(federated - central).max() <= bound
 
 
 def spoiled(change, site="centre-b"):
@@ -291,7 +290,7 @@ def test_a_whole_run_ends_in_results_a_report_and_a_locked_centre(project, phant
     assert json.loads((folder.path / OPENED).read_text())["centre"] == "centre-d"
     # Scenario 65 in small: nothing below the sites' folders was touched.
     assert {path: path.stat().st_mtime_ns for path in phantom_root.rglob("*") if path.is_file()} == before
-    # A finished run that is resumed is not judged again.
+    # A finished run that is resumed is not evaluated again.
     (folder.path / "report.html").unlink()
     shutil.move(phantom_root / "centre-d", phantom_root / "gone")
     try:

@@ -17,7 +17,7 @@ MOST = 9
 
 
 def stops(*last):
-    """The project's functions on the stack, the innermost first, up to one of `last`; the grid here is Flower's part."""
+    """The project's functions on the stack, the innermost first, up to one of `last`; the grid is Flower's part."""
     names = []
     for frame in inspect.stack()[2:]:
         path = Path(frame.filename)

@@ -63,7 +63,7 @@ class Recording(Wire):
 def test_a_toy_strategy_runs_and_what_stays_at_a_site_never_leaves_it(recorded):
     root, wire, federation, records = recorded
     assert federation.config.federation.algorithm.alpha == 0.2
-    assert [item.complete() for item in records[1:]] == [True] * ROUNDS
+    assert [item.is_complete() for item in records[1:]] == [True] * ROUNDS
     like = task_named(TASK).build_model(federation.config.for_task(TASK)).state_dict()
     assert norms(like)
     first = federation.folder.model(records[0])

@@ -15,12 +15,14 @@ from shared.config.run_config import parse_config
 from shared.messages.instruction_reply import Reply
 from shared.messages.records import read_instruction, write_reply
 from shared.messages.versions import own_versions
-from shared.metrics.sums import Moments, SegmentationSums
+from shared.metrics.sums import Moments, Sums
 from shared.modalities.mri.fingerprint import fingerprint_region
 from shared.modalities.mri.region import BreastRegion
+from shared.tasks import task_named
 from shared.types import Grid
 
 TASK = "lesion-segmentation"
+SUMS = Sums.zero(task_named(TASK).kinds) + Sums({"n": 1, "dice": Moments.of(0.5)})
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -45,9 +47,9 @@ def site(message, context):
     elif kind == "train":
         moved = item.weights + np.float32(1e-4 * context.node_id)
         reply |= {"weights": moved, "manifest": item.manifest, "cases": 2, "loss": 0.5}
-        reply |= {"sums": SegmentationSums(n=1, dice=Moments.of(0.5))} if item.judging else {}
+        reply |= {"sums": SUMS} if item.evaluating else {}
     else:
-        reply |= {"sums": SegmentationSums(n=1, dice=Moments.of(0.5)), "cases": 1}
+        reply |= {"sums": SUMS, "cases": 1}
     return Message(content=write_reply(Reply(**reply)), reply_to=message)
 
 
@@ -65,14 +67,14 @@ def federate(folder, sites, rounds, channels=(8, 8), client=site, after_round=la
     )
 
     def report(phase, done, total, text):
-        if phase == "train" and ", validation Dice" in text:
+        if phase == "train" and ", validation mean Dice" in text:
             after_round(done)
 
     run = RunFolder.resume(Path(folder))[0] if resume else RunFolder.create(Path(folder), config)
     try:
         federation = Federation(InProcessGrid(client, {}, sites), config, run, report)
         federation.register()
-        return federation.train(TASK)
+        return federation.train(task_named(TASK))
     finally:
         run.release()
 

@@ -96,7 +96,7 @@ def test_a_site_without_a_case_has_the_same_names_with_nothing_in_them():
     sums, skipped = evaluate_site(TASK, Scorer(1.0, 1.0), [], None, CONFIG)
     assert (sums.n, skipped) == (0, 0)
     assert sums.to_flat().keys() == Sums.zero(TASK.kinds).to_flat().keys()
-    assert TASK.read_sums(sums.to_flat()) == sums
+    assert Sums.from_flat(sums.to_flat(), TASK.kinds) == sums
 
 
 def test_a_sites_sums_have_the_figures_of_its_table():

@@ -1,4 +1,4 @@
-"""N4 bias field correction: one field a study, estimated before contrast and divided out of every phase alike.
+"""N4 bias field correction: one field per study, estimated on the pre-contrast phase, by which all phases are divided.
 
 Tustison et al., N4ITK: improved N3 bias correction, IEEE Trans Med Imaging 2010;29(6):1310-20, as in SimpleITK.
 """
@@ -13,10 +13,10 @@ import SimpleITK as sitk
 
 from shared.types import BoolArray, FloatArray
 
-FEWEST_VOXELS = 6  # an axis is not shrunk below: the spline's control points need something between them
-FEWEST_INSIDE = 64  # voxels of the mask left after shrinking; fewer carry no field
-FINEST_MM = 6.0  # blocks are no smaller: shading has no finer detail, and the time grows with their number
-CONVERGED = 0.003  # change of the field (its coefficient of variation) at which a level ends; see `bias_field`
+FEWEST_VOXELS = 6  # an axis is not shrunk below this: there must be voxels between the control points of the spline
+FEWEST_INSIDE = 64  # voxels of the mask after shrinking; fewer do not determine a field
+FINEST_MM = 6.0  # smallest side of a block: shading has no finer detail, and the time grows with the number of blocks
+CONVERGED = 0.003  # coefficient of variation of the field's change at which a level ends; see `bias_field`
 
 
 def bias_field(
@@ -28,25 +28,26 @@ def bias_field(
     iterations: Sequence[int],
     threads: int = 1,
 ) -> FloatArray:
-    """Multiplicative bias field of a volume.
+    """Estimate the multiplicative bias field of a volume.
 
     Parameters
     ----------
     volume
-        float32 `(z, y, x)`, >= 0: the pre-contrast phase. Enhancement would be taken for shading.
+        float32 `(z, y, x)`, >= 0: the pre-contrast phase, as enhancement would be mistaken for shading.
     mask
-        bool `(z, y, x)`: the breast. Muscle, heart and lung differ from it too much to share a histogram.
+        bool `(z, y, x)`: the breast. Muscle, heart and lung are too different for one histogram.
     spacing
         `(z, y, x)`, mm.
     shrink
-        Blocks of at least so many voxels, and of at least `FINEST_MM`, a side are averaged before the fit: averaging,
-        not picking, as noise falls with it.
+        Least side of the blocks of voxels that are averaged before the fit, also at least `FINEST_MM`. Blocks are
+        averaged instead of sampled because this reduces the noise.
     iterations
-        Most iterations a level; the control points double from level to level. Fewer than four levels miss a coil's
-        shading. A level ends early at `CONVERGED`: left to run on, N4 fits the anatomy. (A field of standard deviation
-        0.34 inside nine phantom breasts leaves 0.22 after 50 iterations a level, 0.20 with this stop, twice as fast.)
+        Maximum number of iterations per level; control points double from level to level. Fewer than four levels miss
+        the shading of a coil. A level ends early at `CONVERGED`, because N4 would go on to fit the anatomy: a field of
+        standard deviation 0.34 in nine phantom breasts leaves 0.22 after 50 iterations per level, and 0.20 with early
+        stopping, in half of the time.
     threads
-        Threads of SimpleITK, process-wide: sites that share a machine must not oversubscribe it.
+        Threads of SimpleITK in this process, so that sites on one machine do not use more threads than it has cores.
 
     Returns
     -------
@@ -59,11 +60,11 @@ def bias_field(
         for size, step in zip(volume.shape[::-1], spacing[::-1], strict=True)
     ]
     image, share = _image(np.maximum(volume, 0.0), spacing), _image(mask.astype(np.float32), spacing)
-    inside = sitk.BinShrink(share, factors) >= 0.5  # noqa: PLR2004 - most of the block
+    inside = sitk.BinShrink(share, factors) >= 0.5  # noqa: PLR2004 - half of the block
     coarse = sitk.BinShrink(image, factors)
     if np.count_nonzero(sitk.GetArrayViewFromImage(inside)) < FEWEST_INSIDE:
         return np.ones(volume.shape, np.float32)
-    # N4 works on the logarithm and leaves out voxels at zero; a floor far below the tissue keeps the mask whole.
+    # N4 uses the logarithm and ignores voxels of zero; a floor far below tissue keeps all voxels of the mask.
     floor = 1e-3 * float(volume[mask].mean())
     filter_ = sitk.N4BiasFieldCorrectionImageFilter()
     filter_.SetMaximumNumberOfIterations([int(count) for count in iterations])

@@ -1,4 +1,4 @@
-"""Body against air in a breast MRI volume, whatever the fat suppression and the coil's shading."""
+"""Separate body from air in a breast MRI volume, with or without fat suppression and shading."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ from scipy import ndimage
 from shared.errors import StudyError
 from shared.types import BoolArray, FloatArray
 
-SMOOTHING_MM = 2.0  # standard deviation of the smoothing before the threshold: noise must not pierce suppressed fat
-FAINTEST = 0.01  # share of the bright tissue below which everything is air; keeps zero-filled air from being a class
-ONE_CLASS, TWO_CLASSES = 0.78, 0.88  # `otsu`'s share below which values are one class, above which clearly two
-SMALLEST_BODY = 0.03  # share of the field that the body fills at least
+SMOOTHING_MM = (
+    2.0  # standard deviation of the smoothing before the threshold, so that noise makes no holes in suppressed fat
+)
+FAINTEST = 0.01  # floor, as a share of bright tissue, so that air filled with zeros is no class of its own
+ONE_CLASS, TWO_CLASSES = (
+    0.78,
+    0.88,
+)  # `otsu`'s share below which there is one class, and above which there are clearly two
+SMALLEST_BODY = 0.03  # least share of the field of view that the body fills
 
 
 def find_body(volume: FloatArray, spacing: tuple[float, ...]) -> BoolArray:
-    """Body against air, bool `(z, y, x)`; whatever lies behind the body's front counts as body (lung is dark).
+    """Mask of the body, bool `(z, y, x)`; everything behind the front of the body belongs to it, also dark lung.
 
-    Otsu's threshold (1979) on the logarithm: suppressed fat is many times darker than gland but still well above air,
-    and a coil's shading is a shift there and not a stretch. Where the darker class is clearly two itself, fat has
-    fallen in with air, and the class is divided once more.
+    Otsu's threshold (1979) is applied to the logarithm, because suppressed fat is many times darker than gland but well
+    above air, and because shading shifts a logarithm. If the darker class is clearly two classes itself, fat was
+    assigned to air, and the class is divided again.
 
     Raises
     ------
     StudyError
-        `no_breast_found`: nothing stands out from air.
+        `no_breast_found`: no tissue can be distinguished from air.
 
     """
     smooth = ndimage.gaussian_filter(volume, [SMOOTHING_MM / step for step in spacing])
@@ -32,7 +37,7 @@ def find_body(volume: FloatArray, spacing: tuple[float, ...]) -> BoolArray:
     if not np.isfinite(bright) or bright <= 0.0:
         raise StudyError("no_breast_found", "the volume is empty: no tissue stands out from air")
     logarithm = np.log(np.maximum(smooth, FAINTEST * bright))
-    # Corners that the scanner filled with zeros are no measurement: they must not become a class below noise.
+    # Corners that the scanner filled with zeros are excluded, as they would be a class below noise.
     measured = logarithm[volume > 0.0]
     threshold, separation = otsu(measured)
     if separation < ONE_CLASS:
@@ -40,19 +45,19 @@ def find_body(volume: FloatArray, spacing: tuple[float, ...]) -> BoolArray:
     lower, separation = otsu(measured[measured <= threshold])
     if separation > TWO_CLASSES:
         threshold = lower
-    found, _ = ndimage.label(logarithm > threshold)
-    sizes = np.bincount(found.ravel())
+    pieces, _ = ndimage.label(logarithm > threshold)
+    sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     if sizes.max() < SMALLEST_BODY * volume.size:
         raise StudyError("no_breast_found", f"the largest body fills {sizes.max() / volume.size:.1%} of the volume")
-    body: BoolArray = np.logical_or.accumulate(found == int(sizes.argmax()), axis=1)
+    body: BoolArray = np.logical_or.accumulate(pieces == int(sizes.argmax()), axis=1)
     return body
 
 
 def otsu(values: FloatArray) -> tuple[float, float]:
-    """Threshold with the largest variance between its two classes, and that variance's share of the whole (Otsu 1979).
+    """Threshold with the largest variance between two classes, and its share of the total variance (Otsu 1979).
 
-    The share is 0.64 for one normal class, 0.75 for an even spread, and nears 1 for two narrow classes.
+    The share is 0.64 for one normal distribution, 0.75 for a uniform one, and near 1 for two narrow classes.
     """
     counts, edges = np.histogram(values, 256)
     centres = 0.5 * (edges[1:] + edges[:-1])
@@ -65,6 +70,6 @@ def otsu(values: FloatArray) -> tuple[float, float]:
     variance = np.zeros_like(below)
     mean_below, mean_above = mass[:-1][valid] / below[valid], (mass[-1] - mass[:-1][valid]) / above[valid]
     variance[valid] = below[valid] * above[valid] * (mean_below - mean_above) ** 2 / float(counts.sum()) ** 2
-    # Every threshold inside an empty gap is as good: its middle is the least brittle.
+    # All thresholds inside an empty gap are equally good; the middle one is the most robust.
     best = np.nonzero(variance >= variance.max() * (1.0 - 1e-9))[0]
     return float(edges[1:-1][best].mean()), float(variance.max() / max(float(np.var(values)), 1e-12))

@@ -1,8 +1,8 @@
-"""Find one breast in a DCE-MRI volume: classical, automatic, the same on bilateral and unilateral fields of view.
+"""Find one breast in a DCE-MRI volume without a network, in bilateral and unilateral fields of view.
 
-The body's front surface, seen as a height map over `(z, x)`, carries everything needed: two bumps and the valley at the
-sternum between them. What lies more than a little in front of the chest is breast; the box reaches some way behind the
-front of the chest, as lesions may sit on the pectoral muscle. In LPS, anterior is small `y` and left is large `x`.
+The front surface of the body is a height map over `(z, x)` with two bumps, and a valley at the sternum between them.
+The breast is what stands out from the chest. The box extends behind the front of the chest, because lesions may lie on
+the pectoral muscle. In LPS, anterior is small `y` and left is large `x`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from shared.types import BoolArray, FloatArray, Side
 Window = tuple[slice, slice, slice]
 DoubleArray = npt.NDArray[np.float64]
 
-WORKING_MM = 2.4  # finer voxels are averaged to about this: the surface is smooth on this scale
-BILATERAL_MM = 210.0  # one breast is never given so wide a field, two always are
-CHEST_RADIUS_MM = 200.0  # curvature of the front of the chest across the midline, an adult's torso
-FLATTER_MM = 25.0  # a chest lies at most so far in front of that circle
-RISE_MM = 8.0  # a column belongs to the breast when its surface stands so far in front of the chest
-LEAST_RISE_MM = 15.0  # a breast stands out so far at its highest, prone
-LEAST_AREA_MM2 = 1500.0  # and covers so much of the chest
-CLEAR_VALLEY_MM = 10.0  # depth from which the valley between two bumps is trusted to be the sternum
+WORKING_MM = 2.4  # finer voxels are averaged to about this size, at which the surface is smooth
+BILATERAL_MM = 210.0  # fields of view wider than this hold both breasts
+CHEST_RADIUS_MM = 200.0  # radius of curvature of an adult's chest across the midline
+FLATTER_MM = 25.0  # largest distance of a chest in front of that circle
+RISE_MM = 8.0  # least height above the chest of a column of the breast
+LEAST_RISE_MM = 15.0  # least height of a whole breast, prone
+LEAST_AREA_MM2 = 1500.0  # least area of a breast on the chest
+CLEAR_VALLEY_MM = 10.0  # least depth of a valley that is taken for the sternum
 SKIN_MM = 3.0
-MARGIN_MM = 10.0  # above, below and to the sides of the bump
+MARGIN_MM = 10.0  # margin above, below and beside the breast
 FRONT_MARGIN_MM = 5.0
-PECTORAL_MM = 15.0  # reach behind the front of the chest
+PECTORAL_MM = 15.0  # extent of the box behind the front of the chest
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class BreastBox:
     window
         Slices `(z, y, x)` of the breast with margins, in the study's voxels.
     breast
-        Rough breast without skin, bool `(z, y, x)` of the window's shape: for statistics, not for outlines.
+        Approximate mask of the breast without skin, bool `(z, y, x)` in the window; for statistics, not as an outline.
     bilateral
         Whether the field of view holds both breasts.
 
@@ -57,10 +57,10 @@ class BreastBox:
 
 @dataclass(frozen=True, slots=True)
 class _Front:
-    """The body's front surface on the working grid.
+    """Front surface of the body on the working grid, in mm from the first voxel.
 
-    `height` is the `y` of the surface in mm from the first voxel, `(z, x)`; where no body is it is the field's depth.
-    `x` are the columns' positions in mm from the first voxel.
+    `height` is the `y` of the surface, `(z, x)`, or `depth`, the depth of the field of view, where there is no body.
+    `x` are the positions of the columns.
     """
 
     height: DoubleArray
@@ -70,12 +70,12 @@ class _Front:
 
 
 def find_breast(study: DceStudy, side: Side) -> BreastBox:
-    """Find the breast of `side`; in a unilateral field of view the one breast is taken, whatever its side.
+    """Find the breast of `side`; a unilateral field of view has only one breast, which is taken for it.
 
     Raises
     ------
     StudyError
-        `no_breast_found`, with what was missing.
+        `no_breast_found`, with the reason.
 
     """
     spacing = study.grid.spacing
@@ -91,7 +91,7 @@ def find_breast(study: DceStudy, side: Side) -> BreastBox:
     columns = _bump(front, chest, distance, steps)
 
     rows, crossed = np.nonzero(columns.any(axis=1))[0], np.nonzero(columns.any(axis=0))[0]
-    # The column farthest out would decide the depth by its square: a few odd ones at the flank must not.
+    # A percentile, because the depth grows with the square of the distance, and a few outer columns would determine it.
     lateral = float(np.percentile(np.broadcast_to(distance, columns.shape)[columns], 95.0))
     low, high = crossed[0] * steps[2] - MARGIN_MM, (crossed[-1] + 1) * steps[2] + MARGIN_MM
     bounds = (
@@ -107,12 +107,12 @@ def find_breast(study: DceStudy, side: Side) -> BreastBox:
 
 
 def chest_front(level: float, distance: float) -> float:
-    """`y` of the chest's front, mm, at a distance from the midline; it falls back towards the side as a circle does."""
+    """`y` of the front of the chest, mm, at a distance from the midline: a circle that recedes to the side."""
     return level + max(0.0, distance) ** 2 / (2.0 * CHEST_RADIUS_MM)
 
 
 def find_midline(height: DoubleArray, x: DoubleArray) -> float:
-    """Position of the sternum along x, mm: the valley between the two bumps, else the middle of the body.
+    """Position of the sternum along x, mm: the valley between two bumps, or the middle of the body without a valley.
 
     Parameters
     ----------
@@ -142,15 +142,15 @@ def _front(body: BoolArray, steps: tuple[float, ...]) -> _Front:
 
 
 def _sternum_level(front: _Front, distance: DoubleArray) -> float:
-    """`y` of the skin over the sternum, mm: the middle slices at the midline."""
+    """`y` of the skin over the sternum, mm: the median over the columns at the midline."""
     return float(np.median(front.height[:, np.abs(distance) <= max(5.0, float(np.abs(distance).min()))]))
 
 
 def _border_level(front: _Front, side: Side) -> float:
-    """`y` of the chest's skin around the only breast, mm: the deepest of the field's upper, lower and medial borders.
+    """`y` of the skin of the chest around the only breast, mm: the deepest of the upper, lower and medial borders.
 
-    A tight field may cut through the breast at one border or two, where the surface is not the chest's: the deepest
-    errs towards a box that is too large.
+    A narrow field of view may cut through the breast at a border, where the surface is not that of the chest. The
+    deepest border at worst gives a box that is too large.
     """
     borders = (front.height[0], front.height[-1], front.height[:, 0 if side == "left" else -1])
     levels = [float(np.median(border[border < front.depth])) for border in borders if (border < front.depth).any()]
@@ -158,10 +158,10 @@ def _border_level(front: _Front, side: Side) -> float:
 
 
 def _bump(front: _Front, chest: DoubleArray, distance: DoubleArray, steps: tuple[float, ...]) -> BoolArray:
-    """Columns `(z, x)` of the breast: the largest piece that stands in front of the chest on its side."""
-    # Above and below the breast the surface is the chest's own: a torso flatter than the circle is no breast.
+    """Columns `(z, x)` of the breast: the largest connected piece that stands out from the chest on its side."""
+    # Above and below the breast, the surface is the chest: a torso flatter than the circle must not count as breast.
     seen = np.percentile(np.where(front.height < front.depth, front.height, 0.0), 95.0, axis=0)
-    # Where it lies far in front of the circle, though, the field is too low to show the chest: that is the breast.
+    # If that surface lies far in front of the circle, the field of view does not reach beyond the breast.
     chest = np.where((seen < chest) & (seen > chest - FLATTER_MM), seen, chest)
     rise = np.where(distance > 0.0, chest - front.height, 0.0)
     pieces, count = ndimage.label(rise > RISE_MM)
@@ -180,7 +180,7 @@ def _bump(front: _Front, chest: DoubleArray, distance: DoubleArray, steps: tuple
 
 
 def _block_mean(volume: FloatArray, factors: list[int]) -> FloatArray:
-    """Average blocks of voxels; the volume's far border is padded with its last voxels."""
+    """Average blocks of voxels; the volume is padded with its last voxels."""
     padding = [(0, -size % factor) for size, factor in zip(volume.shape, factors, strict=True)]
     padded = np.pad(volume, padding, mode="edge") if any(after for _, after in padding) else volume
     z, y, x = (size // factor for size, factor in zip(padded.shape, factors, strict=True))
@@ -197,7 +197,7 @@ def _enlarge(mask: BoolArray, factors: list[int], shape: tuple[int, int, int]) -
 def _window(
     bounds: tuple[tuple[float, float], ...], shape: tuple[int, int, int], spacing: tuple[float, float, float]
 ) -> Window:
-    """Slices that hold the bounds (mm from the first voxel's edge), clipped to the volume."""
+    """Slices that contain the bounds (mm from the edge of the first voxel), clipped to the volume."""
     parts = []
     for (low, high), size, step in zip(bounds, shape, spacing, strict=True):
         first = min(max(0, int(np.floor(low / step))), size - 1)

@@ -1,7 +1,7 @@
-"""Prepared cases on disk, in two stages: the breast as extracted, then the array on a plan's grid.
+"""Prepared cases on disk, in two stages: the extracted breast, then the array on the grid of a plan.
 
-The first stage does not depend on the plan: a study is read, cropped and corrected once, for the fingerprint, and a new
-plan costs only the resampling.
+The first stage does not depend on the plan: a study is read, cropped and corrected once for the fingerprint, and a new
+plan needs only another resampling.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from shared.modalities.mri.pipeline import Placement, prepare_region
 from shared.modalities.mri.plan import Extraction, MriPlan
 from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.modalities.mri.study import image_files, read_case
-from shared.preprocessing.cache import Made, content_digest, entry_name, get_or_make
+from shared.preprocessing.cache import Entry, content_digest, entry_name, get_or_make
 from shared.preprocessing.store import open_array, pack_mask, read_entry, unpack_mask
 from shared.types import BoolArray, Grid, Side
 
 log = logging.getLogger(__name__)
 
-MOST_PHASES = 8  # post-contrast phases read, of which the plan's are chosen by time
+MOST_PHASES = 8  # most post-contrast phases that are read; the plan's phases are chosen from them by time
 
 
 @dataclass(frozen=True)
 class PreparedMri:
-    """One prepared case; its arrays are opened when first used.
+    """One prepared case; its arrays are opened when they are first used.
 
     Attributes
     ----------
     key
         The case's pseudonym.
     side
-        Its breast.
+        Side of the breast.
     folder
-        Where its arrays lie.
+        Folder of its arrays.
     meta
-        Where it lies in its study; for `pipeline.to_native`.
+        Its place in the study, as `pipeline.to_native` needs it.
     seconds
-        What reading, extracting and resampling took when it was made.
+        Time that reading, extracting and resampling took.
     region_folder
-        Where the extracted breast lies.
+        Folder of the extracted breast.
     labels
-        What the table says of it.
+        Its labels from the table.
     tissue_folder
-        Where its tissue masks lie (`tissues.keep_tissues`), for runs that train on them.
+        Folder of its tissue masks (`tissues.keep_tissues`) in runs that train on them.
 
     """
 
@@ -68,12 +68,12 @@ class PreparedMri:
     tissue_folder: Path | None = None
 
     def region(self) -> BreastRegion:
-        """The breast as it was extracted, before the plan's grid.
+        """Load the extracted breast, before resampling to the plan's grid.
 
         Raises
         ------
         StudyError
-            `preprocessing_failed`: the cache no longer holds it.
+            `preprocessing_failed`: it is no longer in the cache.
 
         """
         facts = read_entry(self.region_folder)
@@ -101,9 +101,9 @@ class PreparedMri:
         Raises
         ------
         ValueError, KeyError, TypeError
-            Not what `to_dict` wrote.
+            The data are not from `to_dict`.
         FileNotFoundError
-            The cache was cleared since.
+            The case is no longer in the cache.
 
         """
         case = cls(
@@ -142,31 +142,31 @@ class PreparedMri:
 
     @property
     def native_mask(self) -> BoolArray:
-        """The reference as drawn, bool `(z, y, x)` on the study's own grid; read anew each time."""
+        """Reference mask, bool `(z, y, x)` on the study's own grid; read at each call."""
         return unpack_mask(open_array(self.folder, "native_mask"), self.meta.native.shape)
 
 
 def cached_region(case: Case, extraction: Extraction, root: Path) -> BreastRegion:
-    """The case's breast, extracted once.
+    """Return the extracted breast of a case, from the cache if it is there.
 
     Parameters
     ----------
     case, extraction
-        The case, and what happens to its study.
+        The case, and how its study is extracted.
     root
-        The cache's folder: one of the site's own, never inside the site's data, which stay as they are.
+        Folder of the cache, which must not be inside the site's folder.
 
     Raises
     ------
     StudyError
-        The study is not sound: see the door and `region.extract_region`.
+        The study cannot be used: see `study.read_study` and `region.extract_region`.
 
     """
     return _region(case, extraction, content_digest(case, image_files(case)), root)[0]
 
 
 def cached_case(case: Case, plan: MriPlan, root: Path) -> PreparedMri:
-    """Open a prepared case, or make it first; `root` as in `cached_region`.
+    """Return a prepared case, from the cache if it is there; `root` as in `cached_region`.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def cached_case(case: Case, plan: MriPlan, root: Path) -> PreparedMri:
     """
     content = content_digest(case, image_files(case))
 
-    def make() -> Made:
+    def make() -> Entry:
         region, spent = _region(case, plan.extraction, content, root)
         started = time.perf_counter()
         prepared = prepare_region(region, plan)
@@ -206,9 +206,9 @@ def cached_case(case: Case, plan: MriPlan, root: Path) -> PreparedMri:
 
 
 def _region(case: Case, extraction: Extraction, content: str, root: Path) -> tuple[BreastRegion, float]:
-    """The extracted breast and the seconds that it took when it was made."""
+    """The extracted breast, and the seconds that the extraction took."""
 
-    def make() -> Made:
+    def make() -> Entry:
         started = time.perf_counter()
         study = read_case(case, MOST_PHASES)
         lesion = case.load_mask(study.grid) if case.row.mask else None

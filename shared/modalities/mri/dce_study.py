@@ -1,4 +1,4 @@
-"""An exam in memory: what the reader gives, and what the phantom makes."""
+"""A DCE-MRI exam in memory, from the DICOM reader or from the phantom."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.types import FloatArray, Grid
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
-    """How a study was acquired: the facts reports stratify by. Never an identifier, never free text."""
+    """How a study was acquired, for stratified reports; contains neither identifiers nor free text."""
 
     manufacturer: str = "unknown"
     field_strength_t: float | None = None
@@ -24,7 +24,7 @@ class DceStudy:
     Attributes
     ----------
     phases
-        float32 `(phase, z, y, x)`, the first pre-contrast, the others in order of time, in stored units after rescale.
+        float32 `(phase, z, y, x)` in stored units after rescale; the first is pre-contrast, the others follow in time.
     times_s
         Seconds after injection of each phase; the pre-contrast phase has a value <= 0.
 

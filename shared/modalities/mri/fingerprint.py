@@ -1,8 +1,8 @@
-"""The federated fingerprint: what nnU-Net measures on one data set (Isensee 2021), as counts that add up over sites.
+"""Federated fingerprint: what nnU-Net measures on one dataset (Isensee 2021), as counts that add up over sites.
 
-A site sends histograms over shared bins and integer sums, nothing of a single case. Integers add exactly and in any
-order, so the merged fingerprint, and the plan made from it, are the same bits however the sites' answers arrive; and a
-federation of one site makes that site's own plan.
+A site sends histograms over shared bins and integer sums, nothing about a single case. Integers add up exactly in any
+order, so the merged fingerprint and the plan do not depend on the order in which sites answer. A federation of one site
+makes the plan of that site.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import numpy as np
 
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError, RunError
-from shared.modalities.mri.dce_study import DceStudy
 from shared.modalities.mri.intensity import to_channels
 from shared.modalities.mri.plan import Extraction, MriPlan, Triple, Voxels
-from shared.modalities.mri.region import BreastRegion, extract_region
+from shared.modalities.mri.region import BreastRegion
 from shared.preprocessing.histograms import (
     INTENSITY_EDGES,
     SIZE_EDGES,
@@ -27,12 +26,10 @@ from shared.preprocessing.histograms import (
     count,
     quantile,
 )
-from shared.types import BoolArray, Side
 
-SAMPLES = (
-    10_000  # voxels a case, spread evenly: a large breast must not weigh more than a small one (as nnU-Net samples)
-)
-FIXED = 1024  # sums are whole numbers of 1/FIXED: exact, in any order
+# Voxels sampled per case, evenly spread, so that large breasts do not weigh more than small ones (as in nnU-Net).
+SAMPLES = 10_000
+FIXED = 1024  # sums are integers in units of 1/FIXED, exact in any order
 BOX_SHARE = 0.95
 CLIPPED_SHARE = 5e-4
 ANISOTROPY = 3.0
@@ -47,13 +44,13 @@ class SiteFingerprint:
     cases
         Cases, `(1,)`.
     spacing, size
-        Counts `(3, bins)` along `(z, y, x)` of voxel spacings and of the sides of the breast box.
+        Histograms `(3, bins)` along `(z, y, x)` of the voxel spacing and of the sides of the breast box.
     volume
-        Counts `(bins,)` of lesion volumes.
+        Histogram `(bins,)` of lesion volumes.
     intensity
-        Counts `(channel, bins)` of sampled breast voxels.
+        Histograms `(channel, bins)` of sampled breast voxels.
     total, square
-        Sums `(channel,)` of the sampled values and of their squares, in 1/`FIXED`.
+        Sums `(channel,)` of the sampled values and of their squares, in units of 1/`FIXED`.
 
     """
 
@@ -67,7 +64,7 @@ class SiteFingerprint:
 
     @classmethod
     def empty(cls, post_phases: int) -> SiteFingerprint:
-        """The neutral element of `+`."""
+        """Fingerprint of no cases, the neutral element of `+`."""
         channels = 1 + post_phases
         return cls(
             cases=np.zeros(1, np.int64),
@@ -102,13 +99,13 @@ class SiteFingerprint:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Sequence[int]], post_phases: int) -> SiteFingerprint:
-        """Undo `to_dict`, distrusting the sender.
+        """Undo `to_dict`; the data are checked, because they come from another machine.
 
         Raises
         ------
         ValueError
-            A list is missing, unknown, of another length, not of whole numbers, negative where it counts, or the counts
-            do not fit each other.
+            A list is missing, unknown, of the wrong length, has values other than integers or a negative count, or the
+            counts contradict each other.
 
         """
         zero = cls.empty(post_phases)
@@ -123,20 +120,16 @@ class SiteFingerprint:
             if any(not -(2**62) < value < 2**62 or (value < 0 and item.name != "total") for value in values):
                 raise ValueError(f"fingerprint: '{item.name}' holds a number that is no count")
             arrays[item.name] = np.array(values, np.int64).reshape(shape)
-        found = cls(**arrays)
-        a_case_each = (found.spacing.sum(axis=1) == found.n).all() and (found.size.sum(axis=1) == found.n).all()
-        if not a_case_each or found.volume.sum() > found.n or len(set(found.intensity.sum(axis=1).tolist())) != 1:
+        fingerprint = cls(**arrays)
+        n, samples = fingerprint.n, set(fingerprint.intensity.sum(axis=1).tolist())
+        complete = all((part.sum(axis=1) == n).all() for part in (fingerprint.spacing, fingerprint.size))
+        if not complete or fingerprint.volume.sum() > n or len(samples) != 1:
             raise ValueError("fingerprint: the histograms do not hold as many cases as it says")
-        return found
-
-
-def fingerprint_study(study: DceStudy, mask: BoolArray | None, side: Side, config: RunConfig) -> SiteFingerprint:
-    """Count one breast of a study; arguments and errors as `pipeline.preprocess`."""
-    return fingerprint_region(extract_region(study, mask, side, Extraction.of(config.preprocessing)))
+        return fingerprint
 
 
 def fingerprint_region(region: BreastRegion) -> SiteFingerprint:
-    """Count one extracted breast."""
+    """Fingerprint of one extracted breast."""
     places = np.flatnonzero(region.breast.ravel())
     places = places[np.linspace(0, len(places) - 1, min(SAMPLES, len(places))).astype(np.int64)]
     sampled = region.phases.reshape(len(region.phases), -1)[:, places]
@@ -154,24 +147,26 @@ def fingerprint_region(region: BreastRegion) -> SiteFingerprint:
 
 
 def make_plan(merged: SiteFingerprint, config: RunConfig) -> MriPlan:
-    """Choose the federation's preprocessing from the merged fingerprint, by nnU-Net's rules where it has one.
+    """Choose the preprocessing of the federation from the merged fingerprint, by the rules of nnU-Net where it has one.
 
-    Spacing: the median along each axis; where slices are `ANISOTROPY` times thicker than pixels, the 10th percentile of
-    that axis (Isensee 2021, "target spacing"), lest most cases lose slices. Whole-breast box: sides that hold
-    `BOX_SHARE` of the breasts, rounded up to what the network halves evenly; if that has more voxels than `max_voxels`,
-    the spacing is widened by one factor until it fits (nnU-Net widens its low-resolution stage likewise), and each axis
-    then takes back what rounding left over. Channels: clipped at the `CLIPPED_SHARE` tails (nnU-Net: 0.5% of foreground
-    voxels; a lesion is 1% of a breast's voxels, so the tail here is thinner), then divided by their root mean square;
-    all changes by that of the first uptake, so that wash-out stays in proportion to wash-in.
+    - Spacing: the median along each axis. If slices are `ANISOTROPY` times thicker than pixels, it is the 10th
+      percentile along that axis (Isensee 2021, "target spacing"), so that most cases keep their slices.
+    - Whole-breast box: sides that hold `BOX_SHARE` of the breasts, rounded up to a multiple that the network needs. If
+      the box has more than `max_voxels` voxels, the spacing is multiplied by one factor until it fits (as in nnU-Net's
+      low-resolution stage), and then refined along each axis to fill the rounded box.
+    - Channels: clipped at the `CLIPPED_SHARE` tails, then divided by their root mean square. The tails are thinner than
+      nnU-Net's 0.5% of the foreground, because a lesion has only 1% of the voxels of a breast. All changes are divided
+      by the root mean square of the first uptake, so that wash-out stays proportional to wash-in.
 
-    Spacing and box given in the configuration are kept; a given box without spacing widens it until `BOX_SHARE` fits.
+    Spacing and box of the configuration are kept; with a box but no spacing, the spacing is widened until `BOX_SHARE`
+    of the breasts fit.
 
     Raises
     ------
     RunError
         No site has a case.
     ConfigError
-        A given box does not suit the network, or a given spacing needs more than `max_voxels`.
+        The given box does not fit the network, or the given spacing needs more than `max_voxels`.
 
     """
     if merged.n == 0:
@@ -210,7 +205,7 @@ def _target_spacing(merged: SiteFingerprint) -> Triple:
     coarsest = int(np.argmax(median))
     if median[coarsest] > ANISOTROPY * min(median):
         fine = quantile(merged.spacing[coarsest], SPACING_EDGES, 0.1)
-        # nnU-Net's bound: never finer than the finest other axis.
+        # As in nnU-Net, not finer than the coarsest of the other axes.
         median[coarsest] = max(fine, *(step for axis, step in enumerate(median) if axis != coarsest))
     return _decimals(median[0]), _decimals(median[1]), _decimals(median[2])
 
@@ -218,7 +213,7 @@ def _target_spacing(merged: SiteFingerprint) -> Triple:
 def _fit(
     sizes: Sequence[float], target: Triple, crop: Voxels | None, multiple: int, max_voxels: int
 ) -> tuple[Triple, Voxels]:
-    """Widen the spacing by one factor until the box holds `sizes` (mm) within its voxels."""
+    """Widen the spacing by one factor until the box holds `sizes` (mm) with at most `max_voxels` voxels."""
     widened, box = target, crop or _box(sizes, target, multiple)
     if crop is None:
         percent = 0
@@ -239,5 +234,5 @@ def _box(sizes: Sequence[float], spacing: Triple, multiple: int) -> Voxels:
 
 
 def _decimals(value: float) -> float:
-    """Four decimals: a plan is read by people, and its JSON is the same on every platform."""
+    """Round to four decimals, which people can read and every platform writes alike."""
     return round(value, 4)

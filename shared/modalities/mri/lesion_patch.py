@@ -1,8 +1,8 @@
-"""The box around a lesion that classifiers read: image channels, and the signed distance to the lesion's surface.
+"""Patch around a lesion that classifiers read: image channels, and the signed distance to the lesion's surface.
 
-Patches are isotropic and centred on the middle of the lesion's bounding box. Either their spacing is fixed, as in
-published systems (a box of so many millimetres), or the box is a multiple of the lesion, as radiologists zoom: a small
-lesion then has as many voxels as a large one, and its size is told by the distances, which stay in mm.
+Patches have isotropic voxels and are centred on the lesion's bounding box. Either the spacing is fixed, as in published
+systems, or the box is a multiple of the lesion's size, as radiologists zoom. In the latter case a small lesion has as
+many voxels as a large one, and its size is known from the distances in mm.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from shared.preprocessing.store import open_array
 from shared.types import BoolArray, FloatArray
 
 VERSION = 1
-"""Of this file's code: raised when it changes what a patch looks like."""
+"""Version of this module: raised when it changes what a patch looks like."""
 
 FARTHEST_MM = 20.0
-"""Distances are clipped here: what is farther from the lesion than that is simply outside."""
-_SMALLEST_MM = 12.0  # a box around a speck would otherwise show nothing but the speck
+"""Bound of the distances."""
+_SMALLEST_MM = 12.0  # least size of a lesion for the size of its box, so that a tiny lesion still has surroundings
 
 
 def cut_patch(region: BreastRegion, lesion: BoolArray, plan: MriPlan, config: PatchConfig) -> FloatArray:
@@ -37,11 +37,11 @@ def cut_patch(region: BreastRegion, lesion: BoolArray, plan: MriPlan, config: Pa
     Parameters
     ----------
     region
-        The breast as the cache keeps it.
+        The extracted breast.
     lesion
-        Outline on the study's grid, bool `(z, y, x)`: the reference, or a network's.
+        Mask on the study's grid, bool `(z, y, x)`: the reference, or the prediction of a network.
     plan
-        Its ranges and scales make the channels those that the segmentation reads.
+        Ranges and scales of the channels, as for the segmentation.
     config
         Size of the box.
 
@@ -53,14 +53,14 @@ def cut_patch(region: BreastRegion, lesion: BoolArray, plan: MriPlan, config: Pa
     Raises
     ------
     StudyError
-        `no_mask`: no voxel of the lesion lies in the breast's box.
+        `no_mask`: no voxel of the lesion is in the box of the breast.
 
     """
     inside = lesion[region.window]
-    found = np.argwhere(inside)
-    if not len(found):
+    voxels = np.argwhere(inside)
+    if not len(voxels):
         raise StudyError("no_mask", "no voxel of the outline lies in the breast")
-    low, high = found.min(axis=0), found.max(axis=0)
+    low, high = voxels.min(axis=0), voxels.max(axis=0)
     spacing = np.array(region.grid.spacing)
     step = box_spacing(float(((high - low + 1) * spacing).max()), config)
     source = _axes(np.zeros(3), spacing, inside.shape)
@@ -74,7 +74,7 @@ def cut_patch(region: BreastRegion, lesion: BoolArray, plan: MriPlan, config: Pa
 
 
 def box_spacing(longest_mm: float, config: PatchConfig) -> float:
-    """Edge of the patch's voxels, mm, for a lesion whose bounding box has a longest side of `longest_mm`."""
+    """Voxel edge of a patch, mm, for a lesion with a bounding box whose longest side is `longest_mm`."""
     if config.spacing_mm is not None:
         return config.spacing_mm
     return config.over_lesion * max(longest_mm, _SMALLEST_MM) / min(config.voxels)
@@ -83,8 +83,8 @@ def box_spacing(longest_mm: float, config: PatchConfig) -> float:
 def signed_distance(mask: BoolArray, spacing_mm: float) -> FloatArray:
     """Distance of each voxel `(z, y, x)` to the mask's surface, mm, positive inside, within +-20.
 
-    The surface lies half-way between the last voxel inside and the first outside. Where none is in sight (a lesion
-    larger than the patch; two pieces far apart, with the patch between them), all are as far as can be.
+    The surface lies half-way between the last voxel inside and the first voxel outside. Without a surface in the patch
+    (a lesion larger than it, or two distant pieces with the patch between them) all voxels have the largest distance.
     """
     if mask.all() or not mask.any():
         return np.full(mask.shape, FARTHEST_MM if mask.all() else -FARTHEST_MM, np.float32)
@@ -95,19 +95,19 @@ def signed_distance(mask: BoolArray, spacing_mm: float) -> FloatArray:
 
 
 def keep_patch(root: Path, name: str, region: BreastRegion, plan: MriPlan, config: PatchConfig) -> Path:
-    """Cut and keep the patch of a region's reference lesion; return the entry's folder.
+    """Cut the patch of a region's reference lesion, keep it in the cache and return the folder of the entry.
 
     Parameters
     ----------
     root
-        The cache's folder.
+        Folder of the cache.
     name
-        Name of the region's own entry, which stands for the study's content.
+        Name of the region's entry, which stands for the content of the study.
 
     Raises
     ------
     StudyError
-        As `cut_patch`; `no_mask` also where the case has no reference.
+        As `cut_patch`; `no_mask` also if the case has no reference.
 
     """
     lesion = region.lesion
@@ -119,7 +119,7 @@ def keep_patch(root: Path, name: str, region: BreastRegion, plan: MriPlan, confi
 
 
 def open_patch(folder: Path) -> FloatArray:
-    """A kept patch, float32 `(channel + 1, z, y, x)`."""
+    """Open a patch from the cache, float32 `(channel + 1, z, y, x)`."""
     patch: FloatArray = np.asarray(open_array(folder, "patch"), np.float32)
     return patch
 

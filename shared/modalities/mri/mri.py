@@ -1,8 +1,8 @@
-"""MRI as a modality: the steps of `shared.modalities.modality`, each in its own file of this folder."""
+"""MRI as a modality: the steps of `shared.modalities.modality`, most of them in other files of this folder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from shared.cohort.manifest import CaseRow
@@ -17,13 +17,12 @@ from shared.modalities.mri.fingerprint import SiteFingerprint, fingerprint_regio
 from shared.modalities.mri.nifti_phases import find_nifti_phases
 from shared.modalities.mri.plan import Extraction, MriPlan
 from shared.modalities.mri.region import BreastRegion
-from shared.modalities.mri.settings import MriSettings
 from shared.modalities.mri.study import read_case
 from shared.modalities.mri.tissues import tissue_fault, with_tissues
 
 
 def locate(site: SiteFolder, rows: Sequence[CaseRow], needs: frozenset[str]) -> Located:
-    """The MR exam of every row that stands for one; see `preflight.locate_exams`."""
+    """Locate the exams of the rows with modality MR; see `preflight.locate_exams`."""
     return locate_exams(
         site,
         [row for row in rows if row.modality == "MR"],
@@ -35,7 +34,7 @@ def locate(site: SiteFolder, rows: Sequence[CaseRow], needs: frozenset[str]) -> 
 
 
 def check(case: Case) -> ExclusionReason | None:
-    """Read a case's images and masks."""
+    """Read the images and masks of a case; return why its tissue masks cannot be used."""
     case.need_mask()
     grid = read_case(case).grid
     case.load_mask(grid)
@@ -43,36 +42,21 @@ def check(case: Case) -> ExclusionReason | None:
 
 
 def extract(case: Case, config: RunConfig, cache: Path) -> BreastRegion:
-    """The breast, cut out and its shading removed."""
+    """Extract the breast, corrected for the bias field."""
     return cached_region(case, Extraction.of(config.preprocessing), cache)
 
 
 def prepare(case: Case, plan: MriPlan, needs: frozenset[str], cache: Path) -> PreparedMri:
-    """The breast on the plan's grid; tissue masks where a task needs them and the case has some."""
+    """Prepare the breast on the plan's grid, with tissue masks if a task needs them and the case has them."""
     prepared = cached_case(case, plan, cache)
     return with_tissues(cache, case, prepared) if "tissues" in needs else prepared
 
 
 def background(case: Case) -> Background:
-    """Before contrast, and the first uptake."""
+    """Pre-contrast image and first uptake, for pictures."""
     study = read_case(case)
     before, after = study.phases[:2]
     return Background({"pre-contrast": before, "uptake": after - before}, study.grid.spacing)
-
-
-def settings(config: RunConfig) -> MriSettings:
-    """The section `[preprocessing]`."""
-    return config.preprocessing
-
-
-def no_cases(config: RunConfig) -> SiteFingerprint:
-    """Zeros, of as many channels as the configuration asks for."""
-    return SiteFingerprint.empty(config.preprocessing.post_phases)
-
-
-def read_fingerprint(data: Mapping[str, Sequence[int]], config: RunConfig) -> SiteFingerprint:
-    """A site's counts; see `SiteFingerprint.from_dict`."""
-    return SiteFingerprint.from_dict(data, config.preprocessing.post_phases)
 
 
 def _is_mr(header: FileHeader) -> bool:
@@ -81,13 +65,13 @@ def _is_mr(header: FileHeader) -> bool:
 
 MODALITY = Modality(
     name="mri",
-    settings=settings,
+    settings=lambda config: config.preprocessing,
     locate=locate,
     check=check,
     extract=extract,
     fingerprint=fingerprint_region,
-    no_cases=no_cases,
-    read_fingerprint=read_fingerprint,
+    no_cases=lambda config: SiteFingerprint.empty(config.preprocessing.post_phases),
+    read_fingerprint=lambda data, config: SiteFingerprint.from_dict(data, config.preprocessing.post_phases),
     plan=MriPlan,
     make_plan=make_plan,
     prepare=prepare,

@@ -1,4 +1,4 @@
-"""NIfTI phases `<name>_0000.nii.gz`, `<name>_0001.nii.gz`, ... as an exam, as MAMA-MIA stores them."""
+"""Read an exam of NIfTI phases `<name>_0000.nii.gz`, `<name>_0001.nii.gz`, ..., as MAMA-MIA stores them."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _FEWEST = 2
 
 
 def find_nifti_phases(path: Path) -> list[Path]:
-    """Files `<name>_0000.nii.gz`, `<name>_0001.nii.gz`, ... in order, for a folder or a prefix; empty without any.
+    """Find the files `<name>_0000.nii.gz`, `<name>_0001.nii.gz`, ... of a folder or a prefix, in order.
 
     Raises
     ------
     StudyError
-        `several_studies`: a folder with the phases of more than one exam. `missing_phase`: a number is left out.
+        `several_studies`: the folder has phases of more than one exam. `missing_phase`: a number is missing.
 
     """
     folder, wanted = (path, None) if path.is_dir() else (path.parent, path.name)
     if not folder.is_dir():
         return []
-    found: dict[str, dict[int, Path]] = {}
+    exams: dict[str, dict[int, Path]] = {}
     for item in sorted(folder.iterdir()):
         match = _PHASE_NAME.match(item.name)
         if match and item.is_file() and wanted in (None, match["name"]):
-            found.setdefault(match["name"], {})[int(match["phase"])] = item
-    if len(found) > 1:
-        raise StudyError("several_studies", f"a folder holds the NIfTI phases of {len(found)} exams; name one prefix")
-    for phases in found.values():
+            exams.setdefault(match["name"], {})[int(match["phase"])] = item
+    if len(exams) > 1:
+        raise StudyError("several_studies", f"a folder holds the NIfTI phases of {len(exams)} exams; name one prefix")
+    for phases in exams.values():
         if sorted(phases) != list(range(len(phases))):
             raise StudyError("missing_phase", f"NIfTI phases {sorted(phases)} are not numbered from 0 without a gap")
         return [phases[number] for number in sorted(phases)]
@@ -48,9 +48,11 @@ def find_nifti_phases(path: Path) -> list[Path]:
 def read_nifti_phases(
     files: Sequence[Path], *, max_post_phases: int = 8, times_s: Sequence[float] | None = None
 ) -> DceStudy:
-    """Exam of NIfTI phases, the first pre-contrast; see `study.read_study`."""
+    """Read an exam of NIfTI phases, the first pre-contrast; see `study.read_study`."""
     if len(files) < _FEWEST:
-        raise StudyError("missing_phase", "a pre-contrast and a post-contrast phase are needed, one was found")
+        raise StudyError(
+            "missing_phase", "a pre-contrast and a post-contrast phase are needed, and there is only one phase"
+        )
     used = list(files[: 1 + max_post_phases])
     stored = [read_stored(path) for path in used]
     plane = orientation_of(stored[0][1])
@@ -67,10 +69,10 @@ def read_nifti_phases(
 
 
 def _times(count: int, given: Sequence[float] | None) -> tuple[float, ...]:
-    """Given times shifted so that the pre-contrast phase is not after injection, or nominal ones."""
+    """Given times, shifted so that the pre-contrast phase is not after injection; nominal times if none are given."""
     if given is None:
         return tuple(index * NOMINAL_INTERVAL_S for index in range(count))
     if len(given) != count or any(later <= sooner for sooner, later in itertools.pairwise(given)):
-        raise StudyError("missing_phase", f"acquisition_times needs {count} rising numbers, one a phase, s")
+        raise StudyError("missing_phase", f"acquisition_times needs {count} rising numbers, one per phase, s")
     shift = max(given[0], 0.0)
     return tuple(float(value) - shift for value in given)

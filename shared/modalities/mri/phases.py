@@ -1,7 +1,8 @@
-"""The dynamic set of an exam: which volumes are the phases of the DCE acquisition, in what order and when.
+"""The dynamic set of an exam: which volumes are phases of the DCE acquisition, their order and their times.
 
-Decided by tags, never by free text: the sequence's parameters tell the dynamic set from localisers, T2 and diffusion;
-acquisition, trigger and temporal tags order it; contrast tags (DICOM PS3.3 C.7.6.4) tell the pre-contrast phase.
+Only tags are used, never free text. Sequence parameters distinguish the dynamic set from localisers, T2 and diffusion;
+acquisition, trigger and temporal tags give the order; contrast tags (DICOM PS3.3 C.7.6.4) identify the pre-contrast
+phase.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from shared.errors import StudyError
 from shared.modalities.mri.series import Volume, could_be_phases, split_series
 from shared.types import Grid
 
-NOMINAL_INTERVAL_S = 60.0  # between phases, where no tag says when they were acquired
+NOMINAL_INTERVAL_S = 60.0  # interval of phases without a tag for their time
 _HALF_DAY_S = 43_200.0
 _HOUR_S = 3600.0
-_TOLERANCE = 0.05  # relative, of TR and TE within one dynamic set
+_TOLERANCE = 0.05  # relative tolerance of TR, TE and flip angle within a dynamic set
 _FEWEST = 2
 _MOST_IN_SERIES = 10_000
-_MOST_POSITIONS = 200  # larger TemporalPositionIdentifiers are some vendor's time stamps, not a count
+_MOST_POSITIONS = 200  # larger TemporalPositionIdentifiers are time stamps of a vendor, not a count
 
 _Source = Callable[[Volume], float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One phase: its slices sorted along the normal, where they lie, and when, in seconds after injection."""
+    """One phase: its slices sorted along the normal, their grid, and the time in seconds after injection."""
 
     slices: tuple[FileHeader, ...]
     grid: Grid
@@ -39,24 +40,25 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """Starts of volumes, s from the first given one; `epoch_s` is its time of day, None when starts are nominal."""
+    """Start of each volume, s after the first given one; `epoch_s` is its time of day, or None for nominal starts."""
 
     starts: tuple[float, ...]
     epoch_s: float | None
 
 
 def select_phases(headers: Sequence[FileHeader]) -> list[Phase]:
-    """Phases of the exam's dynamic set: the last pre-contrast one, then every post-contrast one in order of time.
+    """Select the phases of the dynamic set: the last pre-contrast one, then all post-contrast ones in order of time.
 
-    Seconds after injection are relative to ContrastBolusStartTime where it is given; else to the end of the
-    pre-contrast phase (its start plus AcquisitionDuration; without that tag its start, so that times are late by at
-    most one acquisition). Where no tag tells the time, phases count as `NOMINAL_INTERVAL_S` apart.
+    The injection is at ContrastBolusStartTime if that tag is given, else at the end of the pre-contrast phase (its
+    start plus AcquisitionDuration; without that tag its start, so that times are too large by at most one acquisition).
+    Without any tag for times, phases are `NOMINAL_INTERVAL_S` apart.
 
     Raises
     ------
     StudyError
-        `missing_phase`: fewer than one pre- and one post-contrast phase. `mixed_geometry`: the phases differ in shape,
-        spacing or direction. `missing_slices`, `duplicate_slices`, `no_pixel_spacing`: see `geometry.stack_slices`.
+        `missing_phase`: there is no pre-contrast or no post-contrast phase. `mixed_geometry`: the phases differ in
+        shape, spacing or direction. `missing_slices`, `duplicate_slices`, `no_pixel_spacing`: see
+        `geometry.stack_slices`.
 
     """
     by_series: dict[str, list[FileHeader]] = defaultdict(list)
@@ -81,7 +83,7 @@ def select_phases(headers: Sequence[FileHeader]) -> list[Phase]:
 
 
 def _dynamic_set(volumes: Sequence[Volume]) -> list[Volume]:
-    """Volumes of one sequence that was repeated: with evidence of contrast or time first, then the most volumes."""
+    """Volumes of one repeated sequence: first choice those with evidence of contrast or time, then the most volumes."""
     families: list[list[Volume]] = []
     for volume in volumes:
         home = next((family for family in families if _same_sequence(family[0].first, volume.first)), None)
@@ -89,7 +91,7 @@ def _dynamic_set(volumes: Sequence[Volume]) -> list[Volume]:
             families.append([volume])
         else:
             home.append(volume)
-    # A scanner may store computed copies (registered, filtered) beside what it acquired: never both.
+    # A scanner may store computed copies (registered, filtered) beside the acquired images: only one of both is used.
     families = [_prefer_original(family) for family in families]
     if not families:
         raise StudyError("missing_phase", "no MR images that could be a phase of a dynamic acquisition")
@@ -100,7 +102,7 @@ def _dynamic_set(volumes: Sequence[Volume]) -> list[Volume]:
 
 
 def _count(family: Sequence[Volume]) -> int:
-    """Volumes of a family; a series that could not be split stands for those it seems to hold."""
+    """Number of volumes of a family; a series that could not be split counts as those it seems to hold."""
     return sum(1 if volume.fault is None else volume.siblings for volume in family)
 
 
@@ -131,7 +133,7 @@ def _near(first: float | None, second: float | None) -> bool:
 
 
 def _start_times(family: Sequence[Volume]) -> _Clock:
-    """When each volume began, by the first source that tells all of them apart."""
+    """Start of each volume, from the first source that distinguishes all of them."""
     timed: tuple[_Source, ...] = (
         lambda volume: _earliest(volume, lambda item: item.acquired_s),
         lambda volume: _after_start(volume, volume.first.trigger_s),
@@ -142,7 +144,7 @@ def _start_times(family: Sequence[Volume]) -> _Clock:
     for source in timed:
         values = [value for volume in family if (value := source(volume)) is not None]
         if len(values) == len(family):
-            # An exam lasts less than half a day: differences are taken across midnight.
+            # An exam lasts less than half a day, so differences can be taken across midnight.
             starts = [(value - values[0] + _HALF_DAY_S) % (2 * _HALF_DAY_S) - _HALF_DAY_S for value in values]
             if len({round(value, 2) for value in starts}) == len(family):
                 return _Clock(tuple(starts), values[0])
@@ -159,13 +161,13 @@ def _start_times(family: Sequence[Volume]) -> _Clock:
 
 
 def _earliest(volume: Volume, of: Callable[[FileHeader], float | None]) -> float | None:
-    """Start of a volume whose slices were taken one after another."""
+    """Start of a volume whose slices were acquired one after another: the earliest time of its slices."""
     values = [value for item in volume.slices if (value := of(item)) is not None]
     return min(values) if len(values) == len(volume.slices) else None
 
 
 def _after_start(volume: Volume, elapsed_s: float | None) -> float | None:
-    """Time of day of a phase from its time within the series, which scanners may start the same for all phases."""
+    """Time of day of a phase from its time within the series, whose acquisition time may be the same for all phases."""
     if elapsed_s is None and volume.siblings > 1:
         return None
     start = next((t for t in (volume.first.acquired_s, volume.first.series_s) if t is not None), 0.0)
@@ -177,12 +179,12 @@ def _scale(step: float | None, count: int) -> float | None:
 
 
 def _injection(family: Sequence[Volume], starts: Sequence[float], epoch_s: float | None) -> tuple[int, float]:
-    """Index of the last pre-contrast volume and the time of injection, s, both in the order and scale of `starts`."""
+    """Index of the last pre-contrast volume, and the time of injection, s; both refer to `starts`."""
     boluses = [item.first.bolus_s for item in family if item.first.bolus_s is not None]
     given = None
     if boluses and epoch_s is not None:
         given = (min(boluses) - epoch_s + _HALF_DAY_S) % (2 * _HALF_DAY_S) - _HALF_DAY_S
-    # A bolus an hour away is a default some consoles leave in the tag (midnight, the time of registration).
+    # A bolus more than an hour away is a default of some consoles (midnight, the time of registration).
     if given is not None and starts[0] - _HOUR_S < given < starts[-1] + _HOUR_S:
         injection = given
         before = [
@@ -196,7 +198,7 @@ def _injection(family: Sequence[Volume], starts: Sequence[float], epoch_s: float
         leading = agents.index(True) if any(agents) else 0  # phases before the first with contrast
         pre = max(leading - 1, 0)
         injection = starts[pre] + (family[pre].first.duration_s or 0.0)
-        # A duration that would reach beyond the next phase's start is a tag of the whole series, not of the phase.
+        # A duration that exceeds the start of the next phase belongs to the whole series, not to the phase.
         if pre + 1 < len(starts) and injection > starts[pre + 1]:
             injection = starts[pre]
     if pre + 1 >= len(family):
@@ -205,12 +207,12 @@ def _injection(family: Sequence[Volume], starts: Sequence[float], epoch_s: float
 
 
 def _check_positions(family: Sequence[Volume]) -> None:
-    """Refuse a set whose TemporalPositionIdentifiers show that its first or a middle phase is absent."""
-    found = sorted(item.first.temporal_position for item in family if item.first.temporal_position is not None)
-    if len(found) == len(family) == len(set(found)) and found[-1] <= _MOST_POSITIONS:
-        expected = list(range(min(found[0], 1), min(found[0], 1) + len(found)))
-        if found != expected:
-            raise StudyError("missing_phase", f"temporal positions {found} found where {expected} were expected")
+    """Refuse a set whose TemporalPositionIdentifiers show that its first or a middle phase is missing."""
+    positions = sorted(item.first.temporal_position for item in family if item.first.temporal_position is not None)
+    if len(positions) == len(family) == len(set(positions)) and positions[-1] <= _MOST_POSITIONS:
+        expected = list(range(min(positions[0], 1), min(positions[0], 1) + len(positions)))
+        if positions != expected:
+            raise StudyError("missing_phase", f"temporal positions are {positions}, where {expected} are expected")
 
 
 def _check_one_grid(grids: Sequence[Grid]) -> None:

@@ -1,7 +1,7 @@
-"""One breast onto the plan's grid, and a prediction from there back onto the study's own.
+"""Resample a breast to the grid of the plan, and a prediction back to the grid of the study.
 
-Left breasts are mirrored in x, so that lateral and medial lie on the same side for the network whichever breast it
-sees; `to_native` mirrors back.
+Left breasts are mirrored in x, so that lateral and medial are on the same sides of every array; `to_native` mirrors
+back.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import StudyError
-from shared.modalities.mri.dce_study import DceStudy
 from shared.modalities.mri.intensity import scale_channels, to_channels
 from shared.modalities.mri.plan import MriPlan, Triple, Voxels
-from shared.modalities.mri.region import BreastRegion, extract_region
+from shared.modalities.mri.region import BreastRegion
 from shared.preprocessing.resample import Axis, resample, resample_mask
-from shared.types import BoolArray, FloatArray, Grid, Side
+from shared.types import BoolArray, FloatArray, Grid
 
 Axes = tuple[Axis, Axis, Axis]
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a prepared case lies in its study.
+    """Place of a prepared case in its study.
 
     Attributes
     ----------
@@ -34,12 +33,12 @@ class Placement:
     box_start, box_size
         First voxel and size of the breast box on the native grid, `(z, y, x)`.
     start_mm
-        Centre of the prepared array's first voxel before mirroring, mm along `(z, y, x)` from the centre of the native
-        grid's first voxel.
+        Centre of the first voxel of the prepared array before mirroring, mm along `(z, y, x)` from the centre of the
+        first voxel of the native grid.
     spacing_mm, shape
-        Spacing and sides of the prepared array, `(z, y, x)`.
+        Spacing and shape of the prepared array, `(z, y, x)`.
     mirrored
-        Whether x was flipped.
+        Whether x was mirrored.
 
     """
 
@@ -59,13 +58,13 @@ class Placement:
 
     @property
     def plan_axes(self) -> Axes:
-        """The prepared array's voxel centres, mm from the native grid's first voxel."""
+        """Voxel centres of the prepared array, mm from the first voxel of the native grid."""
         z, y, x = (Axis(*axis) for axis in zip(self.start_mm, self.spacing_mm, self.shape, strict=True))
         return z, y, x
 
     @property
     def box_axes(self) -> Axes:
-        """The breast box's native voxel centres, mm from the native grid's first voxel."""
+        """Voxel centres of the breast box on the native grid, mm from its first voxel."""
         z, y, x = (
             Axis(first * step, step, size)
             for first, step, size in zip(self.box_start, self.native.spacing, self.box_size, strict=True)
@@ -83,7 +82,7 @@ class Placement:
         Raises
         ------
         TypeError, KeyError
-            Not what `to_dict` wrote.
+            The data are not from `to_dict`.
 
         """
         values: dict[str, Any] = {name: tuple(item) if isinstance(item, list) else item for name, item in data.items()}
@@ -93,10 +92,10 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class PreparedArrays:
-    """A case as a network reads it.
+    """Arrays of a case for a network.
 
-    `image` is float16 `(channel, z, y, x)`: pre, post1 - pre, post2 - post1, post3 - post1, ..., scaled by the plan, 0
-    outside the breast box. `mask` is bool `(z, y, x)`, or None.
+    `image` is float16 `(channel, z, y, x)`: pre, post1 - pre, post2 - post1, post3 - post1, ..., scaled by the plan,
+    and 0 outside the breast box. `mask` is the lesion, bool `(z, y, x)`, or None.
     """
 
     image: npt.NDArray[np.float16]
@@ -104,31 +103,8 @@ class PreparedArrays:
     meta: Placement
 
 
-def preprocess(study: DceStudy, mask: BoolArray | None, side: Side, plan: MriPlan) -> PreparedArrays:
-    """Prepare one breast of a study by the plan.
-
-    Parameters
-    ----------
-    study
-        The exam as the door reads it.
-    mask
-        Lesion on the study's grid, bool `(z, y, x)`, or None.
-    side
-        The breast that is meant.
-    plan
-        The federation's plan.
-
-    Raises
-    ------
-    StudyError
-        As `region.extract_region`.
-
-    """
-    return prepare_region(extract_region(study, mask, side, plan.extraction), plan)
-
-
 def prepare_region(region: BreastRegion, plan: MriPlan) -> PreparedArrays:
-    """Bring an extracted breast onto the plan's grid; the array's middle is the breast box's.
+    """Resample an extracted breast to the plan's grid; the middle of the array is the middle of the breast box.
 
     Raises
     ------
@@ -153,7 +129,7 @@ def prepare_region(region: BreastRegion, plan: MriPlan) -> PreparedArrays:
 
 
 def to_native(probability: FloatArray, meta: Placement) -> FloatArray:
-    """Bring a prediction `(z, y, x)` on the plan's grid onto the study's own, linearly; 0 outside the breast box."""
+    """Resample a prediction `(z, y, x)` from the plan's grid to the study's own, linearly; 0 outside the breast box."""
     upright = probability[..., ::-1] if meta.mirrored else probability
     native: FloatArray = np.zeros(meta.native.shape, np.float32)
     native[meta.window] = resample(upright[None], meta.plan_axes, meta.box_axes)[0]

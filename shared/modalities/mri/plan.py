@@ -1,4 +1,4 @@
-"""The preprocessing plan of a federation's MRI: made on the server from merged fingerprints, followed at every site."""
+"""Preprocessing plan for the MRI of a federation: made on the server from merged fingerprints, used at every site."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from shared.modalities.modality import Plan
 from shared.modalities.mri.settings import MriSettings
 
 VERSION = 2
-"""Of this package's code: raised when it changes what a case looks like, so that older cached cases are made anew."""
+"""Version of this package: raised when it changes what a case looks like, so that cached cases are prepared again."""
 
 Triple = tuple[float, float, float]
 Voxels = tuple[int, int, int]
 
 
 class Extraction(Plan):
-    """What happens to a study before the plan's grid matters: which phases are taken, how shading is removed."""
+    """How a breast is extracted before it is resampled: which phases are used, and how the bias field is estimated."""
 
     version: int = VERSION
     post_phases: int = Field(ge=1)
@@ -27,7 +27,7 @@ class Extraction(Plan):
 
     @classmethod
     def of(cls, config: MriSettings) -> Extraction:
-        """The part of a configuration that decides it; all sites have it before there is a plan."""
+        """Take the settings from the configuration, which all sites have before there is a plan."""
         return cls(
             post_phases=config.post_phases,
             n4=config.n4,
@@ -37,22 +37,22 @@ class Extraction(Plan):
 
 
 class MriPlan(Plan):
-    """How every site turns a study into the array a network reads.
+    """How every site prepares a study for the networks.
 
     Attributes
     ----------
     mode
-        `whole_breast`: each case is one array of `crop_voxels`. `patch`: each case keeps its breast's own size.
+        `whole_breast`: each case is one array of shape `crop_voxels`. `patch`: each case keeps the size of its breast.
     spacing_mm
         Voxel spacing `(z, y, x)` of a prepared case, mm.
     crop_voxels
-        Sides `(z, y, x)` of the whole-breast array.
+        Shape `(z, y, x)` of the whole-breast array.
     least_voxels
-        Patch mode: smallest sides of a prepared case, those of a patch.
+        In patch mode, the smallest shape of a prepared case, which is that of a patch.
     low, high
-        Each channel's clipping range, over the exam's reference level (`intensity.reference_level`).
+        Clipping range of each channel, relative to the exam's reference level (`intensity.reference_level`).
     scale
-        What each channel is divided by after clipping.
+        Divisor of each channel after clipping.
     extraction
         Phases and bias field.
 

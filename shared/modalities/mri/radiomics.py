@@ -1,9 +1,9 @@
-"""Hand-made features of a lesion patch: the rival that every subtype network has to beat.
+"""Radiomic features of a lesion patch, the baseline that every subtype network has to beat.
 
 Definitions are those of the Image Biomarker Standardisation Initiative (Zwanenburg et al., Radiology
 2020;295(2):328-38) as PyRadiomics computes them (van Griethuysen et al., Cancer Res 2017;77(21):e104-7), with its two
-deviations: bins start at multiples of the bin width, not at the lesion's minimum, and kurtosis is not lessened by 3.
-Added are what readers name (BI-RADS 2013): rim enhancement, a border that stands out, and foci.
+deviations: bins start at multiples of the bin width instead of the lesion's minimum, and 3 is not subtracted from
+kurtosis. Added are features that readers describe (BI-RADS 2013): rim enhancement, conspicuous margin, and foci.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from shared.errors import ConfigError, StudyError
 from shared.types import BoolArray, FloatArray
 
 BIN_WIDTH = 0.125
-"""Width of a grey level in the channels' own units (scaled near 1). A power of two: every edge is an exact float."""
+"""Bin width of grey levels in the units of the channels. A power of two, so that every edge is an exact float."""
 
 BOUND = 10.0
-"""Values are cut to plus or minus this: one bright artefact would ask for a matrix of a million grey levels."""
+"""Values are clipped to plus or minus this: a bright artefact would need a matrix of a million grey levels."""
 
 RIM_MM = 4.0
-"""The rim is this much below the surface, the core what lies deeper."""
+"""Depth of the rim below the surface; the core lies deeper."""
 
 SURROUNDINGS_MM = 6.0
-"""The surroundings are this much outside the surface, whatever tissue lies there."""
+"""Width of the surroundings outside the surface, with whatever tissue is there."""
 
 SHAPE = (
     "MeshVolume",
@@ -58,7 +58,7 @@ FIRST_ORDER = (
     "Entropy",
     "Uniformity",
 )
-# Those that grow with the number of voxels (plain non-uniformities, large-area emphases) only repeat the volume.
+# Without features that grow with the number of voxels (non-uniformities, large-area emphases): they repeat the volume.
 TEXTURE = {
     "glcm": ("Correlation", "Id", "JointEntropy"),
     "glrlm": ("RunEntropy",),
@@ -68,7 +68,7 @@ SHELLS = ("rim", "core", "surroundings")
 CONTRASTS = (("core", "rim"), ("rim", "surroundings"))
 
 STAND_INS = {"Elongation": 1.0, "Flatness": 1.0, "Correlation": 1.0, "Id": 1.0}
-"""What stands in where a formula divides nothing by nothing; 0 for every other. One voxel counts as round and even."""
+"""Values of features that are 0 / 0, other features being 0: a single voxel counts as round and homogeneous."""
 
 
 def feature_names(channels: int) -> tuple[str, ...]:
@@ -96,10 +96,9 @@ def feature_names(channels: int) -> tuple[str, ...]:
 
 
 def compact_names(channels: int) -> tuple[str, ...]:
-    """Return those of `feature_names` for cohorts of fewer than some hundred cases: shape, shell means, contrasts.
+    """Names of the features for cohorts of less than a few hundred cases: shape, means of the shells, contrasts.
 
-    Histogram and texture features are many and alike; where cases are fewer than features they cost a linear model more
-    than they tell it.
+    Histogram and texture features are many and correlated; with fewer cases than features they harm a linear model.
     """
     return tuple(
         name
@@ -109,21 +108,21 @@ def compact_names(channels: int) -> tuple[str, ...]:
 
 
 def radiomic_features(patch: FloatArray, spacing_mm: tuple[float, float, float]) -> FloatArray:
-    """Shape, histogram and texture of the lesion, and means, spreads and contrasts of its shells.
+    """Compute shape, histogram and texture of the lesion, and means, standard deviations and contrasts of its shells.
 
     Parameters
     ----------
     patch
-        float32 `(channels + 1, z, y, x)`: images scaled near 1, pre-contrast first, then subtractions; last the signed
-        distance to the lesion's surface, mm, positive inside.
+        float32 `(channels + 1, z, y, x)`: pre-contrast image and subtractions, scaled near 1; the last channel is the
+        signed distance to the lesion's surface, mm, positive inside.
     spacing_mm
         `(z, y, x)`, mm.
 
     Returns
     -------
     FloatArray
-        float32 `(features,)` in the order of `feature_names`, always finite. Shape is in mm, mm² and mm³, first-order
-        in the channels' units, texture a pure number at grey levels of `BIN_WIDTH`.
+        float32 `(features,)` in the order of `feature_names`, always finite. Shape is in mm, mm² and mm³, first order
+        in the units of the channels; texture has no unit and uses grey levels of `BIN_WIDTH`.
 
     Raises
     ------
@@ -136,9 +135,9 @@ def radiomic_features(patch: FloatArray, spacing_mm: tuple[float, float, float])
 
     Notes
     -----
-    A lesion without a core, or a patch without surroundings, has the whole lesion's mean and spread there. What one
-    voxel or one grey level leaves undefined takes PyRadiomics' own limit, else `STAND_INS`, else 0. `shape_Pieces`
-    counts parts of the lesion that do not touch, not even at a corner.
+    Without a core or surroundings, mean and standard deviation of the whole lesion are used there. Features that are
+    undefined for one voxel or one grey level take the limit of PyRadiomics, else the value in `STAND_INS`, else 0.
+    `shape_Pieces` is the number of parts of the lesion that do not touch, not even at a corner.
 
     """
     if patch.ndim != 4 or len(patch) < 2:  # noqa: PLR2004 - the axes and channels of the sentence
@@ -150,16 +149,16 @@ def radiomic_features(patch: FloatArray, spacing_mm: tuple[float, float, float])
         raise StudyError("empty_mask", "no voxel of the patch lies inside the lesion")
     classes = _feature_classes()
     images = np.clip(patch[:-1].astype(np.float64), -BOUND, BOUND)
-    # The matrices see the lesion alone and cost what its box costs. A box of one voxel, without a border, has no
-    # direction to look in, which PyRadiomics refuses.
+    # Only the box of the lesion is passed on, as the time grows with its size. A border is added, because PyRadiomics
+    # refuses a box of a single voxel.
     box = tuple(slice(int(index.min()), int(index.max()) + 1) for index in np.nonzero(lesion))
     mask = _image(np.pad(lesion[box], 1).astype(np.uint8), spacing_mm)
     pieces = ndimage.label(lesion[box], np.ones((3, 3, 3)))[1]
-    values = [*_computed(classes["shape"], mask, mask, SHAPE), float(pieces)]
+    values = [*_feature_values(classes["shape"], mask, mask, SHAPE), float(pieces)]
     for channel, volume in enumerate(images):
         image = _image(np.pad(volume[box], 1), spacing_mm)
         for kind, wanted in _kinds(channel).items():
-            values += _computed(classes[kind], image, mask, wanted)
+            values += _feature_values(classes[kind], image, mask, wanted)
     shells = _shells(patch[-1])
     for volume in images:
         means = {name: float(volume[shell].mean()) for name, shell in shells.items()}
@@ -169,7 +168,7 @@ def radiomic_features(patch: FloatArray, spacing_mm: tuple[float, float, float])
 
 
 def _kinds(channel: int) -> dict[str, tuple[str, ...]]:
-    """Families of features of a channel; the pre-contrast image has no texture of its own worth its noise."""
+    """Families of features of a channel; the texture of the pre-contrast image is mostly noise and left out."""
     return {"firstorder": FIRST_ORDER} | (TEXTURE if channel else {})
 
 
@@ -179,16 +178,16 @@ def _shells(distance: FloatArray) -> dict[str, BoolArray]:
     return {name: shell if shell.any() else lesion for name, shell in zip(SHELLS, shells, strict=True)}
 
 
-def _computed(feature_class: Any, image: sitk.Image, mask: sitk.Image, wanted: tuple[str, ...]) -> list[float]:
-    """Values of the `wanted` features of one PyRadiomics class, in that order."""
+def _feature_values(feature_class: Any, image: sitk.Image, mask: sitk.Image, names: tuple[str, ...]) -> list[float]:
+    """Values of features of one PyRadiomics class, in the order of `names`."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        # Of one voxel and of one grey level most formulas are 0 / 0; `STAND_INS` answers.
+        # For one voxel or one grey level most formulas are 0 / 0: see `STAND_INS`.
         warnings.simplefilter("ignore", RuntimeWarning)
-        computing = feature_class(image, mask, binWidth=BIN_WIDTH, label=1)
-        for name in wanted:
-            computing.enableFeatureByName(name)
-        found = computing.execute()
-    numbers = {name: float(np.real(found[name])) for name in wanted}
+        extractor = feature_class(image, mask, binWidth=BIN_WIDTH, label=1)
+        for name in names:
+            extractor.enableFeatureByName(name)
+        features = extractor.execute()
+    numbers = {name: float(np.real(features[name])) for name in names}
     return [value if np.isfinite(value) else STAND_INS.get(name, 0.0) for name, value in numbers.items()]
 
 
@@ -199,7 +198,7 @@ def _image(array: np.ndarray[Any, Any], spacing_mm: tuple[float, float, float]) 
 
 
 def need_pyradiomics() -> None:
-    """Ask for the optional package without importing it.
+    """Check that the optional package is installed, without importing it.
 
     Raises
     ------
@@ -208,13 +207,11 @@ def need_pyradiomics() -> None:
 
     """
     if find_spec("radiomics") is None:
-        raise ConfigError(
-            "the radiomics rival needs PyRadiomics, which is not installed: pip install 'fedbreast[radiomics]'"
-        )
+        raise ConfigError("radiomics needs PyRadiomics, which is not installed: pip install 'fedbreast[radiomics]'")
 
 
 def _feature_classes() -> dict[str, Any]:
-    """PyRadiomics' classes by family, its logger silenced: it reports every undefined formula as a traceback."""
+    """PyRadiomics' classes by family; its logger is silenced, as it writes a traceback for every undefined feature."""
     need_pyradiomics()
     from radiomics import firstorder, glcm, glrlm, glszm, shape
 

@@ -1,6 +1,6 @@
-"""One breast cut out of a study, shading removed, in the exam's own scale: what fingerprint and plan both start from.
+"""One breast, cut out of a study, corrected for the bias field and divided by the exam's reference level.
 
-Nothing here depends on the plan, so a site reads each study once: for the fingerprint, and again never.
+It does not depend on the plan, so a site reads each study only once, for the fingerprint.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.modalities.mri.intensity import choose_phases, reference_level
 from shared.modalities.mri.plan import Extraction, Voxels
 from shared.types import BoolArray, Grid, Side
 
-LARGEST = 60_000.0  # float16 ends at 65504; a voxel so many times brighter than gland is a fault of the scanner
+LARGEST = 60_000.0  # float16 ends at 65504; a voxel this much brighter than gland is an artefact
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +28,16 @@ class BreastRegion:
     Attributes
     ----------
     phases
-        float16 `(1 + post, z, y, x)` inside the breast box at the study's spacing, over the exam's reference level.
-        Half precision on purpose, also in memory: what a cache gives back is then what was computed.
+        float16 `(1 + post, z, y, x)` in the breast box at the study's spacing, relative to the exam's reference level.
+        Half precision also in memory, so that the cache returns exactly what was computed.
     breast
-        Rough breast, bool `(z, y, x)` of the box.
+        Approximate mask of the breast, bool `(z, y, x)` in the box.
     lesion
-        The reference on the whole study's grid, bool `(z, y, x)`, or None.
+        Reference mask on the grid of the whole study, bool `(z, y, x)`, or None.
     grid
-        The study's grid.
+        Grid of the study.
     start
-        First voxel of the box in it, `(z, y, x)`.
+        First voxel of the box in that grid, `(z, y, x)`.
     side
         The breast's side.
 
@@ -69,19 +69,19 @@ def extract_region(study: DceStudy, mask: BoolArray | None, side: Side, extracti
     Parameters
     ----------
     study
-        The exam as the door reads it.
+        The exam.
     mask
         Lesion on the study's grid, bool `(z, y, x)`, or None.
     side
-        The breast that is meant.
+        Side of the breast.
     extraction
-        Phases to take and settings of N4.
+        Phases to use and settings of N4.
 
     Raises
     ------
     StudyError
-        `no_breast_found`, also when the lesion lies in another breast than the one found; `mask_mismatch`;
-        `preprocessing_failed`: values that are not numbers, no signal.
+        `no_breast_found`, also if the lesion is outside the breast; `mask_mismatch`; `preprocessing_failed`: values
+        that are not finite, or no signal.
 
     """
     if mask is not None and mask.shape != study.grid.shape:
@@ -92,7 +92,7 @@ def extract_region(study: DceStudy, mask: BoolArray | None, side: Side, extracti
     if mask is not None and not mask[box.window].any():
         raise StudyError(
             "no_breast_found",
-            f"no voxel of the lesion lies in the {side} breast as found: is the side of the row right?",
+            f"no voxel of the lesion lies in the {side} breast: is the side of the row right?",
         )
     phases = study.phases[(list(choose_phases(study.times_s, extraction.post_phases)), *box.window)]
     if extraction.n4:

@@ -1,7 +1,8 @@
-"""One series into volumes: which of its slices were taken at the same time.
+"""Split a series into volumes: slices that were acquired at the same time.
 
-Vendors differ: Siemens and GE often write one series a phase; GE also one series with TriggerTime a phase; Philips one
-series with TemporalPositionIdentifier. A series whose positions repeat is split by the first tag that explains it.
+Vendors differ: Siemens and GE often write one series per phase; GE also writes one series whose phases differ in
+TriggerTime; Philips writes one series with TemporalPositionIdentifier. A series with repeated slice positions is split
+by the first tag that explains the repetition.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from shared.dicom.header import FileHeader
 from shared.errors import StudyError
 
-# Value 3 and later of ImageType, as Siemens, GE and Philips write them, of images that are no acquisition's phase.
+# Values of ImageType from the third on, as Siemens, GE and Philips write them, of images that are no acquired phase.
 _COMPUTED = frozenset(
     {"SUBTRACT", "SUBTRACTION", "SUB", "MIP", "MINIP", "MAX_IP", "PROJECTION IMAGE", "MPR", "CSA MPR"}
 )
@@ -22,7 +23,7 @@ _NOT_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGIN
 _NOT_A_PHASE = _COMPUTED | _OTHER_CONTRAST | _NOT_MAGNITUDE
 _WATER = frozenset({"WATER", "W"})
 _NOT_WATER = frozenset({"FAT", "F", "IN_PHASE", "IP", "OUT_PHASE", "OPP_PHASE", "OP", "FAT_FRACTION", "FF"})
-_ROUND_MM = 2  # decimals of a position: two slices nearer than 0.01 mm are at one place
+_ROUND_MM = 2  # decimals of a position: slices closer than 0.01 mm have the same position
 
 Splitter = Callable[[FileHeader], float | None]
 _SPLITTERS: tuple[Splitter, ...] = (
@@ -36,7 +37,7 @@ _SPLITTERS: tuple[Splitter, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """Slices taken at one time; `fault` says why a series could not be split, to be raised if the series is needed."""
+    """Slices of one time; `fault` says why a series could not be split, and is raised if the series is needed."""
 
     slices: tuple[FileHeader, ...]
     index: int
@@ -45,17 +46,17 @@ class Volume:
 
     @property
     def first(self) -> FileHeader:
-        """A slice that stands for the tags all of them share."""
+        """The first slice, which stands for the tags that all slices share."""
         return self.slices[0]
 
     @property
     def original(self) -> bool:
-        """Say whether the scanner acquired it, rather than computed it."""
+        """Whether the scanner acquired it, instead of computing it from other images."""
         return "DERIVED" not in self.first.image_type
 
 
 def could_be_phases(headers: Sequence[FileHeader]) -> list[FileHeader]:
-    """Images left when computed ones, other contrasts and, of a Dixon acquisition, all but water are taken out."""
+    """Images without computed ones, without other contrasts, and of a Dixon acquisition only those of water."""
     kinds = [frozenset(item.image_type[2:]) for item in headers]
     dixon = any(_WATER & kind for kind in kinds)
     unwanted = _NOT_A_PHASE | _NOT_WATER if dixon else _NOT_A_PHASE
@@ -63,7 +64,7 @@ def could_be_phases(headers: Sequence[FileHeader]) -> list[FileHeader]:
 
 
 def split_series(slices: Sequence[FileHeader]) -> list[Volume]:
-    """Volumes of one series in the order of its own tags; one faulty volume when no tag explains the repetition."""
+    """Split a series into volumes in the order of its tags; one volume with a fault if none explains the repetition."""
     members = list(slices)
     repeats = Counter(_place(item) for item in members)
     most = max(repeats.values())
@@ -89,7 +90,7 @@ def _place(item: FileHeader) -> tuple[float, ...]:
 
 
 def _group(members: Sequence[FileHeader], splitter: Splitter) -> list[list[FileHeader]]:
-    """Groups of equal tag value in rising order; empty when a slice lacks the tag."""
+    """Groups of slices with the same value of a tag, in ascending order; empty if a slice lacks the tag."""
     groups: dict[float, list[FileHeader]] = defaultdict(list)
     for item in members:
         value = splitter(item)
@@ -100,7 +101,7 @@ def _group(members: Sequence[FileHeader], splitter: Splitter) -> list[list[FileH
 
 
 def _by_instance(members: Sequence[FileHeader], count: int) -> list[Volume]:
-    """No tag tells the phases apart: the k-th image at a position, by InstanceNumber, belongs to phase k."""
+    """Split by InstanceNumber, as no tag distinguishes the phases: the k-th image at a position belongs to phase k."""
     at: dict[tuple[float, ...], list[FileHeader]] = defaultdict(list)
     for item in sorted(members, key=lambda item: item.instance_number or 0):
         at[_place(item)].append(item)

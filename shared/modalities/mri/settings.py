@@ -8,15 +8,15 @@ from shared.config.sections import Section
 
 
 class MriSettings(Section):
-    """What becomes of a study before a network reads it."""
+    """How a study is prepared for the networks."""
 
     spacing_mm: tuple[float, float, float] | None = Field(
         default=None,
-        description="(z, y, x) mm; none: the merged fingerprint's median.",
+        description="Spacing (z, y, x), mm; without it the median of the merged fingerprint.",
     )
     crop_voxels: tuple[int, int, int] | None = Field(
         default=None,
-        description="(z, y, x) of the breast box in whole-breast mode; none: from the merged fingerprint.",
+        description="Shape (z, y, x) of the box in whole-breast mode; without it from the merged fingerprint.",
     )
     max_voxels: int = Field(
         default=300_000, ge=4096, description="Upper bound of the whole-breast box; spacing is widened to fit."
@@ -26,7 +26,7 @@ class MriSettings(Section):
     )
     n4: bool = Field(default=True, description="N4 bias field correction.")
     n4_shrink: int = Field(default=4, ge=1, le=16, description="Shrink factor for the bias field's estimate.")
-    n4_iterations: tuple[int, ...] = Field(default=(20, 20, 20, 20), description="Iterations a fitting level.")
+    n4_iterations: tuple[int, ...] = Field(default=(20, 20, 20, 20), description="Iterations per fitting level.")
     workers: int = Field(default=1, ge=1, description="Studies preprocessed at once at a site.")
 
     @property
@@ -35,7 +35,7 @@ class MriSettings(Section):
         return 1 + self.post_phases
 
     def describe(self) -> list[tuple[str, str]]:
-        """Rows of the model card on what becomes of an image."""
+        """Rows of the model card on how an image is prepared."""
         n4 = "N4 bias field correction" if self.n4 else "no bias field correction"
         grid = (
             "resampled; spacing from the training centres' merged fingerprint"

@@ -1,9 +1,9 @@
-"""Exams of MR into arrays.
+"""Read DCE-MRI exams into arrays.
 
-Contract: float32 `(phase, z, y, x)` in LPS, spacing `(z, y, x)` in mm, seconds after injection, the first phase
-pre-contrast. Accepted: classic MR Image Storage of any vendor, one exam a folder, in any nesting; NIfTI files
-`<id>_0000.nii.gz`, `<id>_0001.nii.gz`, ... as MAMA-MIA stores them. Refused, with a reason: enhanced multi-frame MR,
-deflated files, archives, files of several patients or exams, anything whose geometry or phases are in doubt.
+The result is float32 `(phase, z, y, x)` in LPS with spacing `(z, y, x)` in mm and times in seconds after injection; the
+first phase is pre-contrast. Accepted are classic MR Image Storage of any vendor, one exam per folder in any nesting,
+and NIfTI files `<id>_0000.nii.gz`, `<id>_0001.nii.gz`, ... as MAMA-MIA stores them. Refused with a reason are enhanced
+multi-frame MR, deflated files, archives, files of several patients or exams, and any doubt about geometry or phases.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from shared.types import FloatArray, Side
 
 
 def read_case(case: Case, max_post_phases: int = 8) -> DceStudy:
-    """Read a located case's exam.
+    """Read the exam of a case.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def read_case(case: Case, max_post_phases: int = 8) -> DceStudy:
 
 
 def image_files(case: Case) -> tuple[Path, ...]:
-    """Every file that the exam is read from, sorted."""
+    """All files of the exam, sorted."""
     files = case.files if case.path is None else find_nifti_phases(case.path) or list_files(case.path)
     return tuple(sorted(files))
 
@@ -61,17 +61,17 @@ def read_study(
     path
         Folder of one exam, or prefix `folder/<id>` of NIfTI files `<id>_0000.nii.gz`, ...
     max_post_phases
-        Post-contrast phases to keep, the earliest ones.
+        Number of post-contrast phases to keep, the earliest ones.
     side
-        Breast the caller means; a laterality tag that names the other one is refused.
+        Side of the breast; a laterality tag with the other side is refused.
     times_s
-        Seconds after injection of NIfTI phases, which cannot carry them; without it phase k counts as
+        Seconds after injection of NIfTI phases, whose files cannot contain them; without them phase k is at
         `k * phases.NOMINAL_INTERVAL_S`. Ignored for DICOM.
 
     Raises
     ------
     StudyError
-        With a reason of `errors.ExclusionReason`; the message holds no path and no tag's text.
+        With a reason of `errors.ExclusionReason`; the message contains neither a path nor the text of a tag.
 
     """
     prefix_files = find_nifti_phases(path)
@@ -81,7 +81,7 @@ def read_study(
 
 
 def read_files(files: Sequence[Path], *, max_post_phases: int = 8, side: Side | None = None) -> DceStudy:
-    """Read one exam from given DICOM files, as `read_study`."""
+    """Read one exam from a list of DICOM files, as `read_study`."""
     return _assemble(read_headers(files), max_post_phases, side)
 
 
@@ -104,12 +104,12 @@ def _assemble(headers: Sequence[FileHeader], max_post_phases: int, side: Side | 
 
 
 def mr_images(headers: Sequence[FileHeader]) -> list[FileHeader]:
-    """MR images of one patient and one exam; SEG, SR, PR and other objects are left out, true duplicates dropped.
+    """Select the MR images of one patient and one exam, without other objects (SEG, SR, PR) and without copies.
 
     Raises
     ------
     StudyError
-        `no_images`, `several_patients`, `several_studies`, `duplicate_slices`: one instance in two unlike files;
+        `no_images`; `several_patients`; `several_studies`; `duplicate_slices`: one instance in two different files;
         `unreadable_file`: enhanced multi-frame MR.
 
     """
@@ -128,7 +128,7 @@ def mr_images(headers: Sequence[FileHeader]) -> list[FileHeader]:
 
 
 def _without_copies(images: Sequence[FileHeader]) -> list[FileHeader]:
-    """Drop byte-identical copies of an instance, which downloads and exports leave behind."""
+    """Drop byte-identical copies of an instance, as downloads and exports may leave them."""
     kept: dict[str, FileHeader] = {}
     for item in images:
         twin = kept.setdefault(item.sop_uid or str(item.path), item)
@@ -138,7 +138,7 @@ def _without_copies(images: Sequence[FileHeader]) -> list[FileHeader]:
 
 
 def check_laterality(images: Sequence[FileHeader], side: Side | None) -> None:
-    """Compare Laterality or ImageLaterality (L, R; B and blank say nothing) with the breast that is meant.
+    """Compare the tags Laterality or ImageLaterality with the side in the table; B and blank agree with both sides.
 
     Raises
     ------

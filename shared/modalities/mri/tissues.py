@@ -1,8 +1,8 @@
-"""Reference masks of breast and fibroglandular tissue, placed as a prepared case's lesion is.
+"""Reference masks of breast and fibroglandular tissue on the grid of a prepared case.
 
-They are an entry of their own in the cache, made for runs that train on them: cases that other tasks prepared stay as
-they are. A case is one breast, so its reference is what the masks mark inside that breast's box: a mask may hold the
-other breast too, and no network sees beyond the box. Fibroglandular tissue outside the breast's mask does not count.
+They have their own entry in the cache, made only in runs that train on them, so that prepared cases of other tasks do
+not change. A case is one breast: its reference is the part of the masks inside the box of that breast, as a mask may
+contain the other breast too. Fibroglandular tissue outside the mask of the breast does not count.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.cohort.preflight import TISSUE_MASKS, Case
 from shared.errors import ExclusionReason, StudyError
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.pipeline import Placement
-from shared.preprocessing.cache import Made, entry_name, get_or_make
+from shared.preprocessing.cache import Entry, entry_name, get_or_make
 from shared.preprocessing.resample import resample_mask
 from shared.preprocessing.store import open_array, pack_mask, unpack_mask
 from shared.types import STRUCTURES, BoolArray, Grid
@@ -27,18 +27,18 @@ from shared.types import STRUCTURES, BoolArray, Grid
 log = logging.getLogger(__name__)
 
 VERSION = 1
-"""Of this file's code: raised when it changes what the masks look like."""
+"""Version of this module: raised when it changes what the masks look like."""
 
 
 def with_tissues(root: Path, case: Case, prepared: PreparedMri) -> PreparedMri:
-    """Add a case's tissue masks; without usable ones it comes back as it is, for the tasks that need none.
+    """Add the tissue masks of a case; without usable masks it is returned unchanged, for tasks that do not need them.
 
     Parameters
     ----------
     root
-        The cache's folder.
+        Folder of the cache.
     case, prepared
-        The row's case, and what the cache made of it.
+        The case, and the same case prepared.
 
     """
     if not any(case.mask_path(kind) for kind in TISSUE_MASKS):
@@ -52,17 +52,17 @@ def with_tissues(root: Path, case: Case, prepared: PreparedMri) -> PreparedMri:
 
 
 def keep_tissues(root: Path, case: Case, prepared: PreparedMri) -> Path:
-    """Place and keep a case's tissue masks; return the entry's folder. Parameters as `with_tissues`.
+    """Resample the tissue masks of a case, keep them in the cache and return the folder; parameters as `with_tissues`.
 
     Raises
     ------
     StudyError
-        `no_mask`: the row names only one of the two, or a file is absent; `empty_mask`: no breast in the box, or a mask
-        without a voxel; others as `shared.dicom.masks.read_mask`.
+        `no_mask`: the row names only one of the two masks, or a file is missing; `empty_mask`: no breast in the box, or
+        a mask without voxels; others as `shared.dicom.masks.read_mask`.
 
     """
 
-    def make() -> Made:
+    def make() -> Entry:
         native = _read(case, prepared.meta)
         return {"tissues": _place(native, prepared.meta), "native": pack_mask(native)}, {}
 
@@ -72,9 +72,9 @@ def keep_tissues(root: Path, case: Case, prepared: PreparedMri) -> Path:
 
 
 def tissue_fault(case: Case, grid: Grid) -> ExclusionReason | None:
-    """Why masks of breast and fibroglandular tissue are of no use; None where they can be read or none is named.
+    """Reason why the tissue masks cannot be used; None if they can be read, or if the row names none.
 
-    Such a case stays in every other task.
+    The case remains in all other tasks.
     """
     if not any(case.mask_path(kind) for kind in TISSUE_MASKS):
         return None
@@ -92,7 +92,7 @@ def open_tissues(case: PreparedMri) -> npt.NDArray[np.uint8]:
 
 
 def native_tissues(case: PreparedMri) -> BoolArray:
-    """The reference as drawn, bool `(structure, z, y, x)` on the study's own grid; nothing outside the box."""
+    """Reference masks, bool `(structure, z, y, x)` on the study's own grid; empty outside the box."""
     return unpack_mask(open_array(_folder(case), "native"), (len(STRUCTURES), *case.meta.native.shape))
 
 
@@ -107,7 +107,7 @@ def _read(case: Case, place: Placement) -> BoolArray:
     for mask, kind in zip(native, TISSUE_MASKS, strict=True):
         mask[place.window] = case.load_mask(place.native, kind)[place.window]
     if not native[0].any():
-        raise StudyError("empty_mask", "the breast's mask marks nothing in the breast that the images show")
+        raise StudyError("empty_mask", "the breast's mask marks nothing inside the box of the breast")
     native[1] &= native[0]
     return native
 
@@ -118,7 +118,7 @@ def _place(native: BoolArray, place: Placement) -> npt.NDArray[np.uint8]:
 
 
 def _entry(case: Case, prepared: PreparedMri) -> str:
-    """Name by content: the prepared case's own, which stands for images and plan, and the masks' bytes and segments."""
+    """Name from all content: the prepared case, which stands for images and plan, and the masks' bytes and segments."""
     parts = [prepared.folder.name, str(VERSION)]
     for kind in TISSUE_MASKS:
         digest = hashlib.sha256(case.need_mask(kind).read_bytes()).hexdigest()

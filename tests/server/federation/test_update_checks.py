@@ -8,8 +8,10 @@ import pytest
 from server.federation.update_checks import Expected, check_answer, check_sums, check_update, weighed_cases
 from shared.errors import UpdateError
 from shared.messages.instruction_reply import Reply
-from shared.metrics.sums import SegmentationSums
+from shared.metrics.sums import Moments, Sums
+from shared.tasks import task_named
 
+TASK = task_named("lesion-segmentation")
 EXPECTED = Expected(site="a", run="r", round=3, manifest="m", cases=24, values=4)
 GOOD = Reply(site="a", run="r", round=3, manifest="m", weights=np.ones(4, np.float32), cases=24, loss=0.5)
 
@@ -94,11 +96,33 @@ def test_an_update_weighs_the_cases_really_used_of_each_label():
             weighed_cases(replace(reply, labelled=wrong), expected, "receptor-status")
 
 
-@pytest.mark.parametrize(("judged", "skipped"), [(5, 0), (4, 1), (3, -1)])
-def test_an_evaluation_of_more_cases_than_a_site_has_is_refused(judged, skipped):
+@pytest.mark.parametrize(("evaluated", "skipped"), [(5, 0), (4, 1), (3, -1)])
+def test_an_evaluation_of_more_cases_than_a_site_has_is_refused(evaluated, skipped):
     expected = Expected("a", "r", 3, cases=4)
-    check_sums(replace(GOOD, sums=SegmentationSums(n=3), skipped=1), expected)
-    with pytest.raises(UpdateError, match=f"judges {judged} cases, {skipped} skipped, of 4 registered"):
-        check_sums(replace(GOOD, sums=SegmentationSums(n=judged), skipped=skipped), expected)
+    check_sums(replace(GOOD, sums=sums(3), skipped=1), expected, TASK)
+    with pytest.raises(UpdateError, match=f"evaluates {evaluated} cases, {skipped} skipped, of 4 registered"):
+        check_sums(replace(GOOD, sums=sums(evaluated), skipped=skipped), expected, TASK)
     with pytest.raises(UpdateError, match="no sums"):
-        check_sums(GOOD, expected)
+        check_sums(GOOD, expected, TASK)
+
+
+def sums(cases, **parts):
+    return Sums({"n": cases, "dice": Moments(cases, 0.5 * cases, 0.25 * cases), **parts})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (sums(2, dice=Moments(2, 99.0, 9801.0)), "'dice' cannot be 99.0 over 2 cases"),  # would win every round
+        (sums(2, hd95=Moments(2, -1.0, 1.0)), "'hd95' cannot be"),
+        (sums(2, dice=Moments(2, 1.0, 0.1)), "contradicts its sum"),
+        (Sums({"n": 3, "dice": Moments(2, 1.0, 0.5)}), "'n' contradicts"),
+    ],
+)
+def test_sums_that_no_cases_can_have_are_refused(wrong, words):
+    with pytest.raises(UpdateError, match=f"evaluates to what cannot be: .*{words}"):
+        check_sums(replace(GOOD, sums=wrong), Expected("a", "r", 3, cases=4), TASK)
+
+
+def test_a_site_whose_cases_are_none_of_the_tasks_evaluates_none():
+    check_sums(replace(GOOD, sums=Sums.zero(TASK.kinds)), Expected("a", "r", 3, cases=4), TASK)

@@ -105,7 +105,7 @@ def test_cases_left_out_and_absent_sites_are_shown_with_their_reasons(page):
 
 def test_failures_and_worst_cases_are_shown(page):
     page = text_of(page)
-    assert "Failures , cases 1 20 " in page
+    assert "Failures , cases 1 \N{EN DASH} 20 " in page
     worst = page.split("Worst cases")[1].split("Best, median")[0]
     assert re.findall(r"centre-d-\w+-\w+-L", worst)[0] == "centre-d-0000000007-00000e-L"
 
@@ -167,7 +167,7 @@ def test_a_single_external_case_still_makes_a_page(make_folder):
     page = text_of(build_report(run).read_text())
     assert "1 case of 1 patient at a centre" in page
     assert "Fewer than 10 patients evaluated (Lesion outlines)" in page
-    assert "ICC(A,1) of lesion volume undefined 1 " in page
+    assert "ICC(A,1) of lesion volume undefined \N{EN DASH} 1 " in page
 
 
 @pytest.mark.parametrize("name", ["results.json", "cases.json", "predictions/lesion-segmentation.parquet"])
@@ -189,7 +189,7 @@ def test_a_missing_file_is_named(make_folder, name):
                 '"sites": {"x": {"status": "fine"}}}'
             ),
         ),
-        ("cases.json", '{"centre-a": {"role": "judge", "included": {}}}'),
+        ("cases.json", '{"centre-a": {"role": "evaluate", "included": {}}}'),
     ],
 )
 def test_a_damaged_file_is_named_and_no_page_is_written(make_folder, name, content):

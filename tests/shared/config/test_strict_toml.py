@@ -63,3 +63,15 @@ def test_a_file_that_is_absent_not_utf8_or_no_toml_is_refused(tmp_path):
     (tmp_path / "bad.toml").write_text("a = [")
     with pytest.raises(ConfigError, match=r"bad\.toml is not valid TOML"):
         read_toml(tmp_path / "bad.toml", "kit")
+
+
+def test_keys_that_were_taken_out_before_are_still_the_nearest_names_at_the_top():
+    with pytest.raises(ConfigError, match="unknown key 'receptor_statu'; did you mean 'receptor_status'"):
+        validated(Outer, GOOD | {"receptor_statu": {}}, "run.toml", others=("receptor_status",))
+    with pytest.raises(ConfigError, match="unknown key 'zzz'; valid keys here: inner, name, receptor_status, several"):
+        validated(Outer, GOOD | {"zzz": 1}, "run.toml", others=("receptor_status",))
+    # Inside a section they are none.
+    with pytest.raises(ConfigError, match=r"unknown key 'inner\.receptor_statu'; valid keys here: names, rounds"):
+        validated(
+            Outer, {"name": "x", "inner": {"rounds": 1, "receptor_statu": 1}}, "run.toml", others=("receptor_status",)
+        )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from shared.metrics.intervals import total
-from shared.metrics.metric import Metric, check_sums, kinds_of, sums_of
+from shared.metrics.metric import Metric, check_figures, kinds_of, sums_of
 from shared.metrics.overlap import pooled_f1
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, error_metrics
 from shared.metrics.roc import weighted_auc
@@ -63,7 +63,7 @@ def summed(metrics, rows):
 @given(st.lists(CASE, min_size=1, max_size=8), st.integers(0, 8))
 def test_from_the_sums_of_sites_every_metric_is_that_of_all_their_cases(rows, cut):
     sums = summed(SEGMENTED, rows[:cut]) + summed(SEGMENTED, rows[cut:])
-    check_sums(SEGMENTED, sums)
+    check_figures(SEGMENTED, sums)
     assert sums.n == len(rows)
     for metric in SEGMENTED:
         expected = on_cases(metric, rows)
@@ -75,7 +75,7 @@ def test_from_the_sums_of_sites_every_metric_is_that_of_all_their_cases(rows, cu
 def test_the_area_and_the_loss_of_a_label_are_those_of_its_cases(pairs):
     rows = [{"truth_er": float(truth), "score_er": (place + 0.5) / BINS} for truth, place in pairs]
     sums = summed(ER, [*rows, {}])  # a case without the label
-    check_sums(ER, summed(ER, rows))
+    check_figures(ER, summed(ER, rows))
     assert sums.histogram("er").n == len(rows)
     for metric in (ER[0], next(metric for metric in ER if metric.name == "log_loss_er")):
         expected = on_cases(metric, rows)
@@ -157,9 +157,9 @@ GOOD = Sums(
 )
 def test_sums_that_no_cases_can_have_are_refused(change, words):
     metrics = (DICE, ERROR, BIAS, *ER)
-    check_sums(metrics, GOOD)
+    check_figures(metrics, GOOD)
     with pytest.raises(ValueError, match=words):
-        check_sums(metrics, Sums({**GOOD.parts, **change}))
+        check_figures(metrics, Sums({**GOOD.parts, **change}))
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -5,8 +5,10 @@ import pytest
 
 from shared.cohort.preflight import Exclusion
 from shared.modalities.mri import cache as cache_module
-from shared.modalities.mri.fingerprint import SiteFingerprint, fingerprint_study, make_plan
+from shared.modalities.mri.fingerprint import SiteFingerprint, fingerprint_region, make_plan
 from shared.modalities.mri.mri import MODALITY
+from shared.modalities.mri.plan import Extraction
+from shared.modalities.mri.region import extract_region
 from shared.modalities.mri.study import read_case
 from tests.mri_cases import mri_cohort
 
@@ -40,7 +42,8 @@ def test_bad_studies_are_counted_and_the_rest_goes_on(site, tmp_path, config, ca
     expected = SiteFingerprint.empty(3)
     for case in sound:
         study = read_case(case)
-        expected = expected + fingerprint_study(study, case.load_mask(study.grid), case.row.side, config)
+        region = extract_region(study, case.load_mask(study.grid), case.row.side, Extraction.of(config.preprocessing))
+        expected = expected + fingerprint_region(region)
     assert merged == expected
     plan = make_plan(merged, config)
     prepared, left_out = MODALITY.prepare_cases(cohort.cases, plan, LESION, cache)

@@ -185,7 +185,7 @@ def test_radiomics_that_was_read_end_to_end_keeps_its_own_table(tmp_path):
     assert "End to end" not in {line["arm"] for line in ensemble["scores"]["tests"]["lines"]}
 
 
-def test_cases_that_only_one_judged_are_left_out_and_counted(tmp_path):
+def test_cases_that_only_one_answered_are_left_out_and_counted(tmp_path):
     linear = subtypes(seed=7, model_hash=RIVAL)
     linear = linear[~linear["case"].isin(linear["case"].unique()[:3])]
     run = make_run(tmp_path / "run", linear)

@@ -8,12 +8,11 @@ import pytest
 from shared.errors import StudyError
 from shared.modalities.mri import cache as cache_module
 from shared.modalities.mri.cache import cached_case
-from shared.modalities.mri.pipeline import preprocess
 from shared.modalities.mri.plan import Extraction, MriPlan
 from shared.modalities.mri.study import image_files, read_case
 from shared.preprocessing import store
 from shared.preprocessing.cache import content_digest
-from tests.mri_cases import mri_cohort
+from tests.mri_cases import mri_cohort, preprocess
 
 PLAN = MriPlan(
     mode="whole_breast",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shared.errors import ConfigError, RunError
-from shared.modalities.mri.fingerprint import FIXED, SAMPLES, SiteFingerprint, fingerprint_study, make_plan
+from shared.modalities.mri.fingerprint import FIXED, SAMPLES, SiteFingerprint, fingerprint_region, make_plan
 from shared.modalities.mri.intensity import to_channels
 from shared.modalities.mri.plan import Extraction
 from shared.modalities.mri.region import extract_region
@@ -14,7 +14,6 @@ from shared.preprocessing.histograms import (
     SPACING_EDGES,
     VOLUME_EDGES,
     count,
-    quantile,
 )
 
 
@@ -25,8 +24,10 @@ def three(make_study, config):
         {"side": "right", "spacing": (3.0, 2.5, 2.5)},
         {"side": "left", "bilateral": False, "spacing": (3.0, 3.0, 4.0), "lesion_at": (8.0, 30.0, 70.0)},
     ]
+    extraction = Extraction.of(config.preprocessing)
     return [
-        fingerprint_study(*make_study(seed=number, **item), item["side"], config) for number, item in enumerate(options)
+        fingerprint_region(extract_region(*make_study(seed=number, **item), item["side"], extraction))
+        for number, item in enumerate(options)
     ]
 
 
@@ -59,19 +60,19 @@ def test_the_merged_fingerprint_is_that_of_the_union(three, make_study, config):
 
 def test_intensities_are_those_of_the_breast(make_study, config):
     study, lesion = make_study("left", spacing=(3.0, 2.0, 2.0))
-    found = fingerprint_study(study, lesion, "left", config)
     region = extract_region(study, lesion, "left", Extraction.of(config.preprocessing))
+    fingerprint = fingerprint_region(region)
     values = to_channels(region.phases[:, region.breast]).astype(np.float64)
     assert values.shape[1] > SAMPLES
-    assert found.intensity.sum(axis=1).tolist() == [SAMPLES] * 4
+    assert fingerprint.intensity.sum(axis=1).tolist() == [SAMPLES] * 4
     # Sums over the sample against the whole breast's: four standard errors.
     error = 4 * values.std(axis=1) / np.sqrt(SAMPLES) + 1 / FIXED
-    assert (np.abs(found.total / FIXED / SAMPLES - values.mean(axis=1)) < error).all()
+    assert (np.abs(fingerprint.total / FIXED / SAMPLES - values.mean(axis=1)) < error).all()
     squares = values**2
     error = 4 * squares.std(axis=1) / np.sqrt(SAMPLES) + 1 / FIXED
-    assert (np.abs(found.square / FIXED / SAMPLES - squares.mean(axis=1)) < error).all()
+    assert (np.abs(fingerprint.square / FIXED / SAMPLES - squares.mean(axis=1)) < error).all()
     sizes = [count([side], SIZE_EDGES) for side in region.size_mm]
-    np.testing.assert_array_equal(found.size, sizes)
+    np.testing.assert_array_equal(fingerprint.size, sizes)
 
 
 def test_only_whole_numbers_leave_and_they_come_back(three):
@@ -105,35 +106,17 @@ def test_fingerprints_of_other_channels_do_not_merge(three):
         SiteFingerprint.from_dict(three[0].to_dict(), 2)
 
 
-def test_values_beyond_the_bins_are_kept_in_the_outer_ones():
-    edges = np.array([0.0, 1.0, 2.0])
-    assert count([-5.0, 0.5, 2.0, 99.0], edges).tolist() == [2, 2]
-
-
-def test_quantiles_by_hand():
-    edges = np.array([0.0, 10.0, 20.0, 30.0, 40.0])
-    # Two values in 0..10, none in 10..20, four in 20..30, four in 30..40.
-    counts = np.array([2, 0, 4, 4])
-    assert quantile(counts, edges, 0.1) == pytest.approx(5.0)
-    assert quantile(counts, edges, 0.5) == pytest.approx(27.5)
-    assert quantile(counts, edges, 0.95) == pytest.approx(38.75)
-    assert quantile(counts, edges, 1.0) == pytest.approx(40.0)
-    assert quantile(np.array([0, 3, 0, 0]), edges, 0.0) == pytest.approx(10.0)
-    with pytest.raises(ValueError, match="empty"):
-        quantile(np.zeros(4, int), edges, 0.5)
-
-
 def by_hand(spacings, size, cases=1, squares=(64, 16, 4, 4), samples=100):
     """A fingerprint of `cases` equal studies a spacing; `size` in mm lies at the upper end of its bin."""
-    found = SiteFingerprint.empty(3)
+    fingerprint = SiteFingerprint.empty(3)
     for spacing in spacings:
         for axis in range(3):
-            found.spacing[axis] += cases * count([spacing[axis]], SPACING_EDGES)
-            found.size[axis] += cases * count([size[axis] - 1e-6], SIZE_EDGES)
-        found.cases[0] += cases
-    found.intensity[:, 200] = samples
-    found.square[:] = np.array(squares) * FIXED
-    return found
+            fingerprint.spacing[axis] += cases * count([spacing[axis]], SPACING_EDGES)
+            fingerprint.size[axis] += cases * count([size[axis] - 1e-6], SIZE_EDGES)
+        fingerprint.cases[0] += cases
+    fingerprint.intensity[:, 200] = samples
+    fingerprint.square[:] = np.array(squares) * FIXED
+    return fingerprint
 
 
 def middle_of_bin(value):

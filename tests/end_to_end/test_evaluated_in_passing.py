@@ -1,4 +1,4 @@
-"""A round's model is judged by the question that has it trained further: one exchange a round, the same figures."""
+"""A round's model is evaluated by the question that has it trained further: one exchange a round, the same figures."""
 
 import json
 import time
@@ -28,10 +28,10 @@ def by_hand(root, name, record):
     state = folder.model(record)
     asked = Instruction(name, record.round, folder.plans(), "validation", flatten(state), manifest_of(state), task=TASK)
     sites = {site: open_site(root / config.data.root / site, site, config) for site in SITES}
-    return {name: local_round.judge(site, asked).sums.to_dict() for name, site in sites.items()}
+    return {name: local_round.evaluate(site, asked).sums.to_flat() for name, site in sites.items()}
 
 
-def test_every_rounds_model_is_judged_and_only_the_last_is_asked_for_alone(project):
+def test_every_rounds_model_is_evaluated_and_only_the_last_is_asked_for_alone(project):
     root = project(federation={"rounds": 3})
     asked = Counter()
 
@@ -42,8 +42,8 @@ def test_every_rounds_model_is_judged_and_only_the_last_is_asked_for_alone(proje
 
     texts = []
     federation, records = federate(root, grid=Wire(client), on_progress=lambda *moment: texts.append(moment[3]))
-    score = records[1].validation().score
-    assert f"{TASK}, round 3: training (round 1: validation Dice {score:.3f})" in texts
+    score = records[1].validation().moments("dice").mean
+    assert f"{TASK}, round 3: training (round 1: validation mean Dice {score:.3f})" in texts
     work = {key: count for key, count in asked.items() if key[1]}
     assert work == {("train", number, "train"): 3 for number in (1, 2, 3)} | {("evaluate", 3, "validation"): 3}
     for record in records[1:]:
@@ -52,11 +52,11 @@ def test_every_rounds_model_is_judged_and_only_the_last_is_asked_for_alone(proje
             SITES, ("accepted", 1)
         )
         assert all(entry.seconds > 0 for entry in record.evaluated.values())
-    assert records[0].judged == {}
+    assert records[0].evaluated == {}
     assert federation.participation.missing() == ()
 
 
-def test_a_site_whose_update_is_refused_still_judges(project):
+def test_a_site_whose_update_is_refused_still_evaluates(project):
     root = project()
 
     def on_answer(message, answers):
@@ -85,24 +85,25 @@ def test_a_site_that_is_late_is_not_waited_for_a_second_time(project):
     started = time.monotonic()
     federation, records = federate(root, grid=Wire(client, on_answer))
     assert time.monotonic() - started < 18
-    assert (records[2].sites["centre-b"].status, records[1].judged["centre-b"].status) == ("absent", "absent")
+    assert (records[2].sites["centre-b"].status, records[1].evaluated["centre-b"].status) == ("absent", "absent")
     assert records[1].sites["centre-b"].validation is None
     assert ("evaluate", 1) not in asked
     assert federation.participation.missing() == (
         "centre-b was absent in round 2 (no answer before the deadline)",
-    )  # that it could not judge round 1 is the same absence
+    )  # that it could not evaluate round 1 is the same absence
 
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        ({"sums.n": 99}, "judges 99 cases"),
+        ({"sums.n": 99}, "evaluates 99 cases"),
+        ({"sums.dice.total": 99.0, "sums.dice.squares": 9801.0}, "evaluates to what cannot be: 'dice' cannot be 99.0"),
         ({"evaluation_skipped": 1}, "1 skipped, of 1 registered"),
         ({"evaluation_skipped": -1}, "-1 skipped"),
         ({}, "holds no sums"),
     ],
 )
-def test_a_judging_that_is_wrong_is_not_taken_and_costs_no_update(project, caplog, spoil, reason):
+def test_an_evaluation_that_is_wrong_is_not_taken_and_costs_no_update(project, caplog, spoil, reason):
     root = project(federation={"retries": 0})
 
     def on_answer(message, answers):
@@ -113,13 +114,13 @@ def test_a_judging_that_is_wrong_is_not_taken_and_costs_no_update(project, caplo
         return answers
 
     _, records = federate(root, grid=Wire(on_answer=on_answer))
-    assert [item for item in caplog.messages if item.startswith("centre-b judged nothing") and reason in item]
+    assert [item for item in caplog.messages if item.startswith("centre-b evaluated nothing") and reason in item]
     assert records[2].sites["centre-b"].status == "accepted"
-    assert records[1].judged["centre-b"].status == "accepted"  # asked alone
+    assert records[1].evaluated["centre-b"].status == "accepted"  # asked alone
     assert records[1].sites["centre-b"].validation == by_hand(root, "one", records[1])["centre-b"]
 
 
-def test_a_judging_that_fails_at_a_site_costs_no_update(project, monkeypatch):
+def test_an_evaluation_that_fails_at_a_site_costs_no_update(project, monkeypatch):
     root = project()
     real = local_round.evaluate
     calls = []
@@ -133,7 +134,7 @@ def test_a_judging_that_fails_at_a_site_costs_no_update(project, monkeypatch):
     monkeypatch.setattr(local_round, "evaluate", evaluate)
     _, records = federate(root)
     assert [entry.status for item in records[1:] for entry in item.sites.values()] == ["accepted"] * 6
-    assert [entry.status for entry in records[1].judged.values()] == ["accepted"] * 3
+    assert [entry.status for entry in records[1].evaluated.values()] == ["accepted"] * 3
     assert len(calls) == 7  # three sites, two models, and the one that failed once more
 
 
@@ -171,35 +172,35 @@ def test_a_round_that_comes_to_nothing_still_tells_what_was_said_of_the_model(pr
     with pytest.raises(RunError, match="round 2 of lesion-segmentation has 2 good answers"):
         federate(root, grid=grid)
     (left,) = RunFolder(root / "runs" / "one").records(TASK)[1:]
-    assert {site: entry.status for site, entry in left.judged.items()} == {
+    assert {site: entry.status for site, entry in left.evaluated.items()} == {
         "centre-a": "accepted", "centre-b": "absent", "centre-c": "accepted",
     }  # fmt: skip
     # Who was away is asked when the run goes on, and the run is as it would have been.
     records = federate(root, resume=True)[1]
-    assert [entry.status for entry in records[1].judged.values()] == ["accepted"] * 3
+    assert [entry.status for entry in records[1].evaluated.values()] == ["accepted"] * 3
     assert [item.model_hash for item in records] == hashes(federate(root, "whole")[1])
     with pytest.raises(RunError, match="has 2 good answers"):
         federate(root, "failing", Wire(failing))
-    assert RunFolder(root / "runs" / "failing").records(TASK)[1].judged["centre-b"].status == "accepted"
+    assert RunFolder(root / "runs" / "failing").records(TASK)[1].evaluated["centre-b"].status == "accepted"
 
 
-def test_what_was_still_to_be_judged_when_a_run_broke_off_is_judged_when_it_goes_on(project):
+def test_what_was_still_to_be_evaluated_when_a_run_broke_off_is_evaluated_when_it_goes_on(project):
     root = project(federation={"rounds": 3})
     whole = federate(root)[1]
     with pytest.raises(Killed):
         federate(root, "broken", Wire(killed_at("train", 3)))
     left = json.loads((root / "runs" / "broken" / "journal" / TASK / "round-002.json").read_text())
-    assert left["judged"] == {}
+    assert left["evaluated"] == {}
     records = federate(root, "broken", resume=True)[1]
     assert hashes(records) == hashes(whole)
     for one, other in zip(records, whole, strict=True):
         assert {site: entry.validation for site, entry in one.sites.items()} == {
             site: entry.validation for site, entry in other.sites.items()
         }
-        assert one.judged.keys() == other.judged.keys()
+        assert one.evaluated.keys() == other.evaluated.keys()
 
 
-def test_a_run_that_broke_off_before_its_last_model_was_judged_has_it_judged(project):
+def test_a_run_that_broke_off_before_its_last_model_was_evaluated_has_it_evaluated(project):
     root = project()
 
     def failing(message, context):
@@ -211,5 +212,5 @@ def test_a_run_that_broke_off_before_its_last_model_was_judged_has_it_judged(pro
         federate(root, "broken", Wire(killed_at("evaluate", 2)))
     records = federate(root, "broken", Wire(failing), resume=True)[1]
     assert len(records) == 3
-    judged = {site: entry.status for site, entry in records[2].judged.items()}
-    assert judged == {"centre-a": "accepted", "centre-b": "failed", "centre-c": "accepted"}
+    evaluated = {site: entry.status for site, entry in records[2].evaluated.items()}
+    assert evaluated == {"centre-a": "accepted", "centre-b": "failed", "centre-c": "accepted"}

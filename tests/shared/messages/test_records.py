@@ -1,4 +1,4 @@
-"""What travels: round trips, refusals, and that nothing else gets through."""
+"""What travels, packed and read again: round trips, refusals, and that nothing else gets through."""
 
 import io
 import tracemalloc
@@ -6,7 +6,6 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 from hypothesis import given, settings
@@ -15,14 +14,16 @@ from hypothesis import strategies as st
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError, SiteError, UpdateError, safe_error
 from shared.messages.instruction_reply import Instruction, Reply
-from shared.messages.payload import FEW, flatten, manifest_of, unflatten
+from shared.messages.payload import FEW
 from shared.messages.records import read_instruction, read_reply, write_instruction, write_instructions, write_reply
-from shared.metrics.sums import Moments, SegmentationSums
-from shared.metrics.tissues import TissueSums
+from shared.metrics.sums import Moments, Sums
 from shared.modalities.mri.fingerprint import SiteFingerprint
 from shared.modalities.mri.plan import Extraction, MriPlan
+from shared.tasks import TASKS, task_named
 
-CONFIG = parse_config({"name": "t", "data": {"root": "d", "sites": ["a", "b"]}}, "t")
+TASKS_OF_THE_RUN = ("lesion-segmentation", "breast-segmentation", "receptor-status")
+CONFIG = parse_config({"name": "t", "tasks": TASKS_OF_THE_RUN, "data": {"root": "d", "sites": ["a", "b"]}}, "t")
+KINDS = task_named("lesion-segmentation").kinds
 PLAN = MriPlan(
     mode="whole_breast",
     spacing_mm=(0.1 + 0.2, 1.0, 1.0),
@@ -33,7 +34,6 @@ PLAN = MriPlan(
     scale=(0.7, 0.3, 0.3, 0.3),
     extraction=Extraction.of(CONFIG.preprocessing),
 )
-STATE = {"conv.weight": torch.randn(3, 2, 1, generator=torch.Generator().manual_seed(0)), "count": torch.tensor(7)}
 
 
 pytestmark = pytest.mark.usefixtures("flower_task")
@@ -43,46 +43,19 @@ def message(records):
     return Message(records, dst_node_id=1, message_type="train")
 
 
-def test_a_state_dict_survives_flattening_with_its_types():
-    back = unflatten(flatten(STATE), STATE)
-    assert {k: (v.dtype, v.shape) for k, v in back.items()} == {k: (v.dtype, v.shape) for k, v in STATE.items()}
-    assert all(torch.equal(back[name], value) for name, value in STATE.items())
-
-
-def test_the_order_of_a_state_dict_does_not_matter():
-    turned = dict(reversed(STATE.items()))
-    assert manifest_of(turned) == manifest_of(STATE)
-    assert np.array_equal(flatten(turned), flatten(STATE))
-
-
-def test_a_flat_array_of_another_length_is_refused():
-    with pytest.raises(UpdateError, match="the model has 7 values"):
-        unflatten(np.ones(1, np.float32), STATE)
-
-
-def test_the_manifest_sees_names_shapes_and_types():
-    variants = [
-        {"a": torch.zeros(2, 3), "b": torch.zeros(1)},
-        {"a": torch.zeros(3, 2), "b": torch.zeros(1)},
-        {"a": torch.zeros(2, 3), "c": torch.zeros(1)},
-        {"a": torch.zeros(2, 3), "b": torch.zeros(1, dtype=torch.int64)},
-    ]
-    assert len({manifest_of(item) for item in variants}) == len(variants)
-
-
 def test_an_instruction_survives_the_message():
     sent = Instruction(
-        "run", 3, {"mri": PLAN}, "test", np.arange(5, dtype=np.float32), "m", task="subtype-ensemble", judging=True
+        "run", 3, {"mri": PLAN}, "test", np.arange(5, dtype=np.float32), "m", task="subtype-ensemble", evaluating=True
     )
     got = read_instruction(message(write_instruction(sent)))
     assert np.array_equal(got.weights, sent.weights)
     assert (got.run, got.round, got.split, got.manifest, got.plans) == ("run", 3, "test", "m", {"mri": PLAN})
-    assert (got.task, got.judging) == ("subtype-ensemble", True)
-    assert not read_instruction(message(write_instruction(Instruction("run", 3)))).judging
+    assert (got.task, got.evaluating) == ("subtype-ensemble", True)
+    assert not read_instruction(message(write_instruction(Instruction("run", 3)))).evaluating
 
 
 def test_an_answer_survives_the_message():
-    sums = SegmentationSums(n=2, dice=Moments(2, 1.5, 1.2), voxels_tp=9)
+    sums = Sums.zero(KINDS) + Sums({"n": 2, "dice": Moments(2, 1.5, 1.2), "lesions_tp": 9})
     sent = Reply(
         site="a", run="r", round=2, manifest="m", weights=np.arange(3, dtype=np.float32), cases=5, loss=0.25,
         seconds=1.5, sums=sums, included={"train": 5}, excluded={"empty_mask": 1},
@@ -96,20 +69,37 @@ def test_an_answer_survives_the_message():
     assert (got.included, got.excluded) == ({"train": 5}, {"empty_mask": 1})
     assert (got.labelled, got.classes) == (sent.labelled, sent.classes)
     assert (got.skipped, got.versions) == (sent.skipped, sent.versions)
-    judged = got.judgement()
-    assert (judged.sums, judged.cases, judged.skipped, judged.seconds) == (sums, 2, 4, 0.5)
-    assert (judged.site, judged.run, judged.round, judged.weights) == ("a", "r", 2, None)
+    evaluated = got.evaluation()
+    assert (evaluated.sums, evaluated.cases, evaluated.skipped, evaluated.seconds) == (sums, 2, 4, 0.5)
+    assert (evaluated.site, evaluated.run, evaluated.round, evaluated.weights) == ("a", "r", 2, None)
 
 
 def test_tissue_sums_survive_the_message_and_are_no_other_tasks():
-    error = Moments(1, -2.5, 6.25)
-    sums = TissueSums(2, Moments(2, 1.5, 1.2), Moments(2, 1.0, 0.6), error, Moments(1, 2.5, 6.25))
+    tissues = task_named("breast-segmentation")
+    row = {"dice_breast": 0.9, "dice_fibroglandular": 0.5, "density_percent": 10.0, "reference_density_percent": 12.5}
+    sums = Sums.zero(tissues.kinds) + tissues.sums(row) + tissues.sums(row | {"density_percent": None})
     sent = Reply(site="a", run="r", round=1, sums=sums, labelled={"breast-segmentation": 3})
     got = read_reply(message(write_reply(sent)), CONFIG, task="breast-segmentation")
     assert (got.sums, got.labelled) == (sums, sent.labelled)
     for task in ("lesion-segmentation", "subtype-ensemble"):
         with pytest.raises(UpdateError, match="not the agreed form"):
             read_reply(message(write_reply(sent)), CONFIG, task=task)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_sums_of_every_task_survive_the_message_also_those_of_no_case(name):
+    zero = Sums.zero(task_named(name).kinds)
+    got = read_reply(message(write_reply(Reply("a", "r", 1, sums=zero))), CONFIG, task=name)
+    assert got.sums == zero
+
+
+def test_sums_of_which_a_part_is_missing_are_not_the_agreed_form():
+    records = write_reply(Reply("a", "r", 1, sums=Sums.zero(KINDS)))
+    numbers = dict(records["numbers"])
+    del numbers["sums.dice.total"]
+    records["numbers"] = MetricRecord(numbers)
+    with pytest.raises(UpdateError, match="not the agreed form"):
+        read_reply(message(records), CONFIG, task="lesion-segmentation")
 
 
 def fingerprint_records():
@@ -247,7 +237,7 @@ def test_the_reason_of_a_crashed_site_is_not_passed_on():
 def test_flowers_codes_of_a_failure_are_told_in_words(code, words):
     failed = Message(Error(code=code, reason=""), reply_to=message(RecordDict()))
     with pytest.raises(UpdateError, match=words):
-        read_reply(failed, post_phases=3, task="lesion-segmentation")
+        read_reply(failed, CONFIG, task="lesion-segmentation")
 
 
 def test_a_librarys_text_never_becomes_an_answer():

@@ -1,0 +1,42 @@
+"""Figures are named and explained as their tasks declare, and rounded for their unit."""
+
+import math
+
+import pytest
+
+from server.reports.metric_text import DASH, counted, fixed, interval, label, listed, meaning, opening, unit, value
+from server.run_folder.results import ResultRow
+from shared.config.sections import EvaluationConfig
+from shared.tasks import TASKS, task_named
+
+
+def row(metric="hd95", kind="mm", number=3.14159, low=1.0, high=2.26):
+    return ResultRow(
+        task="lesion-segmentation", arm="federated", seed=0, centre="d", role="external", metric=metric, unit=kind,
+        value=number, ci_low=low, ci_high=high, n=4, model_hash="h",
+    )  # fmt: skip
+
+
+def test_a_figure_has_its_tasks_title_and_its_units_decimals():
+    assert (label(row()), unit(row()), value(row()), interval(row())) == ("HD95", "mm", "3.1", "1.0 to 2.3")
+    share = row("dice", "1", 0.5, None, None)
+    assert (unit(share), value(share), interval(share)) == ("", "0.500", DASH)
+    assert label(row("of_an_older_version")) == "of an older version"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_meaning_is_written_with_the_runs_settings(task):
+    config = EvaluationConfig(nsd_tolerance_mm=1.5, lesion_overlap=0.25)
+    texts = {metric.name: meaning(metric, config) for metric in task_named(task).metrics}
+    assert all(text.endswith(".") and "{" not in text for text in texts.values())
+    assert task != "lesion-segmentation" or "within 1.5 mm" in texts["nsd"]
+
+
+def test_numbers_have_a_true_minus_sign_and_no_negative_zero():
+    assert [fixed(number, 1) for number in (-1.25, -0.04, None, math.nan)] == ["\N{MINUS SIGN}1.2", "0.0", DASH, DASH]
+
+
+def test_words_are_listed_counted_and_opened():
+    assert (listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])) == ("a", "a and b", "a, b and c")
+    assert (counted(1, "case"), counted(0, "case"), counted(2, "case")) == ("1 case", "0 cases", "2 cases")
+    assert opening("centre-A's") == "Centre-A's"

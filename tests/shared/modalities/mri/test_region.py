@@ -1,0 +1,85 @@
+"""A breast cut out of a study, on the exam's own scale."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from shared.errors import StudyError
+from shared.modalities.mri.intensity import reference_level
+from shared.modalities.mri.region import BreastRegion, extract_region
+from shared.types import Grid
+from tests.mri_cases import WITHOUT_N4
+
+
+def test_window_and_size_by_hand():
+    breast = np.ones((4, 5, 6), bool)
+    region = BreastRegion(
+        np.zeros((2, 4, 5, 6), np.float16), breast, None, Grid((20, 20, 20), (3.0, 2.0, 1.0)), (1, 2, 3), "left"
+    )
+    assert region.window == (slice(1, 5), slice(2, 7), slice(3, 9))
+    assert region.size_mm == (12.0, 10.0, 6.0)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_phases_are_the_studys_voxels_over_one_level(make_study, side):
+    study, lesion = make_study(side)
+    region = extract_region(study, lesion, side, WITHOUT_N4)
+    cut = study.phases[(slice(None), *region.window)]
+    level = reference_level(cut[0], region.breast)
+    np.testing.assert_allclose(region.phases.astype(np.float32), cut / level, rtol=1e-3, atol=1e-3)
+    assert region.phases.dtype == np.float16
+    assert region.grid == study.grid
+    assert lesion[region.window].sum() == lesion.sum() == region.lesion.sum()
+
+
+def test_a_voxel_beyond_half_precision_is_bounded(make_study):
+    study, _ = make_study("left")
+    region = extract_region(study, None, "left", WITHOUT_N4)
+    bright = study.phases.copy()
+    z, y, x = (part.start for part in region.window)
+    bright[3, z, y, x] = 1e9
+    extreme = extract_region(replace(study, phases=bright), None, "left", WITHOUT_N4)
+    assert np.isfinite(extreme.phases).all()
+    assert extreme.phases.max() == np.float16(60_000.0)
+
+
+def test_one_field_corrects_every_phase(make_study):
+    study, lesion = make_study("left")
+    corrected = WITHOUT_N4.model_copy(update={"n4": True})
+    plain = extract_region(study, lesion, "left", WITHOUT_N4)
+    flat = extract_region(study, lesion, "left", corrected)
+    inside = plain.breast
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = flat.phases.astype(np.float32)[:, inside] / plain.phases.astype(np.float32)[:, inside]
+    assert ratio[0].std() > 0.005  # something was corrected
+    np.testing.assert_allclose(ratio[1:], np.broadcast_to(ratio[0], ratio[1:].shape), rtol=0.01)
+
+
+def test_an_exam_of_more_phases_than_wanted_and_one_of_fewer(make_study):
+    long, _ = make_study("left", post_phases=5)
+    short, _ = make_study("left", post_phases=2)
+    region = extract_region(long, None, "left", WITHOUT_N4)
+    kept = long.phases[[0, 1, 3, 5]][(slice(None), *region.window)]
+    factor = region.phases[1].max() / kept[1].max()
+    np.testing.assert_allclose(region.phases.astype(np.float32), kept * factor, rtol=2e-3, atol=2e-3)
+    repeated = extract_region(short, None, "left", WITHOUT_N4).phases
+    np.testing.assert_array_equal(repeated[2], repeated[3])
+    assert (repeated[1] != repeated[2]).any()
+
+
+def test_a_lesion_in_the_other_breast_is_refused(make_study):
+    study, lesion = make_study("left")
+    with pytest.raises(StudyError, match="side of the row") as caught:
+        extract_region(study, lesion, "right", WITHOUT_N4)
+    assert caught.value.reason == "no_breast_found"
+
+
+def test_masks_of_another_shape_and_images_that_are_not_numbers_are_refused(make_study):
+    study, lesion = make_study("left")
+    with pytest.raises(StudyError, match="mask_mismatch"):
+        extract_region(study, lesion[1:], "left", WITHOUT_N4)
+    broken = study.phases.copy()
+    broken[1, 3, 3, 3] = np.nan
+    with pytest.raises(StudyError, match="not numbers"):
+        extract_region(replace(study, phases=broken), lesion, "left", WITHOUT_N4)
