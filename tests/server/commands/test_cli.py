@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from server.commands import cli
+from server.run_folder.journal import RunFolder
+from shared.config.run_config import parse_config
 from shared.errors import StudyError
 from shared.modalities import modality_named
 from shared.phantom.generate import PhantomSettings, make_patient, write_site
@@ -108,7 +111,7 @@ def test_a_command_that_cannot_be_meant_is_refused(call, tmp_path, arguments, wo
 
 
 def test_a_report_of_an_unfinished_run_fails_with_the_reason(call, tmp_path):
-    (tmp_path / "runs" / "first").mkdir(parents=True)
+    RunFolder.create(tmp_path / "runs" / "first", parse_config(tomllib.loads(TOY), "toy")).release()
     code, _, err = call("report", "runs/first")
     assert code == 1
     assert err.startswith("error: ")
@@ -196,7 +199,7 @@ def test_check_names_the_rows_whose_tissue_masks_cannot_be_read_and_keeps_the_ca
     code, out, _ = call("check", sites / "centre-a")
     table.write_text(text)
     assert not code
-    assert "left out of breast-segmentation alone: 1; other tasks use them" in out
+    assert "left out of tasks that need masks of tissues: 1; other tasks use them" in out
     assert "no_mask" in out
     assert "elsewhere" not in out
 

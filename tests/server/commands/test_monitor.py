@@ -56,12 +56,12 @@ def test_the_page_comes_up_and_ctrl_c_ends_it_without_a_trace(source, kit, going
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(url, timeout=10) as page:
             assert b"monitor.js" in page.read()
-        with opener.open(url + "events", timeout=10) as events:
+        with opener.open(url + "events", timeout=60) as events:
             found = b""
             while b'"run": "first"' not in found:
                 found = events.readline()
             process.send_signal(signal.SIGINT)
-            _, error = process.communicate(timeout=5)
+            _, error = process.communicate(timeout=30)
     finally:
         process.kill()
         server.stop(None).wait(5)

@@ -1,12 +1,15 @@
 """`fedbreast run`: what it shows of a run's end, its exit codes, and how a run goes on."""
 
 import json
+import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from server.commands.run import run_folder
+from server.run_folder.journal import RunFolder
+from shared.config.run_config import parse_config
 from shared.errors import ConfigError
 from shared.phantom.generate import VERSION, PhantomSettings
 from tests.server.commands.conftest import TOY
@@ -29,8 +32,7 @@ def test_a_run_ends_in_the_external_figures_of_the_best_model(call, tmp_path, la
 def test_a_run_without_a_name_gets_one_and_a_resumed_one_keeps_all(call, tmp_path, launched):
     call("run", "toy.toml")
     assert launched[0][1].startswith("toy-2")
-    (tmp_path / "runs" / "first").mkdir()
-    (tmp_path / "runs" / "first" / "config.toml").write_text(TOY)
+    RunFolder.create(tmp_path / "runs" / "first", parse_config(tomllib.loads(TOY), "toy")).release()
     call("run", "--resume", "first")
     assert launched[1] == (tmp_path / "runs" / "first" / "config.toml", "first", "first", {})
 

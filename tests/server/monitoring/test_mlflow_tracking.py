@@ -1,5 +1,7 @@
 """Tracking against MLflow's own store; whole runs are in `end_to_end/test_tracking.py`."""
 
+from importlib.util import find_spec
+
 import pytest
 
 from server.monitoring import mlflow_tracking
@@ -9,9 +11,9 @@ from server.run_folder.journal import RunFolder
 from server.run_folder.round_record import RoundRecord, SiteEntry
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError
-from tests.end_to_end.tracked_runs import empty_project, needs_mlflow
 
 LESION = "lesion-segmentation"
+needs_mlflow = pytest.mark.skipif(find_spec("mlflow") is None, reason="MLflow is not installed")
 
 
 def config_with(**tracking):
@@ -20,8 +22,11 @@ def config_with(**tracking):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    root = empty_project(tmp_path, monkeypatch)
-    made = RunFolder.create(root / "runs" / "one", config_with(mlflow=True))
+    for name in ("MLFLOW_DISABLE_TELEMETRY", *mlflow_tracking._PATIENCE):
+        monkeypatch.setenv(name, "")  # so that what the test sets goes with it
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("FEDBREAST_ROOT", str(tmp_path))
+    made = RunFolder.create(tmp_path / "runs" / "one", config_with(mlflow=True))
     yield made
     made.release()
 
