@@ -44,7 +44,7 @@ def federate(root, *tasks, name="one", order=lambda ids: ids):
     federation = Federation(InProcessGrid(app, RUN_CONFIG, len(config.data.sites), order), config, folder, silent)
     try:
         federation.register()
-        return federation, [federation.train(task) for task in tasks or config.tasks]
+        return federation, [federation.train(task_named(task)) for task in tasks or config.tasks]
     finally:
         folder.release()
 
@@ -87,7 +87,7 @@ def test_one_run_trains_the_chain_and_reads_the_external_centre_end_to_end(proje
     alone = RunFolder.create(root / "runs" / "alone", load_run_config(RUN_CONFIG))
     federation = Federation(InProcessGrid(app, RUN_CONFIG, 3), load_run_config(RUN_CONFIG), alone, silent)
     federation.register()
-    assert federation.train("lesion-segmentation")[-1].model_hash == made.tasks["lesion-segmentation"].final
+    assert federation.train(task_named("lesion-segmentation"))[-1].model_hash == made.tasks["lesion-segmentation"].final
     alone.release()
 
 
