@@ -45,7 +45,7 @@ def federate(root, name="one", order=lambda ids: ids):
     federation = Federation(InProcessGrid(app, RUN_CONFIG, len(config.data.sites), order), config, folder, silent)
     try:
         federation.register()
-        return federation, federation.train(TASK)
+        return federation, federation.train(task_named(TASK))
     finally:
         folder.release()
 
@@ -85,7 +85,7 @@ def test_one_run_outlines_lesions_and_tissues_and_each_is_evaluated_by_its_own_r
     alone = RunFolder.create(root / "runs" / "alone", load_run_config(RUN_CONFIG))
     federation = Federation(InProcessGrid(app, RUN_CONFIG, 3), load_run_config(RUN_CONFIG), alone, silent)
     federation.register()
-    assert federation.train("lesion-segmentation")[-1].model_hash == made.tasks["lesion-segmentation"].final
+    assert federation.train(task_named("lesion-segmentation"))[-1].model_hash == made.tasks["lesion-segmentation"].final
     alone.release()
 
 
