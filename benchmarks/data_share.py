@@ -32,7 +32,7 @@ def main() -> None:
             image = np.load(f"{folder}/image-{index}.npy", mmap_mode="r")
             cases.append(SimpleNamespace(image=image, mask=mask, foreground=np.argwhere(mask)))
         batches = _batches(cases, config, task, draws, torch.Generator().manual_seed(0))
-        model = task.build_model(config).train()
+        model = task.learner.build_model(config).train()
         optimiser = torch.optim.AdamW(model.parameters())
         shares = []
         for _ in range(STEPS + 1):
@@ -40,7 +40,7 @@ def main() -> None:
             image, mask = next(batches)
             loaded = time.process_time()
             optimiser.zero_grad()
-            task.loss(model(image), mask).backward()
+            task.learner.loss(model(image), mask).backward()
             optimiser.step()
             done = time.process_time()
             shares.append((loaded - started) / (done - started))

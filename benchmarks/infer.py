@@ -10,7 +10,7 @@ from monai.inferers.utils import sliding_window_inference
 from timing import ratio
 
 from shared.config.run_config import load_config
-from shared.inference import predict
+from shared.inference import predict_structures
 from shared.tasks import task_named
 
 SHAPE = (48, 64, 80)
@@ -20,7 +20,7 @@ def main() -> None:
     """Print the ratio; the masks of a random network must agree where both see the whole box."""
     torch.set_num_threads(1)
     config = load_config(Path("configs/quick.toml"))
-    model = task_named(config.task).build_model(config).eval()
+    model = task_named(config.task).learner.build_model(config).eval()
     image = np.random.default_rng(0).normal(size=(4, *SHAPE)).astype(np.float32)
     single = config.model_copy(update={"inference": config.inference.model_copy(update={"flip_averaging": False})})
 
@@ -30,9 +30,9 @@ def main() -> None:
             logits = sliding_window_inference(volume, roi, 1, lambda x: model(x)[0], overlap=0.5, mode="gaussian")
         return torch.sigmoid(logits)[0, 0].numpy()
 
-    assert np.allclose(predict(model, image, single), peer(SHAPE), atol=1e-5), "one window must equal the single pass"
+    assert np.allclose(predict_structures(model, image, single)[0], peer(SHAPE), atol=1e-5), "one window must equal the single pass"
     name = "infer (flip-averaged whole breast / MONAI windows 32x48x48)"
-    ratio(name, lambda: predict(model, image, config), lambda: peer((32, 48, 48)))
+    ratio(name, lambda: predict_structures(model, image, config), lambda: peer((32, 48, 48)))
 
 
 if __name__ == "__main__":
