@@ -136,6 +136,13 @@ class SiteKit(Kit):
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is damaged: remove it and approve the app again") from error
 
+    def approved_hashes(self) -> frozenset[str]:
+        """The hashes of the approved apps; none if the list is damaged."""
+        try:
+            return frozenset(item.sha256 for item in self.approved())
+        except ConfigError:
+            return frozenset()
+
     def approve(self, digest: str, app: str, by: str = "") -> Approved:
         """Add an app to the list."""
         entry = Approved(sha256=digest, app=app, at=datetime.now(UTC).isoformat(timespec="seconds"), by=by)
@@ -161,40 +168,3 @@ class SiteKit(Kit):
     def _write(self, entries: list[Approved]) -> None:
         text = tomli_w.dumps({"app": [item.model_dump() for item in entries]})
         replace_file(self.folder / APPROVED_FILE, text.encode(), str(self.folder))
-
-
-class Approvals:
-    """Notices when an approval is withdrawn.
-
-    Parameters
-    ----------
-    kit
-        The site's kit.
-
-    """
-
-    def __init__(self, kit: SiteKit) -> None:
-        self._kit = kit
-        self._stamp, self._hashes = self._read()
-
-    def withdrawn(self) -> bool:
-        """Whether an approval was withdrawn since the last call; the list is read only if its file has changed."""
-        if self._file_stamp() == self._stamp:
-            return False
-        before = self._hashes
-        self._stamp, self._hashes = self._read()
-        return not before <= self._hashes
-
-    def _read(self) -> tuple[tuple[int, ...], frozenset[str]]:
-        stamp = self._file_stamp()  # before reading: a list that changes meanwhile is read again
-        try:
-            return stamp, frozenset(item.sha256 for item in self._kit.approved())
-        except ConfigError:
-            return stamp, frozenset()  # a damaged list approves nothing
-
-    def _file_stamp(self) -> tuple[int, ...]:
-        try:
-            stat = (self._kit.folder / APPROVED_FILE).stat()
-        except OSError:
-            return ()
-        return stat.st_mtime_ns, stat.st_ino, stat.st_size

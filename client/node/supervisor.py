@@ -12,7 +12,7 @@ from pathlib import Path
 
 from client.node.audit_tail import Events, Say
 from client.node.fleet_client import REFUSED
-from client.node.site_kit import NODE_FILE, SITE_DATA, Approvals, SiteKit
+from client.node.site_kit import NODE_FILE, SITE_DATA, SiteKit
 from client.node.supernode import node_key
 from shared.cohort.site_folder import open_site_folder
 from shared.errors import ConfigError, SiteError
@@ -20,13 +20,13 @@ from shared.runtime.audit_log import AuditLog
 from shared.runtime.children import Child, start
 from shared.runtime.flower_home import fresh_home, launch_environment
 from shared.runtime.flower_internals import check_flower
+from shared.runtime.log_rotation import cut_if_long
 from shared.runtime.ports import free_ports
 from shared.runtime.processes import MARK, end_processes, guarded
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 _STEADY_S = 60.0  # after a node that ran so long, the pauses start again with the first
 _LOOK_EVERY_S = 0.2
-_LOG_LINES = 4000
 _START = "--- the node starts ---"
 _WITHDRAWN = "an approval was withdrawn: the node starts anew and remembers none"
 
@@ -98,18 +98,19 @@ def check_kit(kit: SiteKit) -> None:
 
 
 def _keep_running(kit: SiteKit, environment: Mapping[str, str], door: Path, audit: AuditLog, events: Events) -> None:
-    ended = 0
+    failures = 0
     while True:
-        started = time.monotonic()
-        _shorten(kit.state / "node.log")
-        approvals, withdrawn = Approvals(kit), False
+        started, approved, withdrawn = time.monotonic(), kit.approved_hashes(), False
+        cut_if_long(kit.state / "node.log")
         with _node(kit, environment, door) as process:
-            # Flower asks for a run's app once, at its first message: only a new node forgets a withdrawn approval.
-            while process.poll() is None and not (withdrawn := approvals.withdrawn()):
+            while process.poll() is None and not withdrawn:
                 events.report()
                 time.sleep(_LOOK_EVERY_S)
-        ended = 0 if withdrawn or time.monotonic() - started > _STEADY_S else ended + 1
-        pause = PAUSES_S[min(ended, len(PAUSES_S)) - 1] if ended else PAUSES_S[0]
+                # Flower asks for a run's app once, at its first message: only a new node forgets a withdrawn approval.
+                before, approved = approved, kit.approved_hashes()
+                withdrawn = not before <= approved
+        failures = 0 if withdrawn or time.monotonic() - started > _STEADY_S else failures + 1
+        pause = PAUSES_S[min(failures, len(PAUSES_S)) - 1] if failures else PAUSES_S[0]
         why = _WITHDRAWN if withdrawn else _reason(kit.state / "node.log")
         audit.record("connection-ended", site=kit.name, why=why, again_in_s=pause)
         events.report()
@@ -133,13 +134,6 @@ def _node(kit: SiteKit, environment: Mapping[str, str], door: Path) -> Iterator[
         end_processes(environment[MARK])
         node.wait()
         warm.wait()
-
-
-def _shorten(log: Path) -> None:
-    """Cut the node's log to its last few thousand lines."""
-    if log.is_file() and log.stat().st_size > 1 << 20:
-        lines = log.read_bytes().splitlines(keepends=True)
-        log.write_bytes(b"".join(lines[-_LOG_LINES:]))
 
 
 def _reason(log: Path) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +37,7 @@ def monitor(
     once: Annotated[bool, typer.Option(help="Print how the run is, once, instead of a live page.")] = False,
 ) -> None:
     """Show how a run goes on a web page of this machine; Ctrl-C ends it."""
-    from server.monitoring.feed import follow_folder, follow_in_background, follow_server
+    from server.monitoring.feed import Feed, follow_folder, follow_server
     from server.monitoring.live_page import PageServer
     from server.monitoring.status_client import look, read_observer
 
@@ -51,10 +53,9 @@ def monitor(
         else:
             show_snapshot(look(observer, run or None)[0])
         return
-    if observer is not None:
-        feed, _ = follow_in_background(lambda feed, stop: follow_server(observer, run or None, feed, stop))
-    else:
-        feed, _ = follow_in_background(lambda feed, stop: follow_folder(place, run or None, feed, stop))
+    feed = Feed()
+    follow = partial(follow_server, observer) if observer is not None else partial(follow_folder, place)
+    threading.Thread(target=follow, args=(run or None, feed, threading.Event()), daemon=True).start()
     server = PageServer(feed, port)
     source = observer.where if observer is not None else str(place)
     terminal.say(f"{server.url} shows {source}; Ctrl-C ends it")

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from server.deployment.log_rotation import cut_if_long
 from server.deployment.nginx import nginx_logs, run_nginx
 from server.deployment.server_kit import ServerKit
 from server.deployment.site_membership import Membership
@@ -19,6 +18,7 @@ from shared.runtime.audit_log import AuditLog
 from shared.runtime.children import Child
 from shared.runtime.flower_home import fresh_home, launch_environment
 from shared.runtime.flower_internals import check_flower
+from shared.runtime.log_rotation import cut_if_long
 from shared.runtime.processes import MARK, end_processes, guarded
 from shared.runtime.project import project_root
 

@@ -11,7 +11,6 @@ import shutil
 import signal
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,7 @@ from shared.errors import RunError
 from shared.runtime.app_bundle import STAGE, stage_app
 from shared.runtime.children import start, wait_until_ready
 from shared.runtime.flower_home import launch_environment
-from shared.runtime.ports import free_ports
+from shared.runtime.ports import free_ports, listens
 from shared.runtime.processes import MARK, end_processes, guarded
 from shared.runtime.project import project_root
 
@@ -96,21 +95,12 @@ def _superlink(home: Path, environment: Mapping[str, str]) -> Iterator[Link]:
     with _handlers(signal.default_int_handler, (signal.SIGTERM, signal.SIGHUP)):
         process = start(command, log, environment, home)
         try:
-            wait_until_ready(process, "Flower's SuperLink", log, _STARTUP_S, lambda: _is_healthy(port))
+            wait_until_ready(process, "Flower's SuperLink", log, _STARTUP_S, lambda: listens(port))
             yield Link(CONNECTION, environment, log, lambda: process.poll() is None)
         finally:
             with _handlers(signal.SIG_IGN, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
                 end_processes(environment[MARK])
                 process.wait()
-
-
-def _is_healthy(port: int) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"http://127.0.0.1:{port}/health", timeout=2):
-            return True
-    except OSError:  # URLError is one
-        return False
 
 
 def federation_options(sites: int, gpus: int) -> str:

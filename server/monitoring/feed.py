@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +74,3 @@ def follow_folder(runs: Path, run: str | None, feed: Feed, stop: threading.Event
             feed.publish(current)
         last = current
         stop.wait(_LOOK_EVERY_S)
-
-
-def follow_in_background(follow: Callable[[Feed, threading.Event], None]) -> tuple[Feed, threading.Event]:
-    """Fill a feed in a thread that does not keep the process alive; set the event to end it."""
-    feed, stop = Feed(), threading.Event()
-    threading.Thread(target=follow, args=(feed, stop), daemon=True, name="feed").start()
-    return feed, stop

@@ -13,23 +13,7 @@ from shared.errors import RunError
 
 @contextmanager
 def hold_lock(path: Path, refusal: str, patience_s: float = 0.0) -> Iterator[None]:
-    """Hold a lock file while the context lasts.
-
-    Parameters
-    ----------
-    path
-        The lock file, in a folder that exists.
-    refusal
-        The error's message when another process holds the lock.
-    patience_s
-        Seconds to wait for the other process.
-
-    Raises
-    ------
-    RunError
-        Another process still holds the lock.
-
-    """
+    """Hold a lock file while the context lasts; after `patience_s` seconds a `RunError` says `refusal`."""
     lock = FileLock(path, timeout=patience_s)
     try:
         lock.acquire()

@@ -12,12 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "FEDBREAST_LAUNCH"
 _GRACE_S = 5.0
+_PROC = Path("/proc/self/stat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,36 +59,35 @@ def end_processes(mark: str) -> None:
 
 def _runs(process: Process) -> bool:
     """Whether a process still runs: one with the same number and the same start time."""
-    stat = Path("/proc") / str(process.pid) / "stat"
-    if not Path("/proc/self/stat").exists():
-        return any((item.pid, item.started) == (process.pid, process.started) for item in _all_processes(""))
-    try:
-        fields = stat.read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return False
-    return len(fields) > 19 and fields[0] not in {"Z", "X"} and fields[19] == process.started  # noqa: PLR2004 - proc(5)
+    running = (
+        _read_process(process.pid)
+        if _PROC.exists()
+        else next((item for item in _ask_ps("") if item.pid == process.pid), None)
+    )
+    return running is not None and running.started == process.started
 
 
 def _all_processes(needle: str) -> Iterator[Process]:
     """Every running process, zombies excluded; it is marked if its environment contains `needle`."""
-    if not Path("/proc/self/stat").exists():
-        yield from _ask_ps(needle)
-        return
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            # The name in brackets may contain anything, also brackets. After it: state, parent, ..., start.
-            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            if fields[0] not in {"Z", "X"}:
-                yield Process(int(folder.name), int(fields[1]), fields[19], _environment_has(folder, needle))
-        except (OSError, IndexError):
-            continue
+    if not _PROC.exists():
+        return _ask_ps(needle)
+    pids = (int(folder.name) for folder in Path("/proc").glob("[0-9]*"))
+    return (process for pid in pids if (process := _read_process(pid, needle)) is not None)
 
 
-def _environment_has(folder: Path, needle: str) -> bool:
+def _read_process(pid: int, needle: str = "") -> Process | None:
+    """A process from /proc, see proc(5); None if it has ended."""
+    folder = Path("/proc") / str(pid)
     try:
-        return needle.encode() in (folder / "environ").read_bytes().split(b"\0")
-    except OSError:  # another user's
-        return False
+        # The name in brackets may contain anything, also brackets. After it: state, parent, ..., start.
+        fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        state, parent, started = fields[0], int(fields[1]), fields[19]
+    except (OSError, IndexError):
+        return None
+    marked = False
+    with suppress(OSError):  # another user's environment
+        marked = needle.encode() in (folder / "environ").read_bytes().split(b"\0")
+    return None if state in {"Z", "X"} else Process(pid, parent, started, marked)
 
 
 def _ask_ps(needle: str) -> Iterator[Process]:

@@ -146,14 +146,16 @@ def revocation_list(
 
 def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     """A TLS key in PKCS #8, PEM."""
-    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    return key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain)
+    return _private(key, serialization.PrivateFormat.PKCS8)
 
 
 def node_private(key: ec.EllipticCurvePrivateKey) -> bytes:
     """Flower's node key in OpenSSH's format."""
-    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    return key.private_bytes(encoding, serialization.PrivateFormat.OpenSSH, plain)
+    return _private(key, serialization.PrivateFormat.OpenSSH)
+
+
+def _private(key: ec.EllipticCurvePrivateKey, form: serialization.PrivateFormat) -> bytes:
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
 
 
 def node_public(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -192,17 +194,11 @@ def _builder(
 
 
 def _usage(*, signs_members: bool) -> x509.KeyUsage:
+    never = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only")
     return x509.KeyUsage(
-        digital_signature=not signs_members,
-        key_cert_sign=signs_members,
-        crl_sign=signs_members,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
+        digital_signature=not signs_members, key_cert_sign=signs_members, crl_sign=signs_members,
+        **dict.fromkeys((*never, "decipher_only"), False),
+    )  # fmt: skip
 
 
 def _key_identifier(authority: Authority) -> x509.AuthorityKeyIdentifier:

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -54,12 +54,8 @@ def provision(source: Path, root: Path, now: datetime) -> Handout:
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
             raise ConfigError(f"{root} holds something else: choose another --out, or an empty folder")
         root.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{root.name}-draft-", dir=root.parent))  # mode 0700
-        try:
+        with _new_folder(root) as draft:
             until = _make_consortium(source, consortium, draft, now)
-            draft.rename(root)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
     return Handout(consortium, until, first=True)
 
 
@@ -76,8 +72,8 @@ def rotate(root: Path, name: str, now: datetime) -> Handout:
     """
     with _changing(root, now) as (ledger, consortium):
         _must_be_member(name, (*consortium.site_names, SERVER, OBSERVER), "rotate")
-        give = _admit if name in consortium.site_names else _renew
-        until = {name: give(ledger, consortium, name), SERVER: _server_until(ledger)}
+        own = _renew(ledger, consortium, name) if name in {SERVER, OBSERVER} else _admit(ledger, consortium, name)
+        until = {name: own, SERVER: _server_until(ledger)}
         _record(ledger, "rotated", name)
     return Handout(consortium, until)
 
@@ -152,29 +148,31 @@ def _admit(ledger: Ledger, consortium: Consortium, name: str) -> datetime:
     key, node_key, ca, kit = new_key(), new_key(), ledger.authority.certificate, ledger.root / name
     site = Credentials(key, ledger.replace("site", name, key.public_key(), consortium))
     kits.add_site(ledger.root, name, site, node_key)
-    if kit.exists():
-        kits.write_site_kit(kit, name, consortium, ca, site, node_key)
-        return site.until
-    draft = Path(tempfile.mkdtemp(prefix=f".{name}-draft-", dir=ledger.root))
-    try:
-        kits.write_site_kit(draft, name, consortium, ca, site, node_key)
-        draft.chmod(0o755)
-        draft.rename(kit)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with nullcontext(kit) if kit.exists() else _new_folder(kit, 0o755) as folder:
+        kits.write_site_kit(folder, name, consortium, ca, site, node_key)
     return site.until
 
 
 def _renew(ledger: Ledger, consortium: Consortium, name: str) -> datetime:
     """Give the server or the observer new credentials; return when they expire."""
-    key, ca = new_key(), ledger.authority.certificate
+    key, role, write = new_key(), OBSERVER, kits.write_observer
     if name == SERVER:
-        server = Credentials(key, ledger.replace(SERVER, SERVER, key.public_key(), consortium))
-        kits.write_server_kit(ledger.root, consortium, ca, server)
-        return server.until
-    observer = Credentials(key, ledger.replace(OBSERVER, OBSERVER, key.public_key(), consortium))
-    kits.write_observer(ledger.root, consortium, ca, observer)
-    return observer.until
+        role, write = SERVER, kits.write_server_kit
+    credentials = Credentials(key, ledger.replace(role, name, key.public_key(), consortium))
+    write(ledger.root, consortium, ledger.authority.certificate, credentials)
+    return credentials.until
+
+
+@contextmanager
+def _new_folder(folder: Path, mode: int = 0o700) -> Iterator[Path]:
+    """A draft of a folder that is moved into its place when the context ends well, and else removed."""
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-draft-", dir=folder.parent))
+    try:
+        yield draft
+        draft.chmod(mode)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 @contextmanager

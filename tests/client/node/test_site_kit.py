@@ -5,7 +5,7 @@ import tomllib
 import pytest
 import tomli_w
 
-from client.node.site_kit import APPROVED_FILE, SITE_DATA, Approvals, SiteKit
+from client.node.site_kit import APPROVED_FILE, SITE_DATA, SiteKit
 from shared.errors import ConfigError
 
 SETTINGS = {"server": {"address": "fed.example.org", "port": 9443}, "site": {"name": "centre-a"}}
@@ -112,28 +112,14 @@ def test_a_killed_approval_leaves_the_old_list(folder, monkeypatch):
     assert tomllib.loads(before.decode())["app"][0]["sha256"] == FIRST
 
 
-def test_only_an_approval_that_is_taken_back_is_noticed_and_only_once(folder):
+def test_hashes_are_those_of_the_list_as_it_is_now_and_none_when_it_is_damaged(folder):
     kit = SiteKit(folder)
-    watched = Approvals(kit)
-    for change, noticed in (
-        (lambda: None, False),
-        (lambda: kit.approve(FIRST, "fedbreast 1.0"), False),
-        (lambda: kit.approve(SECOND, "fedbreast 1.1"), False),
-        (lambda: kit.approve(FIRST, "fedbreast 1.0", "second-officer"), False),
-        (lambda: kit.withdraw(FIRST), True),
-        (lambda: kit.approve(FIRST, "fedbreast 1.0"), False),
-        (lambda: (kit.withdraw(FIRST), kit.approve("ad" * 32, "fedbreast 1.2")), True),
-        (lambda: (folder / APPROVED_FILE).write_text("[["), True),
-        ((folder / APPROVED_FILE).unlink, False),
-    ):
-        change()
-        assert watched.withdrawn() is noticed
-        assert watched.withdrawn() is False
-
-
-def test_a_list_that_nobody_wrote_is_not_read_again(folder, monkeypatch):
-    kit = SiteKit(folder)
+    assert kit.approved_hashes() == frozenset()
     kit.approve(FIRST, "fedbreast 1.0")
-    watched = Approvals(kit)
-    monkeypatch.setattr(SiteKit, "approved", None)
-    assert not any(watched.withdrawn() for _ in range(3))
+    kit.approve(SECOND, "fedbreast 1.1")
+    kit.approve(FIRST, "fedbreast 1.0", "second-officer")
+    assert kit.approved_hashes() == {FIRST, SECOND}
+    kit.withdraw(FIRST)
+    assert kit.approved_hashes() == {SECOND}
+    (folder / APPROVED_FILE).write_text("[[")
+    assert kit.approved_hashes() == frozenset()

@@ -11,7 +11,7 @@ import pytest
 from client.node import supervisor
 from client.node.audit_tail import Events
 from client.node.site_kit import APPROVED_FILE, SITE_DATA, SiteKit
-from client.node.supervisor import _START, _reason, _shorten, check_kit, serve_site
+from client.node.supervisor import _START, _reason, check_kit, serve_site
 from server.deployment.provisioning.members import provision
 from shared.errors import ConfigError, RunError, SiteError
 from shared.runtime.audit_log import AuditLog, read
@@ -108,15 +108,6 @@ def test_the_reason_is_read_from_what_the_last_node_wrote(tmp_path, lines, reaso
     log = tmp_path / "node.log"
     log.write_text(f"{_START}\nthe server refuses: 403 door\n{_START}\nINFO: started\n{lines}\nINFO: ended\n")
     assert reason in _reason(log)
-
-
-def test_a_long_log_keeps_its_end(tmp_path):
-    log = tmp_path / "node.log"
-    log.write_text("".join(f"line {number} {'x' * 300}\n" for number in range(5000)))
-    _shorten(log)
-    lines = log.read_text().splitlines()
-    assert len(lines) == supervisor._LOG_LINES
-    assert lines[-1].startswith("line 4999 ")
 
 
 class _Enough(Exception):  # noqa: N818 - ends a loop that has no end

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 import pytest
 
 from server.deployment.flower_cli import flwr
-from server.deployment.log_rotation import LARGEST_LOG
 from server.deployment.nginx import run_nginx
 from server.deployment.provisioning.members import provision, revoke, rotate
 from server.deployment.server_kit import ServerKit
@@ -22,6 +21,7 @@ from server.deployment.superlink import CONNECTION, superlink, write_connection
 from shared.errors import RunError
 from shared.runtime.audit_log import read
 from shared.runtime.flower_home import BINARIES, launch_environment
+from shared.runtime.log_rotation import LARGEST_LOG
 from shared.runtime.processes import _all_processes, _runs
 from tests.calling import told
 from tests.server.deployment.stand import call, make_consortium, node

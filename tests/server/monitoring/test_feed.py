@@ -6,9 +6,15 @@ import time
 import pytest
 
 from server.monitoring import feed as feeding
-from server.monitoring.feed import Feed, follow_folder, follow_in_background, follow_server
+from server.monitoring.feed import Feed, follow_folder, follow_server
 from server.monitoring.status_client import read_observer
 from server.monitoring.status_service import serve_status
+
+
+def in_background(follow, source):
+    feed, stop = Feed(), threading.Event()
+    threading.Thread(target=follow, args=(source, None, feed, stop), daemon=True).start()
+    return feed, stop
 
 
 def until(feed, wanted, seconds=10.0):
@@ -27,7 +33,7 @@ def test_a_lost_server_is_told_with_its_last_sign_and_found_again(kit, run, port
     run.progress("train", 1, 4)
     first = serve_status(kit, run.runs, "127.0.0.1", port)
     observer = read_observer(kit)
-    feed, stop = follow_in_background(lambda feed, stop: follow_server(observer, None, feed, stop))
+    feed, stop = in_background(follow_server, observer)
     seen = until(feed, lambda moment: moment["link"]["ok"])
     assert seen["run"]["done"] == 1
     first.stop(None).wait(5)
@@ -52,7 +58,7 @@ def test_who_may_not_watch_is_told_why(kit, run, port, authority):
     (kit / "keys" / "observer.key").write_bytes(key)
     server = serve_status(kit, run.runs, "127.0.0.1", port)
     observer = read_observer(kit)
-    feed, stop = follow_in_background(lambda feed, stop: follow_server(observer, None, feed, stop))
+    feed, stop = in_background(follow_server, observer)
     assert "observer" in until(feed, lambda moment: moment["link"]["why"] != "connecting")["link"]["why"]
     stop.set()
     server.stop(None).wait(5)
@@ -80,7 +86,7 @@ def test_a_wait_between_two_tries_grows_and_begins_anew_after_a_sign(monkeypatch
 
 
 def test_run_folders_are_followed_without_a_server(run):
-    feed, stop = follow_in_background(lambda feed, stop: follow_folder(run.runs, None, feed, stop))
+    feed, stop = in_background(follow_folder, run.runs)
     assert until(feed, lambda moment: moment["link"]["ok"])["run"]["state"] == "waiting"
     run.progress("prepare", 3, 9)
     assert until(feed, lambda moment: moment["run"]["state"] == "running")["run"]["done"] == 3

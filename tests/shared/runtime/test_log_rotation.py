@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from server.deployment import log_rotation
 from server.deployment import superlink as running
-from server.deployment.log_rotation import cut_if_long
 from server.deployment.superlink import LOG, superlink
+from shared.runtime import log_rotation
 from shared.runtime.flower_home import launch_environment
+from shared.runtime.log_rotation import cut_if_long
 from tests.server.deployment.stand import call, make_consortium
 
 
