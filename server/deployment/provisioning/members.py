@@ -155,10 +155,9 @@ def _admit(ledger: Ledger, consortium: Consortium, name: str) -> datetime:
 
 def _renew(ledger: Ledger, consortium: Consortium, name: str) -> datetime:
     """Give the server or the observer new credentials; return when they expire."""
-    key, role, write = new_key(), OBSERVER, kits.write_observer
-    if name == SERVER:
-        role, write = SERVER, kits.write_server_kit
+    key, role = new_key(), SERVER if name == SERVER else OBSERVER
     credentials = Credentials(key, ledger.replace(role, name, key.public_key(), consortium))
+    write = kits.write_server_kit if name == SERVER else kits.write_observer
     write(ledger.root, consortium, ledger.authority.certificate, credentials)
     return credentials.until
 
