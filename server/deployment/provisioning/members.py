@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from server.deployment.provisioning import kits
 from server.deployment.provisioning.certificate_authority import make_authority, new_key
@@ -155,7 +155,8 @@ def _admit(ledger: Ledger, consortium: Consortium, name: str) -> datetime:
 
 def _renew(ledger: Ledger, consortium: Consortium, name: str) -> datetime:
     """Give the server or the observer new credentials; return when they expire."""
-    key, role = new_key(), SERVER if name == SERVER else OBSERVER
+    key = new_key()
+    role: Literal["server", "observer"] = SERVER if name == SERVER else OBSERVER
     credentials = Credentials(key, ledger.replace(role, name, key.public_key(), consortium))
     write = kits.write_server_kit if name == SERVER else kits.write_observer
     write(ledger.root, consortium, ledger.authority.certificate, credentials)
