@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.tasks import TASKS
+
 ROOT = Path(__file__).resolve().parents[1]
 CLOCK = re.compile(r"(^|\.)(now|utcnow|today|time|time_ns|localtime|gmtime|ctime|monotonic|perf_counter)$")
 ORDER = ["dicom", "cohort", "preprocessing", "modalities", "models", "inference", "tasks", "training", "evaluation"]
@@ -68,6 +70,19 @@ def test_no_file_but_its_own_knows_what_an_exam_of_mri_is():
             if not {"mri", "phantom"} & set(file.relative_to(ROOT).parts):
                 text = file.read_text(encoding="utf-8")
                 assert not re.search(r"DceStudy|post_phases|phases\[1\] - \w*\.?phases\[0\]", text), file
+
+
+def test_no_file_but_a_tasks_own_knows_its_name():
+    """Nor its module: all read the table of tasks. One is named elsewhere, as what a run trains that names none."""
+    modules = set(TASKS.values())
+    named = []
+    for file in (file for folder in ("server", "client", "shared") for file in files(folder)):
+        if "tasks" in file.relative_to(ROOT).parts[:2]:
+            continue
+        assert not modules & imports(file), file
+        constants = [node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)]
+        named += [(file.name, value) for value in constants if isinstance(value, str) and value in TASKS]
+    assert named == [("run_config.py", "lesion-segmentation")]
 
 
 def test_nothing_imports_a_command():

@@ -10,7 +10,6 @@ from shared.config.sections import Section
 from shared.errors import ConfigError, RunError
 from shared.runtime.kit import Kit, Port
 
-NOW = datetime.now(UTC)
 TOML = 'name = "toy"\n[server]\naddress = "127.0.0.1"\n[[sites]]\nname = "centre-a"\n[[sites]]\nname = "centre-b"\n'
 
 
@@ -24,9 +23,9 @@ class MemberFile(Section):
     port: Port
 
 
-def provisioned(folder, now=NOW):
+def provisioned(folder, now=None):
     (folder / "toy.toml").write_text(TOML)
-    provision(folder / "toy.toml", folder / "out", now)
+    provision(folder / "toy.toml", folder / "out", now or datetime.now(UTC))
     return Member(folder / "out" / "centre-a")
 
 
@@ -55,8 +54,9 @@ def test_what_would_keep_a_member_from_connecting_is_said_with_the_remedy(tmp_pa
 
 
 def test_an_expired_certificate_is_refused_with_its_day(tmp_path):
-    kit = provisioned(tmp_path, NOW - timedelta(days=366))
-    with pytest.raises(ConfigError, match=f"the site's certificate expired on {NOW - timedelta(days=1):%Y-%m-%d}: ask"):
+    now = datetime.now(UTC)
+    kit = provisioned(tmp_path, now - timedelta(days=366))
+    with pytest.raises(ConfigError, match=f"the site's certificate expired on {now - timedelta(days=1):%Y-%m-%d}: ask"):
         kit.check()
 
 

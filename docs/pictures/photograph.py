@@ -1,0 +1,25 @@
+"""Photographs the top of a run's page for the README: `python docs/pictures/photograph.py runs/<run>/report.html`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+WIDTH, HEIGHT = 1280, 900
+
+
+def main(page: Path) -> None:
+    """Write `report.png` beside this script; needs Chromium."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        sys.exit("no Chromium on the PATH: install it, the page is photographed by a browser")
+    picture = Path(__file__).with_name("report.png")
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={WIDTH},{HEIGHT}")
+    subprocess.run([browser, *options, f"--screenshot={picture}", page.resolve().as_uri()], check=True)
+    print(picture)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
