@@ -27,6 +27,7 @@ from server.studies.paths import cell_folder, finished, trained
 from server.studies.run_study import make_report, run_study
 from shared.config.run_config import load_config
 from shared.errors import ConfigError, RunError
+from shared.tasks import task_named
 from shared.training import TrainSummary
 
 TASK = "lesion-segmentation"
@@ -123,7 +124,7 @@ def test_the_federated_cell_is_the_federation_of_its_fold(at, flower_task):
     try:
         federation = Federation(InProcessGrid(app, {}, 3), config, folder, silent)
         federation.register()
-        records = federation.train(TASK)
+        records = federation.train(task_named(TASK))
     finally:
         folder.release()
     cell = Cell("train", "centre-b", TASK, "federated", 0)
@@ -206,7 +207,6 @@ def test_the_ensemble_is_the_mean_of_the_local_models(at):
     from server.studies.fold_evaluation import FoldModels, fold_table
     from shared.evaluation import Arms
     from shared.site import open_site
-    from shared.tasks import task_named
     from shared.tasks.task import OWN
 
     task = task_named(TASK)
