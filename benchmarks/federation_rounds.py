@@ -158,7 +158,7 @@ def main(megabytes: int) -> None:
         for before, record in pairwise(records):
             entries = [*record.sites.values(), *record.evaluated.values()]
             train = max(entry.seconds or 0 for entry in record.sites.values())
-            judge = max((entry.seconds or 0 for entry in before.judged.values()), default=0)
+            judge = max((entry.seconds or 0 for entry in before.evaluated.values()), default=0)
             seconds = record.seconds - (alone if record is records[-1] else 0)
             beyond = seconds - train - judge
             done = all(entry.status == "accepted" for entry in entries)
