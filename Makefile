@@ -28,7 +28,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 study: $(VENV)/.installed ## Every phantom centre left out once: federated, local, pooled, ensemble (about 20 minutes)
 	@"$(BIN)/fedbreast" study configs/study.toml
 
-demo: $(VENV)/.installed ## Three phantom hospitals train, a fourth judges; prints the report's path
+demo: $(VENV)/.installed ## Three phantom hospitals train, a fourth is held out for evaluation; prints the report's path
 	@"$(BIN)/fedbreast" demo
 
 consortium: $(VENV)/.installed ## A secured server and four hospitals, each a process here; needs nginx

@@ -1,11 +1,11 @@
-"""Every error a user can meet, as one tree.
+"""All errors that a user can meet, as a tree.
 
     FedBreastError
-    ├── ConfigError          a configuration or command that cannot be meant             exit 2
+    ├── ConfigError          a configuration or command that makes no sense              exit 2
     ├── SiteError            a site folder that cannot be used as a whole                exit 2
     │   └── TableError       cases.csv: file, row, column                                exit 2
-    ├── StudyError           one study that is not sound: left out, counted, not fatal
-    ├── UpdateError          a site's reply that must not be averaged: rejected, ledgered
+    ├── StudyError           one study that cannot be used: excluded and counted, not fatal
+    ├── UpdateError          a site's reply that must not be aggregated: rejected and recorded
     └── RunError             a run that could not finish                                 exit 1
 
 A message says what is wrong, where (file, row, key), why it matters and the remedy. It never holds a patient identifier
@@ -28,12 +28,12 @@ ExclusionReason = Literal[
     "several_studies",  # files of more than one exam at one path
     "several_patients",  # files of more than one patient at one path
     "laterality_conflict",  # the tag and the table name different breasts
-    "no_mask",  # the row names no mask and the task needs one
-    "unreadable_mask",  # the mask is no DICOM SEG or NIfTI we can read
+    "no_mask",  # the row names no mask, but the task needs one
+    "unreadable_mask",  # the mask is no readable DICOM SEG, NIfTI or NRRD
     "mask_mismatch",  # mask and images differ in shape or position
-    "empty_mask",  # a lesion case whose mask has no voxel
-    "no_breast_found",  # the automatic crop found no breast, or not the lesion's breast
-    "preprocessing_failed",  # anything else: the site's own log has the detail
+    "empty_mask",  # the mask has no voxels
+    "no_breast_found",  # no breast was detected, or not the breast with the lesion
+    "preprocessing_failed",  # anything else: the site's own log has the details
 ]
 EXCLUSION_REASONS: tuple[str, ...] = get_args(ExclusionReason)
 
@@ -48,7 +48,7 @@ class FedBreastError(Exception):
 
 
 class ConfigError(FedBreastError):
-    """A configuration or command line that cannot be meant."""
+    """A configuration or command line that makes no sense."""
 
     exit_code = 2
 
@@ -69,7 +69,7 @@ class TableError(SiteError):
 
 
 class StudyError(FedBreastError):
-    """One study that is not sound; the run goes on without it and counts it under `reason`."""
+    """One study that cannot be used; the run continues without it and counts it under `reason`."""
 
     def __init__(self, reason: ExclusionReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -78,7 +78,7 @@ class StudyError(FedBreastError):
 
 
 class UpdateError(FedBreastError):
-    """A site's reply that must not enter the average."""
+    """A site's reply that must not be aggregated."""
 
 
 class RunError(FedBreastError):
@@ -86,9 +86,9 @@ class RunError(FedBreastError):
 
 
 def safe_error(error: Exception) -> str:
-    """What a site may say of a failure: our own messages hold no data; of any other error only the class.
+    """Text of an error that may leave a site: our own messages contain no data; of other errors only the class.
 
-    A message of ours that names a path is kept back all the same: hospitals name folders as they please.
+    A message of ours with a path is withheld too, because hospitals may name folders after patients.
     """
     if not isinstance(error, FedBreastError):
         return type(error).__name__

@@ -1,4 +1,4 @@
-"""How a network outlines a prepared case: the breast box in one pass, or blended patches."""
+"""Segment a prepared case with a network: the whole breast box at once, or overlapping patches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.types import FloatArray
 
 
 def pick_device(config: RunConfig) -> torch.device:
-    """The configured device; `auto` takes a GPU where there is one."""
+    """Device of the configuration; `auto` is a GPU if there is one."""
     wanted = config.compute.device
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -28,11 +28,11 @@ def predict_structures(model: nn.Module, image: npt.NDArray[np.floating[Any]], c
     Parameters
     ----------
     model
-        The task's network.
+        Network of the task.
     image
         float `(channel, z, y, x)` on the plan's grid.
     config
-        Mode, overlap, batch size and flip averaging are its.
+        Configuration with mode, overlap, batch size and flip averaging.
 
     """
     device = pick_device(config)
@@ -51,14 +51,15 @@ def predict_structures(model: nn.Module, image: npt.NDArray[np.floating[Any]], c
 def _whole(model: nn.Module, volume: Tensor, *, flip: bool) -> Tensor:
     if not flip:
         return torch.sigmoid(model(volume)[0])[0]
-    # One batch of two: the mirrored copy costs little, as 3D convolutions at batch 1 are slow on CPU.
+    # One batch of two: the mirrored copy costs little, as 3D convolutions of batch 1 are slow on the CPU.
     both = torch.sigmoid(model(torch.cat([volume, volume.flip(4)]))[0])
     return 0.5 * (both[0] + both[1].flip(3))
 
 
 def _patches(model: nn.Module, volume: Tensor, config: RunConfig) -> Tensor:
-    """Overlapping patches blended by a Gaussian window (Isensee 2021), by MONAI."""
-    from monai.inferers.utils import sliding_window_inference  # 4 s of imports that whole-breast mode need not pay
+    """Overlapping patches, blended with a Gaussian window (Isensee 2021) by MONAI."""
+    # Imported here, because it takes 4 s, which whole-breast mode does not need.
+    from monai.inferers.utils import sliding_window_inference
 
     logits: Tensor = sliding_window_inference(
         volume,
@@ -72,13 +73,13 @@ def _patches(model: nn.Module, volume: Tensor, config: RunConfig) -> Tensor:
 
 
 def mean_volume(probabilities: Sequence[FloatArray]) -> FloatArray:
-    """The mean of several models' probabilities, of one shape: the ensemble, before any threshold."""
+    """Mean probability of several models, which all have one shape: the ensemble, before any threshold."""
     mean: FloatArray = np.mean(probabilities, axis=0, dtype=np.float32)
     return mean
 
 
 def volume_shape(config: RunConfig) -> tuple[int, ...]:
-    """Shape `(channel, z, y, x)` of what a segmentation network reads; of a whole breast, the largest cube there is."""
+    """Shape `(channel, z, y, x)` of the input of a segmentation network; for whole breasts the largest cube."""
     channels = config.preprocessing.channels
     if config.training.mode == "patch":
         return (channels, *config.training.patch_voxels)

@@ -1,4 +1,4 @@
-"""Seeds, threads and hashes: the same seed gives the same bytes on CPU, whatever the order in which sites answer."""
+"""Seeds, threads and hashes: the same seed gives the same bytes on the CPU, in any order of the sites' answers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def derive_seed(*parts: int | str) -> int:
-    """Mix integers and names into one 63-bit seed, the same on every platform and in every process."""
+    """Combine integers and names to one 63-bit seed, the same on every platform and in every process."""
     words = [part if isinstance(part, int) else zlib.crc32(part.encode()) for part in parts]
     low, high = np.random.SeedSequence([abs(word) for word in words]).generate_state(2, np.uint32)
     return (int(high) << 31) ^ int(low)
 
 
 def make_deterministic(seed: int, threads: int) -> None:
-    """Seed Python, NumPy and torch, fix the number of threads and refuse nondeterministic kernels."""
-    import torch  # heavy, and `--help` must not pay for it
+    """Seed Python, NumPy and torch, set the number of threads and prefer deterministic kernels."""
+    import torch  # imported here because it takes seconds, which `--help` must not
 
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries still draw from the global generator
@@ -33,7 +33,7 @@ def make_deterministic(seed: int, threads: int) -> None:
 
 
 def state_hash(state: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names, shapes, dtypes and bytes of a state dict in name order: the identity of a model."""
+    """SHA-256 of names, shapes, dtypes and bytes of a state dict in the order of names: the identity of a model."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()

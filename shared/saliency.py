@@ -1,8 +1,8 @@
-"""Where a classifier looks: SmoothGrad maps of a label's score, and their density in shells around the lesion.
+"""Saliency maps of a classifier: SmoothGrad of a label's score, and its density in shells around the lesion.
 
-Smilkov et al. 2017 (arXiv:1706.03825). MONAI's `SmoothGrad` is the same for one channel, and tests hold this file to it
-there; a patch needs more than it gives. Channels differ in range, so each has noise of its own. The distance to the
-lesion is no image and has none. And what is explained stays as it was: no gradients on it, no global generator touched.
+Smilkov et al. 2017 (arXiv:1706.03825). For one channel the maps are those of MONAI's `SmoothGrad`, which tests compare.
+Here each channel has its own noise level, because channels differ in range, and the distance to the lesion has no
+noise. Neither the gradients of the model nor global generators of random numbers are changed.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from torch import Tensor, nn
 from shared.types import FloatArray
 
 LabelScore = Callable[[list[Tensor]], Tensor]
-"""From a network's outputs for a batch to one figure a patch, `(n,)`: it picks the label, and the branch to explain."""
+"""From the outputs of a network to one number per patch, `(n,)`: it selects the label, and the branch to explain."""
 
 REGIONS = ("core", "rim", "surroundings", "beyond")
 RIM_MM = 4.0
-"""Depth to which the rim reaches; deeper voxels are core."""
-_VOXELS_AT_ONCE = 400_000  # eight copies of the quick patch; one of a published one, whose activations fill gigabytes
+"""Depth of the rim; deeper voxels are the core."""
+_VOXELS_AT_ONCE = 400_000  # eight copies of a small patch, or one of published size, whose activations need gigabytes
 
 
 def saliency(
     model: nn.Module, patch: FloatArray, label_score: LabelScore, *, samples: int = 8, noise: float = 0.1, seed: int = 0
 ) -> FloatArray:
-    """Say how much a label's score hangs on each voxel of a patch; see `saliencies`.
+    """Map how much the score of a label depends on each voxel of a patch; see `saliencies`.
 
     Returns
     -------
-    float32 `(z, y, x)`, >= 0, of sum 1; all 0 where the score does not depend on the image.
+    float32 `(z, y, x)`, >= 0, with a sum of 1; all 0 if the score does not depend on the image.
 
     """
     return saliencies(model, patch, {"": label_score}, samples=samples, noise=noise, seed=seed)[""]
@@ -46,29 +46,30 @@ def saliencies(
     noise: float = 0.1,
     seed: int = 0,
 ) -> dict[str, FloatArray]:
-    """Maps of several scores from the same noisy copies: forward passes are shared, as branches have one input.
+    """Maps of several scores from the same noisy copies, which need only one forward pass for all.
 
     Parameters
     ----------
     model
-        From patches `(n, channel + 1, z, y, x)` to a list of outputs. Left in evaluation mode, without gradients.
+        Maps patches `(n, channel + 1, z, y, x)` to a list of outputs. It is set to evaluation mode; its gradients are
+        not changed.
     patch
         float `(channel + 1, z, y, x)`; the last channel is the signed distance to the lesion's surface, mm.
     scores
-        What to explain, by name.
+        Scores to explain, by name.
     samples
-        Noisy copies whose gradients are averaged.
+        Number of noisy copies whose gradients are averaged.
     noise
-        Their noise's standard deviation over the range (largest minus smallest value) of each channel. 0 is the plain
-        gradient of Simonyan 2014.
+        Standard deviation of the noise relative to the range (largest minus smallest value) of each channel. 0 is the
+        plain gradient of Simonyan 2014.
     seed
-        Fixes the noise.
+        Seed of the noise.
 
     Returns
     -------
-    By name float32 `(z, y, x)`: the absolute mean gradient with respect to the image channels, summed over them and
-    divided by its sum over the patch. A plane's branch has its map on the planes it reads, and a trace of it wherever
-    the network's inputs are scaled by a mean over the lesion. All 0 where the score does not depend on the image.
+    float32 `(z, y, x)` by name: the absolute mean gradient with respect to the image channels, summed over channels and
+    divided by its sum over the patch. The map of a branch for planes lies on those planes, and weakly on all voxels of
+    the lesion if inputs are scaled by their mean over the lesion. All 0 if the score does not depend on the image.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def saliencies(
     whole = torch.from_numpy(np.array(patch, np.float32))
     image, distance = whole[:-1], whole[-1:]
     spread = noise * (image.amax(dim=(1, 2, 3)) - image.amin(dim=(1, 2, 3)))[:, None, None, None]
-    # On the CPU whatever the device, so that a seed is one noise everywhere.
+    # On the CPU, so that a seed gives the same noise on every device.
     generator = torch.Generator().manual_seed(seed)
     copies = [image + spread * torch.randn(image.shape, generator=generator) for _ in range(samples)]
     together = max(1, _VOXELS_AT_ONCE // distance.numel())
@@ -100,15 +101,15 @@ def saliencies(
 
 
 def _gradient(score: Tensor, image: Tensor) -> Tensor:
-    """Gradient of a score by the image alone, float64 on the CPU; 0 where the one does not hang on the other."""
+    """Gradient of a score with respect to the image, float64 on the CPU; 0 if the score does not depend on it."""
     if not score.requires_grad:
         return torch.zeros(image.shape, dtype=torch.float64)
-    found = torch.autograd.grad(score, image, retain_graph=True, allow_unused=True)[0]
-    return torch.zeros(image.shape, dtype=torch.float64) if found is None else found.double().cpu()
+    gradient = torch.autograd.grad(score, image, retain_graph=True, allow_unused=True)[0]
+    return torch.zeros(image.shape, dtype=torch.float64) if gradient is None else gradient.double().cpu()
 
 
 def _share(gradient: Tensor) -> FloatArray:
-    """Absolute values of `(channel, z, y, x)` summed over channels, as shares of the patch."""
+    """Sum of absolute values `(channel, z, y, x)` over channels, as shares of the sum over the patch."""
     absolute = gradient.abs().sum(dim=0)
     total = float(absolute.sum())
     if not np.isfinite(total):
@@ -118,16 +119,16 @@ def _share(gradient: Tensor) -> FloatArray:
 
 
 def log_odds(label: int, output: int | None = None) -> LabelScore:
-    """Score of one of several exclusive labels: the logarithm of its odds.
+    """Score of one of several exclusive labels: its log odds.
 
-    A probability near 0 or 1 has hardly a gradient; its log odds have one that points the same way.
+    The gradient of a probability near 0 or 1 almost vanishes; that of the log odds does not and has the same direction.
 
     Parameters
     ----------
     label
         Column of the outputs, which are logits `(n, label)`.
     output
-        The branch to explain; None: the mean of the branches' probabilities.
+        Branch to explain; None for the mean probability of the branches.
 
     """
 
@@ -143,7 +144,7 @@ def log_odds(label: int, output: int | None = None) -> LabelScore:
 def region_means(
     saliency: FloatArray, distance: FloatArray, *, rim_mm: float = RIM_MM, surround_mm: float = 10.0
 ) -> dict[str, float]:
-    """Saliency a voxel in each region, over its mean in the whole patch: 1 is no preference.
+    """Mean saliency in each region, relative to its mean in the whole patch: 1 means no preference.
 
     Parameters
     ----------
@@ -152,14 +153,12 @@ def region_means(
     distance
         Signed distance to the lesion's surface on the same voxels, mm, positive inside.
     rim_mm
-        Depth to which the rim reaches; deeper voxels are core.
+        Depth of the rim; deeper voxels are the core.
     surround_mm
-        How far outside the surroundings reach; farther voxels are beyond.
+        Width of the surroundings outside the surface; voxels farther out are beyond.
 
-    Returns
-    -------
-    By name of `REGIONS`; NaN for a region without a voxel (no lesion under 8 mm has a core), and for all where the map
-    is 0 everywhere.
+    Returns ------- Values by `REGIONS`; NaN for a region without voxels (a lesion of less than 8 mm has no core), and
+    for all regions if the map is 0 everywhere.
 
     Raises
     ------

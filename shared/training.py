@@ -1,7 +1,7 @@
-"""The only training loop: a site's round, a local model, the pooled ceiling and every arm of a study run this.
+"""The only training loop, for the round of a site, local models, central training and every arm of a study.
 
-Each round starts a fresh optimiser, at every arm alike: optimiser moments are neither sent nor kept, so a site may miss
-a round, and a one-site federation is the central loop.
+Each round starts a new optimiser, in all arms alike: its moments are neither sent nor kept. So a site may miss a round,
+and a federation of one site is the same as central training.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from shared.tasks.task import Task
 log = logging.getLogger(__name__)
 
 LossTerm = Callable[[nn.Module], Tensor | float]
-"""What is added to a task's loss, from the network in training."""
+"""Computes, from the network in training, what is added to the loss of the task."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSummary:
-    """What one round of training did: mean loss, optimiser steps, wall seconds."""
+    """Summary of one round of training: mean loss, optimiser steps, seconds of wall time."""
 
     loss: float
     steps: int
@@ -54,29 +54,28 @@ def train_round(
     Parameters
     ----------
     model
-        The global model of this round.
+        Global model of the round.
     cases
-        The site's training cases as the task opened them, in a fixed order.
+        Training cases of the site, opened by the task, in a fixed order.
     config
-        The run's configuration; steps, learning rate and batch size are its.
+        Configuration of the run, with steps, learning rate and batch size.
     round_number
-        1 for the first round; with `site` and the run's seed it fixes every random draw.
+        1 for the first round; together with `site` and the run's seed it determines all random draws.
     site
         Name of the site or arm, part of the seed.
     loss_term
-        What the federation's strategy adds to the loss, from the network; the loss that is reported is without it.
+        Term that the strategy of the federation adds to the loss; the reported loss does not include it.
 
     Notes
     -----
-    Parameters of labels that no case has stay as they are: weight decay must not move a head that saw no truth.
+    Parameters of labels that no case has are not changed, not even by weight decay.
 
-    A GPU that has not enough memory gets the same round again, from its start and with its seed, in batches of half the
-    size.
+    If a GPU has too little memory, the round is repeated from its start, with its seed, in batches of half the size.
 
     Raises
     ------
     RunError
-        There are no cases, the loss is no longer a number, or the GPU has not enough memory for a batch of 1.
+        There are no cases, the loss is not finite, or the GPU has too little memory for a batch of 1.
 
     """
     if not cases:
@@ -96,7 +95,7 @@ def train_round(
                 ) from None
         else:
             return TrainSummary(float(np.mean(losses)), len(losses), time.perf_counter() - started)
-        # Only here, past the exception: its frames held the batch.
+        # Outside the exception handler, because the frames of the exception hold the batch.
         size //= 2
         log.warning(
             "round %d: the GPU ran out of memory, again in batches of %d; training.batch_size is %d",
@@ -118,7 +117,7 @@ def _steps(
     site: str,
     loss_term: LossTerm,
 ) -> list[float]:
-    """One round's steps, each with its loss; arguments as `train_round`."""
+    """Run the steps of one round and return their losses; arguments as `train_round`."""
     settings, task = config.training, task_named(config.task)
     device = pick_device(config)
     seed = derive_seed(config.seed, site, round_number)
@@ -127,8 +126,8 @@ def _steps(
     draws = np.random.default_rng(seed)
 
     model.to(device).train()
-    kept = _unlabelled(model, cases, config, task)
-    trained = [item for name, item in model.named_parameters() if name not in kept]
+    frozen = _unlabelled_state(model, cases, config, task)
+    trained = [item for name, item in model.named_parameters() if name not in frozen]
     decayed, plain = [item for item in trained if item.ndim > 1], [item for item in trained if item.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
@@ -141,7 +140,7 @@ def _steps(
         image, target = (item.to(device) for item in next(batches))
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=scaled):
             outputs = model(image)
-        # The loss stays in float32: sums over a volume overflow half precision.
+        # In float32, as sums over a volume overflow half precision.
         loss = task.learner.loss([item.float() for item in outputs], target)
         total: Tensor = loss + loss_term(model)
         optimiser.zero_grad(set_to_none=True)
@@ -151,12 +150,12 @@ def _steps(
         losses.append(float(loss.detach()))
         if not math.isfinite(losses[-1]):
             raise RunError(f"the loss is not a number at step {step + 1} of round {round_number}: lower learning_rate")
-    model.load_state_dict(kept, strict=False)
+    model.load_state_dict(frozen, strict=False)
     return losses
 
 
 def learning_rate(config: RunConfig, step: int) -> float:
-    """Linear warm-up, then a cosine to zero over all rounds (Loshchilov 2017); `step` counts over the whole run."""
+    """Linear warm-up, then a cosine to zero over all rounds (Loshchilov 2017); `step` is counted over the whole run."""
     settings = config.training
     total = config.federation.rounds * settings.steps_per_round
     if step < settings.warmup_steps:
@@ -165,8 +164,8 @@ def learning_rate(config: RunConfig, step: int) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
-def _unlabelled(model: nn.Module, cases: Sequence[Any], config: RunConfig, task: Task) -> dict[str, Tensor]:
-    """Parameters and buffers, as they are, that answer for labels which none of the cases has."""
+def _unlabelled_state(model: nn.Module, cases: Sequence[Any], config: RunConfig, task: Task) -> dict[str, Tensor]:
+    """Copies of the parameters and buffers of labels that none of the cases has."""
     if not task.learner.owners:
         return {}
     present = {label for case in cases for label in task.seen(case.labels, config)}
@@ -184,7 +183,7 @@ def _batches(
     draws: np.random.Generator,
     generator: Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless augmented batches, image `(n, channel, z, y, x)` and target `(n, ...)`; each case once an epoch."""
+    """Endless augmented batches of image `(n, channel, z, y, x)` and target `(n, ...)`; each case once per epoch."""
     size = config.training.batch_size
     queue: list[int] = []
     while True:

@@ -1,7 +1,6 @@
 """MRI cases of a site folder, located as a run locates them; a plan by hand, and what it makes of a study."""
 
 from shared.cohort.preflight import open_cohort
-from shared.modalities.mri.fingerprint import fingerprint_region
 from shared.modalities.mri.mri import locate
 from shared.modalities.mri.pipeline import prepare_region
 from shared.modalities.mri.plan import Extraction, MriPlan
@@ -30,7 +29,3 @@ def plan_by_hand(**changes):
 
 def preprocess(study, mask, side, plan):
     return prepare_region(extract_region(study, mask, side, plan.extraction), plan)
-
-
-def fingerprint_study(study, mask, side, config):
-    return fingerprint_region(extract_region(study, mask, side, Extraction.of(config.preprocessing)))

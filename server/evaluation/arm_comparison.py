@@ -13,7 +13,7 @@ from shared.config.sections import EvaluationConfig
 from shared.errors import RunError
 from shared.metrics.intervals import Estimate, Numbers, bootstrap_patients
 from shared.metrics.metric import Metric
-from shared.metrics.multiple_testing import adjusted
+from shared.metrics.multiple_testing import adjust_p_values
 from shared.metrics.roc import delong_test
 from shared.reproducibility import derive_seed
 
@@ -73,7 +73,7 @@ def compare_arms(
                 rows.append((arm, metric.name, *_compared(metric, cases, ours[known], theirs[known], config, draw)))
     kinds = {"n": "int64"} | dict.fromkeys(("difference", "low", "high", "p"), "float64")
     result = pd.DataFrame(rows, columns=list(COMPARISON[:-1])).astype(kinds)
-    return result.assign(p_holm=adjusted(result["p"].to_numpy(np.float64), "holm"))
+    return result.assign(p_holm=adjust_p_values(result["p"].to_numpy(np.float64), "holm"))
 
 
 def _compared(

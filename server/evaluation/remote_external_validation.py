@@ -1,7 +1,7 @@
-"""The external centre at a node of its own: its cases stay there, and it judges with sums instead of cases.
+"""The external centre at a node of its own: its cases stay there, and it evaluates with sums instead of cases.
 
 A hospital that validates need not hand its images to the coordinator. The price: figures from sums have no per-case
-table, no picture and no bootstrap, and classifiers are judged in the reference outline only.
+table, no picture and no bootstrap, and classifiers are evaluated in the reference outline only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EXTERNAL = "external"
 def validate_at_node(
     participants: Participants, trained: Mapping[str, TrainedModels], on_model: Callable[[int, int], None]
 ) -> list[ResultRow]:
-    """Have the external centre's node judge every task's models on all its cases, once a run.
+    """Have the external centre's node evaluate every task's models on all its cases, once a run.
 
     Parameters
     ----------
@@ -111,5 +111,5 @@ def _answer(
     for _, answer in participants.requests.ask([centre], kind, instruction, check):
         if answer.reply is not None:
             return answer.reply
-        raise RunError(f"the external centre '{centre}' did not judge: {answer.reason}; mend and resume the run")
+        raise RunError(f"the external centre '{centre}' did not evaluate: {answer.reason}; mend and resume the run")
     raise RunError(f"the external centre '{centre}' was not asked")

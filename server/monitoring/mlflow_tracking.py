@@ -65,7 +65,7 @@ class Tracking:
         self._told: dict[str, set[int]] = {}
 
     def open(self, facts: Callable[[], Mapping[str, str]]) -> None:
-        """Find the run's entry or make one, and tell what it lacks of the judged rounds.
+        """Find the run's entry or make one, and tell what it lacks of the evaluated rounds.
 
         Parameters
         ----------
@@ -97,13 +97,13 @@ class Tracking:
                 self._told[name] = {item.step for item in client.get_metric_history(self._run, f"{name}/seconds")}
         for name in self._config.tasks:
             records = self._folder.records(name)
-            # Of a run that goes on the last model may be still to be judged: it is told when it has a score.
+            # Of a run that goes on the last model may be still to be evaluated: it is told when it has a score.
             waits = records and records[-1].is_unevaluated() and not (self._folder.path / "results.json").is_file()
             for record in records[:-1] if waits else records:
                 self.evaluated(record)
 
     def evaluated(self, record: RoundRecord) -> None:
-        """Tell a judged round: score, seconds, each site's loss and score. One that was told is passed over."""
+        """Tell an evaluated round: score, seconds, each site's loss and score. One that was told is passed over."""
         if self._client is None or record.round == 0 or record.round in self._told[record.task]:
             return
         with self._survive_failures():

@@ -44,8 +44,8 @@ def open_once(folder: RunFolder, centre: str, hashes: Iterable[str], *, at_node:
         folder.write(OPENED, json.dumps(entry, indent=1).encode())
     elif (before.centre, before.model_hashes, before.at_node) != (centre, names, at_node):
         raise RunError(
-            f"the external centre '{centre}' was already opened in this run, for other models: a centre that is "
-            "looked at twice no longer judges. Start a new run",
+            f"the external centre '{centre}' was already opened in this run, for other models: figures at a centre "
+            "that chose between models are no external evaluation. Start a new run",
         )
 
 

@@ -91,9 +91,9 @@ class FinishedStudy:
     provenance, models, openings, flow
         What made it, every trained model, and by centre when it was opened and what became of its cases.
     curves
-        A row a model and round: `task, held_out, arm, seed, round, loss, score, n`.
+        One row for each model and round: `task, held_out, arm, seed, round, loss, score, n`.
     cohort
-        A row a case: what figures are stratified by, and the labels.
+        One row for each case: what figures are stratified by, and the labels.
     predictions
         The per-case table of each task: all evaluated cases.
 

@@ -28,7 +28,7 @@ _SKIPPED: Mapping[Role, str] = {"train": "in", "validation": "validating", "test
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A site's part in one model: it trained it, or judged it."""
+    """A site's part in one model: it trained it, or evaluated it."""
 
     task: str
     round: int
@@ -76,7 +76,7 @@ class Participation:
         ]
 
     def rows(self) -> list[Row]:
-        """Every row: the rounds in order, then the judges of the chosen models."""
+        """Every row: the rounds in order, then the evaluations of the chosen models."""
         committed = [item for records in self._rounds.values() for item in records if item.round > 0]
         return [row for item in committed for row in round_rows(item, self._sites)] + self._chosen
 
@@ -94,7 +94,7 @@ class Participation:
 
 
 def round_rows(record: RoundRecord, sites: Sequence[str]) -> list[Row]:
-    """A round's rows: every site's training, then those that were asked to judge its model."""
+    """A round's rows: every site's training, then those that were asked to evaluate its model."""
     unknown = SiteEntry("absent", "not in the ledger", attempts=0)
     trained = {site: record.sites.get(site, unknown) for site in sites}
     return [_row(record, record.model_hash, site, "train", entry) for site, entry in trained.items()] + [
@@ -121,7 +121,7 @@ def missing(rows: Sequence[Row]) -> tuple[str, ...]:
                 count = f"{row.skipped} case{'' if row.skipped == 1 else 's'}"
                 found.setdefault((f"{row.site} skipped {count} {_SKIPPED[row.role]}", where, ""), []).append(row.round)
         elif row.reason != NO_LABEL:
-            # A round's model is judged when the next one is trained: who was away then says nothing of either.
+            # A round's model is evaluated when the next one is trained: who was away then says nothing of either.
             asked = {row.round, row.round + 1} if row.role == "validation" else {row.round}
             if row.role != "train" and any((row.task, number, row.site) in absent for number in asked):
                 continue

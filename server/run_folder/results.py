@@ -39,7 +39,7 @@ class ResultRow(BaseModel):
 
 
 class TrainedTask(BaseModel):
-    """The two models of a task that are judged: the round chosen on the sites' validation cases, and the last."""
+    """The two models of a task that are evaluated: the round chosen on the sites' validation cases, and the last."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

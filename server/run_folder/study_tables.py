@@ -50,8 +50,8 @@ class StudyTables:
     Attributes
     ----------
     results
-        The columns of `ResultRow`: a row a task, arm, seed, centre, role, metric and model. Centre `all`: all held-out
-        centres together, without a model of its own.
+        The columns of `ResultRow`, one row for each task, arm, seed, centre, role, metric and model. Centre `all`: all
+        held-out centres together, without a model of its own.
     summary
         Over seeds: task, arm (also `local`, the mean of a fold's local models), centre, role, metric, unit, value,
         ci_low, ci_high, n (cases), patients, seeds, ranked (no for thin cells), note (why thin or undefined).

@@ -77,7 +77,7 @@ def _curve(root: Path, cell: Cell) -> list[dict[str, Any]]:
 
 
 def _cohort(root: Path, design: Design) -> pd.DataFrame:
-    """What figures are stratified by, a row a case of every centre: bands and labels, never an identifier."""
+    """What figures are stratified by, one row for each case: bands and labels, never an identifier."""
     config = design.config
     volumes: dict[str, float] = {}
     labels = {label.name: label for label in COLUMNS}

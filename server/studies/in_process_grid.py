@@ -12,19 +12,33 @@ import time
 import tomllib
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
+from shared.errors import RunError
 from shared.runtime.flower_internals import flower_internal, number_message
 from shared.runtime.project import project_root
 
 
 def client_app() -> ClientApp:
-    """The project's ClientApp, by the name that `pyproject.toml` gives this component, as Flower finds it."""
-    project = tomllib.loads((project_root() / "pyproject.toml").read_text(encoding="utf-8"))
+    """The project's ClientApp, by the name that `pyproject.toml` gives this component, as Flower finds it.
+
+    Raises
+    ------
+    RunError
+        There is no `pyproject.toml`.
+
+    """
+    # Beside the code first: FEDBREAST_ROOT may lead to a folder of data and runs alone.
+    places = [root / "pyproject.toml" for root in (Path(__file__).parents[2], project_root())]
+    file = next((path for path in places if path.is_file()), None)
+    if file is None:
+        raise RunError("no pyproject.toml beside the code: run a study from a checkout, or set FEDBREAST_ROOT to one")
+    project = tomllib.loads(file.read_text(encoding="utf-8"))
     module, _, name = project["tool"]["flwr"]["app"]["components"]["clientapp"].partition(":")
     app: ClientApp = getattr(import_module(module), name)
     return app

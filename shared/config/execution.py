@@ -23,7 +23,7 @@ class FederationConfig(Section):
     strategy: str = Field(default="fedavg", description="How the sites' updates become the next global model.")
     min_sites: int = Field(default=1, ge=1, description="Fewer good replies than this end the run with an error.")
     round_timeout_s: float = Field(
-        default=3600.0, gt=0.0, description="A site that has not judged and trained by then is absent this round."
+        default=3600.0, gt=0.0, description="A site that has not evaluated and trained by then is absent this round."
     )
     join_timeout_s: float = Field(
         default=120.0,

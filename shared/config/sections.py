@@ -53,7 +53,7 @@ class DataConfig(Section):
     def _external_never_trains(self) -> DataConfig:
         if self.external in self.sites:
             raise ValueError(
-                f"external centre '{self.external}' is also listed in sites: a centre that trains cannot judge. "
+                f"external centre '{self.external}' is also listed in sites: a centre that trains cannot evaluate. "
                 "Take it out of one of the two",
             )
         if len(set(self.sites)) != len(self.sites):
@@ -65,7 +65,7 @@ class SplitConfig(Section):
     """Shares of a site's patients kept from training."""
 
     validation: Fraction = Field(default=0.17, description="Chooses the best round; share of the site's patients.")
-    test: Fraction = Field(default=0.17, description="Judges internally; share of the site's patients.")
+    test: Fraction = Field(default=0.17, description="For internal evaluation; share of the site's patients.")
 
 
 class ModelConfig(Section):

@@ -12,7 +12,7 @@ ArmKind = Literal["local", "federated", "pooled", "ensemble"]
 
 
 class StudyConfig(Section):
-    """Every centre is left out once; each arm trains on the others, and what was left out judges it."""
+    """Every centre is left out once; each arm trains on the others and is evaluated on the one left out."""
 
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="Training seeds; the data keep theirs.")
     arms: tuple[ArmKind, ...] = Field(

@@ -1,4 +1,4 @@
-"""Where voxels lie: slices into a grid, any orientation into LPS, grids to and from SimpleITK.
+"""Positions of voxels: stack slices to a grid, reorient a volume to LPS, convert to and from SimpleITK.
 
 Points are LPS `(x, y, z)` in mm as in DICOM PS3.3 C.7.6.2.1.1; arrays are `(..., z, y, x)`.
 """
@@ -18,22 +18,22 @@ from shared.types import Grid
 
 Points = npt.NDArray[np.float64]
 
-_GAP_SHARE = 0.1  # of the slice spacing: how unequal neighbouring distances may be
+_GAP_SHARE = 0.1  # tolerance of the distances between slices, as a share of the slice spacing
 _GAP_MM = 0.1
 _DIRECTION_TOLERANCE = 1e-3
 _FRACTION_OF_SPACING = 0.01
 
 
 def stack_slices(slices: Sequence[FileHeader]) -> tuple[list[FileHeader], Grid]:
-    """Sort one phase's slices along their normal and say where the volume lies, in the frame of the acquisition.
+    """Sort the slices of one phase along their normal, and return them with their grid in the acquired orientation.
 
-    The distance between slices comes from their positions, never from SliceThickness (slices may overlap or have gaps).
+    The slice spacing is computed from positions, never from SliceThickness (slices may overlap or have gaps).
 
     Raises
     ------
     StudyError
-        `no_pixel_spacing`; `mixed_geometry`: slices of unlike shape, spacing or direction; `duplicate_slices`: two at
-        one position; `missing_slices`: unequal distances, or fewer than two slices.
+        `no_pixel_spacing`; `mixed_geometry`: slices differ in shape, spacing or direction; `duplicate_slices`: two
+        slices have one position; `missing_slices`: unequal distances, or fewer than two slices.
 
     """
     first = slices[0]
@@ -65,12 +65,12 @@ def stack_slices(slices: Sequence[FileHeader]) -> tuple[list[FileHeader], Grid]:
 
 
 def direction_of(orientation: Sequence[float]) -> Points:
-    """3x3 matrix whose columns are the x, y and slice axes, from ImageOrientationPatient.
+    """Matrix `(3, 3)` whose columns are the x, y and slice axes, from ImageOrientationPatient.
 
     Raises
     ------
     StudyError
-        `mixed_geometry`: the two cosines are no unit vectors at a right angle.
+        `mixed_geometry`: the two directions are not orthogonal unit vectors.
 
     """
     row, column = np.array(orientation[:3], dtype=np.float64), np.array(orientation[3:], dtype=np.float64)
@@ -78,19 +78,19 @@ def direction_of(orientation: Sequence[float]) -> Points:
     if max(abs(length - 1.0) for length in lengths) > _FRACTION_OF_SPACING or abs(row @ column) > _FRACTION_OF_SPACING:
         raise StudyError("mixed_geometry", "ImageOrientationPatient does not hold two unit vectors at a right angle")
     row /= lengths[0]
-    # Rounded cosines are not quite at a right angle; what reads the grid wants a proper rotation.
+    # Rounded directions are not exactly orthogonal, but the matrix must be a rotation.
     column -= (row @ column) * row
     column /= np.linalg.norm(column)
     return np.stack([row, column, np.cross(row, column)], axis=1)
 
 
 def sort_along(points: Points, normal: Points) -> tuple[list[int], float]:
-    """Order of slice positions `(n, 3)` along a unit normal and the distance between neighbours, mm.
+    """Order of slice positions `(n, 3)` along a unit normal, and the distance between neighbours, mm.
 
     Raises
     ------
     StudyError
-        `missing_slices`, `duplicate_slices`; `mixed_geometry`: the slices drift sideways.
+        `missing_slices`; `duplicate_slices`; `mixed_geometry`: the slices are shifted sideways.
 
     """
     if len(points) < 2:  # noqa: PLR2004 - one slice has no distance to a next
@@ -114,11 +114,11 @@ def sort_along(points: Points, normal: Points) -> tuple[list[int], float]:
 def to_lps(array: npt.NDArray[Any], grid: Grid) -> tuple[npt.NDArray[Any], Grid]:
     """Permute and flip the last three axes so that x grows to the left, y to posterior, z to superior.
 
-    No voxel changes its place in the patient: only the order of storage does. Oblique acquisitions keep their obliquity
-    in `direction`. The same result as SimpleITK's `DICOMOrient(image, "LPS")`, without a copy into an image.
+    Only the order of storage changes, no voxel's position in the patient. Oblique acquisitions keep their obliquity in
+    `direction`. The result is that of SimpleITK's `DICOMOrient(image, "LPS")`, without conversion to an image.
     """
     direction = np.array(grid.direction).reshape(3, 3)
-    columns = _nearest_axes(direction)  # for patient axis x, y, z: the index axis (0 = x) that runs along it
+    columns = _nearest_axes(direction)  # for each patient axis x, y, z the index axis (0 = x) along it
     flips = [direction[axis, columns[axis]] < 0 for axis in range(3)]
     sizes = grid.shape[::-1]
     origin = np.array(grid.origin)
@@ -142,7 +142,7 @@ def to_lps(array: npt.NDArray[Any], grid: Grid) -> tuple[npt.NDArray[Any], Grid]
 
 
 def _nearest_axes(direction: Points) -> list[int]:
-    """For each patient axis the index axis closest to it; the three are distinct."""
+    """Index axis closest to each patient axis; the three are distinct."""
     left = np.abs(direction).copy()
     columns = [0, 0, 0]
     for _ in range(3):
@@ -154,14 +154,14 @@ def _nearest_axes(direction: Points) -> list[int]:
 
 
 def orientation_of(grid: Grid) -> Literal["axial", "sagittal", "coronal"]:
-    """Plane of the acquisition, by the patient axis nearest to the slice normal; for a grid before `to_lps`."""
+    """Plane of the acquisition: the patient axis closest to the slice normal, for a grid before `to_lps`."""
     normal = np.abs(np.array(grid.direction).reshape(3, 3)[:, 2])
     planes: tuple[Literal["sagittal"], Literal["coronal"], Literal["axial"]] = ("sagittal", "coronal", "axial")
     return planes[int(np.argmax(normal))]
 
 
 def same_in_plane(first: Grid, second: Grid) -> bool:
-    """Say whether two volumes share rows, columns, spacing and direction, whatever the number of slices."""
+    """Say whether two volumes have the same rows, columns, spacing and direction; the number of slices may differ."""
     return (
         first.shape[1:] == second.shape[1:]
         and bool(np.allclose(first.spacing, second.spacing, rtol=_FRACTION_OF_SPACING, atol=0.0))
@@ -180,14 +180,3 @@ def from_image(image: Any) -> tuple[npt.NDArray[Any], Grid]:
         direction=tuple(image.GetDirection()),
     )
     return sitk.GetArrayFromImage(image), grid
-
-
-def to_image(array: npt.NDArray[Any], grid: Grid) -> Any:
-    """SimpleITK image of an array `(z, y, x)` on a grid; the inverse of `from_image`."""
-    if array.shape != grid.shape:
-        raise ValueError(f"array of shape {array.shape} does not lie on a grid of shape {grid.shape}")
-    image = sitk.GetImageFromArray(array.astype(np.uint8) if array.dtype == np.bool_ else array)
-    image.SetSpacing(grid.spacing[::-1])
-    image.SetOrigin(grid.origin)
-    image.SetDirection(grid.direction)
-    return image

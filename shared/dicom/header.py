@@ -1,7 +1,7 @@
-"""What one DICOM file says of itself, without its pixels.
+"""Header of one DICOM file, without its pixels.
 
-Only the tags listed in `TAGS` are ever parsed, so names, dates of birth and free text are not even read. Values are
-taken as raw bytes: pydicom's own conversion warns with the value in the text, which could carry an identifier to a log.
+Only the tags in `TAGS` are parsed, so names, dates of birth and free text are never read. Values are taken as raw
+bytes, because the warnings of pydicom's own conversion contain the value, which could put an identifier into a log.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _KEYWORDS = (
     *("Rows", "Columns", "PixelSpacing"),
 )
 TAGS: dict[str, int] = {keyword: int(tag_for_keyword(keyword) or 0) for keyword in _KEYWORDS}
-_DOUBLES = frozenset({TAGS["AcquisitionDuration"], TAGS["DiffusionBValue"]})  # VR FD: binary, the others are text
-_MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR, which has its class in the file meta only
+_DOUBLES = frozenset({TAGS["AcquisitionDuration"], TAGS["DiffusionBValue"]})  # VR FD is binary, the others are text
+_MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR, which has it only in the file meta information
 _MAX_PIXELS = 2**24
 _HIGHEST_TESLA = 100.0
 
 
 @dataclass(frozen=True, slots=True)
 class FileHeader:
-    """What grouping and placing one image file needs; identifying fields stay out of `repr`.
+    """Tags of one image file; identifying fields are not in its `repr`.
 
-    Times of day are seconds since midnight, `trigger_s`, `duration_s` and `temporal_resolution_s` seconds, lengths mm.
-    A tag that is absent or unreadable is None (numbers) or empty (text).
+    `trigger_s`, `duration_s` and `temporal_resolution_s` are seconds, other times seconds since midnight; lengths are
+    in mm. A missing or unreadable tag is None (numbers) or empty (text).
     """
 
     path: Path = field(repr=False)
@@ -89,7 +89,7 @@ class FileHeader:
 
 @contextlib.contextmanager
 def quiet_reader() -> Iterator[None]:
-    """Silence pydicom while it reads: its warnings and log lines quote the values of tags."""
+    """Silence pydicom while it reads, as its warnings and log lines contain the values of tags."""
     logger = logging.getLogger("pydicom")
     disabled = logger.disabled
     logger.disabled = True
@@ -102,12 +102,12 @@ def quiet_reader() -> Iterator[None]:
 
 
 def parse_header(path: Path) -> FileHeader | None:
-    """Header of a file that carries the DICM mark; None for a DICOMDIR.
+    """Read the header of a file with the DICM mark; None for a DICOMDIR.
 
     Raises
     ------
     StudyError
-        `unreadable_file`: the header is damaged, cut off or claims an impossible size.
+        `unreadable_file`: the header is damaged, cut off or has an impossible size.
 
     """
     try:
@@ -116,13 +116,13 @@ def parse_header(path: Path) -> FileHeader | None:
             rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
             media_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
         texts = {keyword: _text(dataset, tag) for keyword, tag in TAGS.items() if keyword not in {"Rows", "Columns"}}
-    except Exception:  # noqa: BLE001 - junk raises nearly anything in the reader; its text may quote tags
+    except Exception:  # noqa: BLE001 - junk may raise any exception, whose text may contain tags
         raise StudyError("unreadable_file", "a DICOM header is damaged or cut off; fetch the file again") from None
     if _MEDIA_DIRECTORY in media_class:
         return None
     if not texts["SOPClassUID"]:
         raise StudyError("unreadable_file", "a DICOM file has no SOP class; its header is cut off")
-    # A header cut inside a value leaves a shorter value, not an error: the file meta says what it should have been.
+    # A header that is cut off inside a value has a shorter value and raises no error: compare it with the file meta.
     if media_class == MR_IMAGE_STORAGE and (texts["SOPClassUID"] != media_class or not rows * columns):
         raise StudyError("unreadable_file", "an MR image's header is cut off before the pixels; fetch the file again")
     if rows * columns > _MAX_PIXELS:
@@ -142,7 +142,7 @@ def _header(path: Path, texts: dict[str, str], rows: int, columns: int) -> FileH
         return None if value is None else int(value)
 
     sequence = "\\".join(sorted(part.strip() for part in texts["ScanningSequence"].upper().split("\\")))
-    # AcquisitionDateTime is YYYYMMDDHHMMSS.ffffff (PS3.5 6.2, DT); only its time of day is comparable with the rest.
+    # AcquisitionDateTime is YYYYMMDDHHMMSS.ffffff (PS3.5 6.2, DT); the other tags have only a time of day.
     acquired = _time_of_day(texts["AcquisitionTime"])
     if acquired is None:
         acquired = _time_of_day(texts["AcquisitionDateTime"][8:])
@@ -187,7 +187,7 @@ def _header(path: Path, texts: dict[str, str], rows: int, columns: int) -> FileH
 
 
 def normalise_manufacturer(text: str) -> str:
-    """Vendor as reports stratify by it: one of a closed list, `unknown` when blank and `OTHER` for the rest."""
+    """Vendor for stratified reports: one of a closed list, `unknown` if blank, `OTHER` for all others."""
     upper = text.upper()
     if not upper.strip():
         return "unknown"
@@ -198,7 +198,7 @@ def normalise_manufacturer(text: str) -> str:
 
 
 def _text(dataset: pydicom.Dataset, tag: int) -> str:
-    """Raw value of a tag as text, values separated by a backslash as DICOM stores them; empty when absent."""
+    """Raw value of a tag as text, multiple values separated by backslashes as in DICOM; empty if missing."""
     element: Any = dataset.get_item(tag) if tag in dataset else None
     value = None if element is None else element.value
     if isinstance(value, bytes) and tag in _DOUBLES:
@@ -212,7 +212,7 @@ def _text(dataset: pydicom.Dataset, tag: int) -> str:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    """Finite numbers of a multi-valued text; empty when any of them is not one."""
+    """Numbers in a text with backslashes; empty if any of them is no finite number."""
     try:
         values = tuple(float(part) for part in text.split("\\"))
     except ValueError:
@@ -235,7 +235,7 @@ def _time_of_day(text: str) -> float | None:
 
 
 def _tesla(value: float | None) -> float | None:
-    """Field strength; some scanners of the last century wrote gauss."""
+    """Field strength in tesla; some old scanners wrote gauss."""
     if value is None or value <= 0:
         return None
     return value / 10_000.0 if value > _HIGHEST_TESLA else value

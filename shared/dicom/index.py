@@ -1,4 +1,4 @@
-"""Header-only scan of a folder: every DICOM file in any nesting and under any name, by its preamble."""
+"""Scan a folder for the headers of all DICOM files, in any nesting and with any name."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _HEAD_BYTES = 2048
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A file that could not be taken, found while scanning a folder that holds more than one study."""
+    """A file that cannot be used, in a scan of a folder with several studies."""
 
     path: Path = field(repr=False)
     error: StudyError
 
 
 def index_folder(folder: Path) -> list[FileHeader]:
-    """Headers of every DICOM file of one study's folder, sorted by path.
+    """Headers of all DICOM files in the folder of one study, sorted by path.
 
     Raises
     ------
     StudyError
-        `no_images`: no such folder. `unreadable_file`: a file named `.dcm` that is empty, truncated or not DICOM; an
-        archive; a link that leads out of the folder. Files that are plainly not DICOM are ignored.
+        `no_images`: the folder does not exist. `unreadable_file`: a file named `.dcm` that is empty, truncated or not
+        DICOM; an archive; a link that leads out of the folder. Files that are clearly not DICOM are ignored.
 
     """
     headers, faults = scan_folder(folder)
@@ -41,7 +41,7 @@ def index_folder(folder: Path) -> list[FileHeader]:
 
 
 def scan_folder(folder: Path) -> tuple[list[FileHeader], list[Fault]]:
-    """As `index_folder`, for a folder of many studies: what cannot be taken is returned, not raised."""
+    """As `index_folder` for a folder with several studies: files that cannot be used are returned instead of raised."""
     if not folder.is_dir():
         raise StudyError("no_images", "the folder named by the row does not exist")
     headers: list[FileHeader] = []
@@ -58,13 +58,13 @@ def scan_folder(folder: Path) -> tuple[list[FileHeader], list[Fault]]:
 
 
 def read_headers(files: Sequence[Path]) -> list[FileHeader]:
-    """Headers of the given files; those that are plainly not DICOM are left out. Raises as `index_folder`."""
-    found = (read_header(path) for path in files)
-    return [header for header in found if header is not None]
+    """Headers of the given files without those that are clearly not DICOM; raises as `index_folder`."""
+    headers = (read_header(path) for path in files)
+    return [header for header in headers if header is not None]
 
 
 def read_header(path: Path) -> FileHeader | None:
-    """Header of one file, or None when it is plainly not a DICOM image (README, DICOMDIR, PNG, ...).
+    """Header of one file, or None if it is clearly not a DICOM image (README, DICOMDIR, PNG, ...).
 
     Raises
     ------
@@ -84,7 +84,7 @@ def read_header(path: Path) -> FileHeader | None:
     except OSError as error:
         raise StudyError("unreadable_file", f"the system refused to read a file: {error.strerror}") from None
     if head[128:132] != b"DICM":
-        # Without a name that claims DICOM, only emptiness is suspicious: a copy that was cut off at its first byte.
+        # A file without a DICOM suffix is suspicious only if it is empty, as after an interrupted copy.
         if claims_dicom or (not head and not suffix and not path.name.startswith(".")):
             raise StudyError("unreadable_file", _describe_stranger(head))
         return None
@@ -94,7 +94,7 @@ def read_header(path: Path) -> FileHeader | None:
 
 
 def _describe_stranger(head: bytes) -> str:
-    """Say what a `.dcm` file without the DICM mark looks like, for the remedy."""
+    """Describe what a `.dcm` file without the DICM mark contains, with the remedy."""
     start = head.lstrip()[:64].lower()
     if not head:
         return "a DICOM file is empty; fetch it again"
@@ -104,12 +104,12 @@ def _describe_stranger(head: bytes) -> str:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted; links are left out."""
+    """All files below a folder, sorted, without links."""
     return [path for path in _walk(folder.resolve()) if not path.is_symlink()]
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Files below `root` in sorted order; links inside are skipped (their target is met anyway), others yielded."""
+    """Files below `root` in sorted order, without links to files inside it; links that lead out are included."""
     for here, folders, names in os.walk(root):
         folders.sort()
         for name in sorted([*names, *(item for item in folders if Path(here, item).is_symlink())]):

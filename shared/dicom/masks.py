@@ -1,7 +1,7 @@
-"""Masks on a study's grid: DICOM SEG, NIfTI, NRRD.
+"""Read masks (DICOM SEG, NIfTI, NRRD) on the grid of a study.
 
-A SEG may cover a subset of the frames, in any order and any orientation: its frames are placed by position
-(DICOM PS3.3 C.7.6.16.2.3). Nothing is resampled: a mask that does not lie on the study's voxels is refused.
+A SEG may have a subset of the slices, in any order and orientation; its frames are placed by their positions (DICOM
+PS3.3 C.7.6.16.2.3). Nothing is resampled: a mask with other voxels than the study is refused.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from shared.types import BoolArray, Grid
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 _MAX_VOXELS = 2**30
 _DICM_END = 132
-_OCCUPIED = 0.5  # share of MaximumFractionalValue from which a voxel of a FRACTIONAL SEG is taken
-_INDEX_TOLERANCE = 0.1  # voxels a frame may lie off the grid
+_OCCUPIED = 0.5  # share of MaximumFractionalValue at which a voxel of a FRACTIONAL SEG belongs to the mask
+_INDEX_TOLERANCE = 0.1  # largest deviation of a frame from the grid, voxels
 _DIRECTION_TOLERANCE = 1e-3
 _TAGS = [
     *("SOPClassUID", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
@@ -35,31 +35,30 @@ _TAGS = [
 
 @dataclass(frozen=True, slots=True)
 class _Frames:
-    """Frames of one segment: `values` bool `(frame, row, column)`, positions `(frame, 3)` mm, their common geometry."""
+    """Frames of one segment: `values` bool `(frame, row, column)`, positions `(frame, 3)` in mm, and their geometry."""
 
     values: BoolArray
     positions: npt.NDArray[np.float64]
     direction: npt.NDArray[np.float64]
     spacing: tuple[float, float]
-    between: float | None
 
 
 def read_mask(path: Path, grid: Grid, *, segment: int | None = None) -> BoolArray:
-    """Lesion (or other) mask on the voxels of `grid`, bool `(z, y, x)`.
+    """Read a mask on the voxels of `grid`, bool `(z, y, x)`.
 
     Parameters
     ----------
     path
-        DICOM SEG (BINARY, or FRACTIONAL from half occupancy), or NIfTI or NRRD (voxels above 0.5).
+        DICOM SEG (BINARY, or FRACTIONAL with a threshold of one half), NIfTI or NRRD (voxels above 0.5).
     grid
         Grid of the study, as `read_study` gives it.
     segment
-        Segment number of a SEG that holds several; a SEG of one segment needs none.
+        Number of the segment in a SEG with several; not needed for a SEG with one.
 
     Raises
     ------
     StudyError
-        `unreadable_mask`; `mask_mismatch`: not on the study's voxels, or partly outside; `empty_mask`.
+        `unreadable_mask`; `mask_mismatch`: not on the voxels of the study, or partly outside; `empty_mask`.
 
     """
     if is_dicom(path):
@@ -75,7 +74,7 @@ def read_mask(path: Path, grid: Grid, *, segment: int | None = None) -> BoolArra
 
 
 def is_dicom(path: Path) -> bool:
-    """Say whether a file carries the DICM mark; False when it cannot be opened."""
+    """Say whether a file has the DICM mark; False if it cannot be opened."""
     try:
         with path.open("rb") as stream:
             return stream.read(_DICM_END)[-4:] == b"DICM"
@@ -91,40 +90,13 @@ def _read_volume_mask(path: Path) -> tuple[BoolArray, Grid]:
     return values > _OCCUPIED, grid
 
 
-def read_segmentation(path: Path, *, segment: int | None = None) -> tuple[BoolArray, Grid]:
-    """A DICOM SEG by itself: bool `(z, y, x)` in LPS on the smallest regular grid through its frames.
-
-    Raises
-    ------
-    StudyError
-        `unreadable_mask`: no SEG, damaged, several segments and none chosen, frames without a regular spacing.
-
-    """
-    frames = _load_frames(path, segment)
-    normal = frames.direction[:, 2]
-    along = frames.positions @ normal
-    start = float(along.min())
-    step = _frame_spacing(along - start, frames.between)
-    layers = np.rint((along - start) / step).astype(int)
-    origin = frames.positions[int(np.argmin(along))]
-    expected = origin + np.outer(layers * step, normal)
-    if np.abs(expected - frames.positions).max() > _INDEX_TOLERANCE * max(step, *frames.spacing):
-        raise StudyError("unreadable_mask", "the frames of the SEG are not stacked along their normal")
-    if (int(layers.max()) + 1) * frames.values[0].size > _MAX_VOXELS:
-        raise StudyError("unreadable_mask", "the SEG claims more voxels than any breast MRI has")
-    mask = np.zeros((int(layers.max()) + 1, *frames.values.shape[1:]), np.bool_)
-    for layer, values in zip(layers, frames.values, strict=True):
-        mask[layer] |= values
-    return to_lps(mask, _grid(frames, mask.shape[0], origin, step))
-
-
 def _place(frames: _Frames, grid: Grid) -> BoolArray:
-    """Put each frame where its position says; the whole SEG need not be there, nor lie in the study's orientation."""
+    """Place each frame by its position; the SEG may lack slices and have another orientation than the study."""
     placed = np.zeros(grid.shape, np.bool_)
     to_index = np.array(grid.direction).reshape(3, 3) / np.array(grid.spacing[::-1])
     for values, position in zip(frames.values, frames.positions, strict=True):
         mask, own = to_lps(values[None], _grid(frames, 1, position, 1.0))
-        # Shape, spacing, direction and position all agree when the frame's corners fall on the voxels they should.
+        # Shape, spacing, direction and position agree if the corners of the frame coincide with voxels of the study.
         seen = (own.corners() - np.array(grid.origin)) @ to_index
         start = np.rint(seen[0])
         steps = (own.corners() - np.array(own.origin)) @ np.array(own.direction).reshape(3, 3)
@@ -148,35 +120,15 @@ def _grid(frames: _Frames, layers: int, origin: npt.NDArray[np.float64], step: f
     )
 
 
-def _frame_spacing(along: npt.NDArray[np.float64], between: float | None) -> float:
-    """Distance between frames, mm: SpacingBetweenSlices where the gaps are multiples of it, else the smallest gap."""
-    gaps = np.diff(np.unique(np.round(along, 3)))
-    if gaps.size == 0:
-        if not between:
-            raise StudyError("unreadable_mask", "a SEG of one frame without SpacingBetweenSlices has no extent")
-        return between
-    extent = float(np.ptp(along))
-    for step in (between, float(gaps.min())):
-        # The extent over a whole number of steps is finer than one gap, whose positions are rounded in the file.
-        layers = round(extent / step) if step else 0
-        if step and layers and abs(extent / step - layers) <= _INDEX_TOLERANCE and _multiples(gaps, extent / layers):
-            return extent / layers
-    raise StudyError("unreadable_mask", "the frames of the SEG do not lie on a regular stack")
-
-
-def _multiples(gaps: npt.NDArray[np.float64], step: float) -> bool:
-    return bool(np.abs(gaps / step - np.rint(gaps / step)).max() <= _INDEX_TOLERANCE and gaps.min() > step / 2)
-
-
 def _load_frames(path: Path, segment: int | None) -> _Frames:
     try:
         with quiet_reader():
             return _read_frames(path, segment)
     except StudyError as error:
-        if error.reason == "mixed_geometry":  # of the mask's own frames
+        if error.reason == "mixed_geometry":  # geometry of the mask itself
             raise StudyError("unreadable_mask", error.detail) from None
         raise
-    except Exception:  # noqa: BLE001 - junk raises nearly anything in the reader; its text may quote tags
+    except Exception:  # noqa: BLE001 - junk may raise any exception, whose text may contain tags
         raise StudyError("unreadable_mask", "the mask's file is damaged or no DICOM SEG") from None
 
 
@@ -212,12 +164,11 @@ def _read_frames(path: Path, segment: int | None) -> _Frames:
         positions=np.array([place.ImagePositionPatient for place in places], dtype=np.float64),
         direction=direction_of([float(value) for value in orientations[0]]),
         spacing=(rows, columns),
-        between=float(measures.get("SpacingBetweenSlices") or 0.0) or None,
     )
 
 
 def _macro(group: Any, shared: Any, name: str) -> Any:
-    """A functional group of a frame, which may be its own or shared by all frames (PS3.3 C.7.6.16)."""
+    """Functional group of a frame: its own, or one that all frames share (PS3.3 C.7.6.16)."""
     return (group.get(name) or shared[name].value)[0]
 
 

@@ -1,4 +1,4 @@
-"""Pixels of one slice or view, in stored units after rescale."""
+"""Read the pixels of one slice or view, in stored units after rescale."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _PIXEL_TAGS = [
 
 
 def read_pixels(header: FileHeader) -> FloatArray:
-    """Pixels of one slice, float32 `(y, x)` in stored units after rescale.
+    """Read the pixels of one slice, float32 `(y, x)` in stored units after rescale.
 
-    MONOCHROME1 (white is low) is turned into MONOCHROME2 by inverting the stored values within BitsStored before the
-    rescale (PS3.3 C.7.6.3.1.2), so both encodings of an image read alike.
+    MONOCHROME1 (white is low) is converted to MONOCHROME2 by inverting the stored values within BitsStored before the
+    rescale (PS3.3 C.7.6.3.1.2), so that both encodings give the same image.
 
     Raises
     ------
     StudyError
-        `unreadable_file`: truncated pixel data, a codec that is not installed, colour, a rescale of zero.
+        `unreadable_file`: truncated pixel data, missing codec, colour image, or a rescale slope of zero.
 
     """
     try:
@@ -35,7 +35,7 @@ def read_pixels(header: FileHeader) -> FloatArray:
             slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
             inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
             bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
-    except Exception:  # noqa: BLE001 - decoders raise nearly anything; their text may quote tags
+    except Exception:  # noqa: BLE001 - decoders may raise any exception, whose text may contain tags
         raise StudyError("unreadable_file", "pixel data are cut off, damaged or of a codec not installed") from None
     if stored.shape != (header.rows, header.columns):
         raise StudyError("unreadable_file", f"pixel data of shape {stored.shape} where one grey slice was expected")

@@ -1,7 +1,7 @@
-"""NIfTI and NRRD volumes through SimpleITK, turned into LPS.
+"""Read NIfTI and NRRD volumes with SimpleITK and reorient them to LPS.
 
-Other formats SimpleITK knows are refused: of a truncated or damaged MetaImage it returns voxels that were never read.
-The same holds for NIfTI, so its header and length are checked here first.
+Other formats of SimpleITK are refused, because it returns random voxels of a truncated MetaImage. It does so for NIfTI
+too, whose header and length are therefore checked here first.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ _IDENTITY_ROWS = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def read_volume(path: Path) -> tuple[FloatArray, Grid]:
-    """One NIfTI or NRRD volume, float32 `(z, y, x)` in LPS.
+    """Read one NIfTI or NRRD volume, float32 `(z, y, x)` in LPS.
 
     Raises
     ------
     StudyError
-        `unreadable_file`: of another format, damaged, truncated, not 3D, not finite or too large. `no_pixel_spacing`:
-        a NIfTI header without an affine, or with the identity that tools write when they do not know it (never taken
-        for 1 mm).
+        `unreadable_file`: another format, damaged, truncated, not 3D, not finite or too large. `no_pixel_spacing`: a
+        NIfTI header without an affine, or with the identity, which tools write if they do not know the affine; it is
+        never assumed to mean 1 mm.
 
     """
     return to_lps(*read_stored(path))
 
 
 def read_stored(path: Path) -> tuple[FloatArray, Grid]:
-    """As `read_volume`, in the file's own orientation."""
+    """As `read_volume`, in the orientation of the file."""
     name = path.name.lower()
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    sitk.ProcessObject.GlobalWarningDisplayOff()  # its warnings quote the path
+    sitk.ProcessObject.GlobalWarningDisplayOff()  # its warnings contain the path
     try:
         if name.endswith((".nii", ".nii.gz")):
             _check_nifti(path)
@@ -56,7 +56,7 @@ def read_stored(path: Path) -> tuple[FloatArray, Grid]:
         if len(size) != _DIMENSIONS or int(np.prod(size, dtype=np.int64)) > _MAX_VOXELS:
             raise StudyError("unreadable_file", f"a volume of size {size} is not a 3D image we take")
         image = reader.Execute()
-    except (OSError, EOFError, RuntimeError, ValueError, struct.error, zlib.error):  # their texts quote the path
+    except (OSError, EOFError, RuntimeError, ValueError, struct.error, zlib.error):  # their texts contain the path
         raise StudyError("unreadable_file", "a volume file is missing, damaged or of another format") from None
     stored, grid = from_image(image)
     values = stored.astype(np.float32)
@@ -66,7 +66,7 @@ def read_stored(path: Path) -> tuple[FloatArray, Grid]:
 
 
 def _check_nifti(path: Path) -> None:
-    """Check a NIfTI-1 file's mark, length and affine (nifti1.h); raises `ValueError` and others for a damaged one."""
+    """Check mark, length and affine of a NIfTI-1 file (nifti1.h); raises `ValueError` and others if it is damaged."""
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
         head = stream.read(_NIFTI_HEADER)
         order = "<" if head[:4] == struct.pack("<i", _NIFTI_HEADER) else ">"
@@ -81,7 +81,7 @@ def _check_nifti(path: Path) -> None:
             raise ValueError("too large")
         needed = int(offset) + voxels * bits // 8
         read = _NIFTI_HEADER
-        # To the end, so that gzip compares its checksum; no further than the header promises, lest it be a bomb.
+        # Read to the end, where gzip compares its checksum, but not much further than the header says (zip bomb).
         while chunk := stream.read(_CHUNK):
             read += len(chunk)
             if read > needed + _CHUNK:

@@ -1,1 +1,1 @@
-"""Evaluation: mergeable counts, overlap and surface metrics, agreement, intervals."""
+"""Metrics: their declarations, sums that add up over sites, and the statistics behind them."""

@@ -1,4 +1,4 @@
-"""Agreement of two measurements of one quantity: intraclass correlation and Bland-Altman."""
+"""Agreement of two measurements of a quantity: intraclass correlation and Bland-Altman analysis."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Icc(NamedTuple):
 def icc(ratings: npt.ArrayLike, confidence: float = 0.95) -> Icc:
     """Intraclass correlation of `ratings` `(subject, rater)` from the two-way analysis of variance.
 
-    The interval is McGraw and Wong's (Psychol Methods 1996;1:30, table 7, case 2A); it assumes normal
-    subjects, so skewed volumes are better served by the patient bootstrap of `icc_a1`.
+    The interval is that of McGraw and Wong (Psychol Methods 1996;1:30, table 7, case 2A). It assumes that subjects are
+    normally distributed; for skewed volumes the patient bootstrap of `icc_a1` is better.
 
     Raises
     ------
     ValueError
-        Fewer than two subjects or raters, a value that is not finite, or ratings that are all the same.
+        There are fewer than two subjects or raters, a value is not finite, or all ratings are the same.
 
     """
     table = np.asarray(ratings, dtype=np.float64)
@@ -56,9 +56,12 @@ def icc(ratings: npt.ArrayLike, confidence: float = 0.95) -> Icc:
 def _a1_interval(
     a1: float, squares: tuple[float, float, float], shape: tuple[int, int], confidence: float
 ) -> tuple[float, float]:
-    """F-based bounds of ICC(A,1) with Satterthwaite's degrees of freedom; mean squares of rows, columns, error."""
+    """Bounds of ICC(A,1) by the F distribution with Satterthwaite's degrees of freedom.
+
+    `squares` are the mean squares of rows, columns and error; `shape` is (subjects, raters).
+    """
     (msr, msc, mse), (n, k) = squares, shape
-    if mse == 0 and msc == 0:  # every rater says the same of each subject
+    if mse == 0 and msc == 0:  # all raters agree on each subject
         return 1.0, 1.0
     a = k * a1 / (n * (1 - a1))
     b = 1 + k * a1 * (n - 1) / (n * (1 - a1))
@@ -72,11 +75,11 @@ def _a1_interval(
 
 
 def icc_a1(values: Numbers, weights: Numbers) -> Numbers:
-    """ICC(A,1) of two columns under each row of weights: a `Statistic` for `bootstrap_patients`; NaN if undefined."""
+    """ICC(A,1) of two columns with each row of weights, a `Statistic` for `bootstrap_patients`; NaN if undefined."""
     total = weights.sum(axis=1)
     first, second = weights @ values[:, 0] / total, weights @ values[:, 1] / total
     grand = (first + second) / 2
-    # Sums of squares of the two-way table with k = 2, from weighted moments around a fixed centre (no cancellation).
+    # Sums of squares of the two-way table with k = 2, from weighted moments around a fixed value (no cancellation).
     centre = values.mean()
     subject = values.mean(axis=1) - centre
     rows = 2 * (weights @ subject**2 - total * (grand - centre) ** 2)
@@ -89,7 +92,7 @@ def icc_a1(values: Numbers, weights: Numbers) -> Numbers:
 
 @dataclass(frozen=True, slots=True)
 class BlandAltman:
-    """Bias and 95% limits of agreement of `a - b`, each with its interval; ratios `a / b` when `log` is true."""
+    """Bias and 95% limits of agreement of `a - b`, each with its interval; of the ratio `a / b` if `log` is true."""
 
     bias: float
     low: float
@@ -104,13 +107,13 @@ class BlandAltman:
 def bland_altman(a: npt.ArrayLike, b: npt.ArrayLike, *, log: bool = False, confidence: float = 0.95) -> BlandAltman:
     """Agreement of paired measurements `(n,)` in one unit (Bland and Altman, Stat Methods Med Res 1999;8:135).
 
-    With `log`, differences are taken between logarithms and everything is given back as a ratio: the choice when the
-    spread grows with the size (`spread_grows`).
+    With `log`, logarithms are compared and results are ratios; use it if the spread grows with the size of the values
+    (`spread_grows`).
 
     Raises
     ------
     ValueError
-        Lengths differ, fewer than three pairs, or a value that is not positive with `log`.
+        Lengths differ, there are fewer than three pairs, or a value is not positive with `log`.
 
     """
     first, second = _pairs(a, b)
@@ -137,11 +140,11 @@ def bland_altman(a: npt.ArrayLike, b: npt.ArrayLike, *, log: bool = False, confi
 
 
 def _limit(times: float) -> Statistic:
-    """Mean of `a - b` plus `times` standard deviations."""
+    """Statistic: mean of `a - b` plus `times` standard deviations."""
 
     def statistic(values: Numbers, weights: Numbers) -> Numbers:
         difference, total = values[:, 0] - values[:, 1], weights.sum(axis=1)
-        # Around the data's own mean, so that the difference of squares loses no digits.
+        # Relative to the mean of the data, so that the difference of squares loses no digits.
         centred = difference - difference.mean()
         shift = weights @ centred / total
         rest = np.maximum(0.0, weights @ centred**2 - total * shift**2)
@@ -155,23 +158,23 @@ def _bias(values: Numbers, weights: Numbers) -> Numbers:
     return weighted_mean(values[:, :1] - values[:, 1:], weights)
 
 
-# Bias and limits of agreement of two columns as statistics for `bootstrap_patients`.
 LIMITS: dict[str, Statistic] = {"bias": _bias, "limit_low": _limit(-_Z95), "limit_high": _limit(_Z95)}
+"""Bias and limits of agreement of two columns as statistics for `bootstrap_patients`."""
 
 
 def as_ratio(statistic: Statistic) -> Statistic:
-    """The same statistic between logarithms, given back as a ratio; values must be positive."""
+    """Apply a statistic to logarithms and return its result as a ratio; values must be positive."""
     return lambda values, weights: np.exp(statistic(np.log(values), weights))
 
 
 def spread_grows(a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.05) -> bool:
-    """Say whether the spread of `a - b` grows with the size: then limits belong on the log scale.
+    """Say whether the spread of `a - b` grows with the size of the values, so that logarithms should be compared.
 
-    Spearman's correlation of the absolute residual with the pair's mean, one-sided (Bland and Altman 1999, section 3.2,
-    regress the same two). Below ten pairs the test has no footing and the answer is no.
+    The test is Spearman's correlation of the absolute residual with the mean of the pair, one-sided (Bland and Altman
+    1999, section 3.2, use a regression). With less than ten pairs the test is meaningless and the result is False.
     """
     first, second = _pairs(a, b)
-    if len(first) < 10:  # noqa: PLR2004 - three points in order would pass for a certainty
+    if len(first) < 10:  # noqa: PLR2004 - three points in order would be significant
         return False
     size, residual = (first + second) / 2, np.abs(first - second - (first - second).mean())
     if np.ptp(size) == 0 or np.ptp(residual) == 0:

@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say? Brier score, expected calibration error, calibration slope and intercept."""
+"""Calibration of probabilities: Brier score, expected calibration error, calibration slope and intercept."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from scipy import special
 
 Numbers = npt.NDArray[np.float64]
 
-_NEAREST = 1e-6  # to 0 and 1 before the logit: a certain network must not make the slope infinite
-_FEWEST = 10  # cases of the rarer class: with fewer the slope says nothing (Van Calster 2016 asks for 200)
+_NEAREST = 1e-6  # distance of probabilities from 0 and 1 before the logit, which would be infinite there
+_FEWEST = 10  # least cases of the rarer class: with fewer the slope is meaningless (Van Calster 2016 asks for 200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +21,15 @@ class Calibration:
     Attributes
     ----------
     n, positives
-        Cases, and those of class 1.
+        Number of cases, and of cases of class 1.
     brier
-        Mean squared distance of probability and truth (Brier 1950); 0.25 is what "0.5" always earns.
+        Mean squared difference of probability and truth (Brier 1950); 0.25 if all probabilities are 0.5.
     ece
-        Expected calibration error over equally wide bins (Naeini 2015).
+        Expected calibration error over bins of equal width (Naeini 2015).
     slope, intercept
-        Of the logistic regression of the truth on the probabilities' logits; the intercept with the slope held at 1
-        (Cox 1958; "calibration-in-the-large"). 1 and 0 are ideal; a slope below 1 means too extreme. `None` with too
-        few cases of either class, or where the classes lie apart and no finite slope exists.
+        Of the logistic regression of the truth on the logits of the probabilities; the intercept is that with a slope
+        of 1 (Cox 1958; "calibration-in-the-large"). Ideal are 1 and 0; a slope below 1 means that probabilities are too
+        extreme. `None` with too few cases of a class, or if the classes are separated and no finite slope exists.
 
     """
 
@@ -47,21 +47,21 @@ def calibration(truth: npt.ArrayLike, probability: npt.ArrayLike, *, bins: int =
     Parameters
     ----------
     truth
-        `(case,)` of 0 and 1.
+        0 or 1, `(case,)`.
     probability
-        `(case,)` of class 1, 0 to 1.
+        Probability of class 1, `(case,)`.
     bins
-        Of the expected calibration error.
+        Number of bins of the expected calibration error.
 
     Raises
     ------
     ValueError
-        No cases, lengths differ, or a value is out of range.
+        There are no cases, lengths differ, or a value is out of range.
 
     """
     y, p = np.asarray(truth, np.float64), np.asarray(probability, np.float64)
     if y.ndim != 1 or y.shape != p.shape or not len(y):
-        raise ValueError(f"truth {y.shape} and probabilities {p.shape} are not one column a case")
+        raise ValueError(f"truth {y.shape} and probabilities {p.shape} are not one value per case")
     if not (np.isin(y, (0, 1)).all() and ((p >= 0) & (p <= 1)).all()):
         raise ValueError("the truth must be 0 or 1 and probabilities lie from 0 to 1")
     positives = int(y.sum())
@@ -73,7 +73,7 @@ def calibration(truth: npt.ArrayLike, probability: npt.ArrayLike, *, bins: int =
 
 
 def _ece(y: Numbers, p: Numbers, bins: int) -> float:
-    # A bin holds its lower edge and not its upper one; the last holds 1 as well.
+    # A bin includes its lower edge and not its upper one; the last bin also includes 1.
     place = np.minimum((p * bins + 1e-9).astype(np.int64), bins - 1)
     gaps = np.abs(np.bincount(place, p, bins) - np.bincount(place, y, bins))
     return float(gaps.sum() / len(y))

@@ -1,7 +1,7 @@
-"""FROC: the share of lesions detected at a given number of false positives a case (Bunch et al. 1977, SPIE 127:124).
+"""FROC: share of lesions detected at a given number of false positives per case (Bunch et al. 1977, SPIE 127:124).
 
-A detection is a predicted piece, its certainty the mean probability in it. A case counts its detections by bin of
-certainty, so that the curve of many cases comes from sums alone, at a site as on a table.
+A detection is a connected piece of the predicted mask; its certainty is its mean probability. Detections of a case are
+counted by bin of certainty, so that the curve of many cases can be computed from sums, at a site or from a table.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ COLUMNS = (*HITS, *EXTRAS, "reference_lesions")
 def detections(
     certainty: npt.NDArray[np.float64], matched: npt.NDArray[np.bool_], lesions: int, threshold: float
 ) -> dict[str, int]:
-    """Columns of one case's row.
+    """Columns of the row of one case.
 
     Parameters
     ----------
     certainty, matched
-        `(piece,)`: mean probability of each predicted piece, from `threshold` to 1, and whether it finds a lesion.
+        Mean probability of each predicted piece, from `threshold` to 1, and whether it matches a lesion, `(piece,)`.
     lesions
-        Lesions of the reference.
+        Number of lesions in the reference.
     threshold
-        Probability from which a voxel is predicted; the bins divide what lies between it and 1.
+        Probability at which a voxel is predicted; the bins divide the range from it to 1.
 
     """
     place = np.clip(((certainty - threshold) / (1 - threshold) * BINS).astype(np.int64), 0, BINS - 1)
@@ -41,14 +41,15 @@ def detections(
 
 
 def froc(rate: float) -> Statistic:
-    """Sensitivity at `rate` false positives a case, between two certainties by linear interpolation.
+    """Sensitivity at `rate` false positives per case, with linear interpolation between two certainties.
 
-    Where all predicted pieces together are fewer false positives, the sensitivity of all of them. NaN without a lesion.
+    If all predicted pieces together have fewer false positives, it is the sensitivity of all pieces. NaN without
+    lesions.
     """
 
     def statistic(values: Numbers, weights: Numbers) -> Numbers:
         sums = weights @ values
-        # From the most certain bin down: the curve begins at no detection.
+        # From the most certain bin downwards; the curve starts without detections.
         hits, extras = (
             np.cumsum(np.pad(part[:, ::-1], ((0, 0), (1, 0))), axis=1) for part in np.split(sums[:, :-1], 2, axis=1)
         )
@@ -59,7 +60,7 @@ def froc(rate: float) -> Statistic:
 
 
 def _at(rate: float, rates: Numbers, shares: Numbers) -> float:
-    """A curve's height at a rate; where it rises upright, its upper end."""
+    """Height of a curve at a rate; the upper end where the curve rises vertically."""
     after = int(np.searchsorted(rates, rate, side="right"))
     if after == len(rates):
         return float(shares[-1])
@@ -68,10 +69,10 @@ def _at(rate: float, rates: Numbers, shares: Numbers) -> float:
 
 
 def froc_metrics(rates: Sequence[float]) -> Iterator[Metric]:
-    """Sensitivity at each of some numbers of false positives a case."""
+    """Sensitivity at each of several numbers of false positives per case."""
     for rate in rates:
         yield Metric(
-            f"froc_{rate:.2f}", "1", f"Sensitivity at {rate:g} FP a case",
-            f"Share of lesions detected where {rate:g} false positives a case are allowed; pieces by mean probability.",
+            f"froc_{rate:.2f}", "1", f"Sensitivity at {rate:g} FP per case",
+            f"Share of lesions detected with {rate:g} false positives per case; pieces are ranked by mean probability.",
             COLUMNS, froc(rate), sent="counts", shown=frozenset({"compared"}),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Intervals: Wilson's for proportions, the percentile bootstrap over patients for everything else."""
+"""Confidence intervals: Wilson's for proportions, the percentile bootstrap over patients for other statistics."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 Numbers = npt.NDArray[np.float64]
-# `(values (case, column), weights (resample, case)) -> (resample,)`: the weights say how often each case was drawn, so
-# a statistic made of weighted sums runs over all resamples in one matrix product.
 Statistic = Callable[[Numbers, Numbers], Numbers]
+"""From values `(case, column)` and weights `(resample, case)` to `(resample,)`. Weights say how often a case was drawn,
+so that a statistic of weighted sums is computed for all resamples in one matrix product."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its interval.
+    """An estimate with its interval.
 
-    `low` and `high` are `None` where no interval exists; `n` counts cases, `patients` the units of resampling.
+    `low` and `high` are `None` without an interval; `n` is the number of cases, `patients` that of resampled units.
     """
 
     value: float | None
@@ -47,19 +47,19 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
 
 
 def weighted_mean(values: Numbers, weights: Numbers) -> Numbers:
-    """Mean of the first column under each row of weights: the commonest `Statistic`."""
+    """Statistic: mean of the first column with each row of weights."""
     result: Numbers = weights @ values[:, 0] / weights.sum(axis=1)
     return result
 
 
 def total(values: Numbers, weights: Numbers) -> Numbers:
-    """Sum of the first column under each row of weights: a `Statistic`."""
+    """Statistic: sum of the first column with each row of weights."""
     result: Numbers = weights @ values[:, 0]
     return result
 
 
 def mean_deviation(values: Numbers, weights: Numbers) -> Numbers:
-    """Mean absolute deviation of column 0 from each resample's own mean: the error of always answering it."""
+    """Statistic: mean absolute deviation of column 0 from its mean, the error of always predicting the mean."""
     gaps = np.abs(values[:, 0] - weighted_mean(values, weights)[:, None])
     result: Numbers = (gaps * weights).sum(axis=1) / weights.sum(axis=1)
     return result
@@ -75,34 +75,34 @@ def bootstrap_patients(
     confidence: float = 0.95,
     strata: Sequence[str] | None = None,
 ) -> Estimate:
-    """Percentile bootstrap that draws patients, with all their cases, within strata (Efron and Tibshirani 1993).
+    """Percentile bootstrap over patients, with all their cases, within strata (Efron and Tibshirani 1993).
 
     Parameters
     ----------
     values
-        `(case,)` or `(case, column)`, finite. Leave undefined cases out beforehand and state their number.
+        `(case,)` or `(case, column)`, finite; leave undefined cases out before and state their number.
     patients
-        Patient of each case: two breasts or exams of one patient are drawn together.
+        Patient of each case; two breasts or exams of a patient are drawn together.
     statistic
-        From values and multiplicities to one figure a resample; NaN where a resample leaves it undefined.
+        One estimate per resample; NaN if it is undefined for a resample.
     n
-        Resamples, 2,000 or more for a report.
+        Number of resamples, 2,000 or more for a report.
     seed
-        Fixes every draw; the order of the cases does not matter.
+        Seed of the draws; the order of the cases does not matter.
     confidence
-        Coverage aimed at, 0 to 1.
+        Nominal coverage, 0 to 1.
     strata
-        Centre of each case; each centre keeps its number of patients in every resample.
+        Centre of each case; every resample has the same number of patients per centre.
 
     Returns
     -------
-    The statistic of the data as they are, with the interval. Without cases the value is `None`; with a single patient,
-    or when the statistic is undefined in a resample out of ten or more, the interval is.
+    The statistic of the data with its interval. The value is `None` without cases. The interval is `None` with a single
+    patient, or if the statistic is undefined in one of ten resamples or more.
 
     Raises
     ------
     ValueError
-        Lengths differ, a value is not finite, or a patient stands in two strata.
+        Lengths differ, a value is not finite, or a patient is in two strata.
 
     """
     table = np.asarray(values, dtype=np.float64)
@@ -120,7 +120,7 @@ def bootstrap_patients(
         drawn = statistic(table, weights)
     defined = drawn[np.isfinite(drawn)]
     whole = value if math.isfinite(value) else None
-    if names < 2 or whole is None or len(defined) <= 0.9 * n:  # noqa: PLR2004 - one patient cannot spread
+    if names < 2 or whole is None or len(defined) <= 0.9 * n:  # noqa: PLR2004 - a single patient has no spread
         return Estimate(whole, None, None, len(table), names)
     tail = (1 - confidence) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
@@ -128,19 +128,19 @@ def bootstrap_patients(
 
 
 def draw_patients(patients: Sequence[str], strata: Sequence[str], n: int, seed: int) -> tuple[int, Numbers]:
-    """Number of patients, and how often each case is drawn: `(resample, case)`, as `bootstrap_patients` draws them.
+    """Number of patients, and how often each case is drawn, `(resample, case)`, for `bootstrap_patients`.
 
     Raises
     ------
     ValueError
-        A patient stands in two strata.
+        A patient is in two strata.
 
     """
     stratum_of: dict[str, str] = {}
     for patient, stratum in zip(patients, strata, strict=True):
         if stratum_of.setdefault(patient, stratum) != stratum:
             raise ValueError("a patient stands in two strata: patients are the unit, and each has one centre")
-    # Sorted names, so that the table's order has no say in the draws.
+    # Sorted, so that the draws do not depend on the order of the table.
     ordered = sorted(stratum_of, key=lambda name: (stratum_of[name], name))
     rng = np.random.default_rng(seed)
     counts = np.empty((n, len(ordered)))

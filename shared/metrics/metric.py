@@ -1,4 +1,4 @@
-"""A metric, declared once: results, study, tracking, pages, model card and docs read the declaration.
+"""Declaration of a metric, which results, study, tracking, pages, model card and docs read.
 
 To add one, declare it in the `metrics` of a task (docs/architecture.md has a worked example).
 """
@@ -26,7 +26,7 @@ _ROUNDING = 1e-9
 
 
 def as_they_are(columns: Numbers) -> Numbers:
-    """The columns themselves: what most metrics read."""
+    """Return the columns unchanged, as most metrics read them."""
     return columns
 
 
@@ -37,30 +37,30 @@ class Metric:
     Attributes
     ----------
     name, unit
-        As in `results.csv`; shares have the unit `1`, as in UCUM.
+        Name and unit in `results.csv`; the unit of shares is `1`, as in UCUM.
     title, meaning
-        As pages write it, and what it is, in a sentence. `{...}` stands for a key of `[evaluation]`.
+        Title on pages, and an explanation in one sentence; `{...}` stands for a key of `[evaluation]`.
     columns
-        Of the per-case table that it reads; a table without them has no such figure.
+        Columns of the per-case table that it reads; it does not exist for a table without them.
     statistic
-        From `(case, column)` and weights to the figure; see `intervals.Statistic`.
+        Computes it from values `(case, column)` and weights; see `intervals.Statistic`.
     read
-        From the columns `(case, column)` to the statistic's values; a row with a NaN is a case without the figure.
+        Converts the columns `(case, column)` to the values of the statistic; a row with NaN is a case without a value.
     interval
-        Bootstrap of patients; Wilson's, of a mean of zeros and ones; DeLong's, of an AUC where each patient has one
-        case; or none.
+        Bootstrap over patients; Wilson's, for a mean of zeros and ones; DeLong's, for an AUC with one case per patient;
+        or none.
     labels
-        Labels it judges: without ten cases of each class it is shown and not ranked.
+        Labels that it evaluates; with fewer than ten cases of a class it is shown but not ranked.
     higher_is_better, signed
-        Which way is good; whether it may be negative.
+        Whether larger is better, and whether it can be negative.
     sent
-        What a site sends of it: moments of the case's own value (of a mean), counts of each column (of what pools
-        sums), a histogram of each label's scores (of an AUC), or nothing.
+        What a site sends: moments of the case's value (for a mean), counts of each column (for a statistic of sums), a
+        histogram of the scores of each label (for an AUC), or nothing.
     shown
-        Where beside the table of all: "card" (the page's first figures), "compared" (arms against arms), "pooled" (over
-        centres), "internal" (the training sites' table), "plotted" (a study's figures).
+        Where it is shown beside the table of all metrics: "card" (first figures of the page), "compared" (comparison of
+        arms), "pooled" (over centres), "internal" (table of the training sites), "plotted" (figures of a study).
     applies
-        Whether it makes sense on these values.
+        Whether it is meaningful for these values.
 
     """
 
@@ -81,7 +81,7 @@ class Metric:
 
     @property
     def is_mean(self) -> bool:
-        """Whether it is a mean over cases, so that each case has its own share in a difference."""
+        """Whether it is a mean over cases, so that each case contributes to a difference on its own."""
         return self.statistic is weighted_mean
 
     @property
@@ -90,7 +90,7 @@ class Metric:
         return self.sent == "histogram"
 
     def values(self, table: pd.DataFrame) -> Numbers:
-        """`(case, column)` of a per-case table, NaN in the rows of cases without the figure."""
+        """Values `(case, column)` from a per-case table, NaN in rows of cases without a value."""
         values: Numbers = self.read(table.reindex(columns=list(self.columns)).to_numpy(np.float64, na_value=np.nan))
         return values
 
@@ -107,7 +107,7 @@ class Metric:
 
     @property
     def kinds(self) -> Kinds:
-        """The parts that a site sends of it."""
+        """Parts of the sums that a site sends for it."""
         if self.sent == "moments":
             return {self.name: Moments}
         if self.sent == "counts":
@@ -115,7 +115,7 @@ class Metric:
         return dict.fromkeys(self.labels, Histogram) if self.sent == "histogram" else {}
 
     def parts(self, row: dict[str, float | None]) -> dict[str, Part]:
-        """What a site adds to its sums for one case, a row of the per-case table."""
+        """Parts that one case, a row of the per-case table, adds to the sums of its site."""
         columns = np.array([[math.nan if (value := row.get(name)) is None else value for name in self.columns]])
         if self.sent == "moments":
             return {self.name: Moments.of(float(self.read(columns)[0, 0]))}
@@ -128,7 +128,7 @@ class Metric:
         return {}
 
     def of(self, sums: Sums) -> float | None:
-        """The figure from sites' sums; `None` where it does not exist."""
+        """Value from the sums of sites; `None` if it does not exist."""
         if self.sent == "moments":
             return sums.moments(self.name).mean
         if self.sent == "histogram":
@@ -136,7 +136,7 @@ class Metric:
             known = [area for area in areas if area is not None]
             return fmean(known) if known and len(known) == len(areas) else None
         if self.sent == "counts" and sums.n:
-            # Each case as the mean one: what pools sums gives the same as on the cases themselves.
+            # All cases as the mean case: a statistic of sums is the same as on the cases themselves.
             totals = np.array([[sums.count(name) for name in self.columns]], np.float64) / sums.n
             with np.errstate(invalid="ignore", divide="ignore"):
                 value = float(self.statistic(self.read(totals), np.array([[float(sums.n)]]))[0])
@@ -144,9 +144,9 @@ class Metric:
         return None
 
     def estimate(self, sums: Sums, confidence: float) -> Estimate | None:
-        """The figure from sums, with Student's t interval of a mean, cut where the figure's range ends.
+        """Value from sums, with Student's t interval for a mean, clipped to the range of the metric.
 
-        `None` where no case behind the sums has it. What pools counts, and an AUC from histograms, has no interval.
+        `None` if no case has it. A statistic of counts and an AUC from histograms have no interval.
         """
         cases = self._cases(sums)
         if not cases:
@@ -160,7 +160,7 @@ class Metric:
 
     def _cases(self, sums: Sums) -> int:
         if self.sent == "moments":
-            # A figure that no case has is still told of, unless its label is not there at all.
+            # A metric without a value for any case is still reported, unless its label is missing.
             return sums.moments(self.name).n or (0 if self.labels else sums.n)
         if self.sent == "histogram":
             return max((sums.histogram(name).n for name in self.labels), default=0)
@@ -168,10 +168,10 @@ class Metric:
 
 
 def binned_auc(histogram: Histogram) -> float | None:
-    """AUC from a histogram, every score taken as its bin; `None` with a single class.
+    """AUC from a histogram, with the bin as the score; `None` with a single class.
 
-    It is off by at most half the share of pairs (positive, negative) that lie in one bin. It chooses rounds and
-    thresholds; the AUC of a report comes from the cases themselves.
+    Its error is at most half of the share of pairs (positive, negative) in one bin. It is used to choose rounds and
+    thresholds; the AUC of a report is computed from the cases.
     """
     if histogram.single:
         return None
@@ -206,7 +206,7 @@ def check_figures(metrics: Sequence[Metric], sums: Sums) -> None:
 
 
 def kinds_of(metrics: Sequence[Metric]) -> Kinds:
-    """The parts that a site sends of a task's metrics."""
+    """Parts of the sums that a site sends for the metrics of a task."""
     kinds: dict[str, Any] = {CASES: int}
     for metric in metrics:
         kinds |= metric.kinds
@@ -214,7 +214,7 @@ def kinds_of(metrics: Sequence[Metric]) -> Kinds:
 
 
 def sums_of(metrics: Sequence[Metric], row: dict[str, float | None]) -> Sums:
-    """The sums of one case, a row of the per-case table."""
+    """Sums of one case, a row of the per-case table."""
     parts: dict[str, Part] = {CASES: 1}
     for metric in metrics:
         parts |= metric.parts(row)

@@ -1,4 +1,4 @@
-"""What a fixed threshold does: 2 x 2 counts, and their shares with Wilson's interval."""
+"""Classification at a fixed threshold: 2 x 2 counts, and shares of them with Wilson's interval."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.metrics.intervals import Estimate, wilson
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Cases by truth and call; they add up over sites."""
+    """Numbers of true and false positives and negatives; they add up over sites."""
 
     tp: int
     fp: int
@@ -24,12 +24,12 @@ class Counts:
 
     @property
     def prevalence(self) -> float | None:
-        """Share of positives: predictive values hold at this prevalence only."""
+        """Share of positive cases; predictive values hold only at this prevalence."""
         n = self.tp + self.fp + self.fn + self.tn
         return (self.tp + self.fn) / n if n else None
 
     def estimates(self, confidence: float = 0.95) -> dict[str, Estimate]:
-        """Sensitivity, specificity, PPV and NPV with Wilson's interval; no value where nothing is counted."""
+        """Sensitivity, specificity, PPV and NPV with Wilson's interval; without a value if no case counts."""
         shares = {
             "sensitivity": (self.tp, self.tp + self.fn),
             "specificity": (self.tn, self.tn + self.fp),
@@ -40,7 +40,7 @@ class Counts:
 
 
 def count(truth: npt.ArrayLike, score: npt.ArrayLike, threshold: float) -> Counts:
-    """Count cases; a score at or above `threshold` is a call of 1."""
+    """Count cases; a score of at least `threshold` predicts class 1."""
     positive, called = np.asarray(truth).astype(np.bool_), np.asarray(score, np.float64) >= threshold
     return Counts(
         tp=int((positive & called).sum()),

@@ -1,4 +1,4 @@
-"""What is measured on one case: overlap, surfaces, lesions, volume, position."""
+"""Metrics of the masks of one case: overlap, surfaces, lesions, volume, position."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from shared.types import BoolArray
 
 Spacing = tuple[float, float, float]
 CUBE = np.ones((3, 3, 3), np.bool_)
-"""Voxels that share a corner are connected."""
+"""Connectivity: voxels that share a corner are connected."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaseMetrics:
-    """One case's figures; `None` where a figure does not exist (see `case_metrics`), never NaN.
+    """Metrics of one case; `None` if a metric does not exist (see `case_metrics`), never NaN.
 
     Attributes
     ----------
     dice, nsd, sensitivity, specificity, ppv
-        Shares, 0 to 1: overlap, normalised surface Dice, share of reference voxels predicted, share of the other voxels
-        of the exam left out, share of predicted voxels that are lesion.
+        Dice coefficient, normalised surface Dice, and by voxels: share of the reference that is predicted, share of the
+        rest of the exam that is not predicted, share of the prediction that is lesion.
     hd95_mm, assd_mm, centroid_distance_mm
         Distances, mm.
     volume_ml, reference_volume_ml
@@ -35,7 +35,7 @@ class CaseMetrics:
     voxels_tp, voxels_fp, voxels_fn
         Voxel counts.
     lesions_tp, lesions_fp, lesions_fn
-        Lesions found, predicted without a counterpart, and missed.
+        Lesions that are detected, predicted without a counterpart, and missed.
 
     """
 
@@ -62,12 +62,12 @@ class CaseMetrics:
         return (self.volume_ml == 0) != (self.reference_volume_ml == 0)
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """Plain numbers by field name, in the fields' order."""
+        """Numbers by field, in the order of the fields."""
         return asdict(self)
 
 
 def dice(prediction: BoolArray, reference: BoolArray) -> float:
-    """Dice coefficient of two masks `(z, y, x)`; 1 when both are empty, 0 when one is."""
+    """Dice coefficient of two masks `(z, y, x)`; 1 if both are empty, 0 if one is."""
     total = int(np.count_nonzero(prediction)) + int(np.count_nonzero(reference))
     if total == 0:
         return 1.0
@@ -84,14 +84,14 @@ def case_metrics(
 ) -> CaseMetrics:
     """Compare a predicted with a reference mask.
 
-    Empty masks, by a policy fixed beforehand so that no mean is ever NaN:
+    Empty masks are treated by rules that were fixed before, so that no mean is NaN:
 
-    - both empty: Dice and NSD 1, distances 0; sensitivity and PPV do not exist (`None`);
-    - one empty: Dice and NSD 0, distances `None`, and the case counts as a failure (`CaseMetrics.failed`). Sensitivity
-      is 0 and PPV `None` when nothing was predicted; PPV 0 and sensitivity `None` when there was nothing to find.
+    - both empty: Dice and NSD are 1, distances 0; sensitivity and PPV do not exist (`None`);
+    - one empty: Dice and NSD are 0, distances `None`, and the case counts as a failure (`CaseMetrics.failed`). Without
+      a prediction, sensitivity is 0 and PPV `None`; without a reference, PPV is 0 and sensitivity `None`.
 
-    A `None` is left out of a mean, whose own n is stated beside it together with the number of failures: a made-up
-    distance (the volume's diagonal) would measure the field of view.
+    A `None` is left out of a mean, whose number of cases is stated together with the number of failures. A substitute
+    distance, such as the diagonal of the volume, would measure the field of view.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def case_metrics(
     nsd_tolerance_mm
         Tolerance of the normalised surface Dice, mm; set before results are seen.
     lesion_overlap
-        IoU from which a predicted lesion counts as found, above 0 to 1.
+        IoU at which a predicted lesion counts as detected, above 0 to 1.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def case_metrics(
     tp = int(np.count_nonzero(prediction & reference))
     predicted, true = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
     surface_dice, robust, average, apart = surface_figures(prediction, reference, spacing, nsd_tolerance_mm)
-    found, extra, missed = lesion_counts(prediction, reference, lesion_overlap)
+    detected, extra, missed = lesion_counts(prediction, reference, lesion_overlap)
     return CaseMetrics(
         dice=dice(prediction, reference),
         nsd=surface_dice,
@@ -131,7 +131,7 @@ def case_metrics(
         voxels_tp=tp,
         voxels_fp=predicted - tp,
         voxels_fn=true - tp,
-        lesions_tp=found,
+        lesions_tp=detected,
         lesions_fp=extra,
         lesions_fn=missed,
     )
@@ -140,7 +140,7 @@ def case_metrics(
 def surface_figures(
     prediction: BoolArray, reference: BoolArray, spacing: Spacing, tolerance_mm: float
 ) -> tuple[float, float | None, float | None, float | None]:
-    """NSD, HD95, ASSD and centroid distance (mm) under the empty-mask policy of `case_metrics`."""
+    """NSD, HD95, ASSD and centroid distance (mm), for empty masks by the rules of `case_metrics`."""
     some, any_true = bool(prediction.any()), bool(reference.any())
     if not some and not any_true:
         return 1.0, 0.0, 0.0, 0.0
@@ -152,14 +152,14 @@ def surface_figures(
 
 
 def _centroid(mask: BoolArray) -> np.ndarray:
-    """Centre of gravity `(z, y, x)`, voxels; marginal sums need no index array of the whole volume."""
+    """Centre of gravity `(z, y, x)`, voxels; marginal sums avoid an index array of the whole volume."""
     total = np.count_nonzero(mask)
     sums = [mask.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
     return np.array([float(item @ np.arange(item.size)) / total for item in sums])
 
 
 def lesion_counts(prediction: BoolArray, reference: BoolArray, lesion_overlap: float) -> tuple[int, int, int]:
-    """Lesions found, extra and missed: 26-connected pieces, matched as `matches` does."""
+    """Numbers of detected, extra and missed lesions: 26-connected pieces, matched by `matches`."""
     pieces, number = ndimage.label(prediction, CUBE)
     matched, lesions = matches(pieces, number, reference, lesion_overlap)
     hits = int(np.count_nonzero(matched))
@@ -169,17 +169,17 @@ def lesion_counts(prediction: BoolArray, reference: BoolArray, lesion_overlap: f
 def matches(
     pieces: npt.NDArray[np.signedinteger[Any]], number: int, reference: BoolArray, lesion_overlap: float
 ) -> tuple[npt.NDArray[np.bool_], int]:
-    """Which predicted pieces find a lesion, `(number,)`, and how many lesions the reference has.
+    """Which predicted pieces match a lesion, `(number,)`, and the number of lesions in the reference.
 
-    Pieces and lesions are matched one to one so that the sum of IoU is largest, among pairs whose IoU reaches
-    `lesion_overlap`: a prediction that covers two lesions finds one of them.
+    Pieces and lesions are matched one to one with the largest sum of IoU, among pairs with an IoU of at least
+    `lesion_overlap`; a prediction that covers two lesions matches one of them.
 
     Parameters
     ----------
     pieces, number
         Labels from 1 to `number` of the predicted pieces, `(z, y, x)`.
     reference, lesion_overlap
-        As `case_metrics`.
+        As in `case_metrics`.
 
     """
     theirs, lesions = ndimage.label(reference, CUBE)
@@ -188,7 +188,7 @@ def matches(
         return matched, int(lesions)
     width = number + 1
     touched = (pieces > 0) | reference
-    # One histogram over pairs of labels gives all intersections.
+    # A histogram of pairs of labels holds all intersections.
     pairs = np.bincount(theirs[touched] * width + pieces[touched], minlength=(lesions + 1) * width)
     table = pairs.reshape(lesions + 1, width)
     shared = table[1:, 1:]
@@ -201,7 +201,7 @@ def matches(
 
 
 def pooled_f1(values: Numbers, weights: Numbers) -> Numbers:
-    """Lesion-wise F1 over cases of (found, extra, missed) lesions: a `Statistic`."""
+    """Statistic: lesion-wise F1 from columns of detected, extra and missed lesions."""
     hits, extra, missed = (weights @ values[:, index] for index in range(3))
     result: Numbers = 2 * hits / (2 * hits + extra + missed)
     return result

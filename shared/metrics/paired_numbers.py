@@ -1,4 +1,4 @@
-"""Metrics of a predicted number against its reference, which stand in two columns: volume, density, Ki-67."""
+"""Metrics of a predicted number and its reference in two columns: volume, density, Ki-67."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _TITLES = {"limit_low": "Lower limit of agreement", "limit_high": "Upper limit o
 
 @dataclass(frozen=True, slots=True)
 class NumberPair:
-    """A number as predicted and as it is.
+    """A predicted number and its reference.
 
     Attributes
     ----------
     pattern
-        Of the metrics' names: `volume_{}` makes `volume_bias`.
+        Pattern of the metrics' names: `volume_{}` gives `volume_bias`.
     title, unit
-        As pages write it: "volume", `ml`.
+        Title and unit on pages: "volume", `ml`.
     columns
-        Of the per-case table: predicted, then reference.
+        Columns of the per-case table: predicted, then reference.
 
     """
 
@@ -37,7 +37,7 @@ class NumberPair:
 
 
 def agreement_metrics(pair: NumberPair) -> Iterator[Metric]:
-    """ICC(A,1), and the bias with its 95% limits of agreement (Bland and Altman)."""
+    """ICC(A,1), and bias with 95% limits of agreement (Bland and Altman)."""
 
     def named(key: str) -> str:
         return pair.pattern.format(key)
@@ -59,7 +59,7 @@ def agreement_metrics(pair: NumberPair) -> Iterator[Metric]:
 
 
 def ratio_metrics(pair: NumberPair) -> Iterator[Metric]:
-    """Bias and limits as ratios, where differences spread with size: Bland and Altman 1999, section 3."""
+    """Bias and limits as ratios, for differences that grow with size (Bland and Altman 1999, section 3)."""
     for key, statistic in LIMITS.items():
         title = "Ratio" if key == "bias" else f"{_TITLES[key]}, ratio"
         meaning = (
@@ -74,7 +74,7 @@ def ratio_metrics(pair: NumberPair) -> Iterator[Metric]:
 
 
 def error_metrics(pair: NumberPair) -> Iterator[Metric]:
-    """Mean absolute error, and that of always answering the mean of these very cases."""
+    """Mean absolute error, and the error of always predicting the mean of these cases."""
     yield Metric(
         pair.pattern.format("mae"), pair.unit, f"Mean absolute error of {pair.title}", "Mean size of the difference.",
         pair.columns, read=lambda columns: np.abs(differences(columns)), higher_is_better=False, sent="moments",
@@ -82,7 +82,7 @@ def error_metrics(pair: NumberPair) -> Iterator[Metric]:
     )  # fmt: skip
     yield Metric(
         f"{pair.pattern.format('mae')}_of_mean", pair.unit, "The same, of the mean alone",
-        f"Error of always answering the mean {pair.title} of these very cases: the floor to beat.", pair.columns,
+        f"Error of always predicting the mean {pair.title} of these cases: the baseline to beat.", pair.columns,
         mean_deviation, read=_reference, higher_is_better=False,
     )  # fmt: skip
 
@@ -93,7 +93,7 @@ def differences(columns: Numbers) -> Numbers:
 
 
 def is_spread_with_size(columns: Numbers) -> bool:
-    """Whether predicted and reference numbers are better compared as ratios; a number of 0 has none."""
+    """Whether predicted and reference numbers should be compared as ratios, which numbers of 0 do not have."""
     positive = columns[(columns > 0).all(axis=1)]
     return len(positive) >= _FEWEST_PAIRS and spread_grows(positive[:, 0], positive[:, 1])
 

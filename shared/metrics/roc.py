@@ -1,7 +1,7 @@
-"""Area under the ROC curve with DeLong's interval and paired test; one class gives no figure, never 0.5.
+"""Area under the ROC curve with DeLong's interval and paired test; it does not exist (instead of 0.5) for one class.
 
-The patient must be the unit: with two breasts or exams of one patient DeLong's variance is too small, and the interval
-comes from `intervals.bootstrap_patients` with `weighted_auc`.
+Cases must be patients: with two breasts or exams of one patient, DeLong's variance is too small, and the interval
+should be that of `intervals.bootstrap_patients` with `weighted_auc`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """DeLong's test of two scores on the same cases: `a - b`, its interval, z and the two-sided p."""
+    """DeLong's test of two scores on the same cases: difference `a - b`, its interval, z and two-sided p-value."""
 
     difference: float
     low: float
@@ -31,18 +31,18 @@ class PairedTest:
 
 
 def delong(truth: npt.ArrayLike, score: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
-    """AUC with DeLong's interval (DeLong 1988, Biometrics 44:837), cut at 0 and 1 as R's pROC does.
+    """AUC with DeLong's interval (DeLong 1988, Biometrics 44:837), clipped to 0 and 1 as in R's pROC.
 
     Parameters
     ----------
     truth
-        `(case,)` of 0 and 1; a case is a patient.
+        0 or 1, `(case,)`; each case is a patient.
     score
-        `(case,)`, finite; higher means more likely 1. Equal scores count one half.
+        Finite score, `(case,)`; a higher one means that 1 is more likely. Equal scores count one half.
 
     Returns
     -------
-    Without a positive or without a negative there is no value; with one of either there is no interval.
+    There is no value without a positive or negative case, and no interval with a single positive or negative case.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def delong(truth: npt.ArrayLike, score: npt.ArrayLike, confidence: float = 0.95)
         Lengths differ, the truth is not 0 or 1, or a score is not finite.
 
     """
-    positive, values = _checked(truth, [score])
+    positive, values = _check_scores(truth, [score])
     n = len(positive)
     if positive.all() or not positive.any():
         return Estimate(None, None, None, n, n)
@@ -68,8 +68,8 @@ def delong_test(
 
     Returns
     -------
-    `None` with fewer than two positives or negatives, or where neither score has any spread and they differ. Scores
-    that order the cases alike have p = 1.
+    `None` with fewer than two positives or negatives, or if neither score has a variance and the areas differ. For
+    scores with the same order of cases, p is 1.
 
     Raises
     ------
@@ -77,14 +77,14 @@ def delong_test(
         As `delong`.
 
     """
-    positive, values = _checked(truth, [a, b])
+    positive, values = _check_scores(truth, [a, b])
     if min(positive.sum(), (~positive).sum()) < 2:  # noqa: PLR2004 - one case has no spread
         return None
     area, covariance = _areas(positive, values)
     difference = float(area[0] - area[1])
     error = math.sqrt(max(0.0, float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])))
     if error < _ROUNDING:
-        # Without spread equality is all that can be told.
+        # Without a variance, only equality can be decided.
         return PairedTest(0.0, 0.0, 0.0, 0.0, 1.0) if abs(difference) < _ROUNDING else None
     z, reach = difference / error, float(stats.norm.ppf(0.5 + confidence / 2)) * error
     return PairedTest(difference, difference - reach, difference + reach, z, float(2 * stats.norm.sf(abs(z))))
@@ -98,33 +98,33 @@ def hanley_mcneil(area: float, positives: int, negatives: int) -> float:
 
 
 def weighted_auc(values: Numbers, weights: Numbers) -> Numbers:
-    """AUC under each row of weights, for `bootstrap_patients`; NaN where a resample has a single class.
+    """AUC with each row of weights, for `bootstrap_patients`; NaN if a resample has a single class.
 
     Parameters
     ----------
     values
-        `(case, 2)`: truth (0 or 1) and score.
+        Truth (0 or 1) and score, `(case, 2)`.
     weights
-        `(resample, case)`: how often each case was drawn.
+        How often each case was drawn, `(resample, case)`.
 
     """
     truth, score = values[:, 0] > 0, values[:, 1]
-    # Of each pair the share in which the positive scores higher; equal scores count one half.
+    # For each pair, 1 if the positive case has the higher score, one half if scores are equal.
     wins = (score[truth][:, None] > score[~truth][None]) + 0.5 * (score[truth][:, None] == score[~truth][None])
     up, down = weights[:, truth], weights[:, ~truth]
     pairs = up.sum(axis=1) * down.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: Numbers = np.einsum("ri,ij,rj->r", up, wins, down, optimize=True) / pairs
-    return found
+        areas: Numbers = np.einsum("ri,ij,rj->r", up, wins, down, optimize=True) / pairs
+    return areas
 
 
-def _checked(
+def _check_scores(
     truth: npt.ArrayLike, scores: Sequence[npt.ArrayLike]
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
     given = np.asarray(truth)
     values = np.stack([np.asarray(score, np.float64) for score in scores])
     if given.ndim != 1 or values.shape[1:] != given.shape:
-        raise ValueError(f"truth {given.shape} and scores {values.shape[1:]} are not one column a case")
+        raise ValueError(f"truth {given.shape} and scores {values.shape[1:]} are not one value per case")
     if not np.isin(given, (0, 1)).all():
         raise ValueError("the truth must be 0 or 1: leave cases without a label out and state their number")
     if not np.isfinite(values).all():
@@ -135,10 +135,10 @@ def _checked(
 def _areas(
     positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """AUCs `(score,)` and their covariance, by mid-ranks (Sun and Xu 2014, IEEE Signal Process Lett 21:1389)."""
+    """AUCs `(score,)` and their covariance, from mid-ranks (Sun and Xu 2014, IEEE Signal Process Lett 21:1389)."""
     up, down = int(positive.sum()), int((~positive).sum())
     everyone = stats.rankdata(scores, axis=1)
-    # Placement: of a positive, the share of negatives below it; of a negative, the share of positives above it.
+    # Placement of a positive case: the share of negatives below it; of a negative case: the share of positives above.
     above = (everyone[:, positive] - stats.rankdata(scores[:, positive], axis=1)) / down
     below = 1.0 - (everyone[:, ~positive] - stats.rankdata(scores[:, ~positive], axis=1)) / up
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,6 +1,6 @@
-"""Metrics of scores: of a binary label from its columns `truth_<label>`, `score_<label>` and `threshold_<label>`.
+"""Metrics of a binary label, from the columns `truth_<label>`, `score_<label>` and `threshold_<label>`.
 
-A label's AUC comes first; what holds at its frozen threshold, and whether its probabilities mean what they say, after.
+The AUC is the first; then follow the metrics at the fixed threshold, and the calibration of the probabilities.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from shared.metrics.metric import Metric, Place, binned_auc
 from shared.metrics.roc import hanley_mcneil, weighted_auc
 from shared.metrics.sums import BINS, Histogram, Sums
 
-_NEAREST = 1e-6  # to 0 and 1 before the logarithm: one certain error must not outweigh every other case
+_NEAREST = 1e-6  # distance from 0 and 1 before the logarithm, so that one error does not outweigh all cases
 
 
 _LED: frozenset[Place] = frozenset({"card", "compared", "pooled", "internal", "plotted"})
 
 
 def label_metrics(label: str, title: str, *, led: bool = True) -> Iterator[Metric]:
-    """The metrics of one binary label; the first is its AUC.
+    """Metrics of one binary label; the first is its AUC.
 
     Parameters
     ----------
     label, title
-        Name in the columns, and as pages write it.
+        Name in the columns, and name on pages.
     led
         Whether its AUC is among the figures that arms are compared by; not where a mean over labels stands for it.
 
@@ -67,7 +67,7 @@ def label_metrics(label: str, title: str, *, led: bool = True) -> Iterator[Metri
     )  # fmt: skip
     yield Metric(
         f"log_loss_{label}", "nat", f"Log loss, {title}",
-        "Minus the mean log-likelihood of the truth: 0.693 for always answering one half; lower is better.", pair,
+        "Negative mean log-likelihood of the truth: 0.693 for always predicting one half; lower is better.", pair,
         read=log_losses, labels=(label,), higher_is_better=False, sent="moments",
     )  # fmt: skip
     for name, part, words in (
@@ -83,13 +83,13 @@ def label_metrics(label: str, title: str, *, led: bool = True) -> Iterator[Metri
 
 _CALIBRATION = {
     "ece": "Expected calibration error over ten bins.",
-    "slope": "Of the truth on the probabilities' logits; 1 is ideal, below 1 is too extreme.",
+    "slope": "Of the truth on the logits of the probabilities; 1 is ideal, below 1 means too extreme.",
     "intercept": "With the slope held at 1; 0 is ideal.",
 }
 
 
 def macro_auc(labels: Mapping[str, str]) -> Metric:
-    """The mean AUC of several labels of which a case has one; the labels with their titles."""
+    """Mean AUC of several exclusive labels; `labels` maps each label to its title."""
     return Metric(
         "auc_macro", "1", f"AUC, mean of the {_WORDS.get(len(labels), str(len(labels)))}",
         "Mean of the labels' AUCs; not defined where one of them has none.",
@@ -103,7 +103,7 @@ _WORDS = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 
 def macro_area(values: Numbers, weights: Numbers) -> Numbers:
-    """Mean AUC over pairs of columns (truth, score); a truth of -1 is a label that the case lacks."""
+    """Statistic: mean AUC over pairs of columns (truth, score); a truth of -1 means that the case lacks the label."""
     areas = []
     for part in np.split(values, values.shape[1] // 2, axis=1):
         known = part[:, 0] >= 0
@@ -113,7 +113,7 @@ def macro_area(values: Numbers, weights: Numbers) -> Numbers:
 
 
 def log_losses(pair: Numbers) -> Numbers:
-    """Minus the log-likelihood of each case's truth, nats; `(case, 2)` of truth and score to `(case, 1)`."""
+    """Negative log-likelihood of each case, nats: from truth and score `(case, 2)` to `(case, 1)`."""
     chance = np.where(pair[:, 0] > 0, pair[:, 1], 1 - pair[:, 1])
     losses: Numbers = -np.log(np.clip(chance, _NEAREST, 1 - _NEAREST))[:, None]
     losses[~np.isfinite(pair).all(axis=1)] = np.nan
@@ -121,9 +121,9 @@ def log_losses(pair: Numbers) -> Numbers:
 
 
 def separation(sums: Sums, labels: tuple[str, ...]) -> tuple[float, float] | None:
-    """Mean AUC of the labels and its standard error (Hanley and McNeil 1982); `None` where no label has an AUC.
+    """Mean AUC of the labels and its standard error (Hanley and McNeil 1982); `None` if no label has an AUC.
 
-    The error is the labels' mean one: their AUCs rest on the same cases, so it is no smaller than of one label.
+    The error is the mean of the labels' errors: as their AUCs depend on the same cases, averaging does not reduce it.
     """
     areas, errors = [], []
     for label in labels:
@@ -138,15 +138,15 @@ def separation(sums: Sums, labels: tuple[str, ...]) -> tuple[float, float] | Non
 def youden_threshold(histogram: Histogram) -> float | None:
     """Bin edge with the largest sensitivity + specificity - 1 (Youden 1950); `None` with a single class.
 
-    Of equal ones the lowest, which misses fewest, and where empty bins follow it, the middle of that gap: it keeps its
-    distance from the scores on either side.
+    Of several it is the lowest, which misses fewest cases; if empty bins follow, it is the middle of the gap, away from
+    the scores on both sides.
     """
     if histogram.single:
         return None
     up, down = sum(histogram.positives), sum(histogram.negatives)
     missed, cleared = accumulate(histogram.positives, initial=0), accumulate(histogram.negatives, initial=0)
     gains = [b * up - a * down for a, b in zip(missed, cleared, strict=True)]
-    # Whole numbers, so that ties are exact: a gain is Youden's index times all pairs.
+    # Integers (Youden's index times the number of pairs), so that ties are exact.
     first = gains.index(max(gains))
     last = first
     while histogram.positives[last] + histogram.negatives[last] == 0:
@@ -155,7 +155,7 @@ def youden_threshold(histogram: Histogram) -> float | None:
 
 
 def _partly(columns: Numbers) -> Numbers:
-    """A case that lacks a label, or its answer, has it as -1; one that has none of them is NaN."""
+    """Set labels that a case lacks, or that have no score, to -1; a case without any label is NaN."""
     pairs = columns.reshape(len(columns), -1, 2)
     lacking = np.asarray(np.isnan(pairs).any(axis=2))
     pairs = np.where(lacking[:, :, None], -1.0, pairs)
@@ -172,7 +172,7 @@ def _called(_truth: Numbers, called: Numbers) -> Numbers:
 
 
 def _right(chosen: Callable[[Numbers, Numbers], Numbers], value: float) -> Callable[[Numbers], Numbers]:
-    """Whether a case is called right, among those whose truth or call is `value`; NaN of the others."""
+    """Whether a case is classified correctly, for cases whose truth or call is `value`; NaN for the others."""
 
     def read(columns: Numbers) -> Numbers:
         truth, score, threshold = columns.T
@@ -196,16 +196,16 @@ def _squares(pair: Numbers) -> Numbers:
 
 
 def _calibration(name: str) -> Statistic:
-    """A figure of the cases as they are: a fit is too slow for every resample."""
+    """Statistic of the cases without resampling, as a fit per resample would be too slow."""
 
     def statistic(values: Numbers, weights: Numbers) -> Numbers:
-        value = getattr(_fitted(np.ascontiguousarray(values).tobytes()), name)
+        value = getattr(_fit(np.ascontiguousarray(values).tobytes()), name)
         return np.full(len(weights), np.nan if value is None else value)
 
     return statistic
 
 
 @functools.lru_cache(maxsize=8192)
-def _fitted(pairs: bytes) -> Calibration:
-    """One fit for its three figures, from the bytes of `(case, 2)`: truth and score."""
+def _fit(pairs: bytes) -> Calibration:
+    """Fit once for three metrics, from the bytes of truth and score `(case, 2)`."""
     return calibration(*np.frombuffer(pairs).reshape(-1, 2).T)

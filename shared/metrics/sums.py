@@ -1,7 +1,7 @@
-"""Sums that merge with `+`: all that leaves a site about its own cases, and enough for means with intervals.
+"""Sums that are added with `+`: all that a site sends about its cases, and enough for means with intervals.
 
-A site sends `Sums`: named parts, each a count, moments of a figure, or a histogram of scores. Which parts there are is
-said by the metrics of the task (`shared.metrics.metric`), so a new metric needs nothing here.
+`Sums` are named parts: counts, moments of a value, or histograms of scores. The metrics of the task define which parts
+there are (`shared.metrics.metric`), so a new metric needs no change here.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 from scipy import stats
 
 BINS = 20
-"""Equal bins of [0, 1] in a histogram; a bin holds its lower edge and not its upper one, the last holds 1 as well."""
+"""Number of equal bins of [0, 1]; a bin includes its lower edge and not its upper one, the last also includes 1."""
 CASES = "n"
-"""The part that counts the cases."""
+"""Name of the part that counts the cases."""
 
 _NO_BINS = (0,) * BINS
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Count, sum and sum of squares of one figure over the cases where it exists."""
+    """Count, sum and sum of squares of a value over the cases where it exists."""
 
     n: int = 0
     total: float = 0.0
@@ -31,7 +31,7 @@ class Moments:
 
     @classmethod
     def of(cls, value: float | None) -> Moments:
-        """One case's value; `None` and NaN add nothing."""
+        """Moments of the value of one case; `None` and NaN count as no case."""
         return cls() if value is None or math.isnan(value) else cls(1, float(value), float(value) ** 2)
 
     def __add__(self, other: Moments) -> Moments:
@@ -39,19 +39,19 @@ class Moments:
 
     @property
     def mean(self) -> float | None:
-        """Mean over the cases where the figure exists; `None` without any."""
+        """Mean over the cases where the value exists; `None` without any."""
         return self.total / self.n if self.n else None
 
     @property
     def deviation(self) -> float | None:
-        """Sample standard deviation (n - 1); `None` below two cases."""
-        if self.n < 2:  # noqa: PLR2004 - two values are the fewest that spread
+        """Sample standard deviation (n - 1); `None` with fewer than two cases."""
+        if self.n < 2:  # noqa: PLR2004 - a single value has no spread
             return None
-        # Rounding can leave a tiny negative where all values are equal.
+        # Rounding can make it slightly negative if all values are equal.
         return math.sqrt(max(0.0, self.squares - self.total**2 / self.n) / (self.n - 1))
 
     def interval(self, confidence: float) -> tuple[float, float] | None:
-        """Student's t interval of the mean at `confidence` (0 to 1); `None` below two cases."""
+        """Student's t interval of the mean at `confidence` (0 to 1); `None` with fewer than two cases."""
         mean, deviation = self.mean, self.deviation
         if mean is None or deviation is None:
             return None
@@ -61,19 +61,19 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Cases of one binary label by bin of their score, apart by class."""
+    """Number of cases of a binary label by bin of their score, for each class."""
 
     positives: tuple[int, ...] = _NO_BINS
     negatives: tuple[int, ...] = _NO_BINS
 
     @classmethod
     def of(cls, truth: float, score: float) -> Histogram:
-        """One case's truth (0 or 1) and score (0 to 1).
+        """Histogram of one case with a truth (0 or 1) and a score (0 to 1).
 
         Raises
         ------
         ValueError
-            The truth is not 0 or 1, or the score is no probability.
+            The truth is not 0 or 1, or the score is not between 0 and 1.
 
         """
         if truth not in {0, 1} or not 0.0 <= score <= 1.0:
@@ -95,18 +95,18 @@ class Histogram:
 
     @property
     def single(self) -> bool:
-        """Whether a class has no case, so that neither an AUC nor a threshold exists."""
+        """Whether a class has no cases, so that neither an AUC nor a threshold exists."""
         return not (any(self.positives) and any(self.negatives))
 
 
 Part = Moments | Histogram | int
 Kinds = Mapping[str, type[Part]]
-"""The parts that a task's sites send, by name."""
+"""Types of the parts that the sites of a task send, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Named parts over some cases; `Sums()` is zero, `+` merges cases and sites by name."""
+    """Named parts over some cases; `Sums()` is zero, `+` adds cases and sites by name."""
 
     parts: Mapping[str, Part] = field(default_factory=dict)
 
@@ -127,22 +127,22 @@ class Sums:
         return self.count(CASES)
 
     def count(self, name: str) -> int:
-        """A count; 0 where there is none of that name."""
+        """Count by name; 0 if there is none."""
         part = self.parts.get(name, 0)
         return part if isinstance(part, int) else 0
 
     def moments(self, name: str) -> Moments:
-        """The moments of that name; of no case where there are none."""
+        """Moments by name; of no cases if there are none."""
         part = self.parts.get(name)
         return part if isinstance(part, Moments) else Moments()
 
     def histogram(self, name: str) -> Histogram:
-        """The histogram of that name; of no case where there is none."""
+        """Histogram by name; of no cases if there is none."""
         part = self.parts.get(name)
         return part if isinstance(part, Histogram) else Histogram()
 
     def to_flat(self) -> dict[str, float]:
-        """Flat numbers, fit for a message: `n`, `dice.n`, `dice.total`, `dice.squares`, `er.positives.00`, ..."""
+        """Numbers by flat name for a message: `n`, `dice.n`, `dice.total`, `dice.squares`, `er.positives.00`, ..."""
         flat: dict[str, float] = {}
         for name, part in self.parts.items():
             if isinstance(part, Moments):
@@ -187,7 +187,7 @@ class Sums:
 
 
 def _take(values: dict[str, float], name: str, kind: type[Part]) -> Part | None:
-    """Take a part's numbers out of `values`; None where none of them is there."""
+    """Remove the numbers of a part from `values`; None if none of them is there."""
     if kind is int:
         return _count(name, values.pop(name)) if name in values else None
     if kind is Moments:

@@ -1,4 +1,4 @@
-"""Outlined structures of one case: overlap, surfaces and volume of each, and a density from two of them."""
+"""Metrics of the structures of one case: overlap, surfaces and volume of each, and the density of the breast."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from shared.types import STRUCTURES, BoolArray
 def structure_metrics(
     prediction: BoolArray, reference: BoolArray, spacing: Spacing, *, nsd_tolerance_mm: float | None
 ) -> dict[str, float | None]:
-    """Columns of one case's row: by structure `dice_*`, `hd95_mm_*`, `nsd_*`, `volume_ml_*`, `reference_volume_ml_*`.
+    """Columns of one case by structure: `dice_*`, `hd95_mm_*`, `nsd_*`, `volume_ml_*`, `reference_volume_ml_*`.
 
-    Behind them `density_percent` and `reference_density_percent`: the fibroglandular volume over the breast's, from the
-    masks themselves; `None` where no breast is marked. Empty masks count as in `overlap.case_metrics`.
+    `density_percent` and `reference_density_percent` follow: fibroglandular volume over breast volume, `None` without a
+    breast. Empty masks are treated as in `overlap.case_metrics`.
 
     Parameters
     ----------
     prediction, reference
-        bool `(structure, z, y, x)` on one grid, in the order of `STRUCTURES`.
+        Boolean `(structure, z, y, x)` on one grid, in the order of `STRUCTURES`.
     spacing
         `(z, y, x)`, mm.
     nsd_tolerance_mm
-        Tolerance of the normalised surface Dice, mm; None leaves the surfaces out: a breast's takes seconds on a fine
-        grid.
+        Tolerance of the normalised surface Dice, mm; None omits surface metrics, as that of a breast takes seconds on
+        a fine grid.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""From a study to what a network reads: bias field, breast crop, resampling, intensity, cache, fingerprint."""
+"""What the preprocessing of every modality uses: resampling, histograms, and the cache of prepared cases."""

@@ -1,6 +1,6 @@
-"""What every modality keeps of its cases: entries that are made once, named by the content they are made from.
+"""Cache of every modality: entries that are made once and named by the content that they are made from.
 
-A renamed folder hits; a changed image, mask, side or setting misses.
+An entry is used again after its images are moved or renamed, and made anew if an image, mask, side or setting changed.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 import numpy.typing as npt
 
 from shared.cohort.preflight import Case
-from shared.preprocessing.store import locked, read_entry, write_entry
+from shared.preprocessing.store import entry_lock, read_entry, write_entry
 
-Made = tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, Any]]
-"""Arrays by name, and plain facts."""
+Entry = tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, Any]]
+"""Content of an entry: arrays by name, and facts as plain values."""
 
 
-def get_or_make(root: Path, folder: Path, make: Callable[[], Made]) -> dict[str, Any]:
-    """Facts of an entry of the cache at `root`, which is made where it is absent or damaged.
+def get_or_make(root: Path, folder: Path, make: Callable[[], Entry]) -> dict[str, Any]:
+    """Return the facts of an entry of the cache at `root`; a missing or damaged entry is made first.
 
-    Safe with several processes and threads: one makes it, the others wait. The facts come back through JSON, so that a
-    first and a second run go the same way.
+    It is safe with several processes and threads: one makes the entry, the others wait. Facts are always read from
+    JSON, so that the first and later runs get the same values.
 
     Raises
     ------
@@ -31,32 +31,31 @@ def get_or_make(root: Path, folder: Path, make: Callable[[], Made]) -> dict[str,
         There is no space left for it.
 
     """
-    with locked(root, folder):
+    with entry_lock(root, folder):
         facts = read_entry(folder)
         if facts is None:
             write_entry(folder, *make())
             facts = read_entry(folder)
-    assert facts is not None  # noqa: S101 - written under the lock just now
+    assert facts is not None  # noqa: S101 - just written under the lock
     return facts
 
 
 def entry_name(*parts: str) -> str:
-    """Name of an entry, from all that it depends on."""
+    """Name of an entry, a hash of everything that it depends on."""
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
 
 def content_digest(case: Case, images: Sequence[Path]) -> str:
-    """SHA-256 of all that a case is read from: its files' bytes, its side, what its row says of times and segment.
+    """SHA-256 of everything that a case is read from: bytes of its files, side, times and segment in its row.
 
-    Names and places of DICOM files do not count, as their order is told by their tags; NIfTI files are told apart by
-    their names' order.
+    Names of DICOM files do not matter, as tags determine their order; NIfTI files are ordered by their names.
 
     Parameters
     ----------
     case
         The case.
     images
-        The files of its images, sorted.
+        Files of its images, sorted.
 
     """
     mask = case.mask_path()

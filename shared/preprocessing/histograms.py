@@ -1,4 +1,4 @@
-"""The bins that all sites share: histograms over them add up, whatever site they come from."""
+"""Bins that all sites share, so that their histograms add up."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ Counts = npt.NDArray[np.int64]
 Edges = npt.NDArray[np.float64]
 
 SPACING_EDGES: Edges = np.geomspace(0.2, 12.0, 513)
-"""Voxel spacing, mm: 0.8% a bin."""
+"""Voxel spacing, mm; bins are 0.8% wide."""
 SIZE_EDGES: Edges = np.arange(0.0, 402.0, 2.0)
 """Sides of the breast box, mm."""
 VOLUME_EDGES: Edges = np.geomspace(0.01, 1000.0, 41)
-"""Lesion volume, ml: eight bins a decade."""
+"""Lesion volume, ml; eight bins per decade."""
 INTENSITY_EDGES: Edges = np.linspace(-8.0, 24.0, 641)
-"""Channel values over the exam's reference level, no unit."""
+"""Channel values relative to the exam's reference level, no unit."""
 
 
 def count(values: npt.ArrayLike, edges: Edges) -> Counts:
-    """Histogram; what lies beyond the edges goes into the outer bins, so no value is lost."""
+    """Histogram of values; those beyond the edges count in the outer bins."""
     inside = np.clip(np.asarray(values, np.float64), edges[0], np.nextafter(edges[-1], edges[0]))
     return np.histogram(inside, edges)[0].astype(np.int64)
 
 
 def quantile(counts: Counts, edges: Edges, share: float) -> float:
-    """Quantile of a histogram, linear inside its bin: values are taken to lie evenly within their bin.
+    """Quantile of a histogram, linear within a bin, as if its values were evenly spread.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def quantile(counts: Counts, edges: Edges, share: float) -> float:
         raise ValueError("an empty histogram has no quantile")
     wanted = share * float(reached[-1])
     index = int(np.searchsorted(reached, wanted))
-    while counts[index] == 0:  # share 0, or a float's last bit, may point at an empty bin
+    while counts[index] == 0:  # share 0, or rounding, may point to an empty bin
         index += 1
     before = float(reached[index] - counts[index])
     within = min(1.0, max(0.0, (wanted - before) / float(counts[index])))

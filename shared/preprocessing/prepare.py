@@ -1,4 +1,4 @@
-"""A site's cases one by one: an unsound study becomes an exclusion, and the rest goes on."""
+"""Process the cases of a site one by one: a study that cannot be used becomes an exclusion, the others continue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
-"""Called with (cases done, cases in all) after each case."""
+"""Called with (cases done, all cases) after each case."""
 
 
 def each_case(
@@ -27,28 +27,28 @@ def each_case(
     on_progress: Progress | None,
     module: str = __name__,
 ) -> tuple[list[Result], list[Exclusion]]:
-    """What `work` makes of each case, in the cases' order, and an exclusion for each where it fails.
+    """Apply `work` to each case; return the results in the order of the cases, and an exclusion for each failure.
 
     Parameters
     ----------
     cases, work
-        With several workers both are pickled.
+        Cases and function; both are pickled if there are several workers.
     workers
         Processes; with more than one the calling script needs a `__main__` guard.
     on_progress
-        Told after each case.
+        Called after each case.
     module
-        What `work` needs, imported once for all workers.
+        Module that `work` needs, imported once for all workers.
 
     Raises
     ------
     RunError
-        The cache has no space left: no fault of a study.
+        The cache has no space left, which is no fault of a study.
 
     """
     good: list[Result] = []
     excluded: list[Exclusion] = []
-    for done, item in enumerate(_results(cases, partial(_guarded, work=work), workers, module), start=1):
+    for done, item in enumerate(_results(cases, partial(_try_case, work=work), workers, module), start=1):
         if isinstance(item, Exclusion):
             excluded.append(item)
         else:
@@ -58,16 +58,16 @@ def each_case(
     return good, excluded
 
 
-def _guarded(case: Case, work: Callable[[Case], Result]) -> Result | Exclusion:
+def _try_case(case: Case, work: Callable[[Case], Result]) -> Result | Exclusion:
     try:
         return work(case)
     except StudyError as error:
         log.warning("case %s is left out: %s", case.key, error)
         return Exclusion(case.row.row, error.reason)
     except RunError:
-        raise  # the cache has no space left: no fault of the study
-    except Exception as error:  # noqa: BLE001 - one odd study must not end a site's round
-        # Class and place alone: a library's message may quote the file's content.
+        raise  # the cache has no space left, which is no fault of the study
+    except Exception as error:  # noqa: BLE001 - one unusual study must not end a site's round
+        # Only class and place: the message of a library may contain data of the file.
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
@@ -101,14 +101,14 @@ def _results(
 
 
 class _Relay(logging.Handler):
-    """Hands a worker's log record to this process's logger of the same name."""
+    """Pass a log record of a worker to the logger of the same name in this process."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logging.getLogger(record.name).handle(record)
 
 
 def _log_to(lines: multiprocessing.Queue[logging.LogRecord], level: int) -> None:
-    """In a worker: send the log to the process that keeps it."""
+    """Send the log of a worker to the main process."""
     root = logging.getLogger()
     root.handlers = [QueueHandler(lines)]
     root.setLevel(level)

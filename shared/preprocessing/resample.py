@@ -1,8 +1,8 @@
-"""Linear resampling between axis-aligned grids, exact in position.
+"""Linear resampling between axis-aligned grids with exact positions.
 
-Linear interpolation on such grids is separable: one small sparse matrix an axis, whose rows say which voxels make
-which. A case and its prediction go through the same function, so both ways share one definition of where a voxel's
-centre lies. scipy's sparse product runs on one thread in a fixed order: the same bytes whatever the number of cores.
+Linear interpolation on such grids is separable, with one small sparse matrix per axis. A case and its prediction are
+resampled by the same function, so both use the same definition of a voxel's centre. The sparse product of scipy uses
+one thread and a fixed order, so the bytes of the result do not depend on the number of cores.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from scipy import sparse
 
 from shared.types import BoolArray, FloatArray
 
-ALIASING = 1.5  # a target this many times coarser than its source is smoothed on the way
-HALF = 0.5  # share of lesion from which a resampled voxel belongs to it
+ALIASING = 1.5  # a target that is this many times coarser than its source is smoothed
+HALF = 0.5  # share of lesion at which a resampled voxel belongs to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Axis:
 
 
 def axis_weights(source: Axis, target: Axis) -> sparse.csr_array:
-    """Sparse float32 matrix `(target.count, source.count)` that interpolates linearly from one axis to the other.
+    """Sparse float32 matrix `(target.count, source.count)` of the linear interpolation from one axis to another.
 
-    A target more than `ALIASING` times coarser averages with a triangle as wide as its own voxels, as Pillow's and
-    torch's antialiased linear filters do. Points up to half a source voxel beyond the outer centres take the outer
-    voxel, as they still lie inside it; points farther out get an empty row, that is 0.
+    If the target is more than `ALIASING` times coarser, it averages with a triangle as wide as its voxels, like the
+    antialiased linear filters of Pillow and torch. Points up to half a source voxel beyond the outer centres have the
+    value of the outer voxel, as they lie inside it; points farther out have an empty row, that is 0.
     """
     coarser = target.step / source.step
     radius = coarser if coarser > ALIASING else 1.0
@@ -47,7 +47,7 @@ def axis_weights(source: Axis, target: Axis) -> sparse.csr_array:
     weight[(column < 0) | (column >= source.count)] = 0.0
     weight /= weight.sum(axis=1, keepdims=True)
     weight[~inside] = 0.0
-    row, place = np.nonzero(weight > 1e-7)  # noqa: PLR2004 - rounding's leftovers at exactly shared positions
+    row, place = np.nonzero(weight > 1e-7)  # noqa: PLR2004 - rounding at coinciding positions
     values = weight[row, place].astype(np.float32)
     return sparse.csr_array((values, (row, column[row, place])), shape=(target.count, source.count))
 
@@ -55,7 +55,7 @@ def axis_weights(source: Axis, target: Axis) -> sparse.csr_array:
 def resample(volume: FloatArray, source: Sequence[Axis], target: Sequence[Axis]) -> FloatArray:
     """Interpolate float32 `(channel, z, y, x)` from axes `(z, y, x)` of `source` to those of `target`; 0 outside."""
     result = np.asarray(volume, np.float32)
-    # From x to z: the matrices act on the first of two dimensions, so each axis is brought there in turn.
+    # From x to z: each axis is moved to the front, where the matrix is applied.
     for number in (3, 2, 1):
         matrix = axis_weights(source[number - 1], target[number - 1])
         moved = np.moveaxis(result, number, 0)
@@ -66,10 +66,10 @@ def resample(volume: FloatArray, source: Sequence[Axis], target: Sequence[Axis])
 
 
 def resample_mask(mask: BoolArray, source: Sequence[Axis], target: Sequence[Axis]) -> BoolArray:
-    """Interpolate a mask `(z, y, x)` and cut it at one half: the surface stays where it was.
+    """Interpolate a mask `(z, y, x)` with a threshold of one half, which keeps the surface in place.
 
-    A lesion smaller than the new voxels reaches one half nowhere; its fullest voxel then stands for it, so that no
-    lesion inside the target vanishes.
+    A lesion smaller than the new voxels may reach one half nowhere; it then becomes the voxel that it fills most, so
+    that no lesion inside the target vanishes.
     """
     share = resample(mask[None].astype(np.float32), source, target)[0]
     result: npt.NDArray[np.bool_] = share >= HALF - 1e-6

@@ -1,7 +1,7 @@
-"""Folders of arrays on disk that are either whole or absent: written aside, checksummed, renamed into place.
+"""Folders of arrays on disk that are complete or absent: written under another name, with checksums, then renamed.
 
-Uncompressed `.npy` files can be mapped into memory: a random patch is read at the disk's speed and processes share the
-pages (measured: compressed stores take 4 to 250 times as long).
+Uncompressed `.npy` files can be mapped into memory: a random patch is read at the speed of the disk, and processes
+share the pages (compressed formats took 4 to 250 times as long).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from shared.types import BoolArray
 
 FACTS = "meta.json"
 CACHE = "the site's cache"
-"""What messages call it: they go to the server, where its path is nobody's business."""
+"""Name of the cache in messages, which go to the server and must not contain its path."""
 _CHUNK = 1 << 22
 
 
 def write_entry(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
-    """Write arrays and plain facts as one folder, replacing what was there; the caller holds the entry's lock.
+    """Write arrays and facts as one folder and replace an older one; the caller holds the lock of the entry.
 
-    A process killed on the way leaves a `.making-` folder, which the next writer of the same entry removes.
+    A killed process leaves a `.making-` folder, which the next writer of the entry removes.
 
     Raises
     ------
@@ -57,13 +57,13 @@ def write_entry(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], facts: Map
 
 
 @contextmanager
-def locked(root: Path, folder: Path) -> Iterator[None]:
-    """Hold the lock of an entry of the cache at `root`; the system drops it when its holder dies.
+def entry_lock(root: Path, folder: Path) -> Iterator[None]:
+    """Hold the lock of an entry of the cache at `root`; the system releases it if the process dies.
 
     Raises
     ------
     RunError
-        There is no space left for the lock's file.
+        There is no space left for the lock file.
 
     """
     lock = FileLock(root / "locks" / f"{folder.parent.name}-{folder.name}.lock")
@@ -77,7 +77,7 @@ def locked(root: Path, folder: Path) -> Iterator[None]:
 
 
 def read_entry(folder: Path) -> dict[str, Any] | None:
-    """Facts of a whole entry; None when it is absent or any of its bytes is damaged."""
+    """Facts of an entry; None if it is missing or damaged."""
     try:
         text = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         whole = all(_checksum(folder / f"{name}.npy") == value for name, value in text["checksums"].items())
@@ -88,13 +88,13 @@ def read_entry(folder: Path) -> dict[str, Any] | None:
 
 
 def open_array(folder: Path, name: str) -> npt.NDArray[Any]:
-    """One array of an entry as a read-only memory map."""
+    """Open one array of an entry as a read-only memory map."""
     array: npt.NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
     return array
 
 
 def pack_mask(mask: BoolArray) -> npt.NDArray[np.uint8]:
-    """A mask's bits, eight a byte."""
+    """Pack a mask to bits, eight per byte."""
     return np.packbits(mask)
 
 
@@ -104,7 +104,7 @@ def unpack_mask(bits: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> BoolArra
 
 
 def _checksum(path: Path) -> int:
-    """CRC-32 of a file: against torn and rotted bytes, not against an attacker."""
+    """CRC-32 of a file, which detects damage but no manipulation."""
     value = 0
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):

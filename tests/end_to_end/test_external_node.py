@@ -41,7 +41,7 @@ def centres():
     return ["centre-a", "centre-b", "centre-c", "centre-d"]
 
 
-def test_the_node_judges_to_the_same_mean_as_the_server_and_its_cases_stay(project, phantom_root, centres):
+def test_the_node_evaluates_to_the_same_mean_as_the_server_and_its_cases_stay(project, phantom_root, centres):
     root = project(federation={"rounds": 1})
     _, here, _ = run_at_nodes(root, phantom_root, centres[:3], "here")
     _, there, folder = run_at_nodes(root, phantom_root, centres, "there")
@@ -59,12 +59,12 @@ def test_the_node_judges_to_the_same_mean_as_the_server_and_its_cases_stay(proje
     assert json.loads((folder / "cases.json").read_text())["centre-d"]["included"] == {"external": 3}
     assert not (folder / "predictions").exists()
     page = (folder / "report.html").read_text()
-    assert "External centre: centre-d, judged at its own node" in page
+    assert "External centre: centre-d, evaluated at its own node" in page
     assert f"(centre-d, at its own node) with a mean Dice of {figure(there, 'dice').value:.3f}" in page
     assert tuple(there) == read_results(folder).rows
 
 
-def test_a_classifier_is_judged_at_the_node_too_and_its_page_can_be_made_again(project, phantom_root, centres):
+def test_a_classifier_is_evaluated_at_the_node_too_and_its_page_can_be_made_again(project, phantom_root, centres):
     task = "receptor-ki67-multitask"
     tiny = {"rounds": 1, "patch": {"voxels": [16, 16, 16]}, "training": {"batch_size": 2, "steps_per_round": 1}}
     root = project(tasks=[task], receptor_ki67_multitask=tiny | {"mirrored_copies": 1})
@@ -75,11 +75,11 @@ def test_a_classifier_is_judged_at_the_node_too_and_its_page_can_be_made_again(p
     error = external["mae_ki67"]
     assert not (folder / "predictions").exists()
     page = (folder / "report.html").read_text()
-    assert "External centre: centre-d, judged at its own node" in page
+    assert "External centre: centre-d, evaluated at its own node" in page
     assert f'data-metric="mae_ki67" data-value="{error.value}"' in page
     assert f"Ki-67 is off by {error.value:.1f} (" in page
-    judged = (folder / "participation.csv").read_text().splitlines()[-1]
-    assert ",centre-d,external,accepted,,3," in judged
+    evaluated = (folder / "participation.csv").read_text().splitlines()[-1]
+    assert ",centre-d,external,accepted,,3," in evaluated
     assert build_report(folder).read_text() == page
 
 

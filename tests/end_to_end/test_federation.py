@@ -290,7 +290,7 @@ def test_a_whole_run_ends_in_results_a_report_and_a_locked_centre(project, phant
     assert json.loads((folder.path / OPENED).read_text())["centre"] == "centre-d"
     # Scenario 65 in small: nothing below the sites' folders was touched.
     assert {path: path.stat().st_mtime_ns for path in phantom_root.rglob("*") if path.is_file()} == before
-    # A finished run that is resumed is not judged again.
+    # A finished run that is resumed is not evaluated again.
     (folder.path / "report.html").unlink()
     shutil.move(phantom_root / "centre-d", phantom_root / "gone")
     try:

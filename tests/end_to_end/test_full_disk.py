@@ -17,6 +17,7 @@ from shared.preprocessing.store import read_entry
 from shared.runtime.audit_log import AuditLog, verify
 from shared.runtime.logs import log_to
 from shared.runtime.project import load_run_config
+from shared.tasks import task_named
 from tests.end_to_end.tiny_sites import TASK, federate
 from tests.mounts import enlarge, fill, small_disk
 
@@ -130,7 +131,7 @@ def test_scenario_62_a_site_without_space_answers_an_error_keeps_no_torn_case_an
         try:
             federation = Federation(InProcessGrid(app, RUN_CONFIG, 1), config, folder, lambda *_: None)
             federation.register()
-            return hashes(federation.train(TASK))
+            return hashes(federation.train(task_named(TASK)))
         finally:
             folder.release()
 

@@ -8,6 +8,7 @@ from server.run_folder.journal import RunFolder
 from server.studies.in_process_grid import InProcessGrid
 from shared import training
 from shared.runtime.project import load_run_config
+from shared.tasks import task_named
 
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
 
@@ -28,7 +29,7 @@ def test_scenario_63_a_site_whose_gpu_cannot_hold_one_sample_leaves_the_round_an
     folder = RunFolder.create(root / "runs" / "one", load_run_config(RUN_CONFIG))
     federation = Federation(InProcessGrid(app, RUN_CONFIG, 3), load_run_config(RUN_CONFIG), folder, lambda *_: None)
     federation.register()
-    record = federation.train("lesion-segmentation")[-1]
+    record = federation.train(task_named("lesion-segmentation"))[-1]
     folder.release()
     assert sizes == [2, 1] * 2  # asked once more, as after any failure
     assert record.sites["centre-b"].status == "failed"

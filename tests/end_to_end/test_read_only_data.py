@@ -11,6 +11,7 @@ from server.federation.rounds import Federation
 from server.run_folder.journal import RunFolder
 from server.studies.in_process_grid import InProcessGrid
 from shared.runtime.project import load_run_config
+from shared.tasks import task_named
 from tests.mounts import read_only
 
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
@@ -24,7 +25,7 @@ def contents(folder):
     }
 
 
-def test_scenario_65_a_site_prepares_trains_and_judges_from_a_read_only_mount(
+def test_scenario_65_a_site_prepares_trains_and_evaluates_from_a_read_only_mount(
     project, phantom_root, tmp_path, monkeypatch
 ):
     with read_only(phantom_root / "centre-a", tmp_path / "mounted" / "centre-a") as mounted:
@@ -38,7 +39,7 @@ def test_scenario_65_a_site_prepares_trains_and_judges_from_a_read_only_mount(
         folder = RunFolder.create(root / "runs" / "one", load_run_config(RUN_CONFIG))
         federation = Federation(InProcessGrid(app, RUN_CONFIG, 1), load_run_config(RUN_CONFIG), folder, lambda *_: None)
         federation.register()
-        record = federation.train("lesion-segmentation")[-1]
+        record = federation.train(task_named("lesion-segmentation"))[-1]
         assert (record.sites["centre-a"].status, record.sites["centre-a"].cases) == ("accepted", 3)
         assert record.evaluated["centre-a"].cases == 1
         assert federation.evaluate(record, folder.model(record))["centre-a"].n == 1

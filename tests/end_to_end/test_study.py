@@ -94,7 +94,7 @@ def numbers(folder):
     return {name: (folder / name).read_bytes() for name in TABLES}
 
 
-def test_every_arm_is_judged_where_it_never_trained(at):
+def test_every_arm_is_evaluated_where_it_never_trained(at):
     table = pd.read_parquet(at / "whole" / "predictions" / f"{TASK}.parquet")
     external = table[table["role"] == "external"]
     assert set(external["centre"]) == {"centre-b", "centre-d"}
@@ -186,7 +186,8 @@ def test_a_folder_that_cannot_be_made_is_said(at, tmp_path):
 
 
 def test_an_unfinished_study_has_no_report(at, tmp_path):
-    (tmp_path / "study.toml").write_bytes((at / "whole" / "study.toml").read_bytes())
+    for name in ("study.toml", "format.json"):
+        (tmp_path / name).write_bytes((at / "whole" / name).read_bytes())
     with pytest.raises(RunError, match="is no finished study"):
         make_report(tmp_path)
 
@@ -202,26 +203,30 @@ def test_a_cell_that_fails_is_named_and_the_others_are_kept(at, tmp_path, relabe
 
 
 def test_the_ensemble_is_the_mean_of_the_local_models(at):
-    from server.evaluation.case_tables import Judged, judge_cases
-    from shared.inference import judge_outline, predict
+    from server.studies.fold_evaluation import FoldModels, fold_table
+    from shared.evaluation import Arms
     from shared.site import open_site
     from shared.tasks import task_named
+    from shared.tasks.task import OWN
 
+    task = task_named(TASK)
     design = Design(load_config(at / "toy.toml"))
     config = design.fold("centre-d", 0)
     plan = RunFolder(at / "whole" / "folds" / "centre-d").plans()["mri"]
     models = {}
     for arm in design.trained_arms("centre-d"):
         _, folder, record = trained(at / "whole", Cell("train", "centre-d", TASK, arm, 0))
-        models[arm] = task_named(TASK).build_model(config)
+        models[arm] = task.learner.build_model(config)
         models[arm].load_state_dict(folder.model(record))
     case = open_site(Path(config.data.root) / "centre-a", "centre-a", config).prepared("mri", plan)["test"][0]
-    mean = np.mean([predict(models[f"local:centre-{x}"], case.image, config) for x in "abc"], axis=0)
-    expected = judge_outline(mean.astype(np.float32), case, config)[0]
-    judged = Judged(models, dict.fromkeys([*models, "ensemble"], "h"), {}, ensemble=True)
-    table = judge_cases(judged, [case], config, plan, "centre-a", silent).set_index("arm")
-    assert table.loc["ensemble", "dice"] == expected.dice
-    assert table.loc["ensemble", "volume_ml"] == expected.volume_ml
+    local = [models[f"local:centre-{x}"] for x in "abc"]
+    mean = np.mean([task.evaluator.predict(model, case, plan, config, None) for model in local], axis=0)
+    expected = task.evaluator.measure(mean.astype(np.float32), case, config, full=True).rows[OWN]
+    arms = Arms(models, ensemble="ensemble", members=[f"local:centre-{x}" for x in "abc"])
+    fold = FoldModels(arms, dict.fromkeys([*models, "ensemble"], "h"), {})
+    table = fold_table(fold, task, [case], plan, config, "centre-a", silent).set_index("arm")
+    assert table.loc["ensemble", "dice"] == expected["dice"]
+    assert table.loc["ensemble", "volume_ml"] == expected["volume_ml"]
 
 
 def test_the_pooled_arm_has_every_centres_cases_and_steps(at, monkeypatch):

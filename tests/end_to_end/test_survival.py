@@ -18,6 +18,7 @@ from server.run_folder.results import read_results
 from shared.messages.payload import flatten
 from shared.runtime.project import load_run_config
 from shared.site import open_site
+from shared.tasks import task_named
 from tests.end_to_end.wire import RUN_CONFIG, Wire, federate, hashes, of, statuses
 
 
@@ -277,9 +278,9 @@ def test_a_damaged_case_is_skipped_and_the_rest_counts_for_what_it_is(project, o
     before, entry = records[1].sites["centre-a"], records[2].sites["centre-a"]
     assert (before.skipped, entry.status, entry.skipped) == (0, "accepted", 1)
     assert entry.cases == before.cases - 1 == answers["centre-a"][1]
-    for item in records[1:]:  # the first round's model was judged in the second
-        judged = item.evaluated["centre-a"]
-        assert (judged.status, judged.cases, judged.skipped) == ("accepted", 0, 1)
+    for item in records[1:]:  # the first round's model was evaluated in the second
+        evaluated = item.evaluated["centre-a"]
+        assert (evaluated.status, evaluated.cases, evaluated.skipped) == ("accepted", 0, 1)
     mean = sum(weights * cases for weights, cases in answers.values()) / sum(cases for _, cases in answers.values())
     assert np.abs(flatten(federation.folder.model(records[2])) - mean).max() < 1e-6
     parts = federation.participation.missing()
@@ -386,7 +387,7 @@ def test_a_classifier_skips_a_damaged_case_and_weighs_each_label_by_the_cases_us
     folder = RunFolder.create(root / "runs" / "one", config)
     federation = Federation(Wire(client), config, folder, lambda *_: None)
     federation.register()
-    entry = federation.train("receptor-ki67-multitask")[2].sites["centre-a"]
+    entry = federation.train(task_named("receptor-ki67-multitask"))[2].sites["centre-a"]
     folder.release()
     assert (entry.status, entry.cases, entry.skipped) == ("accepted", 2, 1)
     registered = next(site for site in federation.participants.sites if site.name == "centre-a").labelled

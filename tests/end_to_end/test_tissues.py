@@ -50,7 +50,7 @@ def federate(root, name="one", order=lambda ids: ids):
         folder.release()
 
 
-def test_one_run_outlines_lesions_and_tissues_and_each_is_judged_by_its_own_reference(project, phantom_root):
+def test_one_run_outlines_lesions_and_tissues_and_each_is_evaluated_by_its_own_reference(project, phantom_root):
     root = project(tasks=["lesion-segmentation", TASK], splits={"validation": 0.2, "test": 0.2})
     folder, rows = whole(root)
     made = read_results(folder.path).provenance

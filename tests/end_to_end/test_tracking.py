@@ -107,8 +107,10 @@ def cut_in_training(_monkeypatch):
 
 
 def cut_before_the_round_is_told(monkeypatch):
-    told = Tracking.judged
-    monkeypatch.setattr(Tracking, "judged", lambda own, item: raising(Killed)() if item.round == 2 else told(own, item))
+    told = Tracking.evaluated
+    monkeypatch.setattr(
+        Tracking, "evaluated", lambda own, item: raising(Killed)() if item.round == 2 else told(own, item)
+    )
     return site
 
 
@@ -123,7 +125,7 @@ def test_a_killed_run_goes_on_in_its_entry_and_no_round_stands_there_twice(root,
     folder = RunFolder(root / "runs" / "one")
     before = Stored(root, folder)
     assert before.status == left
-    # The second round's model is judged while the third one trains.
+    # The second round's model is evaluated while the third one trains.
     assert [step for step, _ in before.metrics[f"{TASK}/seconds"]] == [1]
 
     seen = set()

@@ -74,7 +74,7 @@ def federate(folder, sites, rounds, channels=(8, 8), client=site, after_round=la
     try:
         federation = Federation(InProcessGrid(client, {}, sites), config, run, report)
         federation.register()
-        return federation.train(TASK)
+        return federation.train(task_named(TASK))
     finally:
         run.release()
 

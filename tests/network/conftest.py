@@ -10,6 +10,7 @@ from flwr.app import Error, Message
 
 from shared.runtime.app_bundle import open_bundle
 from shared.runtime.project import load_run_config
+from shared.tasks import task_named
 from tests.network.consortium import EXTERNAL, SITES, TASK, Consortium
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +76,7 @@ def reference(standing, tmp_path):
         try:
             federation = Federation(InProcessGrid(client, settings, len(SITES)), config, folder, lambda *_: None)
             federation.register()
-            return [item.model_hash for item in federation.train(TASK)]
+            return [item.model_hash for item in federation.train(task_named(TASK))]
         finally:
             folder.release()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from client.node.site_kit import SiteKit
-from server.evaluation.external_validation import OPENED
 from server.federation.site_requests import GONE
+from server.run_folder.external_access import OPENED
 from server.run_folder.results import read_results
 from tests.network.consortium import EXTERNAL, LONGEST_S, SERVER, SITES, signal_all, wait_for
 

@@ -44,7 +44,7 @@ def test_a_node_without_data_is_explained():
         held_sites({}, CONFIG)
 
 
-def test_a_server_may_not_ask_for_the_training_cases_to_be_judged():
+def test_a_server_may_not_ask_for_the_training_cases_to_be_evaluated():
     with pytest.raises(UpdateError, match="not one a server may ask"):
         local_round.evaluate(
             SimpleNamespace(name="north", config=CONFIG, prepared=lambda *_: {}),

@@ -19,7 +19,7 @@ from server.run_folder.arms import FEDERATED
 from server.run_folder.study_tables import COMPARISONS, META, RESULTS, SUBGROUPS, SUMMARY, StudyTables, typed
 from shared.config.run_config import RunConfig
 from shared.metrics.metric import Metric
-from shared.metrics.multiple_testing import adjusted
+from shared.metrics.multiple_testing import adjust_p_values
 from shared.tasks import task_named
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def analyse(
     predictions
         By task: `predictions/<task>.parquet`.
     cohort
-        `cohort.parquet`: one row a case with the factors of the subgroups.
+        `cohort.parquet`: one row for each case with the factors of the subgroups.
     config
         Tasks in the order of the tables; resamples and confidence.
 
@@ -88,7 +88,7 @@ def analyse(
         for rows, more in parts:
             rows += [{"task": task} | row for row in more]
     family = typed(comparisons, COMPARISONS)
-    family["p_holm"] = adjusted(family["p"].where(family["primary"]).to_numpy(np.float64), "holm")
+    family["p_holm"] = adjust_p_values(family["p"].where(family["primary"]).to_numpy(np.float64), "holm")
     return StudyTables(
         results=typed(results, RESULTS),
         summary=typed(summary, SUMMARY),

@@ -34,7 +34,7 @@ _NO_SEED = 0  # the study's own draws: no training seed has a say in them
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One model's answers, or one model's a fold: a row a case, in the order of the panel's cases.
+    """Answers of one model, or of one model for each fold: one row for each case, in the order of the panel's cases.
 
     Attributes
     ----------
@@ -72,8 +72,8 @@ class Panel:
     role
         `external`: held-out centres; `test`: test cases of training centres.
     table
-        One row a fold, seed, arm and case, sorted; columns `at`: the case's place in `cases`, and
-        `model`: a number a fold, seed and arm, ascending.
+        One row for each fold, seed, arm and case, sorted; columns `at`: the case's place in `cases`, and `model`: a
+        number for each fold, seed and arm, ascending.
     cases
         `case, patient, centre`, sorted by case.
     weights
@@ -101,12 +101,12 @@ class Panel:
         return np.asarray(self.cases["centre"] == centre)
 
     def samples(self, metric: Metric, arm: str) -> list[Sample]:
-        """Answers of an arm: one sample a seed, over which figures are averaged.
+        """Answers of an arm: one sample for each seed, over which figures are averaged.
 
-        Of held-out centres a sample has one model a fold, and so each case once. `local` has several samples a seed:
-        the k-th takes the k-th local model of every fold, in the order of their names, and starts again at the first
-        where a fold has fewer. Of test cases each model is a sample, as folds evaluate the same cases again. None where
-        the metric does not apply to the arm's values.
+        Of held-out centres a sample has one model for each fold, and so each case once. `local` has several samples for
+        each seed: the k-th takes the k-th local model of every fold, in the order of their names, and starts again at
+        the first where a fold has fewer. Of test cases each model is a sample, as folds evaluate the same cases again.
+        None where the metric does not apply to the arm's values.
         """
         named = [name for name in self.arms if is_local(name)] if arm == LOCAL else [arm]
         mine = self.table.loc[self.table["arm"].isin(named)]

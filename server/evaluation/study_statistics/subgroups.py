@@ -15,7 +15,7 @@ from server.evaluation.study_statistics.resamples import Panel
 from server.run_folder.arms import FEDERATED, LOCAL
 from shared.errors import RunError
 from shared.metrics.metric import Metric
-from shared.metrics.multiple_testing import adjusted
+from shared.metrics.multiple_testing import adjust_p_values
 
 Flags = npt.NDArray[np.bool_]
 UNKNOWN = "unknown"
@@ -36,7 +36,7 @@ def subgroup_rows(panel: Panel, metric: Metric, cohort: pd.DataFrame, confidence
     metric
         The task's first.
     cohort
-        One row a case with the factors; see `levels`.
+        One row for each case with the factors; see `levels`.
     confidence
         Of the intervals.
 
@@ -66,7 +66,7 @@ def subgroup_rows(panel: Panel, metric: Metric, cohort: pd.DataFrame, confidence
                 low, high = difference.interval(confidence)
                 row |= {"difference": difference.value, "difference_low": low, "difference_high": high, "p": p}
             rows.append(row)
-    family = adjusted(np.array([row.get("p", np.nan) for row in rows], np.float64), "fdr_bh")
+    family = adjust_p_values(np.array([row.get("p", np.nan) for row in rows], np.float64), "fdr_bh")
     return [row | {"p_bh": p} for row, p in zip(rows, family.tolist(), strict=True)]
 
 

@@ -44,26 +44,28 @@ def bland_altman_plot(
         figure, axes = _axes()
         predicted, reference = known_pairs(cases, quantity, positive=log)
         part_of = "ratio_{}" if log else "{}"
-        known = [(rows.get(quantity.pattern.format(part_of.format(part))), line, text) for part, line, text in _LIMITS]
-        shown = [(row, row.value, line, text) for row, line, text in known if row is not None and row.value is not None]
         if log:
             size, gap, upward = (predicted * reference) ** 0.5, predicted / reference, "predicted / reference"
         else:
             size, gap = (predicted + reference) / 2, predicted - reference
             upward = f"predicted minus reference, {quantity.unit}"
         axes.axhline(1.0 if log else 0.0, color=MUTED, lw=0.8)
-        for row, value, line, text in shown:
+        bounds = list(gap)
+        for part, line, text in _LIMITS:
+            row = rows.get(quantity.pattern.format(part_of.format(part)))
+            if row is None or row.value is None:
+                continue
             colour = ACCENT if text == "bias" else ALARM
-            axes.axhline(value, color=colour, ls=line, lw=1.3, label=text or None)
+            axes.axhline(row.value, color=colour, ls=line, lw=1.3, label=text or None)
             if row.ci_low is not None and row.ci_high is not None:
                 axes.axhspan(row.ci_low, row.ci_high, color=colour, alpha=0.12, lw=0)
+            bounds += [bound for bound in (row.value, row.ci_low, row.ci_high) if bound is not None]
         axes.scatter(size, gap, s=18, color=INK, zorder=3)
         mean = "geometric mean" if log else "mean"
         axes.set(xlabel=f"{quantity.title}, {quantity.unit}: {mean} of both (n = {len(gap)})", ylabel=upward)
         if log and len(gap):
             _log_axis(axes, "x", size)
-            bounds = [bound for row, *_ in shown for bound in (row.value, row.ci_low, row.ci_high) if bound is not None]
-            _log_axis(axes, "y", [*gap, *bounds])
+            _log_axis(axes, "y", bounds)
         _legend(axes, columns=2)
         return _svg(figure, name, description)
 

@@ -20,10 +20,10 @@ def saliency(run: FinishedTask) -> dict[str, Any] | None:
     if not tables:
         return None
     summary = saliency_summary(tables["trained"], run.config.evaluation, run.config.seed, untrained=tables["untrained"])
-    own = summary[summary["reader"] == READER].set_index("subtype")
+    rows = {row["subtype"]: row for row in summary[summary["reader"] == READER].to_dict("records")}
     differences = {}
     for key, name in (("difference", DIFFERENCE), ("learnt", LEARNT)):
-        row: Any = own.loc[name]
+        row = rows[name]
         differences[key] = {part: fixed(float(row[part]), 2) for part in ("value", "low", "high")} | {
             "n": int(row["n"])
         }

@@ -67,12 +67,12 @@ def curves(run: FinishedTask) -> list[dict[str, Any]]:
         entries = [(record, record.sites[name]) for record in run.rounds if name in record.sites]
         losses = [(record.round, entry.loss) for record, entry in entries if entry.loss is not None]
         sums = [(record.round, record.sums(name)) for record, _ in entries]
-        scores = [(number, value) for number, kept in sums if (value := task.choice.of(kept)) is not None]
+        scores = [(number, figure) for number, kept in sums if (figure := task.choice.of(kept)) is not None]
         cases = max(kept.n for _, kept in sums)
         loss += [style.Curve(name, *zip(*losses, strict=True))] if losses else []
         score += [style.Curve(f"{name} (n = {cases})", *zip(*scores, strict=True))] if scores else []
-    merged = [(record.round, task.choice.of(record.validation())) for record in run.rounds]
-    known = [(number, mean) for number, mean in merged if mean is not None]
+    merged = [(record.round, record.validation()) for record in run.rounds]
+    known = [(number, figure) for number, kept in merged if (figure := task.choice.of(kept)) is not None]
     mean = style.Curve("all cases", *zip(*known, strict=True)) if known else None
     drawn = []
     if loss:

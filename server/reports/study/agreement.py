@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from server.reports.figures.agreement import bland_altman_plot
 from server.reports.study.metric_lookup import ALL, Summary, arm_name, axis_name, place_name, seed_rows
 from server.run_folder.arms import FEDERATED, is_local
 from server.run_folder.finished_study import FinishedStudy
+from shared.metrics.metric import Metric
 from shared.metrics.paired_numbers import NumberPair
 from shared.tasks.task import Task
 
@@ -37,6 +39,13 @@ def _agreement(study: FinishedStudy, task: Task, pair: NumberPair) -> dict[str, 
         f"reference; bias and 95% limits of agreement, bands are their {study.confidence} intervals."
     )
     summary, places = Summary(study, task), [*study.held_out, ALL]
+
+    def line(arm: str, wanted: Sequence[tuple[str, Metric]]) -> dict[str, Any]:
+        """An arm's figures, and the federated arm's cases: where they are others, that is said."""
+        theirs = [summary.get(FEDERATED, place, metric) for place, metric in wanted]
+        cells = [summary.get(arm, place, metric) for place, metric in wanted]
+        return {"name": arm_name(arm), "cells": cells, "n": [row.n if row else None for row in theirs]}
+
     icc = task.metric(pair.pattern.format("icc_a1"))
     names = [pair.pattern.format(key) for key in ("bias", "limit_low", "limit_high")]
     limits = [metric for name in names if (metric := task.metric(name))]
@@ -46,15 +55,7 @@ def _agreement(study: FinishedStudy, task: Task, pair: NumberPair) -> dict[str, 
         "title": pair.title,
         "icc": icc.title if icc else "",
         "places": places,
-        "lines": [
-            {"name": arm_name(arm), "cells": [summary.get(arm, place, icc) for place in places]}
-            for arm in summary.arms
-            if icc
-        ],
+        "lines": [line(arm, [(place, icc) for place in places]) for arm in summary.arms if icc],
         "limit_names": [axis_name(metric) for metric in limits],
-        "limits": [
-            {"name": arm_name(arm), "cells": [summary.get(arm, ALL, metric) for metric in limits]}
-            for arm in summary.arms
-            if not is_local(arm)
-        ],
+        "limits": [line(arm, [(ALL, metric) for metric in limits]) for arm in summary.arms if not is_local(arm)],
     }

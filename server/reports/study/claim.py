@@ -63,7 +63,7 @@ CLAIM: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("15", "why this reference", "authors: reason for the choice, and its flaws"),
         ("16", "who annotated", "authors: readers, their experience and training, tools"),
         ("17", "annotation of the test cases", "authors: whether held-out and test cases were read differently"),
-        ("18", "variability between and within readers", "authors: second readings; the report has one outline a case"),
+        ("18", "variability between and within readers", "authors: second readings; here one outline per case"),
     ),
     "Methods: partitions": (
         (

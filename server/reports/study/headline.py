@@ -31,7 +31,7 @@ _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"
 
 
 def sentence(study: FinishedStudy, task: Task) -> str:
-    """The answer for a task: federated against local, ensemble and pooled, and on how many it rests."""
+    """The answer for a task: what the federated model reached, on how many, and how it stands to each other arm."""
     metric, summary = task.headline, Summary(study, task)
     own = summary.get(FEDERATED, ALL, metric)
     if own is None or own.value is None:
@@ -39,27 +39,26 @@ def sentence(study: FinishedStudy, task: Task) -> str:
     folds = len(study.held_out)
     where = "1 centre that never trained" if folds == 1 else f"{folds} centres held out in turn"
     start = (
-        f"at {where} ({own.n} {study.subject} of {own.patients} patients, {counted(own.seeds, 'seed')}) "
-        f"federated models reached {_spoken(metric)} {rounded(own.value, own.unit)}{_unit(own.unit)}"
+        f"At {where} ({own.n} {study.subject} of {own.patients} patients, {counted(own.seeds, 'seed')}) federated "
+        f"models reached {_spoken(metric)} {rounded(own.value, own.unit)}{_unit(own.unit)}"
     )
-    parts = (start, *(_against(study, task, summary, arm) for arm in _RIVALS))
-    return f"{verdict(study, task)} {'; '.join(part for part in parts if part)}."
+    parts = [part for arm in _RIVALS if (part := _against(study, task, summary, arm))]
+    return f"{start}{': ' if parts else ''}{'; '.join(parts)}."
 
 
-def verdict(study: FinishedStudy, task: Task) -> str:
-    """Yes, no or not shown: by the primary comparison with a hospital's own model."""
-    line, own = _comparison(study, task, LOCAL), Summary(study, task).get(FEDERATED, ALL, task.headline)
+def outcome(study: FinishedStudy, task: Task, arm: str) -> str:
+    """How the federated model stands to an arm, by their difference at all held-out centres; empty without one."""
+    line, own = _comparison(study, task, arm), Summary(study, task).get(FEDERATED, ALL, task.headline)
     if line is None:
-        return "Not compared:"
+        return ""
     if own is None or not own.ranked:
-        return "Too few cases to say:"
+        return "on too few cases to compare with"
     low, high, p = (number(line[name]) for name in ("ci_low", "ci_high", "p_holm"))
     p = number(line["p"]) if p is None else p
     sure = p is not None and p < 1 - study.config.evaluation.confidence
     if low is None or high is None or not sure or low <= 0 <= high:
-        return "Not shown:"
-    gained = (low > 0) == (better_side(task.headline) == "right")
-    return "Yes:" if gained else "No, it was worse:"
+        return "not shown to differ from"
+    return "better than" if (low > 0) == (better_side(task.headline) == "right") else "worse than"
 
 
 def _against(study: FinishedStudy, task: Task, summary: Summary, arm: str) -> str:
@@ -67,10 +66,11 @@ def _against(study: FinishedStudy, task: Task, summary: Summary, arm: str) -> st
     if line is None:
         return ""
     unit, other = task.headline.unit, summary.get(arm, ALL, task.headline)
-    value = "" if other is None else f" {rounded(other.value, unit)}"
+    value = "" if other is None else f"{rounded(other.value, unit)}, "
     gap, interval = rounded(line["difference"], unit), between(line["ci_low"], line["ci_high"], unit)
     p = f"Holm p {p_value(line['p_holm'])}" if number(line["p_holm"]) is not None else f"p {p_value(line['p'])}"
-    return f"{_RIVALS[arm]}{value}, difference {gap} ({study.confidence} interval {interval}, {p})"
+    told = f"{value}difference {gap}, {study.confidence} interval {interval}, {p}"
+    return f"{outcome(study, task, arm)} {_RIVALS[arm]} ({told})"
 
 
 def _comparison(study: FinishedStudy, task: Task, arm: str) -> dict[str, Any] | None:

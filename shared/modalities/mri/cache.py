@@ -24,7 +24,7 @@ from shared.modalities.mri.pipeline import Placement, prepare_region
 from shared.modalities.mri.plan import Extraction, MriPlan
 from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.modalities.mri.study import image_files, read_case
-from shared.preprocessing.cache import Made, content_digest, entry_name, get_or_make
+from shared.preprocessing.cache import Entry, content_digest, entry_name, get_or_make
 from shared.preprocessing.store import open_array, pack_mask, read_entry, unpack_mask
 from shared.types import BoolArray, Grid, Side
 
@@ -176,7 +176,7 @@ def cached_case(case: Case, plan: MriPlan, root: Path) -> PreparedMri:
     """
     content = content_digest(case, image_files(case))
 
-    def make() -> Made:
+    def make() -> Entry:
         region, spent = _region(case, plan.extraction, content, root)
         started = time.perf_counter()
         prepared = prepare_region(region, plan)
@@ -208,7 +208,7 @@ def cached_case(case: Case, plan: MriPlan, root: Path) -> PreparedMri:
 def _region(case: Case, extraction: Extraction, content: str, root: Path) -> tuple[BreastRegion, float]:
     """The extracted breast, and the seconds that the extraction took."""
 
-    def make() -> Made:
+    def make() -> Entry:
         started = time.perf_counter()
         study = read_case(case, MOST_PHASES)
         lesion = case.load_mask(study.grid) if case.row.mask else None

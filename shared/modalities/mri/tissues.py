@@ -19,7 +19,7 @@ from shared.cohort.preflight import TISSUE_MASKS, Case
 from shared.errors import ExclusionReason, StudyError
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.pipeline import Placement
-from shared.preprocessing.cache import Made, entry_name, get_or_make
+from shared.preprocessing.cache import Entry, entry_name, get_or_make
 from shared.preprocessing.resample import resample_mask
 from shared.preprocessing.store import open_array, pack_mask, unpack_mask
 from shared.types import STRUCTURES, BoolArray, Grid
@@ -62,7 +62,7 @@ def keep_tissues(root: Path, case: Case, prepared: PreparedMri) -> Path:
 
     """
 
-    def make() -> Made:
+    def make() -> Entry:
         native = _read(case, prepared.meta)
         return {"tissues": _place(native, prepared.meta), "native": pack_mask(native)}, {}
 

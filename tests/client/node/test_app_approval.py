@@ -92,7 +92,7 @@ def test_a_withdrawn_app_gets_none(kit):
     assert refused(kit) == "it is not approved"
 
 
-def test_a_bundle_under_an_approved_name_is_judged_by_its_content(kit):
+def test_a_bundle_under_an_approved_name_is_known_by_its_content(kit):
     kit.approve(DIGEST, "fedbreast 1.0")
     fab, line = passed(kit, Fab(DIGEST, OTHER, {}))
     assert not fab.verifications

@@ -52,7 +52,7 @@ def test_the_version_is_the_packages(call):
     ("change", "words"),
     [
         (TOY + "[training]\nlearning_rat = 0.1\n", ["training.learning_rat", "training.learning_rate"]),  # scenario 66
-        (TOY.replace("centre-d", "centre-a"), ["data", "centre-a", "cannot judge"]),  # scenario 69
+        (TOY.replace("centre-d", "centre-a"), ["data", "centre-a", "cannot evaluate"]),  # scenario 69
         (TOY.replace('root = "sites"\n', ""), ["'data.root' is missing"]),
         (TOY + "[federation\n", ["toy.toml", "TOML"]),
         (TOY, ["sites does not exist", "[data.phantom]"]),

@@ -90,7 +90,7 @@ def test_neither_the_order_of_cases_nor_that_of_models_matters():
     np.testing.assert_allclose(wide(fused).sum(axis=1), 1.0)
 
 
-def test_cases_that_only_one_model_judged_are_left_out():
+def test_cases_that_only_one_model_evaluated_are_left_out():
     uniform = [(0.25,) * 4] * 3
     first, second = answers(uniform), answers(uniform, names=(1, 2, 3), truth=(1, 2, 3), model_hash="r")
     second.loc[second["case"] == "centre-d-002-e-L", "score_luminal_b"] = np.nan

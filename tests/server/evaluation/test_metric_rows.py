@@ -10,7 +10,7 @@ from server.evaluation.metric_rows import oracle_rows, table_rows
 from shared.errors import RunError
 from shared.metrics.agreement import bland_altman
 from shared.metrics.intervals import bootstrap_patients, mean_deviation, weighted_mean, wilson
-from shared.metrics.roc import macro, one_vs_rest, weighted_auc
+from shared.metrics.roc import weighted_auc
 from tests.server.evaluation.invented_scores import (
     CLASSES,
     DRAW,
@@ -27,6 +27,7 @@ from tests.server.evaluation.invented_scores import (
     summarise,
     together,
 )
+from tests.shared.metrics.exact_scores import macro_auc
 
 
 def test_areas_are_those_of_proc():
@@ -46,8 +47,8 @@ def test_the_area_has_the_interval_of_the_patient_bootstrap():
 def test_the_mean_area_is_that_of_the_subtypes_from_the_same_resamples():
     truth, scores, table = subtypes()
     rows = by_metric(table)
-    areas = one_vs_rest(truth.tolist(), {name: scores[:, index] for index, name in enumerate(CLASSES)})
-    assert rows["auc_macro"].value == pytest.approx(macro(areas))
+    area = macro_auc(truth.tolist(), {name: scores[:, index] for index, name in enumerate(CLASSES)})
+    assert rows["auc_macro"].value == pytest.approx(area)
     assert rows["auc_macro"].value == pytest.approx(np.mean([rows[f"auc_{name}"].value for name in CLASSES]))
 
     def mean_area(values, weights):

@@ -96,12 +96,12 @@ def test_an_update_weighs_the_cases_really_used_of_each_label():
             weighed_cases(replace(reply, labelled=wrong), expected, "receptor-status")
 
 
-@pytest.mark.parametrize(("judged", "skipped"), [(5, 0), (4, 1), (3, -1)])
-def test_an_evaluation_of_more_cases_than_a_site_has_is_refused(judged, skipped):
+@pytest.mark.parametrize(("evaluated", "skipped"), [(5, 0), (4, 1), (3, -1)])
+def test_an_evaluation_of_more_cases_than_a_site_has_is_refused(evaluated, skipped):
     expected = Expected("a", "r", 3, cases=4)
     check_sums(replace(GOOD, sums=sums(3), skipped=1), expected, TASK)
-    with pytest.raises(UpdateError, match=f"judges {judged} cases, {skipped} skipped, of 4 registered"):
-        check_sums(replace(GOOD, sums=sums(judged), skipped=skipped), expected, TASK)
+    with pytest.raises(UpdateError, match=f"evaluates {evaluated} cases, {skipped} skipped, of 4 registered"):
+        check_sums(replace(GOOD, sums=sums(evaluated), skipped=skipped), expected, TASK)
     with pytest.raises(UpdateError, match="no sums"):
         check_sums(GOOD, expected, TASK)
 
@@ -124,5 +124,5 @@ def test_sums_that_no_cases_can_have_are_refused(wrong, words):
         check_sums(replace(GOOD, sums=wrong), Expected("a", "r", 3, cases=4), TASK)
 
 
-def test_a_site_whose_cases_are_none_of_the_tasks_judges_none():
+def test_a_site_whose_cases_are_none_of_the_tasks_evaluates_none():
     check_sums(replace(GOOD, sums=Sums.zero(TASK.kinds)), Expected("a", "r", 3, cases=4), TASK)

@@ -39,8 +39,8 @@ def test_a_round_is_sent_once_and_a_failed_run_is_marked_as_failed(folder):
     config = config_with(mlflow=True)
     record = RoundRecord(LESION, 1, "aa", 12.5, {"a": SiteEntry("accepted", cases=3, loss=0.75)})
     with open_tracking(config, folder, lambda: {"git": "abc"}) as tracking:
-        tracking.judged(record)
-        tracking.judged(record)
+        tracking.evaluated(record)
+        tracking.evaluated(record)
         tracking.__exit__(RuntimeError, RuntimeError(), None)
     entry, history = stored(folder)
     assert entry.info.status == "FAILED"
@@ -54,13 +54,13 @@ def test_a_round_is_sent_once_and_a_failed_run_is_marked_as_failed(folder):
 def test_where_mlflow_fails_the_run_goes_on(folder, monkeypatch, caplog):
     (folder.path.parent / "mlflow.db").mkdir()  # no database can be opened there
     with open_tracking(config_with(mlflow=True), folder, dict) as tracking:
-        tracking.judged(RoundRecord(LESION, 1, "aa", 1.0))
+        tracking.evaluated(RoundRecord(LESION, 1, "aa", 1.0))
     assert "MLflow failed (OperationalError) and is told no more" in caplog.text
 
 
 def test_a_run_that_is_not_tracked_touches_nothing(folder):
     with open_tracking(config_with(), folder, dict) as tracking:
-        tracking.judged(RoundRecord(LESION, 1, "aa", 1.0))
+        tracking.evaluated(RoundRecord(LESION, 1, "aa", 1.0))
         tracking.finish()
     assert not (folder.path / KEPT).exists()
     assert not list(folder.path.parent.glob("mlflow*"))

@@ -217,7 +217,7 @@ def test_nothing_but_what_is_listed_leaves_the_folder(two_rounds):
     assert "SECRET" not in json.dumps(snapshot(two_rounds.runs))
 
 
-def test_a_round_was_committed_when_its_model_was_written_however_late_it_is_judged(run):
+def test_a_round_was_committed_when_its_model_was_written_however_late_it_is_evaluated(run):
     run.write(f"models/{TASK}/round-001.safetensors", "weights")
     os.utime(run.path / "models" / TASK / "round-001.safetensors", (1000.0, 1000.0))
     run.commit(1, {"centre-a": entry(dice=[0.5])})  # the record, written now with what the sites said

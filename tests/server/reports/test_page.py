@@ -189,7 +189,7 @@ def test_a_missing_file_is_named(make_folder, name):
                 '"sites": {"x": {"status": "fine"}}}'
             ),
         ),
-        ("cases.json", '{"centre-a": {"role": "judge", "included": {}}}'),
+        ("cases.json", '{"centre-a": {"role": "evaluate", "included": {}}}'),
     ],
 )
 def test_a_damaged_file_is_named_and_no_page_is_written(make_folder, name, content):

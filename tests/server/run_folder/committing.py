@@ -38,7 +38,7 @@ def commit_for_ever(path, told):
     records = folder.records(TASK)
     while True:
         number = len(records)
-        if records:  # its sites judge a round's model while they train the next
+        if records:  # its sites evaluate a round's model while they train the next
             records[-1].evaluated = {site: SiteEntry("accepted", "", number - 1) for site in config.data.sites}
             folder.enter(records[-1])
         folder.write_flow(flow_of(number))

@@ -64,7 +64,7 @@ def check(path, before, told):
         assert torch.equal(folder.model(record)["w"], state_of(record.round)["w"])
         assert np.array_equal(folder.strategy_state(record, EVERY)["m"], strategy_state_of(record.round)["m"])
         assert record.sites["b"].cases == record.round
-        # All sites' judgement or none of it; only of the last round may it be missing.
+        # All sites' evaluation or none of it; only of the last round may it be missing.
         assert [item.cases for item in record.evaluated.values()] in [[record.round] * 2, []]
         assert record.evaluated or record.round == last
     assert folder.flow() in [flow_of(last), flow_of(last + 1)] or last < 0

@@ -12,9 +12,9 @@ TASK = "lesion-segmentation"
 SITES = ("a", "b")
 
 
-def record(number, task=TASK, judged=None, **sites):
+def record(number, task=TASK, evaluated=None, **sites):
     good = {site: SiteEntry("accepted", "", 5, 1.5, 0.3) for site in SITES}
-    return RoundRecord(task, number, f"hash-{number}", 1.0, good | sites, judged or {})
+    return RoundRecord(task, number, f"hash-{number}", 1.0, good | sites, evaluated or {})
 
 
 def told(*records):
@@ -22,8 +22,8 @@ def told(*records):
 
 
 def test_a_run_with_every_site_in_every_round_misses_nothing():
-    judged = {"a": SiteEntry("accepted", "", 1)}
-    assert told(record(1, judged=judged), record(2)) == ()
+    evaluated = {"a": SiteEntry("accepted", "", 1)}
+    assert told(record(1, evaluated=evaluated), record(2)) == ()
     assert sentence(()) == ""
 
 
@@ -44,10 +44,10 @@ def test_a_site_without_the_tasks_labels_is_not_missing():
 
 
 def test_a_skipped_case_and_a_missing_validation_are_told_with_their_task():
-    judged = {"a": SiteEntry("failed", "died"), "b": SiteEntry("accepted", "", 3, skipped=2)}
+    evaluated = {"a": SiteEntry("failed", "died"), "b": SiteEntry("accepted", "", 3, skipped=2)}
     parts = told(
         record(1, a=SiteEntry("accepted", "", 4, skipped=1)),
-        record(1, task="receptor-status", judged=judged),
+        record(1, task="receptor-status", evaluated=evaluated),
     )
     assert parts == (
         "a skipped 1 case in round 1 of lesion-segmentation",
@@ -58,21 +58,21 @@ def test_a_skipped_case_and_a_missing_validation_are_told_with_their_task():
 
 def test_a_site_absent_from_training_is_not_missed_twice():
     entry = SiteEntry("absent", "its connection is lost")
-    assert len(told(record(1, b=entry, judged={"b": entry}))) == 1
+    assert len(told(record(1, b=entry, evaluated={"b": entry}))) == 1
 
 
-def test_who_is_away_when_a_model_is_judged_with_the_next_training_is_not_missed_twice():
+def test_who_is_away_when_a_model_is_evaluated_with_the_next_training_is_not_missed_twice():
     away = SiteEntry("absent", "no answer before the deadline")
-    assert told(record(1, judged={"a": SiteEntry("accepted"), "b": away}), record(2, b=away)) == (
+    assert told(record(1, evaluated={"a": SiteEntry("accepted"), "b": away}), record(2, b=away)) == (
         "b was absent in round 2 (no answer before the deadline)",
     )
-    assert told(record(1, judged={"b": away}), record(2)) == (
+    assert told(record(1, evaluated={"b": away}), record(2)) == (
         "b did not validate round 1 (no answer before the deadline)",
     )
 
 
-def test_a_site_without_the_tasks_labels_is_missed_where_it_should_have_judged():
-    parts = told(record(1, b=SiteEntry("absent", NO_LABEL), judged={"b": SiteEntry("failed", "died")}))
+def test_a_site_without_the_tasks_labels_is_missed_where_it_should_have_evaluated():
+    parts = told(record(1, b=SiteEntry("absent", NO_LABEL), evaluated={"b": SiteEntry("failed", "died")}))
     assert parts == ("b did not validate round 1 (died)",)
 
 
@@ -80,7 +80,7 @@ def test_the_file_names_the_cases_behind_every_model(tmp_path):
     kept = Participation(tmp_path, SITES)
     start = RoundRecord(TASK, 0, "hash-0", 0.0)
     kept.rounds(TASK, [start, record(1, b=SiteEntry("absent", "late, very late", attempts=2))])
-    kept.rounds(TASK, [start, record(1), record(2, judged={"a": SiteEntry("accepted", "", 1, skipped=1)})])
+    kept.rounds(TASK, [start, record(1), record(2, evaluated={"a": SiteEntry("accepted", "", 1, skipped=1)})])
     kept.tested(record(2), {"b": SiteEntry("accepted", "", 7)})
     common = {"task": TASK, "arm": "federated", "seed": 0, "centre": "x", "role": "external", "unit": "1",
               "value": 0.5, "ci_low": None, "ci_high": None}  # fmt: skip

@@ -36,7 +36,7 @@ def cohort(tmp_path, monkeypatch):
         "b": [located("b-p1-e-R", age=50.0, manufacturer="GE", field_strength_t=3.0)],
         "x": [located("x-p1-e-L", age=70.0, labels=CaseLabels(er=False, subtype="luminal_b"))],
     }
-    monkeypatch.setattr(collect, "open_cohort", lambda path, **_: SimpleNamespace(cases=cases[path.name]))
+    monkeypatch.setattr(collect, "run_cohort", lambda path, _: SimpleNamespace(cases=cases[path.name]))
     monkeypatch.setenv("FEDBREAST_ROOT", str(tmp_path))
     (tmp_path / "predictions").mkdir()
     table = pd.DataFrame({"case": ["a-p1-e-L", "x-p1-e-L"], "reference_volume_ml": [1.5, 2.5]})

@@ -32,9 +32,10 @@ def partitions(answers):
     return [answer.content["from"]["partition"] for answer in answers]
 
 
-def test_the_client_app_is_the_one_of_the_project():
+def test_the_client_app_is_the_one_of_the_project_wherever_data_and_runs_lie(tmp_path, monkeypatch):
     from client.app import app
 
+    monkeypatch.setenv("FEDBREAST_ROOT", str(tmp_path))
     assert client_app() is app
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from shared.dicom.geometry import to_image
+from tests.images import to_image
 
 KEY = "00112233445566778899aabbccddeeff"
 

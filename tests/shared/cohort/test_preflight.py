@@ -9,9 +9,9 @@ import pytest
 import SimpleITK as sitk
 
 from shared.cohort.preflight import Exclusion
-from shared.dicom.geometry import to_image
 from shared.errors import StudyError, TableError
 from shared.modalities.mri.study import image_files, read_case
+from tests.images import to_image
 from tests.mri_cases import mri_cohort
 
 HEADER = "patient_id,exam,side,path,mask"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from shared.dicom.geometry import to_image
 from shared.dicom.volumes import read_volume
 from shared.errors import StudyError
+from tests.images import to_image
 
 
 def reason(function, *args, **kwargs):

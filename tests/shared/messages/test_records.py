@@ -69,9 +69,9 @@ def test_an_answer_survives_the_message():
     assert (got.included, got.excluded) == ({"train": 5}, {"empty_mask": 1})
     assert (got.labelled, got.classes) == (sent.labelled, sent.classes)
     assert (got.skipped, got.versions) == (sent.skipped, sent.versions)
-    judged = got.evaluation()
-    assert (judged.sums, judged.cases, judged.skipped, judged.seconds) == (sums, 2, 4, 0.5)
-    assert (judged.site, judged.run, judged.round, judged.weights) == ("a", "r", 2, None)
+    evaluated = got.evaluation()
+    assert (evaluated.sums, evaluated.cases, evaluated.skipped, evaluated.seconds) == (sums, 2, 4, 0.5)
+    assert (evaluated.site, evaluated.run, evaluated.round, evaluated.weights) == ("a", "r", 2, None)
 
 
 def test_tissue_sums_survive_the_message_and_are_no_other_tasks():

@@ -84,5 +84,5 @@ def test_slope_and_intercept_to_nine_digits(stretch, shift, n):
     ("truth", "probability"), [([], []), ([0, 1], [0.5]), ([0, 2], [0.1, 0.2]), ([0, 1], [0.5, 1.1])]
 )
 def test_what_is_no_probability_is_refused(truth, probability):
-    with pytest.raises(ValueError, match=r"column|from 0 to 1"):
+    with pytest.raises(ValueError, match=r"one value per case|from 0 to 1"):
         calibration(truth, probability)

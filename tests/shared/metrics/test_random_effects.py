@@ -231,7 +231,7 @@ def test_two_areas_have_no_prediction_and_one_has_no_mean():
     ("estimates", "errors", "words"),
     [
         ([0.5, 0.6], [0.1], r"\(2,\) and standard errors \(1,\)"),
-        ([[0.5, 0.6]], [[0.1, 0.1]], "one value a centre"),
+        ([[0.5, 0.6]], [[0.1, 0.1]], "one value per centre"),
         *[([0.5, 0.6], [0.1, error], "error is not finite and positive") for error in (0, -0.1, math.inf, math.nan)],
     ],
 )

@@ -105,7 +105,7 @@ def test_scores_in_the_same_order_do_not_differ():
 
 @pytest.mark.parametrize(
     ("truth", "score", "words"),
-    [([0, 1], [1.0], "one column"), ([0, 2], [1.0, 2.0], "0 or 1"), ([0, 1], [1.0, float("nan")], "not finite")],
+    [([0, 1], [1.0], "one value per case"), ([0, 2], [1.0, 2.0], "0 or 1"), ([0, 1], [1.0, float("nan")], "not finite")],
 )
 def test_what_is_no_score_is_refused(truth, score, words):
     with pytest.raises(ValueError, match=words):

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from shared.metrics.metric import binned_auc, kinds_of, sums_of
 from shared.metrics.operating_point import count
-from shared.metrics.operating_point import youden_threshold as exact_threshold
-from shared.metrics.roc import delong, hanley_mcneil, macro, one_vs_rest, weighted_auc
+from shared.metrics.roc import delong, hanley_mcneil, weighted_auc
 from shared.metrics.scores import label_metrics, log_losses, macro_area, macro_auc, separation, youden_threshold
 from shared.metrics.sums import BINS, Histogram, Sums
+from tests.shared.metrics import exact_scores
 
 CASES = st.lists(st.tuples(st.integers(0, 1), st.floats(0.0, 1.0)), min_size=1, max_size=40)
 CLASSES = ("luminal_a", "luminal_b", "her2_enriched", "triple_negative")
@@ -94,7 +94,7 @@ def test_the_mean_area_is_that_of_the_classes_and_undefined_with_one_of_them():
     truth = rng.choice(CLASSES, 60)
     scores = (rng.integers(0, BINS, (60, 4)) + 0.5) / BINS
     mean = macro_auc(dict.fromkeys(CLASSES, ""))
-    expected = macro(one_vs_rest(truth.tolist(), {name: scores[:, index] for index, name in enumerate(CLASSES)}))
+    expected = exact_scores.macro_auc(truth.tolist(), {name: scores[:, index] for index, name in enumerate(CLASSES)})
     assert mean.of(labelled(truth, scores)) == pytest.approx(expected)
     # The same on the cases themselves.
     table = pd.DataFrame({f"truth_{name}": (truth == name).astype(float) for name in CLASSES}).assign(
@@ -142,7 +142,7 @@ def test_no_edge_is_better_than_the_threshold(pairs):
     assert gain(found) == pytest.approx(max(gain(index / BINS) for index in range(BINS)))
     assert found * BINS == pytest.approx(round(found * BINS))
     # The same calls as the threshold on the scores themselves, were they the bins' middles.
-    exact = exact_threshold(truth, centre)
+    exact = exact_scores.youden_threshold(truth, centre)
     assert ((centre >= found) == (centre >= exact)).all()
 
 

@@ -33,7 +33,7 @@ from shared.errors import ConfigError
 from shared.modalities import MODALITIES, modality_named
 from shared.runtime.project import load_run_config
 from shared.site import open_site
-from shared.tasks import TASKS
+from shared.tasks import TASKS, task_named
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = "tests.shared.modalities.toy_modality"
@@ -111,7 +111,7 @@ def federate(root, name, **grid):
     )
     try:
         federation.register()
-        return federation, {task: federation.train(task) for task in config.tasks}
+        return federation, {task: federation.train(task_named(task)) for task in config.tasks}
     finally:
         folder.release()
 

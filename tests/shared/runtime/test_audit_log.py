@@ -45,7 +45,7 @@ def sealed(entry):
     return (json.dumps(whole, sort_keys=True, separators=(",", ":")) + "\n").encode()
 
 
-def judged(folder, lines):
+def checked(folder, lines):
     path = folder / "copy.jsonl"
     path.write_bytes(b"".join(lines))
     return verify(path)
@@ -77,7 +77,7 @@ def test_any_changed_byte_is_found_at_its_own_line(whole, data):
     at = data.draw(st.integers(0, len(whole) - 1))
     value = data.draw(st.integers(0, 255).filter(lambda byte: byte != whole[at]))
     with tempfile.TemporaryDirectory() as folder:
-        verdict = judged(Path(folder), [whole[:at], bytes([value]), whole[at + 1 :]])
+        verdict = checked(Path(folder), [whole[:at], bytes([value]), whole[at + 1 :]])
     assert verdict.broken_at == whole[:at].count(b"\n") + 1
     assert verdict.lines == verdict.broken_at - 1
 
@@ -91,20 +91,22 @@ def test_a_removed_swapped_doubled_or_moved_line_breaks_the_chain_exactly_there(
     swapped[first], swapped[second] = lines[second], lines[first]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        assert judged(folder, swapped).broken_at == first + 1
-        assert judged(folder, lines[:first] + lines[first + 1 :]).broken_at == first + 1  # `first` is never the last
-        assert judged(folder, [*lines[: first + 1], *lines[first:]]).broken_at == first + 2
-        assert judged(folder, [*lines[:first], lines[second], *lines[first:]]).broken_at == first + 1
+        assert checked(folder, swapped).broken_at == first + 1
+        assert checked(folder, lines[:first] + lines[first + 1 :]).broken_at == first + 1  # `first` is never the last
+        assert checked(folder, [*lines[: first + 1], *lines[first:]]).broken_at == first + 2
+        assert checked(folder, [*lines[:first], lines[second], *lines[first:]]).broken_at == first + 1
 
 
 def test_a_line_forged_with_its_hash_is_found_at_the_next_ones_link(log, tmp_path):
     lines = log.path.read_bytes().splitlines(keepends=True)
     lines[2] = sealed(json.loads(lines[2]) | {"loss": 0.0})
-    verdict = judged(tmp_path, lines)
+    verdict = checked(tmp_path, lines)
     assert (verdict.broken_at, verdict.lines) == (4, 3)
     assert "does not follow" in verdict.why
     inserted = sealed(json.loads(lines[1]) | {"before": json.loads(lines[1])["hash"], "seq": 3})
-    assert judged(tmp_path, [*lines[:2], inserted, *log.path.read_bytes().splitlines(keepends=True)[2:]]).broken_at == 4
+    assert (
+        checked(tmp_path, [*lines[:2], inserted, *log.path.read_bytes().splitlines(keepends=True)[2:]]).broken_at == 4
+    )
 
 
 @pytest.mark.parametrize(("old", "new"), [(b"\\u00e4", b"\\u00E4"), (b",", b", "), (b"0.2", b"2e-1"), (b"\n", b"\r\n")])
@@ -112,13 +114,13 @@ def test_a_line_that_says_the_same_in_other_bytes_is_broken(log, tmp_path, old, 
     lines = log.path.read_bytes().splitlines(keepends=True)
     assert old in lines[2]
     lines[2] = lines[2].replace(old, new, 1)
-    assert judged(tmp_path, lines).broken_at == 3
+    assert checked(tmp_path, lines).broken_at == 3
 
 
 def test_a_number_that_does_not_follow_is_found(log, tmp_path):
     lines = log.path.read_bytes().splitlines(keepends=True)
     lines[5] = sealed(json.loads(lines[5]) | {"seq": 9})
-    assert judged(tmp_path, lines) == Verdict(5, json.loads(lines[4])["hash"], 6, "the line says that it is number 9")
+    assert checked(tmp_path, lines) == Verdict(5, json.loads(lines[4])["hash"], 6, "the line says that it is number 9")
 
 
 def test_only_a_head_written_down_shows_that_the_end_was_cut_off(log, tmp_path):

@@ -163,7 +163,7 @@ def test_a_copy_in_a_folder_that_cannot_be_written_is_verified(log):
 
 def test_a_line_that_is_just_being_written_is_not_called_torn(log):
     line = log.path.read_bytes().splitlines(keepends=True)[-1]
-    held, judged = threading.Event(), []
+    held, checked = threading.Event(), []
 
     def write_slowly():
         with audit_log._alone(log.path):
@@ -176,9 +176,9 @@ def test_a_line_that_is_just_being_written_is_not_called_torn(log):
     writer = threading.Thread(target=write_slowly)
     writer.start()
     held.wait()
-    judged.append(verify(log.path))
+    checked.append(verify(log.path))
     writer.join()
-    assert (judged[0].lines, judged[0].why) == (ROUNDS, "")
+    assert (checked[0].lines, checked[0].why) == (ROUNDS, "")
 
 
 def test_a_line_is_on_the_disk_before_record_returns(log, monkeypatch):

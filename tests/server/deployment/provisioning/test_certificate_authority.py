@@ -149,7 +149,7 @@ def test_scenario_48_a_member_of_another_consortium_is_refused_on_either_side(ma
 def test_a_sites_certificate_cannot_serve(made):
     posing = server_side(made, "centre-b/certificates/site.crt", "centre-b/keys/site.key")
     client = site_side(made)
-    client.check_hostname = False  # so that its purpose alone is judged
+    client.check_hostname = False  # so that its purpose alone is checked
     with pytest.raises(ssl.SSLCertVerificationError, match="purpose"):
         handshake(posing, client)
 

@@ -196,7 +196,7 @@ def test_a_ratio_is_averaged_over_local_models_and_not_pooled_over_them():
     assert row(study(table, NO_COHORT), "lesion_f1", "local")["value"] == pytest.approx((4 / (4 + 6) + 1) / 2)
 
 
-def test_test_cases_are_averaged_over_the_folds_that_judge_them():
+def test_test_cases_are_averaged_over_the_folds_that_evaluate_them():
     first = by_hand([(f"a-p{i}-e-L", "federated", 0, 0.4) for i in range(11)]).assign(held_out="b")
     second = by_hand([(f"a-p{i}-e-L", "federated", 0, 0.8) for i in range(5)]).assign(held_out="c", model_hash="other")
     found = study(pd.concat([first, second]).assign(role="test"), NO_COHORT)

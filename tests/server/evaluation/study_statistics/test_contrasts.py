@@ -9,7 +9,7 @@ from scipy import stats
 from server.evaluation.study_statistics.analysis import analyse
 from server.evaluation.study_statistics.contrasts import p_of_width, sign_flip
 from server.evaluation.study_statistics.estimates import SeedMean
-from shared.metrics.multiple_testing import adjusted
+from shared.metrics.multiple_testing import adjust_p_values
 from tests.server.evaluation.study_statistics.invented_studies import (
     NO_COHORT,
     NULL,
@@ -28,12 +28,12 @@ P = [0.001, 0.008, 0.039, 0.041, 0.042, 0.06, 0.074, 0.205]  # shared/statistics
 
 def test_holm_and_benjamini_hochberg_are_the_golden_ones_and_absent_tests_do_not_count():
     with_gap = np.array([*P[:3], np.nan, *P[3:]])
-    holm, bh = adjusted(with_gap, "holm"), adjusted(with_gap, "fdr_bh")
+    holm, bh = adjust_p_values(with_gap, "holm"), adjust_p_values(with_gap, "fdr_bh")
     assert np.isnan(holm[3])
     assert np.isnan(bh[3])
     assert np.delete(holm, 3) == pytest.approx([0.008, 0.056, *[0.234] * 6])
     assert np.delete(bh, 3) == pytest.approx([0.008, 0.032, *[0.0672] * 3, 0.08, 0.08457142857, 0.205])
-    assert np.isnan(adjusted(np.array([np.nan, np.nan]), "holm")).all()
+    assert np.isnan(adjust_p_values(np.array([np.nan, np.nan]), "holm")).all()
 
 
 def test_few_patients_have_the_exact_test_of_all_signs():

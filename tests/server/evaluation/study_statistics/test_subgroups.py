@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from server.evaluation.study_statistics.subgroups import levels
-from shared.metrics.multiple_testing import adjusted
+from shared.metrics.multiple_testing import adjust_p_values
 from tests.server.evaluation.study_statistics.invented_studies import (
     cohort,
     only,
@@ -57,7 +57,7 @@ def test_a_gain_in_one_subgroup_alone_is_found_there():
 
 def test_benjamini_and_hochbergs_family_counts_each_difference_once():
     tested = found()[found()["arm"] == "federated"]
-    assert tested["p_bh"].to_numpy() == pytest.approx(adjusted(tested["p"].to_numpy(), "fdr_bh"))
+    assert tested["p_bh"].to_numpy() == pytest.approx(adjust_p_values(tested["p"].to_numpy(), "fdr_bh"))
     assert len(tested) == 3 + 3 + 4 + 3 + 3
     assert found()[found()["arm"] == "local"][["p", "p_bh"]].isna().all().all()
 

@@ -7,7 +7,7 @@ from tests.server.reports.study.invented_study import CENTRES, CLASSIFIER, SEGME
 OUTLINES = task_named(SEGMENTATION)
 
 
-def test_agreement_has_each_arms_icc_by_centre_and_its_limits_at_all_of_them(study):
+def test_agreement_has_each_arms_icc_by_centre_and_its_limits_at_all_of_them(study, page):
     (volume,) = agreement(study, OUTLINES)
     assert volume["places"] == [*CENTRES, "all"]
     federated = next(line for line in volume["lines"] if line["name"] == "Federated")
@@ -19,6 +19,11 @@ def test_agreement_has_each_arms_icc_by_centre_and_its_limits_at_all_of_them(stu
         "Bias of lesion volume, ml", "Lower limit of agreement, ml", "Upper limit of agreement, ml",
     ]  # fmt: skip
     assert [line["name"] for line in volume["limits"]] == ["Federated", "Pooled", "Ensemble", "Local (mean)"]
+    assert federated["n"] == [20, 20, 20, 20, 80]
+    # A local model has no figure at its own centre: at all of them it has other cases, and the page says so.
+    local = next(line for line in volume["lines"] if line["name"] == "Local: centre-a")
+    assert (local["cells"][0], local["cells"][-1].n, local["n"][-1]) == (None, 60, 80)
+    assert page.count("other cases, n = 60") == 4
     assert "80 phantom cases of 80 patients" in volume["caption"]
     assert volume["svg"].count("<use") >= 80
 

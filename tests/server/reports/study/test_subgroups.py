@@ -1,6 +1,7 @@
 """Subgroups on the page: the table's own figures, the local ones beside them."""
 
 import re
+from dataclasses import replace
 
 from server.reports.study.subgroups import subgroups
 from shared.tasks import task_named
@@ -32,5 +33,5 @@ def test_two_drawings_have_a_heading_for_each_factor_and_say_which_side_is_bette
 
 
 def test_without_subgroups_there_is_no_section(study):
-    study.tables.subgroups.drop(study.tables.subgroups.index, inplace=True)
+    vars(study)["tables"] = replace(study.tables, subgroups=study.tables.subgroups.iloc[:0])
     assert subgroups(study, OUTLINES) is None

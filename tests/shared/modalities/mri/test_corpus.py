@@ -8,7 +8,7 @@ import pytest
 from pydicom.data import get_testdata_files
 
 from shared.dicom.index import index_folder, read_header, scan_folder
-from shared.dicom.masks import read_mask, read_segmentation
+from shared.dicom.masks import read_mask
 from shared.dicom.pixels import read_pixels
 from shared.errors import StudyError
 from shared.modalities.mri.study import read_study
@@ -65,9 +65,6 @@ def test_no_file_of_the_corpus_is_taken_for_a_mask(exam):
         with pytest.raises(StudyError) as caught:
             read_mask(path, exam.grid)
         assert caught.value.reason in {"unreadable_mask", "mask_mismatch"}
-    seg = next(path for path in corpus() if path.name == "liver_1frame.dcm")
-    with pytest.raises(StudyError):  # three segments, none chosen
-        read_segmentation(seg)
 
 
 def test_flipped_bytes_never_raise_anything_else(exam, tmp_path):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from shared.dicom.geometry import to_image
 from shared.errors import StudyError
 from shared.modalities.mri.study import read_study
 from shared.types import Grid
+from tests.images import to_image
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from shared.dicom.index import index_folder, read_headers
 from shared.dicom.pixels import read_pixels
 from shared.errors import ExclusionReason, RunError, StudyError
 from shared.modalities.modality import Background, Modality, Plan
-from shared.preprocessing.cache import Made, content_digest, entry_name, get_or_make
+from shared.preprocessing.cache import Entry, content_digest, entry_name, get_or_make
 from shared.preprocessing.store import open_array
 from shared.types import FloatArray
 
@@ -153,7 +153,7 @@ def prepare(case: Case, plan: ToyPlan, needs: frozenset[str], cache: Path) -> To
     del needs
     views = _views(case, cache)
 
-    def make() -> Made:
+    def make() -> Entry:
         size = views.shape[1] // plan.side, views.shape[2] // plan.side
         cut = views[:, : size[0] * plan.side, : size[1] * plan.side]
         blocks = cut.reshape(VIEWS, plan.side, size[0], plan.side, size[1]).mean(axis=(2, 4))

@@ -1,4 +1,4 @@
-"""A round's model is judged by the question that has it trained further: one exchange a round, the same figures."""
+"""A round's model is evaluated by the question that has it trained further: one exchange a round, the same figures."""
 
 import json
 import time
@@ -31,7 +31,7 @@ def by_hand(root, name, record):
     return {name: local_round.evaluate(site, asked).sums.to_flat() for name, site in sites.items()}
 
 
-def test_every_rounds_model_is_judged_and_only_the_last_is_asked_for_alone(project):
+def test_every_rounds_model_is_evaluated_and_only_the_last_is_asked_for_alone(project):
     root = project(federation={"rounds": 3})
     asked = Counter()
 
@@ -56,7 +56,7 @@ def test_every_rounds_model_is_judged_and_only_the_last_is_asked_for_alone(proje
     assert federation.participation.missing() == ()
 
 
-def test_a_site_whose_update_is_refused_still_judges(project):
+def test_a_site_whose_update_is_refused_still_evaluates(project):
     root = project()
 
     def on_answer(message, answers):
@@ -90,20 +90,20 @@ def test_a_site_that_is_late_is_not_waited_for_a_second_time(project):
     assert ("evaluate", 1) not in asked
     assert federation.participation.missing() == (
         "centre-b was absent in round 2 (no answer before the deadline)",
-    )  # that it could not judge round 1 is the same absence
+    )  # that it could not evaluate round 1 is the same absence
 
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        ({"sums.n": 99}, "judges 99 cases"),
+        ({"sums.n": 99}, "evaluates 99 cases"),
         ({"sums.dice.total": 99.0, "sums.dice.squares": 9801.0}, "evaluates to what cannot be: 'dice' cannot be 99.0"),
         ({"evaluation_skipped": 1}, "1 skipped, of 1 registered"),
         ({"evaluation_skipped": -1}, "-1 skipped"),
         ({}, "holds no sums"),
     ],
 )
-def test_a_judging_that_is_wrong_is_not_taken_and_costs_no_update(project, caplog, spoil, reason):
+def test_an_evaluation_that_is_wrong_is_not_taken_and_costs_no_update(project, caplog, spoil, reason):
     root = project(federation={"retries": 0})
 
     def on_answer(message, answers):
@@ -114,13 +114,13 @@ def test_a_judging_that_is_wrong_is_not_taken_and_costs_no_update(project, caplo
         return answers
 
     _, records = federate(root, grid=Wire(on_answer=on_answer))
-    assert [item for item in caplog.messages if item.startswith("centre-b judged nothing") and reason in item]
+    assert [item for item in caplog.messages if item.startswith("centre-b evaluated nothing") and reason in item]
     assert records[2].sites["centre-b"].status == "accepted"
     assert records[1].evaluated["centre-b"].status == "accepted"  # asked alone
     assert records[1].sites["centre-b"].validation == by_hand(root, "one", records[1])["centre-b"]
 
 
-def test_a_judging_that_fails_at_a_site_costs_no_update(project, monkeypatch):
+def test_an_evaluation_that_fails_at_a_site_costs_no_update(project, monkeypatch):
     root = project()
     real = local_round.evaluate
     calls = []
@@ -184,7 +184,7 @@ def test_a_round_that_comes_to_nothing_still_tells_what_was_said_of_the_model(pr
     assert RunFolder(root / "runs" / "failing").records(TASK)[1].evaluated["centre-b"].status == "accepted"
 
 
-def test_what_was_still_to_be_judged_when_a_run_broke_off_is_judged_when_it_goes_on(project):
+def test_what_was_still_to_be_evaluated_when_a_run_broke_off_is_evaluated_when_it_goes_on(project):
     root = project(federation={"rounds": 3})
     whole = federate(root)[1]
     with pytest.raises(Killed):
@@ -200,7 +200,7 @@ def test_what_was_still_to_be_judged_when_a_run_broke_off_is_judged_when_it_goes
         assert one.evaluated.keys() == other.evaluated.keys()
 
 
-def test_a_run_that_broke_off_before_its_last_model_was_judged_has_it_judged(project):
+def test_a_run_that_broke_off_before_its_last_model_was_evaluated_has_it_evaluated(project):
     root = project()
 
     def failing(message, context):
@@ -212,5 +212,5 @@ def test_a_run_that_broke_off_before_its_last_model_was_judged_has_it_judged(pro
         federate(root, "broken", Wire(killed_at("evaluate", 2)))
     records = federate(root, "broken", Wire(failing), resume=True)[1]
     assert len(records) == 3
-    judged = {site: entry.status for site, entry in records[2].evaluated.items()}
-    assert judged == {"centre-a": "accepted", "centre-b": "failed", "centre-c": "accepted"}
+    evaluated = {site: entry.status for site, entry in records[2].evaluated.items()}
+    assert evaluated == {"centre-a": "accepted", "centre-b": "failed", "centre-c": "accepted"}
