@@ -10,7 +10,6 @@ from client import local_round
 from client.site_state import SiteState
 from shared.messages.payload import flatten, unflatten
 from shared.strategies import STRATEGIES
-from shared.tasks import task_named
 from tests.end_to_end.wire import TASK, Killed, Wire, federate, hashes, killed_at
 
 SITES = ("centre-a", "centre-b", "centre-c")
@@ -64,9 +63,8 @@ def test_a_toy_strategy_runs_and_what_stays_at_a_site_never_leaves_it(recorded):
     root, wire, federation, records = recorded
     assert federation.config.federation.algorithm.alpha == 0.2
     assert [item.is_complete() for item in records[1:]] == [True] * ROUNDS
-    like = task_named(TASK).build_model(federation.config.for_task(TASK)).state_dict()
+    first = like = federation.folder.model(records[0])
     assert norms(like)
-    first = federation.folder.model(records[0])
     for (number, site), arrays in wire.trained.items():
         sent, answer = (unflatten(item, like) for item in arrays)
         kept = SiteState("one", site, TASK).after(number)
