@@ -156,7 +156,7 @@ def youden_threshold(histogram: Histogram) -> float | None:
 
 def _partly(columns: Numbers) -> Numbers:
     """Set labels that a case lacks, or that have no score, to -1; a case without any label is NaN."""
-    pairs = columns.reshape(len(columns), -1, 2)
+    pairs = columns.reshape(len(columns), columns.shape[1] // 2, 2)
     lacking = np.asarray(np.isnan(pairs).any(axis=2))
     pairs = np.where(lacking[:, :, None], -1.0, pairs)
     pairs[lacking.all(axis=1)] = np.nan
