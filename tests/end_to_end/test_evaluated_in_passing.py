@@ -114,7 +114,7 @@ def test_an_evaluation_that_is_wrong_is_not_taken_and_costs_no_update(project, c
         return answers
 
     _, records = federate(root, grid=Wire(on_answer=on_answer))
-    assert [item for item in caplog.messages if item.startswith("centre-b evaluated nothing") and reason in item]
+    assert [item for item in caplog.messages if item.startswith("centre-b sent no good evaluation") and reason in item]
     assert records[2].sites["centre-b"].status == "accepted"
     assert records[1].evaluated["centre-b"].status == "accepted"  # asked alone
     assert records[1].sites["centre-b"].validation == by_hand(root, "one", records[1])["centre-b"]

@@ -17,7 +17,7 @@ from shared.metrics.paired_numbers import NumberPair
 
 def sentence(data: ExternalData) -> str:
     """The first figures with intervals and n; of scores also the other outline, rivals, and what was possible."""
-    node = " and evaluated at its own node" if data.run.at_node else ""
+    node = ", evaluated at its own node" if data.run.at_node else ""
     cases = data.where if data.n != 1 else data.where.replace("cases", "case", 1)
     where = f"On {data.n} {cases}, which never trained{node}"
     cards = [metric for metric in general_metrics(data) if "card" in metric.shown]

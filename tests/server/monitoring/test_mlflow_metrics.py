@@ -50,8 +50,8 @@ def test_parameters_are_the_resolved_configuration_under_its_keys():
     assert found["federation.rounds"] == "7"
     assert found["federation.fedprox.mu"] == "0.01"  # a default: nothing in the file says so
     assert found["inference.flip_averaging"] == "False"
-    assert found["receptor_status.rounds"] == "10"  # of the task's own section
-    assert not [key for key in found if key.startswith("subtype_ensemble")]  # of a task that the run does not have
+    assert found["subtype_ensemble.training.batch_size"] == "16"  # of the task's own section
+    assert not [key for key in found if key.startswith("receptor_status")]  # of a task that the run does not have
     assert parameters(config_with(tasks=[SUBTYPE]))["subtype_ensemble.pretrained"] == "hub"
 
 

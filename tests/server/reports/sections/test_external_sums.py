@@ -101,7 +101,7 @@ def test_the_lead_names_the_centre_n_value_and_interval_of_every_task(built):
         if row.role == "external" and row.model_hash != FINAL
     }
     dice, breast, er = rows[LESIONS, "dice"], rows[TISSUES, "dice_breast"], rows[RECEPTORS, "auc_er"]
-    where = "centre-d, which never trained and evaluated at its own node"
+    where = "centre-d, which never trained, evaluated at its own node"
     assert (
         f"On 12 phantom cases of {where}: Dice {dice.value:.3f} "
         f"(95% interval {dice.ci_low:.3f} to {dice.ci_high:.3f}, n = 12)"
