@@ -60,7 +60,7 @@ def test_the_node_evaluates_to_the_same_mean_as_the_server_and_its_cases_stay(pr
     assert not (folder / "predictions").exists()
     page = (folder / "report.html").read_text()
     assert "External centre: centre-d, evaluated at its own node" in page
-    assert f"(centre-d, at its own node) with a mean Dice of {figure(there, 'dice').value:.3f}" in page
+    assert f"centre-d, which never trained, evaluated at its own node: Dice {figure(there, 'dice').value:.3f}" in page
     assert tuple(there) == read_results(folder).rows
 
 
@@ -77,7 +77,7 @@ def test_a_classifier_is_evaluated_at_the_node_too_and_its_page_can_be_made_agai
     page = (folder / "report.html").read_text()
     assert "External centre: centre-d, evaluated at its own node" in page
     assert f'data-metric="mae_ki67" data-value="{error.value}"' in page
-    assert f"Ki-67 is off by {error.value:.1f} (" in page
+    assert f"Ki-67 is off by {error.value:.1f} percentage points on average (" in page
     evaluated = (folder / "participation.csv").read_text().splitlines()[-1]
     assert ",centre-d,external,accepted,,3," in evaluated
     assert build_report(folder).read_text() == page
