@@ -157,8 +157,10 @@ def region_means(
     surround_mm
         Width of the surroundings outside the surface; voxels farther out are beyond.
 
-    Returns ------- Values by `REGIONS`; NaN for a region without voxels (a lesion of less than 8 mm has no core), and
-    for all regions if the map is 0 everywhere.
+    Returns
+    -------
+    Values by `REGIONS`; NaN for a region without voxels (a lesion of less than 8 mm has no core), and for all regions
+    if the map is 0 everywhere.
 
     Raises
     ------

@@ -24,9 +24,11 @@ class RadiomicsLinear(nn.Module):
     classes
         Number of logits.
 
-    Notes ----- Mean and variance are buffers. In training, each batch first updates their cumulative average (like
-    `BatchNorm1d` with `momentum=None`) and is then standardised with the buffers instead of its own statistics. So a
-    case has the same value in every batch, and training and evaluation use the same model.
+    Notes
+    -----
+    Mean and variance are buffers. In training, each batch first updates their cumulative average (like `BatchNorm1d`
+    with `momentum=None`) and is then standardised with the buffers instead of its own statistics. So a case has the
+    same value in every batch, and training and evaluation use the same model.
 
     When sites are aggregated, the mean becomes the weighted mean of the federation and the variance the mean variance
     within a site. The variance between the means of the sites is not included: features that differ more between

@@ -32,9 +32,11 @@ class ReceptorResNets(nn.Module):
         `"small"`: one block per stage, 16 feature maps at first, group norm, at most 0.44 M parameters per network. A
         side is reduced 16-fold, so a patch of 32 voxels still ends in 2 x 2 x 2.
 
-    Notes ----- Parameters and buffers are named `er.*`, `pr.*` and `her2.*`, because the server aggregates each network
-    only over the sites that have its label. All three run at every site. A network without its label has no gradient,
-    and its running statistics from there are not aggregated either.
+    Notes
+    -----
+    Parameters and buffers are named `er.*`, `pr.*` and `her2.*`, because the server aggregates each network only over
+    the sites that have its label. All three run at every site. A network without its label has no gradient, and its
+    running statistics from there are not aggregated either.
 
     The networks read the mask of the lesion as an additional channel: the published input is cut around the mask, while
     a patch of fixed size would not show how large the lesion is.

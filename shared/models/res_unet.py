@@ -65,8 +65,10 @@ class ResUNet(nn.Module):
         Initial bias of the output of each structure: the logit of its usual share of the box, so that the first steps
         are not spent on learning the background.
 
-    Notes ----- With `stem_stride=2` the network works at half resolution, which takes a sixth of the time. Two small
-    convolutions at full resolution then refine its logits with the input, so that borders are sharper than those of an
+    Notes
+    -----
+    With `stem_stride=2` the network works at half resolution, which takes a sixth of the time. Two small convolutions
+    at full resolution then refine its logits with the input, so that borders are sharper than those of an
     interpolation.
 
     """

@@ -84,10 +84,11 @@ class SpatialMultitask(nn.Module):
     ValueError
         A patch without a subtraction, or a border of a region where the distance is clipped.
 
-    Notes ----- The paper reads one post-contrast image. A patch has pre-contrast (channel 0) and first post minus pre
-    (channel 1) on two scales, so their sum is no post-contrast image. This network therefore reads both as two
-    channels, which is more than the paper's input. `single_channel=True` reads only the subtraction. Later phases are
-    never read.
+    Notes
+    -----
+    The paper reads one post-contrast image. A patch has pre-contrast (channel 0) and first post minus pre (channel 1)
+    on two scales, so their sum is no post-contrast image. This network therefore reads both as two channels, which is
+    more than the paper's input. `single_channel=True` reads only the subtraction. Later phases are never read.
 
     Convolutions see only the image; the outline defines the regions. Group norm removes the level of enhancement, so
     the image itself is pooled beside the features, and the volumes of the regions are added, as radiomics would do.

@@ -24,6 +24,9 @@ from shared.tasks.patches import PatchCase
 from shared.tasks.task import OWN, Card
 from shared.types import FloatArray
 
+_UNITS = {"shape_MeshVolume": 1e-3, "shape_SurfaceArea": 1e-2}
+"""Volumes in mL and areas in cm2: their variances in mm are beyond what an average of updates takes."""
+
 
 class RadiomicsSection(ClassifierSection):
     """The rival of the networks: a linear model on radiomic features."""
@@ -58,7 +61,7 @@ class FeatureCase:
 
 
 def read(patch: FloatArray, config: RunConfig) -> FloatArray:
-    """The compact set of features of a lesion patch `(channel + 1, z, y, x)`, `(feature,)`.
+    """The compact set of features of a lesion patch `(channel + 1, z, y, x)`, `(feature,)`, in mm, cm2 and mL.
 
     Raises
     ------
@@ -70,7 +73,8 @@ def read(patch: FloatArray, config: RunConfig) -> FloatArray:
     if spacing is None:
         raise ConfigError("subtype_radiomics.patch.spacing_mm is missing: radiomic features are measured in mm")
     everything = radiomic_features(patch, (spacing, spacing, spacing))
-    chosen: FloatArray = everything[_places(len(patch) - 1)]
+    units = np.array([_UNITS.get(name, 1.0) for name in compact_names(len(patch) - 1)], np.float32)
+    chosen: FloatArray = everything[_places(len(patch) - 1)] * units
     return chosen
 
 

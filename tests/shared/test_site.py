@@ -123,11 +123,11 @@ def test_a_librarys_error_that_quotes_a_patient_reaches_no_log_and_no_answer(mon
     def work(*_):
         int("JANE DOE")
 
-    monkeypatch.setattr(client.app, "_work", work)
+    monkeypatch.setattr(client.app, "_held_sites", work)
     monkeypatch.setattr(client.app, "read_instruction", lambda _: Instruction("r", 3, site="north"))
     monkeypatch.setattr(client.app, "write_reply", lambda reply: RecordDict({"e": ConfigRecord({"e": reply.error})}))
     metadata = Metadata(0, "1", 0, 1, "", "", 0.0, 60.0, "train")
-    answer = client.app._answer("train", Message(content=RecordDict(), metadata=metadata), None)
+    answer = client.app._answering("train")(Message(content=RecordDict(), metadata=metadata), None)
     assert answer.content["e"] == {"e": "ValueError"}
     text = (tmp_path / "logs" / "north.jsonl").read_text()
     entry = json.loads(text)

@@ -41,6 +41,14 @@ def unlisted(code, *, by_itself=False):
         for call in ast.walk(tree)
         if isinstance(call, ast.Call) and ast.unparse(call.func) in {"flower_internal", "replace_flower_internal"}
     }
+    # A field that a class of this very file declares is nobody else's.
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    declared = {
+        field.target.id
+        for node in classes
+        for field in node.body
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+    }
     wrong = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -55,7 +63,7 @@ def unlisted(code, *, by_itself=False):
             wrong |= set() if listed or node.value in PUBLIC else {node.value}
         elif isinstance(node, ast.Attribute) and (node.attr == "__dict__" or re.match("_[^_]", node.attr)):
             own = ast.unparse(node.value) in {"self", "cls", "os"} and node.attr != "__dict__"
-            wrong |= set() if own or node.attr in LAST else {node.attr}
+            wrong |= set() if own or node.attr in LAST | declared else {node.attr}
     return wrong
 
 

@@ -14,7 +14,7 @@ from shared.cohort.labels import ER, CaseLabels
 from shared.config.run_config import RunConfig
 from shared.config.sections import AugmentationConfig, TaskSection
 from shared.tasks.choice import separates_best
-from shared.tasks.classification import losses, score_metrics, seen_by, used_by
+from shared.tasks.classification import log_losses, score_metrics, seen_by, used_by
 from shared.tasks.task import OWN, Card, Evaluator, Learner, Measured, Task
 from shared.types import BoolArray, FloatArray
 from tests.shared.modalities.toy_modality.toy_xray import NAME, ToyCase, ToyPlan, settings
@@ -108,7 +108,7 @@ TASK = Task(
     ),
     evaluator=Evaluator(predict, average, measure, restrict),
     metrics=METRICS,
-    choice=separates_best((ER.name,), losses(METRICS)),
+    choice=separates_best((ER.name,), log_losses(METRICS)),
     card=Card(
         network="logistic regression",
         reads="two X-ray views of one breast",
