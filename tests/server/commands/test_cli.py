@@ -196,7 +196,7 @@ def test_check_names_the_rows_whose_tissue_masks_cannot_be_read_and_keeps_the_ca
     code, out, _ = call("check", sites / "centre-a")
     table.write_text(text)
     assert not code
-    assert "left out of breast-segmentation alone: 1; other tasks use them" in out
+    assert "left out of tasks that need masks of tissues: 1; other tasks use them" in out
     assert "no_mask" in out
     assert "elsewhere" not in out
 
