@@ -26,8 +26,9 @@ def case(number, labels=None):
     draws = np.random.default_rng(number)
     mask = np.zeros((8, 8, 8), np.uint8)
     mask[2:5, 2:5, 2:5] = 1
-    return SimpleNamespace(key=f"n-p{number}-e-L", labels=labels or CaseLabels(), mask=mask,
-                           image=draws.random((4, 8, 8, 8)).astype(np.float16), foreground=np.argwhere(mask))  # fmt: skip
+    image = draws.random((4, 8, 8, 8)).astype(np.float16)
+    labels = labels or CaseLabels()
+    return SimpleNamespace(key=f"n-p{number}-e-L", labels=labels, mask=mask, image=image, foreground=np.argwhere(mask))
 
 
 class OwnSite(Site):

@@ -68,7 +68,6 @@ def test_updates_and_evaluations_come_in_one_exchange_in_the_order_of_the_sites(
     assert [entry.status for entry in result.sites.values()] == ["accepted"] * 3
     assert {entry.loss for entry in result.sites.values()} == {0.5}
     assert list(result.evaluation.sums) == ["site-0", "site-1", "site-2"]
-    assert (
     assert all(item == SUMS for item in result.evaluation.sums.values())
     assert {kind for kind, *_ in run.seen} == {"train"}
     assert run.train(evaluating=False).evaluation is None

@@ -21,8 +21,13 @@ LESIONS = task_named(TASK)
 
 
 def config(sites=3, rounds=2, seed=0, **federation):
-    raw = {"name": "tiny", "seed": seed, "data": {"root": "none", "sites": [f"site-{n}" for n in range(sites)]},
-           "model": {"channels": [8, 8], "deep_supervision": 1}, "federation": {"rounds": rounds, **federation}}  # fmt: skip
+    raw = {
+        "name": "tiny",
+        "seed": seed,
+        "data": {"root": "none", "sites": [f"site-{number}" for number in range(sites)]},
+        "model": {"channels": [8, 8], "deep_supervision": 1},
+        "federation": {"rounds": rounds, **federation},
+    }
     return parse_config(raw, "tiny")
 
 
