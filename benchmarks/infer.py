@@ -30,9 +30,8 @@ def main() -> None:
             logits = sliding_window_inference(volume, roi, 1, lambda x: model(x)[0], overlap=0.5, mode="gaussian")
         return torch.sigmoid(logits)[0, 0].numpy()
 
-    assert np.allclose(predict_structures(model, image, single)[0], peer(SHAPE), atol=1e-5), (
-        "one window must equal the single pass"
-    )
+    ours = predict_structures(model, image, single)[0]
+    assert np.allclose(ours, peer(SHAPE), atol=1e-5), "one window must equal the single pass"
     name = "infer (flip-averaged whole breast / MONAI windows 32x48x48)"
     ratio(name, lambda: predict_structures(model, image, config), lambda: peer((32, 48, 48)))
 
