@@ -26,7 +26,7 @@ def test_the_servers_memory_is_flat_in_the_number_of_sites(tmp_path):
     """One answer is fetched, checked and added at a time, and has left memory before the next."""
     command = [sys.executable, "-m", "tests.end_to_end.tiny_sites", str(tmp_path), "2", "8"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "FEDBREAST_CACHE": str(tmp_path / "cache")}
-    # glibc may keep what was freed: with a fixed threshold it returns every array, and the peak is what the server holds.
+    # glibc may keep what was freed: with a fixed threshold it returns arrays, and the peak is what the server holds.
     environment |= {"MALLOC_MMAP_THRESHOLD_": "131072"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     few, update, many, _ = map(int, done.stdout.split())
