@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ LARGEST_VALUE = 2.0**16
 MOST_CASES = 2**20
 BLOCK = 1 << 15
 """Values handled at once: what is computed of a block stays in the processor's second cache."""
+WAITING = 2
+"""Updates kept as they came: two of 100 MB are 200 MB of memory, and their sum is made without an array of its own."""
 AT_SITE = "stays at the site"
 """The label of what no update moves: no site counts cases with it, so the global values stay."""
 
@@ -67,16 +69,24 @@ def check_values(weights: FloatArray) -> None:
     )
 
 
-def to_integers(weights: FloatArray, cases: int, out: IntegerArray) -> None:
-    """Write checked values times their site's cases, as the integers that are summed, into `out` of the same length."""
+def to_integers(update: npt.NDArray[Any], cases: int, out: IntegerArray) -> None:
+    """Write checked values times their site's cases, as the integers that are summed, into `out` of the same length.
+
+    What comes as such integers, int64, is written as it is.
+    """
+    if update.dtype == np.int64:
+        out[:] = update
+        return
     products = out.view(np.float64)
-    np.multiply(weights, cases * SCALE, out=products, dtype=np.float64)  # exact: 24 bits times 20
+    np.multiply(update, cases * SCALE, out=products, dtype=np.float64)  # exact: 24 bits times 20
     np.rint(products, out=products)
     out[:] = products
 
 
 class RunningAverage:
     """A weighted mean that grows by one update at a time; parts of the array may belong to labels that sites lack.
+
+    Up to `WAITING` updates are kept as they came and then summed in one pass over memory, which is what a sum costs.
 
     Parameters
     ----------
@@ -92,13 +102,16 @@ class RunningAverage:
         self._start = start
         parts = parts or [(range(len(start)), "")]
         self._blocks = [(block, label) for part, label in parts for block in _blocks(part)]
-        self._sums: IntegerArray = np.zeros(len(start), np.int64)
+        self._sums: IntegerArray | None = None
+        self._waiting: list[tuple[npt.NDArray[Any], Mapping[str, int]]] = []
         self._cases: Counter[str] = Counter()
+        self._total, self._scratch = np.empty((2, BLOCK), np.int64)
 
-    def add(self, weights: FloatArray, cases: Mapping[str, int]) -> None:
-        """Add one update, float32 `(n,)`, that `check_values` let pass.
+    def add(self, update: npt.NDArray[Any], cases: Mapping[str, int]) -> None:
+        """Add one update `(n,)`, which stays as it is until `mean`: float32 that `check_values` let pass, or int64.
 
-        `cases` are the site's, by label ("": those the task uses).
+        The integers are what `to_integers` made of it at its site, with or without a mask. `cases` are the site's, by
+        label ("": those the task uses).
 
         Raises
         ------
@@ -106,15 +119,21 @@ class RunningAverage:
             The cases are none, or more than the average can take; another length. Nothing was added.
 
         """
-        scratch = np.empty(BLOCK, np.int64)
-        for place, weight in self._enter(cases, weights.shape):
-            to_integers(weights[place], weight, integers := scratch[: place.stop - place.start])
-            self._sums[place] += integers
-
-    def add_integers(self, integers: IntegerArray, cases: Mapping[str, int]) -> None:
-        """Add what `to_integers` made of an update at its site, with or without a mask; otherwise as `add`."""
-        for place, _ in self._enter(cases, integers.shape):
-            self._sums[place] += integers[place]
+        if min(cases.values(), default=0) < 0 or not any(cases.values()):
+            raise UpdateError(f"cannot weigh an update by {cases.get('', 0)} cases")
+        if update.shape != self._start.shape:
+            raise UpdateError(f"weights have shape {update.shape}, the average has {self._start.shape}")
+        together = self._cases + Counter(cases)
+        if max(together.values()) > MOST_CASES:
+            raise UpdateError(f"an average takes at most {MOST_CASES} cases of all sites, not {max(together.values())}")
+        self._cases = together
+        if len(self._waiting) == WAITING:
+            if self._sums is None:
+                self._sums = np.zeros(len(self._start), np.int64)
+            for place, label in self._blocks:
+                self._sum(place, label)
+            self._waiting.clear()
+        self._waiting.append((update, cases))
 
     def mean(self) -> FloatArray:
         """The weighted mean, float32 `(n,)`, in the memory of the sums: an average gives its mean once.
@@ -127,28 +146,33 @@ class RunningAverage:
         """
         if not self._cases:
             raise UpdateError("no update was added")
-        result = self._sums.view(np.float32)[: len(self._start)]
-        scratch = np.empty(BLOCK)
+        n = len(self._start)
+        result = np.empty(n, np.float32) if self._sums is None else self._sums.view(np.float32)[:n]
         for place, label in self._blocks:  # in order: what is written lies before the sums that are still to be read
             if cases := self._cases[label]:
-                quotient = np.divide(self._sums[place], cases * SCALE, out=scratch[: place.stop - place.start])
-                result[place] = quotient
+                quotient = self._scratch.view(np.float64)[: place.stop - place.start]
+                result[place] = np.multiply(self._sum(place, label), 1 / (cases * SCALE), out=quotient)
             else:
                 result[place] = self._start[place]
         self._cases.clear()
+        self._waiting.clear()
         return result
 
-    def _enter(self, cases: Mapping[str, int], shape: tuple[int, ...]) -> list[tuple[slice, int]]:
-        """Count an update's cases; return the blocks in which it takes part, and with how many cases."""
-        if min(cases.values(), default=0) < 0 or not any(cases.values()):
-            raise UpdateError(f"cannot weigh an update by {cases.get('', 0)} cases")
-        if shape != self._start.shape:
-            raise UpdateError(f"weights have shape {shape}, the average has {self._start.shape}")
-        together = self._cases + Counter(cases)
-        if max(together.values()) > MOST_CASES:
-            raise UpdateError(f"an average takes at most {MOST_CASES} cases of all sites, not {max(together.values())}")
-        self._cases = together
-        return [(place, cases[label]) for place, label in self._blocks if cases.get(label, 0)]
+    def _sum(self, place: slice, label: str) -> IntegerArray:
+        """A block's sum with the waiting updates: kept in the sums, or where there are none yet until the next call."""
+        size = place.stop - place.start
+        integers = self._scratch[:size]
+        terms = [(update, cases[label]) for update, cases in self._waiting if cases.get(label, 0)]
+        if self._sums is None:
+            total = self._total[:size]
+            update, cases = terms.pop(0)
+            to_integers(update[place], cases, total)
+        else:
+            total = self._sums[place]
+        for update, cases in terms:
+            to_integers(update[place], cases, integers)
+            total += integers
+        return total
 
 
 def owned_parts(state: Mapping[str, Sized], owner: Callable[[str], str]) -> list[tuple[range, str]]:

@@ -91,34 +91,29 @@ def pack_weights(flat: FloatArray) -> ArrayRecord:
 
 
 def unpack_weights(record: ArrayRecord) -> FloatArray:
-    """Undo `pack_weights`, distrusting the sender.
+    """Undo `pack_weights`, distrusting the sender: read-only float32 `(n,)` in the memory of the record.
 
     Raises
     ------
     UpdateError
-        The record is not one float32 vector.
+        The record is not one float32 vector, or not in NumPy's format.
 
     """
     if set(record) != {_FLAT}:
         raise UpdateError(f"weights must be one array named '{_FLAT}'")
     array = record[_FLAT]
-    # Before its bytes are read: Flower reads them with pickles refused, but a type is cheaper to refuse than to read.
     if array.stype != "numpy.ndarray" or array.dtype != "float32" or len(array.shape) != 1:
         raise UpdateError(f"weights must be one float32 vector, got {array.dtype} of {len(array.shape)} axes")
-    # NumPy takes the memory that the bytes' own header asks for, before it looks for as many bytes.
-    if not 0 <= len(array.data) - 4 * array.shape[0] <= _HEADER_BYTES or _claimed(array.data) != tuple(array.shape):
-        raise UpdateError(f"weights are said to be {array.shape[0]} values, but come in {len(array.data)} bytes")
-    flat: FloatArray = array.numpy()
-    if flat.dtype != np.float32 or flat.shape != tuple(array.shape):
-        raise UpdateError("weights are not what their header says")
-    return flat
-
-
-def _claimed(data: bytes) -> tuple[int, ...]:
-    """The shape that NumPy's own header claims."""
-    stream = io.BytesIO(data[:_HEADER_BYTES])
-    np.lib.format.read_magic(stream)
-    return tuple(np.lib.format.read_array_header_1_0(stream)[0])
+    header = io.BytesIO(array.data[:_HEADER_BYTES])
+    try:
+        np.lib.format.read_magic(header)
+        shape, _, kind = np.lib.format.read_array_header_1_0(header)
+    except ValueError as error:
+        raise UpdateError("weights have no header of NumPy's format") from error
+    size = len(array.data) - header.tell()
+    if kind != np.float32 or shape != tuple(array.shape) or size != 4 * shape[0]:
+        raise UpdateError(f"weights are said to be {array.shape[0]} float32 values, but come in {size} bytes")
+    return np.frombuffer(array.data, np.float32, offset=header.tell())
 
 
 def label_key(task: str, label: str) -> str:

@@ -159,7 +159,7 @@ def test_masks_that_sum_to_zero_in_the_ring_leave_the_mean_as_it_is(seed, order)
     for number in order:
         weights, cases = updates[number]
         to_integers(weights, cases, integers := np.empty(9, np.int64))
-        running.add_integers(integers + masks[number], {"": cases})
+        running.add(integers + masks[number], {"": cases})
     assert running.mean().tobytes() == average(updates).tobytes()
 
 
