@@ -24,7 +24,7 @@ def test_scenario_17_over_200_rounds_with_10_sites_memory_grows_by_less_than_a_t
 
 def test_the_servers_memory_is_flat_in_the_number_of_sites(tmp_path):
     """Two answers wait beside the sums until a third comes, and have left memory before the next."""
-    command = [sys.executable, "-m", "tests.end_to_end.tiny_sites", str(tmp_path), "4", "10"]
+    command = [sys.executable, "-m", "tests.end_to_end.tiny_sites", str(tmp_path), "5", "16"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "FEDBREAST_CACHE": str(tmp_path / "cache")}
     # glibc may keep what was freed: with a fixed threshold it returns arrays, and the peak is what the server holds.
     environment |= {"MALLOC_MMAP_THRESHOLD_": "131072"}
