@@ -20,7 +20,7 @@ from shared.messages.instruction_reply import (
     Reply,
 )
 from shared.messages.records import read_instruction, write_reply
-from shared.runtime.audit import record
+from shared.runtime.audit_log import record
 
 if TYPE_CHECKING:
     from shared.site import Site

@@ -38,7 +38,7 @@ def main(grid: Grid, context: Context) -> None:
     from server.run_folder.journal import RunFolder
     from server.run_folder.participation import sentence
     from server.run_folder.results import read_results
-    from shared.runtime.audit import record
+    from shared.runtime.audit_log import record
     from shared.runtime.logs import log_to
     from shared.runtime.progress import write_progress
     from shared.runtime.project import load_run_config, project_root

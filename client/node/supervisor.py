@@ -17,11 +17,9 @@ from client.node.supernode import node_key
 from shared.cohort.site_folder import open_site_folder
 from shared.errors import ConfigError, SiteError
 from shared.runtime.audit_log import AuditLog
-from shared.runtime.children import Child, start
+from shared.runtime.children import Child, cut_if_long, free_ports, start
 from shared.runtime.flower_home import fresh_home, launch_environment
 from shared.runtime.flower_internals import check_flower
-from shared.runtime.log_rotation import cut_if_long
-from shared.runtime.ports import free_ports
 from shared.runtime.processes import MARK, end_processes, guarded
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)

@@ -15,9 +15,8 @@ import tomli_w
 from server.run_folder.journal import RunFolder
 from shared.config.run_config import RunConfig
 from shared.errors import RunError
-from shared.runtime.children import Child, child, wait_until_ready
+from shared.runtime.children import Child, child, free_ports, wait_until_ready
 from shared.runtime.flower_home import BINARIES
-from shared.runtime.ports import free_ports
 from shared.runtime.project import project_root
 
 CONNECTED_WITHIN_S = 180.0

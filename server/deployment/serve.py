@@ -15,10 +15,9 @@ from server.deployment.site_membership import Membership
 from server.deployment.superlink import LOG, superlink
 from shared.errors import ConfigError, RunError
 from shared.runtime.audit_log import AuditLog
-from shared.runtime.children import Child
+from shared.runtime.children import Child, cut_if_long
 from shared.runtime.flower_home import fresh_home, launch_environment
 from shared.runtime.flower_internals import check_flower
-from shared.runtime.log_rotation import cut_if_long
 from shared.runtime.processes import MARK, end_processes, guarded
 from shared.runtime.project import project_root
 

@@ -22,9 +22,8 @@ from server.deployment.flower_cli import Link, Watch, follow, keep_log, submit
 from shared.config.run_config import load_config
 from shared.errors import RunError
 from shared.runtime.app_bundle import STAGE, stage_app
-from shared.runtime.children import start, wait_until_ready
+from shared.runtime.children import free_ports, listens, start, wait_until_ready
 from shared.runtime.flower_home import launch_environment
-from shared.runtime.ports import free_ports, listens
 from shared.runtime.processes import MARK, end_processes, guarded
 from shared.runtime.project import project_root
 

@@ -13,8 +13,8 @@ from server.deployment.server_kit import ServerKit
 from server.deployment.superlink import CONNECTION, LOG, write_connection
 from shared.errors import RunError
 from shared.runtime.app_bundle import STAGE, stage_app
+from shared.runtime.children import listens
 from shared.runtime.flower_home import launch_environment
-from shared.runtime.ports import listens
 from shared.runtime.project import project_root
 
 RESUMES = 20

@@ -14,8 +14,7 @@ import tomli_w
 from server.deployment.flower_cli import flwr
 from server.deployment.server_kit import ServerKit, SiteKey
 from shared.errors import RunError
-from shared.runtime.children import Child, child, wait_until_ready
-from shared.runtime.ports import listens
+from shared.runtime.children import Child, child, listens, wait_until_ready
 
 CONNECTION = "consortium"
 COMMAND = (sys.executable, "-m", "server.deployment.superlink_quota")
