@@ -9,14 +9,7 @@ from shared.runtime.project import project_root
 
 
 def ensure_data(config: RunConfig, on_progress: Progress) -> None:
-    """Make the phantom where the configuration asks for one and it is not there yet.
-
-    Raises
-    ------
-    SiteError
-        There are no data and none are to be made.
-
-    """
+    """Make the phantom where it is asked for and not there yet; a `SiteError` if there are no data to be read."""
     root = project_root() / config.data.root
     if config.data.phantom is None:
         if not root.is_dir():

@@ -7,7 +7,6 @@ that all its processes inherit: Ray's daemons leave the process tree, the mark s
 
 from __future__ import annotations
 
-import shutil
 import signal
 import tempfile
 import time
@@ -57,29 +56,25 @@ def run_flower(
 
     Raises
     ------
-    RunError
-        The run did not finish; the message says why. No process is left.
-    KeyboardInterrupt
-        On SIGINT, SIGTERM and SIGHUP; no process is left.
+    RunError, KeyboardInterrupt
+        The run did not finish, or SIGINT, SIGTERM or SIGHUP came; no process is left.
 
     """
     config = load_config(config_path)
     run_dir = project_root() / "runs" / run_name
-    home = Path(tempfile.mkdtemp(prefix="fb-"))
-    try:
-        settings = {"config": str(config_path.resolve()), "run-name": run_name, "resume": resume}
+    settings = {"config": str(config_path.resolve()), "run-name": run_name, "resume": resume, **(overrides or {})}
+    with tempfile.TemporaryDirectory(prefix="fb-", ignore_cleanup_errors=True) as scratch:
+        home = Path(scratch)
         app = stage_app(project_root(), home / STAGE)
         environment = launch_environment(home)
         with guarded(home, environment[MARK]), _superlink(home, environment) as link:
             since = time.time()
             gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if config.compute.device != "cpu" else 0
             options = ["--federation-config", federation_options(len(config.data.sites), gpus)]
-            run_id = submit(link, app, settings | dict(overrides or {}), options)
+            run_id = submit(link, app, settings, options)
             failure = follow(link, run_id, run_dir / "progress.json", since, watch)
             if failure is not None:
                 raise RunError(f"{failure.why}; more in {keep_log(link, run_id, run_dir)}")
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager
