@@ -41,14 +41,7 @@ class Observer:
 
 
 def read_observer(folder: Path) -> Observer:
-    """Read the credentials in an observer's folder, or in a server's kit, which asks on its own machine.
-
-    Raises
-    ------
-    ConfigError
-        The folder is neither, or lacks a file.
-
-    """
+    """Read the credentials in an observer's folder, or in a server's kit, which asks on its own machine."""
     server = (folder / "server.toml").is_file()
     settings = folder / ("server.toml" if server else "observer.toml")
     public, private = (folder / "certificates", folder / "keys") if server else (folder, folder)
@@ -90,14 +83,7 @@ def connection(observer: Observer) -> Iterator[grpc.Channel]:
 
 
 def look(observer: Observer, run: str | None) -> tuple[dict[str, Any], float]:
-    """Ask for one snapshot; also returns this machine's clock minus the server's, seconds.
-
-    Raises
-    ------
-    RunError
-        The server does not answer, or refuses; the message says why.
-
-    """
+    """Ask for one snapshot, or a `RunError` says why not; also returns this machine's clock minus the server's, s."""
     with connection(observer) as channel:
         get = channel.unary_unary(
             f"/{SERVICE}/{GET}", request_serializer=Empty.SerializeToString, response_deserializer=Struct.FromString
@@ -118,14 +104,7 @@ def watch(channel: grpc.Channel, run: str | None) -> Iterator[tuple[dict[str, An
 
 
 def probe(kit: Path) -> str:
-    """Ask the server of a kit whether it serves; returns a line that says so.
-
-    Raises
-    ------
-    RunError
-        It does not serve; the message says why in one line.
-
-    """
+    """Ask the server of a kit whether it serves; a line says so, or a `RunError` why not."""
     observer = read_observer(kit)
     with connection(observer) as channel:
         request = health_pb2.HealthCheckRequest(service=SERVICE)
