@@ -32,7 +32,7 @@ def main(grid: Grid, context: Context) -> None:
 
     """
     # Imported here: Flower imports this module to find `app`, and torch takes seconds.
-    from server.deployment.phantom_data import ensure_data
+    from server.deployment.simulation import ensure_data
     from server.federation.nonblocking_grid import whole_answers
     from server.run import run
     from server.run_folder.journal import RunFolder

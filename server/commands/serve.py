@@ -49,8 +49,8 @@ def rehearse(
     At the end it compares the models' hashes with those of a simulation with the same configuration and seed.
     """
     from server.commands.run import existing, run_federation, run_folder
-    from server.deployment.phantom_data import ensure_data
     from server.deployment.rehearsal import model_hashes, prepare, run_consortium
+    from server.deployment.simulation import ensure_data
     from shared.config.run_config import load_config
 
     path = existing(config)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from typing import Any
 import tomli_w
 
 from server.deployment.flower_cli import Link, Watch, follow, keep_log, submit
-from shared.config.run_config import load_config
-from shared.errors import RunError
+from shared.config.run_config import RunConfig, load_config
+from shared.errors import RunError, SiteError
 from shared.runtime.app_bundle import STAGE, stage_app
 from shared.runtime.children import free_ports, listens, start, wait_until_ready
 from shared.runtime.flower_home import launch_environment
@@ -75,6 +75,22 @@ def run_flower(
             failure = follow(link, run_id, run_dir / "progress.json", since, watch)
             if failure is not None:
                 raise RunError(f"{failure.why}; more in {keep_log(link, run_id, run_dir)}")
+
+
+def ensure_data(config: RunConfig, on_progress: Callable[[str, int, int, str], None]) -> None:
+    """Make the phantom where it is asked for and not there yet; a `SiteError` if there are no data to be read."""
+    root = project_root() / config.data.root
+    if config.data.phantom is None:
+        if not root.is_dir():
+            raise SiteError(
+                f"data.root '{config.data.root}' does not exist below {project_root()}: put one folder a site there, "
+                "or add [data.phantom] to have phantoms made",
+            )
+        return
+    from shared.phantom.generate import PhantomSettings, generate_federation
+
+    settings = PhantomSettings(**config.data.phantom.model_dump())
+    generate_federation(root, settings, on_progress=lambda done, total: on_progress("phantom", done, total, "patients"))
 
 
 @contextmanager

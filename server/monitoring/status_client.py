@@ -1,9 +1,10 @@
-"""The observer's side of the status service: credentials, one snapshot, the stream of snapshots, the health check."""
+"""The observer's side of the status service, and what both sides agree on: names, and snapshots as Structs."""
 
 from __future__ import annotations
 
+import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,17 @@ from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from server.monitoring.status_messages import GET, MOST_BYTES, RUN_KEY, SERVICE, WATCH, from_struct
 from shared.errors import ConfigError, RunError
 
+SERVICE = "fedbreast.Status"
+GET, WATCH = "Get", "Watch"
+RUN_KEY = "fedbreast-run"
+"""Metadata key of a call that asks for a certain run."""
+MOST_BYTES = 16 * 2**20
 _ANSWER_S = 10.0
 _REASONS = {
     grpc.StatusCode.UNAVAILABLE: "no connection: is the server running, is the port open, do the certificates fit?",
@@ -116,6 +122,19 @@ def probe(kit: Path) -> str:
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise RunError(f"{observer.where} is not serving: {status}")
     return f"{observer.where}: {status}"
+
+
+def to_struct(snapshot: Mapping[str, Any]) -> Struct:
+    """A snapshot as a message, with the server's time."""
+    message = Struct()
+    message.update({**snapshot, "now": time.time()})
+    return message
+
+
+def from_struct(message: Struct) -> tuple[dict[str, Any], float]:
+    """The snapshot in a message, and this machine's clock minus the server's, seconds."""
+    snapshot: dict[str, Any] = MessageToDict(message)
+    return snapshot, time.time() - snapshot.pop("now", time.time())
 
 
 def reason(error: grpc.RpcError) -> str:

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 
 from server.monitoring.snapshot import snapshot
-from server.monitoring.status_messages import GET, MOST_BYTES, RUN_KEY, SERVICE, WATCH, to_struct
+from server.monitoring.status_client import GET, MOST_BYTES, RUN_KEY, SERVICE, WATCH, to_struct
 from shared.errors import ConfigError, RunError
 
 log = logging.getLogger(__name__)

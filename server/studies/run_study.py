@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tomli_w
 
-from server.deployment.phantom_data import ensure_data
+from server.deployment.simulation import ensure_data
 from server.evaluation.study_statistics.analysis import analyse
 from server.run_folder.finished_study import CONFIG, read_finished_study
 from server.run_folder.format import check_format, write_format
