@@ -30,8 +30,8 @@ from server.deployment.superlink import CONNECTION, LOG, register, superlink
 from server.run_folder.journal import RunFolder
 from shared.config.run_config import load_config
 from shared.phantom.generate import PhantomSettings, generate_federation
+from shared.runtime.children import free_ports
 from shared.runtime.flower_home import launch_environment
-from shared.runtime.ports import free_ports
 
 CHANNELS = {30: (32, 492), 100: (64, 900), 300: (150, 1540)}
 ROUNDS = 3

@@ -12,15 +12,9 @@ from flwr.clientapp import ClientApp
 
 from client.site_log import own_log
 from shared.errors import ConfigError, RunError, UpdateError, safe_error
-from shared.messages.instruction_reply import (
-    FINGERPRINT,
-    PREPARE,
-    REGISTER,
-    Instruction,
-    Reply,
-)
+from shared.messages.instruction_reply import FINGERPRINT, PREPARE, REGISTER, Instruction, Reply
 from shared.messages.records import read_instruction, write_reply
-from shared.runtime.audit import record
+from shared.runtime.audit_log import record
 
 if TYPE_CHECKING:
     from shared.site import Site
@@ -87,14 +81,7 @@ def _record(action: str, instruction: Instruction, reply: Reply) -> None:
 
 
 def _held_sites(instruction: Instruction, context: Context) -> Mapping[str, Path]:
-    """Folder of every site whose data this node holds, where the hospital's policy allows what is asked.
-
-    Raises
-    ------
-    UpdateError, ConfigError
-        There is no configuration, or it asks for more than the policy allows.
-
-    """
+    """Folder of every site whose data this node holds; an error if the hospital's policy does not allow the run."""
     from client.policy import check_policy
     from shared.site import held_sites
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import shlex
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -68,8 +67,6 @@ def serve_site(kit: Annotated[Path, typer.Argument(help="The site's kit.")]) -> 
     if not site.approved():
         command = f"fedbreast approve {shlex.quote(str(kit))}"
         terminal.errors.print(f"no app is approved yet, so nothing will run: {command}", style="yellow", markup=False)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
     try:
         keep_serving(site, terminal.say_event)
     except KeyboardInterrupt:

@@ -9,15 +9,13 @@ from shared.errors import ConfigError
 
 
 def check_policy(node_config: Mapping[str, object], config: RunConfig) -> None:
-    """Refuse a run that the hospital's policy does not allow.
+    """Refuse a run, whose configuration the server sent, that the hospital's policy does not allow.
 
     Parameters
     ----------
     node_config
         The node's configuration: `data-dir`, `tasks` (separated by commas; empty: all), `max-rounds`,
         `differential-privacy`. A simulated node has none of them.
-    config
-        The run's configuration, as the server sent it.
 
     Raises
     ------

@@ -19,22 +19,10 @@ log = logging.getLogger(__name__)
 def open_readable(
     task: Task, cases: Sequence[PreparedCase], plan: Plan, config: RunConfig
 ) -> tuple[Sequence[Any], int]:
-    """Open a task's training cases, without those whose prepared files are damaged.
+    """Open a task's training cases, without those whose prepared files are damaged; also returns how many those are.
 
     One sample of each case is read, as the training loop will: its files are there and whole in length. Their bytes are
-    not hashed again.
-
-    Parameters
-    ----------
-    task, plan, config
-        What the cases are opened for.
-    cases
-        The site's prepared cases, in their order.
-
-    Returns
-    -------
-    The cases as the task opens them, and how many were skipped. The site's own log names those by pseudonym.
-
+    not hashed again. The site's own log names the cases that are skipped by pseudonym.
     """
     try:
         return _open(task, cases, plan, config), 0

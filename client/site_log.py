@@ -14,23 +14,16 @@ from shared.atomic_files import writing
 from shared.runtime.logs import log_to
 from shared.runtime.project import cache_root
 
-PACKAGES = ("client", "shared")
-"""Packages whose loggers are used at a site."""
-
 
 @contextmanager
 def own_log(site: str) -> Iterator[logging.Logger]:
     """Write the site's log records to `logs/<site>.jsonl` below its cache, and nowhere else, while the context lasts.
 
-    Parameters
-    ----------
-    site
-        Name of the site; empty while a node is asked which sites it holds.
-
+    The site's name is empty while a node is asked which sites it holds.
     """
     name = site if re.fullmatch("[a-z0-9-]{1,32}", site) else "node"
     path = cache_root() / "logs" / f"{name}.jsonl"
     with writing("the site's cache"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with log_to(path, PACKAGES, alone=True):
+    with log_to(path, ("client", "shared"), alone=True):
         yield logging.getLogger(f"client.{name}")

@@ -18,14 +18,7 @@ from shared.runtime.project import cache_root
 
 
 class SiteState:
-    """A site's state of one task in one run.
-
-    Parameters
-    ----------
-    run, site, task
-        Their names.
-
-    """
+    """A site's state of one task in one run."""
 
     def __init__(self, run: str, site: str, task: str) -> None:
         # The run's name comes from the server: hashed, it cannot name a place.
@@ -41,12 +34,6 @@ class SiteState:
         """Keep a round's state, and drop those of later rounds: they belong to rounds that are trained anew.
 
         Nothing is written where there is nothing to keep.
-
-        Raises
-        ------
-        RunError
-            There is no space left.
-
         """
         for number, path in self._rounds().items():
             if number > round_number:

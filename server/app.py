@@ -32,13 +32,13 @@ def main(grid: Grid, context: Context) -> None:
 
     """
     # Imported here: Flower imports this module to find `app`, and torch takes seconds.
-    from server.deployment.phantom_data import ensure_data
+    from server.deployment.simulation import ensure_data
     from server.federation.nonblocking_grid import whole_answers
     from server.run import run
     from server.run_folder.journal import RunFolder
     from server.run_folder.participation import sentence
     from server.run_folder.results import read_results
-    from shared.runtime.audit import record
+    from shared.runtime.audit_log import record
     from shared.runtime.logs import log_to
     from shared.runtime.progress import write_progress
     from shared.runtime.project import load_run_config, project_root

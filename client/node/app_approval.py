@@ -20,15 +20,7 @@ class AppGate:
     Flower calls both once, at a run's first message. The description of the run is compared with the approved bundle,
     because Flower makes the path of the folder that it imports from, unchecked, of the app's name and version.
 
-    Parameters
-    ----------
-    kit
-        The site's kit; its list of approved apps is read at each call.
-    audit
-        Records each app that arrives, and why one is refused.
-    get_run, get_fab
-        Flower's own functions.
-
+    The kit's list of approved apps is read at each call. `audit` records each app that arrives, and why one is refused.
     """
 
     def __init__(

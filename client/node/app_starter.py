@@ -32,11 +32,7 @@ SubprocessExecutor: Any = flower_internal("flwr.supercore.superexec.executor:Sub
 class Starter(SubprocessExecutor):  # type: ignore[misc]
     """Starts Flower's app process for a task without its token on a command line.
 
-    Parameters
-    ----------
-    door
-        Unix socket of the warm process; None if there is none.
-
+    `door` is the Unix socket of the warm process, if there is one.
     """
 
     def __init__(self, door: Path | None) -> None:
@@ -75,23 +71,16 @@ def _unnamed_file(content: bytes) -> Iterator[IO[bytes]]:
 
 
 def start(port: int, door: str | None, parent: int, secret: bytes) -> subprocess.Popen[bytes]:
-    """Start this file as a process of its own.
+    """Start this file as a process of its own, and return it; keep that for as long as the node lives.
 
     Parameters
     ----------
-    port
-        Port on loopback where the node gives out its work.
+    port, secret
+        Port on loopback where the node gives out its work, and what it demands from whoever asks for some.
     door
         Unix socket of the warm process; None if there is none.
     parent
         Number of the node's process; when that ends, the starter ends too.
-    secret
-        What the node demands from whoever asks for work.
-
-    Returns
-    -------
-    subprocess.Popen
-        The process; keep it for as long as the node lives.
 
     """
     settings = json.dumps({"port": port, "door": door, "parent": parent})

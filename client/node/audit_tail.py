@@ -15,16 +15,8 @@ Say = Callable[[str, Mapping[str, Any]], None]
 class Events:
     """The events that were appended to an audit log since the last report; those there at first are not reported.
 
-    A torn last line counts as absent: the log overwrites it. Nothing is verified here, and a line that is no entry is
-    skipped; `fedbreast audit-log verify` checks the log.
-
-    Parameters
-    ----------
-    path
-        The log; it need not exist yet, and may be moved away meanwhile.
-    say
-        Called with each event.
-
+    The log need not exist yet, and may be moved away meanwhile. A torn last line counts as absent: the log overwrites
+    it. Nothing is verified here, and a line that is no entry is skipped; `fedbreast audit-log verify` checks the log.
     """
 
     def __init__(self, path: Path, say: Say) -> None:

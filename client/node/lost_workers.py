@@ -12,13 +12,9 @@ from typing import Any
 
 
 def answer_for_lost_workers(state: type[Any]) -> None:
-    """Change a class of Flower's node states: a dead worker's message counts as fetched.
+    """Change a class of Flower's node states, `InMemoryNodeState`: a dead worker's message counts as fetched.
 
-    Parameters
-    ----------
-    state
-        `InMemoryNodeState`. A node has one worker at a time, so each message belongs to the worker of its run.
-
+    A node has one worker at a time, so each message belongs to the worker of its run.
     """
     answer = state._on_task_tokens_expired  # noqa: SLF001 - listed in flower_internals
 

@@ -76,14 +76,7 @@ class _ApprovedFile(Section):
 
 
 class SiteKit(Kit):
-    """A site's kit.
-
-    Raises
-    ------
-    ConfigError
-        The folder is no site's kit, or `node.toml` is not valid.
-
-    """
+    """A site's kit."""
 
     role = "site"
     file = NODE_FILE
@@ -120,13 +113,9 @@ class SiteKit(Kit):
         return self.folder / "keys" / "node.key"
 
     def approved(self) -> tuple[Approved, ...]:
-        """The apps this hospital runs; read from the disk at each call, so that an approval takes effect at once.
+        """The apps this hospital runs; none if the list is damaged, which is a `ConfigError`.
 
-        Raises
-        ------
-        ConfigError
-            The list is damaged; then no app is run.
-
+        It is read from the disk at each call, so that an approval takes effect at once.
         """
         path = self.folder / APPROVED_FILE
         if not path.is_file():
@@ -150,14 +139,7 @@ class SiteKit(Kit):
         return entry
 
     def withdraw(self, digest: str) -> Approved:
-        """Take an app off the list; `digest` may be the first characters of its hash.
-
-        Raises
-        ------
-        ConfigError
-            No app's hash, or more than one, begins with them.
-
-        """
+        """Take an app off the list; `digest` may be the first characters of its hash, which no other begins with."""
         matches = [item for item in self.approved() if item.sha256.startswith(digest)]
         if len(matches) != 1:
             remedy = "give more characters" if matches else "`--list` shows them; give other or more characters"

@@ -34,22 +34,9 @@ _ARRIVES_S = 20.0
 
 
 def run_node(kit: SiteKit, runtime_port: int, door: str | None = None) -> None:
-    """Run the SuperNode until it is terminated.
+    """Run the SuperNode of the site's kit until it is terminated.
 
-    Parameters
-    ----------
-    kit
-        The site's kit.
-    runtime_port
-        Free port on loopback, where the node's worker processes call it.
-    door
-        Unix socket of the warm process; None where there is none.
-
-    Raises
-    ------
-    RunError
-        Flower has another version than the one that was tested.
-
+    Its worker processes call it on `runtime_port`, a free port on loopback; `door` is the warm process's Unix socket.
     """
     from client.node.app_starter import start
 

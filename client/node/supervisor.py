@@ -17,11 +17,9 @@ from client.node.supernode import node_key
 from shared.cohort.site_folder import open_site_folder
 from shared.errors import ConfigError, SiteError
 from shared.runtime.audit_log import AuditLog
-from shared.runtime.children import Child, start
+from shared.runtime.children import Child, cut_if_long, free_ports, start
 from shared.runtime.flower_home import fresh_home, launch_environment
 from shared.runtime.flower_internals import check_flower
-from shared.runtime.log_rotation import cut_if_long
-from shared.runtime.ports import free_ports
 from shared.runtime.processes import MARK, end_processes, guarded
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -32,24 +30,9 @@ _WITHDRAWN = "an approval was withdrawn: the node starts anew and remembers none
 
 
 def serve_site(kit: SiteKit, say: Say) -> None:
-    """Run the site's node until interrupted.
+    """Run the node of the site's kit, which no other process serves, until interrupted; no process is left.
 
-    Parameters
-    ----------
-    kit
-        The site's kit.
-    say
-        Called with every event that the audit log records meanwhile.
-
-    Raises
-    ------
-    ConfigError, SiteError
-        The kit or the site folder cannot be used.
-    RunError
-        Another process serves this kit, or Flower has another version than the tested one.
-    KeyboardInterrupt
-        On SIGINT, SIGTERM and SIGHUP; no process is left.
-
+    `say` is called with every event that the audit log records meanwhile.
     """
     check_flower()
     check_kit(kit)
@@ -72,16 +55,7 @@ def serve_site(kit: SiteKit, say: Say) -> None:
 
 
 def check_kit(kit: SiteKit) -> None:
-    """Check the kit and the site folder before the first connection.
-
-    Raises
-    ------
-    ConfigError
-        As `Kit.check`; or the node key is damaged; or the site folder is another site's.
-    SiteError
-        The site folder cannot be used.
-
-    """
+    """Check the kit, the node key in it and the site folder, which must be this site's, before the first connection."""
     kit.check(private=(kit.node_key,))
     try:
         node_key(kit.node_key)

@@ -44,20 +44,9 @@ _ACCEPTED = b"+"
 
 
 def hand_over(door: Path, arguments: list[str]) -> bool:
-    """Let the warm process do what Flower's command would do with these arguments.
+    """Let the warm process, at its Unix socket `door`, do what Flower's command would do with these arguments.
 
-    Parameters
-    ----------
-    door
-        Its Unix socket, which only its owner may use and read.
-    arguments
-        Those of Flower's command.
-
-    Returns
-    -------
-    bool
-        Whether a fork has accepted them; otherwise nothing was done.
-
+    Returns whether a fork has accepted them; otherwise nothing was done.
     """
     try:
         with socket.socket(socket.AF_UNIX) as call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import deque
 from itertools import islice
@@ -70,11 +71,12 @@ def show(
         entries.extend(audit_log.read(file))
     except RunError as error:
         terminal.errors.print(f"{error}; lines up to there are shown", style="red", markup=False)
+    broken_at = math.inf if verdict.broken_at is None else verdict.broken_at
     table = Table("line", "time (UTC)", "event", "facts")
     for entry in entries:
         facts = " ".join(f"{_plain(name)}={_plain(value)}" for name, value in entry.items() if name not in OWN)
         cells = (_plain(entry["seq"]), _plain(entry["at"]), _plain(entry["event"]), facts)
-        table.add_row(*map(escape, cells), style="red" if _after_break(entry, verdict) else None)
+        table.add_row(*map(escape, cells), style="red" if entry["seq"] >= broken_at else None)
     terminal.console.print(table, highlight=False)
     if verdict.broken_at is not None:
         _complain(file, verdict)
@@ -105,10 +107,6 @@ def _times(file: Path, lines: int) -> tuple[str, str] | None:
         last = _plain(entry["at"])
         first = first or last
     return (first, last) if lines else None
-
-
-def _after_break(entry: dict[str, Any], verdict: audit_log.Verdict) -> bool:
-    return verdict.broken_at is not None and entry["seq"] >= verdict.broken_at
 
 
 def _plain(value: object) -> str:

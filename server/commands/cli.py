@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from server.commands import display
-from server.commands.run import EXCLUDED_TOO_MANY, run_federation, run_folder
+from server.commands.run import INCOMPLETE, existing, run_federation, run_folder
+from server.commands.study import study
 from shared.atomic_files import is_full
 from shared.errors import ConfigError, FedBreastError, SiteError, StudyError
 from shared.runtime import terminal
@@ -22,7 +23,7 @@ from shared.runtime.project import project_root
 if TYPE_CHECKING:
     from shared.cohort.preflight import Exclusion
 
-DEMO, STUDY = Path("configs/quick.toml"), Path("configs/study.toml")
+DEMO = Path("configs/quick.toml")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,7 +90,7 @@ def run(
         folder.release()
         run_federation(folder.path / "config.toml", settings, resume, resume=resume, server=server)
         return
-    path = _existing(config or DEMO)
+    path = existing(config or DEMO)
     settings = load_config(path)
     settings = settings.leaving_out(held_out) if held_out else settings
     run_name = name or f"{settings.name}-{_now()}"
@@ -154,7 +155,7 @@ def check(folder: Annotated[Path, typer.Argument(help="A site folder: site.toml,
         terminal.errors.print(
             f"{len(excluded)} of {total} left out: more than the site's limit of {limit}", style="red"
         )
-        raise typer.Exit(EXCLUDED_TOO_MANY)
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command(epilog="Examples: [bold]fedbreast report runs/latest[/bold]   [bold]fedbreast report runs/study[/bold]")
@@ -174,31 +175,11 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run
     terminal.say(f"report: {path}")
 
 
-@app.command(
+app.command(
     epilog="Examples: [bold]fedbreast study configs/study.toml --dry-run[/bold]   "
     "[bold]fedbreast study configs/study.toml --seeds 0,1,2 --jobs 2[/bold]   "
     "[bold]fedbreast study configs/study.toml --held-out centre-d[/bold]"
-)
-def study(
-    config: Annotated[Path | None, typer.Argument(help="The TOML file (default: configs/study.toml).")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the study (default: below runs/).")] = None,
-    seeds: Annotated[str, typer.Option(help="Training seeds, with commas; instead of the configuration's.")] = "",
-    arms: Annotated[str, typer.Option(help="Of local, federated, pooled, ensemble, with commas.")] = "",
-    held_out: Annotated[str, typer.Option(help="Centres to leave out, with commas; otherwise every one.")] = "",
-    jobs: Annotated[int, typer.Option(min=0, help="Cells at once; 0: as many as cores or GPUs allow.")] = 0,
-    ray: Annotated[str, typer.Option(help="Address of a Ray cluster that shares the folder, or `auto`.")] = "",
-    dry_run: Annotated[bool, typer.Option(help="Print the plan and how long it will take; do nothing.")] = False,
-) -> None:
-    """Leave every centre out once: local, federated, pooled and ensemble arms, evaluated where they never trained.
-
-    A study that was stopped goes on where it was when it is called again; finished cells are not run again.
-    """
-    from server.commands.study import run_study_command
-
-    run_study_command(_existing(config or STUDY), out, seeds=seeds, arms=arms, held_out=held_out, jobs=jobs, ray=ray,
-                      dry_run=dry_run)  # fmt: skip
-
-
+)(study)
 for _entry in sorted(entry_points(group="fedbreast.commands"), key=lambda item: item.name):
     app.add_typer(_entry.load())
 
@@ -219,11 +200,6 @@ def main() -> None:
         where = f" to write {error.filename}" if error.filename else ""
         terminal.errors.print(f"error: no space left{where}: free some and call again", style="red", markup=False)
         sys.exit(FedBreastError.exit_code)
-
-
-def _existing(config: Path) -> Path:
-    """The file relative to the working directory, else to the project's root."""
-    return config if config.exists() else project_root() / config
 
 
 def _now() -> str:

@@ -17,9 +17,8 @@ from shared.runtime.project import project_root
 if TYPE_CHECKING:
     from shared.config.run_config import RunConfig
 
-EXCLUDED_TOO_MANY = 3
-NOT_ALL = 3
-"""Exit code of a run that finished without all sites."""
+INCOMPLETE = 3
+"""Exit code of what finished without all sites, or with more cases left out than a site allows."""
 
 
 def run_federation(
@@ -37,10 +36,8 @@ def run_federation(
     ----------
     path, config
         The configuration's file, and what it holds.
-    name
-        The run's folder below `runs/`.
-    resume
-        The run to resume; empty for a new one.
+    name, resume
+        The run's folder below `runs/`; the run to resume, empty for a new one.
     overrides
         Values that replace the configuration's: `seed`, `rounds`, `held-out`.
     server
@@ -92,7 +89,7 @@ def run_federation(
     if missing:
         terminal.errors.print(sentence(missing), style="red", markup=False)
     if over or missing:
-        raise typer.Exit(EXCLUDED_TOO_MANY if over else NOT_ALL)
+        raise typer.Exit(INCOMPLETE)
 
 
 def _runner(server: Path | None) -> Callable[..., None]:
@@ -111,15 +108,13 @@ def _runner(server: Path | None) -> Callable[..., None]:
     return partial(run_on_server, kit)
 
 
+def existing(config: Path) -> Path:
+    """The file relative to the working directory, else to the project's root."""
+    return config if config.exists() else project_root() / config
+
+
 def run_folder(name: str) -> Path:
-    """Folder of a run below `runs/`.
-
-    Raises
-    ------
-    ConfigError
-        The name is not a plain folder name.
-
-    """
+    """Folder of a run below `runs/`; its name must be a plain folder name."""
     if Path(name).name != name or name.startswith("."):
         raise ConfigError(f"a run's name is a folder's name below runs/, without slashes or a leading dot: {name!r}")
     return project_root() / "runs" / name

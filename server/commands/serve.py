@@ -48,13 +48,12 @@ def rehearse(
 
     At the end it compares the models' hashes with those of a simulation with the same configuration and seed.
     """
-    from server.commands.run import run_federation, run_folder
-    from server.deployment.phantom_data import ensure_data
+    from server.commands.run import existing, run_federation, run_folder
     from server.deployment.rehearsal import model_hashes, prepare, run_consortium
+    from server.deployment.simulation import ensure_data
     from shared.config.run_config import load_config
-    from shared.runtime.project import project_root
 
-    path = config if config.exists() else project_root() / config
+    path = existing(config)
     settings = load_config(path)
     run_name = name or f"{settings.name}-consortium-{time.strftime('%Y%m%d-%H%M%S')}"
     with display.bars() as bars:

@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from math import ceil, isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import TaskID
 from rich.table import Table
 
 from server.commands import display
+from server.commands.run import existing
 from server.studies.design import Cell, Design
 from shared.config.run_config import RunConfig, load_config, parse_config
 from shared.errors import ConfigError
@@ -35,29 +36,32 @@ _KINDS = {
 }
 
 
-def run_study_command(
-    path: Path,
-    out: Path | None,
-    *,
-    seeds: str,
-    arms: str,
-    held_out: str,
-    jobs: int,
-    ray: str,
-    dry_run: bool,
+def study(
+    config: Annotated[Path | None, typer.Argument(help="The TOML file (default: configs/study.toml).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study (default: below runs/).")] = None,
+    seeds: Annotated[str, typer.Option(help="Training seeds, with commas; instead of the configuration's.")] = "",
+    arms: Annotated[str, typer.Option(help="Of local, federated, pooled, ensemble, with commas.")] = "",
+    held_out: Annotated[str, typer.Option(help="Centres to leave out, with commas; otherwise every one.")] = "",
+    jobs: Annotated[int, typer.Option(min=0, help="Cells at once; 0: as many as cores or GPUs allow.")] = 0,
+    ray: Annotated[str, typer.Option(help="Address of a Ray cluster that shares the folder, or `auto`.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="Print the plan and how long it will take; do nothing.")] = False,
 ) -> None:
-    """Run `fedbreast study`; the parameters are its options."""
-    config = with_options(load_config(path), seeds=seeds, arms=arms, held_out=held_out)
-    name = config.name if config.name.startswith("study") else f"study-{config.name}"
+    """Leave every centre out once: local, federated, pooled and ensemble arms, evaluated where they never trained.
+
+    A study that was stopped goes on where it was when it is called again; finished cells are not run again.
+    """
+    settings = load_config(existing(config or Path("configs/study.toml")))
+    settings = with_options(settings, seeds=seeds, arms=arms, held_out=held_out)
+    name = settings.name if settings.name.startswith("study") else f"study-{settings.name}"
     root = out or project_root() / "runs" / name
-    design = Design(config)
+    design = Design(settings)
     for fold in design.folds:
         design.fold(fold)  # an impossible fold is refused before anything is timed
     from server.studies.paths import finished
     from server.studies.runner import jobs_here
     from server.studies.time_estimate import estimate
 
-    workers = jobs or jobs_here(config.compute.threads)
+    workers = jobs or jobs_here(settings.compute.threads)
     with terminal.console.status("timing the networks"):
         expected = estimate(design)
     done = [cell for cell in expected.seconds if finished(root, cell)]
@@ -70,7 +74,7 @@ def run_study_command(
         study_bars = StudyBars(bars, expected, workers, done)
         try:
             report = run_study(
-                config,
+                settings,
                 root,
                 jobs=workers,
                 ray_address=ray,
@@ -85,14 +89,7 @@ def run_study_command(
 
 
 def with_options(config: RunConfig, *, seeds: str, arms: str, held_out: str) -> RunConfig:
-    """The configuration with the seeds, arms and centres of the command line.
-
-    Raises
-    ------
-    ConfigError
-        One of them is not valid.
-
-    """
+    """The configuration with the seeds, arms and centres of the command line."""
     raw = config.model_dump(mode="json", exclude_none=True)
     own: dict[str, Any] = raw["study"]
     if seeds:

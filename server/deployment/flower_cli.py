@@ -38,46 +38,20 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A running SuperLink, as Flower's command line reaches it.
-
-    Attributes
-    ----------
-    name
-        Its name in Flower's `config.toml`.
-    environment
-        Environment variables for Flower's commands, with `FLWR_HOME`.
-    log
-        The SuperLink's log file.
-    is_alive
-        Whether it still runs.
-
-    """
+    """A running SuperLink, as Flower's command line reaches it: by its name in Flower's `config.toml`."""
 
     name: str
     environment: Mapping[str, str]
+    """Environment variables for Flower's commands, with `FLWR_HOME`."""
     log: Path
     is_alive: Callable[[], bool]
 
 
 def submit(link: Link, app: Path, settings: Mapping[str, int | str], options: Sequence[str] = ()) -> str:
-    """Start a run; return Flower's identifier of it.
+    """Start a run of the staged app; return Flower's identifier of it.
 
-    Parameters
-    ----------
-    link
-        The SuperLink to run it.
-    app
-        The staged app's folder; the settings are written to a file beside it.
-    settings
-        The run's values for `[tool.flwr.app.config]`.
-    options
-        Further options of `flwr run`.
-
-    Raises
-    ------
-    RunError
-        Flower did not accept the run.
-
+    The settings, values for `[tool.flwr.app.config]`, are written to a file beside the app's folder. `options` are
+    further ones of `flwr run`.
     """
     file = app.with_name("run.toml")
     file.write_text(tomli_w.dumps(settings), encoding="utf-8")
@@ -115,17 +89,8 @@ def call(
 def follow(link: Link, run_id: str, progress_file: Path, since: float, watch: Watch | None) -> Failure | None:
     """Wait for a run's end; None when it completed.
 
-    Parameters
-    ----------
-    link, run_id
-        The SuperLink, and its identifier of the run.
-    progress_file
-        Where the run writes its progress.
-    since
-        Seconds since 1970. Older progress is ignored: that of a resumed run still says how the first attempt ended.
-    watch
-        Called each time the progress has changed.
-
+    `watch` is called each time its progress has changed. Progress from before `since` (seconds since 1970) is ignored:
+    that of a resumed run still says how the first attempt ended.
     """
     last: Progress | None = None
     pause, asked_at = _ASK_EVERY_S[0], time.monotonic()

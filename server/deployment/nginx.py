@@ -9,19 +9,35 @@ but `/v1/fleet/`.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import socket
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from server.deployment.nginx_conf import draft_conf
 from server.deployment.server_kit import ServerKit, SiteKey
+from server.deployment.template import fill_template
 from shared.errors import RunError
 from shared.runtime.children import Child, start, wait_until_ready
 
+LARGEST_CALL_MB = 16
+"""Flower sends weights in pieces of 5 MB."""
+CALLS_A_SECOND = 100
+CONNECTIONS = 16
+STRANGERS_CALLS_A_SECOND = 20
+"""By address, of callers without a valid certificate."""
+STALLED_S = 60
+"""A request body that pauses for so long is cut off."""
+HURRY_S = 10
+"""Time for the TLS handshake, and as much for the headers: until then nothing is known of the caller."""
+SLOTS = 8192
+"""Connections per worker. A stranger takes one, and 50 KB, for as long as nginx waits for him."""
+_OWN_FILES = 100
+_REFUSED = 401  # Flower's node ends at once; on 403 it would believe that the run is over and go on asking
 _STARTUP_S = 10.0
 
 # nginx overwrites its environment, and with it the mark by which a run's processes are recognised. This shell keeps the
@@ -31,14 +47,7 @@ _SHELL = 'trap "" TERM HUP; "$@"; exit $?'
 
 @contextmanager
 def run_nginx(kit: ServerKit, environment: Mapping[str, str], host: str = "0.0.0.0") -> Iterator[Child]:  # noqa: S104 - see above
-    """Run nginx while the context lasts.
-
-    Raises
-    ------
-    RunError
-        nginx is not installed, its port is in use, or it does not start; the message quotes nginx.
-
-    """
+    """Run nginx while the context lasts; a `RunError` quotes nginx if it does not start."""
     program = _program(environment)
     try:
         socket.create_server((host, kit.server.port)).close()
@@ -65,20 +74,8 @@ def reload_nginx(
 ) -> None:
     """Have nginx read sites, revocations and its own keys again; idle connections end, the next call is checked anew.
 
-    Parameters
-    ----------
-    kit, process, host
-        As in `run_nginx`, which gave the process.
-    sites
-        The sites to let in; None: those that the kit lists now.
-
-    Raises
-    ------
-    ConfigError
-        The kit's sites cannot be read.
-    RunError
-        nginx refuses the configuration, and goes on with the old one; the message quotes nginx.
-
+    The sites to let in are those given, or else those that the kit lists now. If nginx refuses the configuration it
+    goes on with the old one, and a `RunError` quotes it.
     """
     try:
         draft = draft_conf(kit, kit.sites() if sites is None else sites, host)
@@ -95,6 +92,46 @@ def reload_nginx(
         os.killpg(process.pid, signal.SIGHUP)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RunError(f"nginx cannot be reloaded: {error}") from error
+
+
+def draft_conf(kit: ServerKit, sites: Sequence[SiteKey], host: str) -> Path:
+    """Write nginx's configuration beside the one in use, `nginx.conf`; return its path."""
+    run = kit.state / "nginx"
+    run.mkdir(parents=True, exist_ok=True)
+    certificate, key = kit.certificate
+    slots, files = _slots()
+    text = fill_template(
+        Path(__file__).with_name("nginx.conf.j2"),
+        run=run,
+        largest=LARGEST_CALL_MB,
+        stalled=STALLED_S,
+        finish=2 * STALLED_S,
+        hurry=HURRY_S,
+        slots=slots,
+        files=files,
+        rate=CALLS_A_SECOND,
+        burst=4 * CALLS_A_SECOND,
+        strangers=STRANGERS_CALLS_A_SECOND,
+        connections=CONNECTIONS,
+        refused=_REFUSED,
+        sites=[(site, b64encode(site.public_key).decode()) for site in sites],
+        superlink=kit.server.superlink_port,
+        listen=f"{host}:{kit.server.port}",
+        certificate=certificate,
+        key=key,
+        authority=kit.authority,
+        revoked=kit.revoked,
+    )
+    draft = run / ".nginx.conf"
+    draft.write_text(text, encoding="utf-8")
+    return draft
+
+
+def _slots() -> tuple[int, int]:
+    """Connections and open files per worker, within what the system allows this process."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    slots = SLOTS if most == resource.RLIM_INFINITY else min(SLOTS, most - _OWN_FILES)
+    return slots, slots + _OWN_FILES
 
 
 def nginx_logs(kit: ServerKit) -> tuple[Path, ...]:

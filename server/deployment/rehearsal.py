@@ -15,9 +15,8 @@ import tomli_w
 from server.run_folder.journal import RunFolder
 from shared.config.run_config import RunConfig
 from shared.errors import RunError
-from shared.runtime.children import Child, child, wait_until_ready
+from shared.runtime.children import Child, child, free_ports, wait_until_ready
 from shared.runtime.flower_home import BINARIES
-from shared.runtime.ports import free_ports
 from shared.runtime.project import project_root
 
 CONNECTED_WITHIN_S = 180.0
@@ -48,15 +47,7 @@ class Rehearsal:
 def prepare(folder: Path, config: RunConfig, *, data: Path | None = None) -> Rehearsal:
     """Provision a consortium of the configuration's centres on free ports, and have every site approve this app.
 
-    Parameters
-    ----------
-    folder
-        The folder to make, for the kits.
-    config
-        Its centres become sites: those that train, and the external one.
-    data
-        Folder of the sites' data folders; None: the configuration's.
-
+    The kits are made in `folder`; the sites' data folders lie in `data`, or else where the configuration says.
     """
     folder.mkdir(parents=True)
     rehearsal = Rehearsal(folder, config.centres, data or project_root() / config.data.root)
@@ -78,15 +69,7 @@ def prepare(folder: Path, config: RunConfig, *, data: Path | None = None) -> Reh
 def run_consortium(rehearsal: Rehearsal, step: Step) -> Iterator[dict[str, Child]]:
     """Run the server and every site, each as a process of its own, while the context lasts.
 
-    Yields
-    ------
-    The processes by name; the server's is "server". All sites are connected.
-
-    Raises
-    ------
-    RunError
-        One of them did not start; the end of its log is in the message.
-
+    Yields the processes by name, the server's as "server", once all sites are connected.
     """
     with ExitStack() as stack:
 
@@ -123,14 +106,7 @@ def fedbreast(*arguments: str) -> list[str]:
 
 
 def call(*arguments: str) -> str:
-    """Call our own command line; return what it printed.
-
-    Raises
-    ------
-    RunError
-        It failed; what it printed is in the message.
-
-    """
+    """Call our own command line; return what it printed. If it failed, a `RunError` quotes that."""
     done = subprocess.run(fedbreast(*arguments), capture_output=True, text=True, check=False)  # noqa: S603 - ourselves
     if done.returncode:
         raise RunError(f"`fedbreast {arguments[0]}` failed: {(done.stderr or done.stdout).strip()}")

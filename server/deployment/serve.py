@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -15,10 +14,9 @@ from server.deployment.site_membership import Membership
 from server.deployment.superlink import LOG, superlink
 from shared.errors import ConfigError, RunError
 from shared.runtime.audit_log import AuditLog
-from shared.runtime.children import Child
+from shared.runtime.children import Child, cut_if_long
 from shared.runtime.flower_home import fresh_home, launch_environment
 from shared.runtime.flower_internals import check_flower
-from shared.runtime.log_rotation import cut_if_long
 from shared.runtime.processes import MARK, end_processes, guarded
 from shared.runtime.project import project_root
 
@@ -30,35 +28,26 @@ Say = Callable[[str, Mapping[str, Any]], None]
 
 
 def serve(kit: ServerKit, say: Say, host: str = "0.0.0.0") -> None:  # noqa: S104 - hospitals come from outside
-    """Serve the consortium until interrupted.
+    """Serve the consortium until interrupted; no process is left.
 
     Parameters
     ----------
     kit
-        The server's kit.
+        The server's kit, which no other process serves.
     say
         Called with every event that the audit log records.
     host
         Address that nginx and the status service listen on.
 
-    Raises
-    ------
-    ConfigError
-        The kit cannot be used.
-    RunError
-        Another process serves the kit, a process does not start, or Flower has another version than the tested one.
-    KeyboardInterrupt
-        On SIGINT, SIGTERM and SIGHUP; no process is left.
-
     """
     from server.monitoring.status_service import serve_status
 
     check_flower()
-    check_kit(kit)
+    kit.check(public=(kit.revoked,))
+    if not kit.sites():
+        raise ConfigError(f"{kit.folder / 'sites'} lists no site: name them in CONSORTIUM.toml and provision")
     with ExitStack() as stack:
         stack.enter_context(kit.in_use())
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.default_int_handler)
         home = fresh_home(kit.state)
         environment = launch_environment(home, kit.audit_file)
         keeper = _Keeper(kit, home, environment, say)
@@ -104,17 +93,3 @@ class _Keeper:
                     cut_if_long(path)
         self.note("superlink-ended", code=process.returncode)
         time.sleep(_PAUSE_S)
-
-
-def check_kit(kit: ServerKit) -> None:
-    """Check the kit before anything starts.
-
-    Raises
-    ------
-    ConfigError
-        As `Kit.check`; or there is no site.
-
-    """
-    kit.check(public=(kit.revoked,))
-    if not kit.sites():
-        raise ConfigError(f"{kit.folder / 'sites'} lists no site: name them in CONSORTIUM.toml and provision")

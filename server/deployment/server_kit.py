@@ -27,37 +27,19 @@ class ServerFile(Section):
 
 @dataclass(frozen=True, slots=True)
 class SiteKey:
-    """A site as the server knows it.
-
-    Attributes
-    ----------
-    name
-        The site's name in the federation.
-    certificate
-        SHA-1 of its TLS certificate, hexadecimal: nginx names a client's certificate so.
-    public_key
-        Its node key, PEM: Flower's header carries it in base64.
-    line
-        Its node key as one line of OpenSSH, which Flower's command line takes. Kept, because the file may have changed
-        since it was read.
-
-    """
+    """A site as the server knows it, by its name in the federation."""
 
     name: str
     certificate: str
+    """SHA-1 of its TLS certificate, hexadecimal: nginx names a client's certificate so."""
     public_key: bytes
+    """Its node key, PEM: Flower's header carries it in base64."""
     line: bytes
+    """Its node key as one line of OpenSSH, which Flower's command line takes; its file may have changed since."""
 
 
 class ServerKit(Kit):
-    """The server's kit.
-
-    Raises
-    ------
-    ConfigError
-        The folder is no server's kit, or its settings are not valid.
-
-    """
+    """The server's kit."""
 
     role = "server"
     file = "server.toml"
@@ -73,30 +55,16 @@ class ServerKit(Kit):
         return self.folder / "certificates" / "crl.pem"
 
     def sites(self) -> tuple[SiteKey, ...]:
-        """The sites whose keys are in the kit, by name; read from the disk at each call.
-
-        Raises
-        ------
-        ConfigError
-            A key is damaged, or the folder of keys is missing.
-
-        """
+        """The sites whose keys are in the kit, by name; read from the disk at each call, and none may be damaged."""
         sites, faults = self.read_sites()
         if faults:
             raise next(iter(faults.values()))
         return sites
 
     def read_sites(self) -> tuple[tuple[SiteKey, ...], dict[str, ConfigError]]:
-        """The sites whose keys can be read, and an error for each other site.
-
-        Raises
-        ------
-        ConfigError
-            The folder of keys is missing. That is no empty list: every site would be removed.
-
-        """
+        """The sites whose keys can be read, and an error for each other site."""
         folder = self.folder / "sites"
-        if not folder.is_dir():
+        if not folder.is_dir():  # that is no empty list: every site would be removed
             raise ConfigError(f"{folder} is missing: copy it from the consortium's folder")
         sites, faults = [], {}
         for path in _visible_files(folder, "*.pub"):

@@ -7,11 +7,10 @@ that all its processes inherit: Ray's daemons leave the process tree, the mark s
 
 from __future__ import annotations
 
-import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,11 @@ from typing import Any
 import tomli_w
 
 from server.deployment.flower_cli import Link, Watch, follow, keep_log, submit
-from shared.config.run_config import load_config
-from shared.errors import RunError
+from shared.config.run_config import RunConfig, load_config
+from shared.errors import RunError, SiteError
 from shared.runtime.app_bundle import STAGE, stage_app
-from shared.runtime.children import start, wait_until_ready
+from shared.runtime.children import free_ports, listens, start, wait_until_ready
 from shared.runtime.flower_home import launch_environment
-from shared.runtime.ports import free_ports, listens
 from shared.runtime.processes import MARK, end_processes, guarded
 from shared.runtime.project import project_root
 
@@ -58,29 +56,41 @@ def run_flower(
 
     Raises
     ------
-    RunError
-        The run did not finish; the message says why. No process is left.
-    KeyboardInterrupt
-        On SIGINT, SIGTERM and SIGHUP; no process is left.
+    RunError, KeyboardInterrupt
+        The run did not finish, or SIGINT, SIGTERM or SIGHUP came; no process is left.
 
     """
     config = load_config(config_path)
     run_dir = project_root() / "runs" / run_name
-    home = Path(tempfile.mkdtemp(prefix="fb-"))
-    try:
-        settings = {"config": str(config_path.resolve()), "run-name": run_name, "resume": resume}
+    settings = {"config": str(config_path.resolve()), "run-name": run_name, "resume": resume, **(overrides or {})}
+    with tempfile.TemporaryDirectory(prefix="fb-", ignore_cleanup_errors=True) as scratch:
+        home = Path(scratch)
         app = stage_app(project_root(), home / STAGE)
         environment = launch_environment(home)
         with guarded(home, environment[MARK]), _superlink(home, environment) as link:
             since = time.time()
             gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if config.compute.device != "cpu" else 0
             options = ["--federation-config", federation_options(len(config.data.sites), gpus)]
-            run_id = submit(link, app, settings | dict(overrides or {}), options)
+            run_id = submit(link, app, settings, options)
             failure = follow(link, run_id, run_dir / "progress.json", since, watch)
             if failure is not None:
                 raise RunError(f"{failure.why}; more in {keep_log(link, run_id, run_dir)}")
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+
+
+def ensure_data(config: RunConfig, on_progress: Callable[[str, int, int, str], None]) -> None:
+    """Make the phantom where it is asked for and not there yet; a `SiteError` if there are no data to be read."""
+    root = project_root() / config.data.root
+    if config.data.phantom is None:
+        if not root.is_dir():
+            raise SiteError(
+                f"data.root '{config.data.root}' does not exist below {project_root()}: put one folder a site there, "
+                "or add [data.phantom] to have phantoms made",
+            )
+        return
+    from shared.phantom.generate import PhantomSettings, generate_federation
+
+    settings = PhantomSettings(**config.data.phantom.model_dump())
+    generate_federation(root, settings, on_progress=lambda done, total: on_progress("phantom", done, total, "patients"))
 
 
 @contextmanager

@@ -26,20 +26,7 @@ _Member = tuple[str, bytes]
 
 
 class Membership:
-    """The sites that nginx and Flower know.
-
-    Parameters
-    ----------
-    kit
-        The server's kit.
-    environment
-        Environment variables for Flower's command line.
-    host
-        Address that nginx listens on.
-    note
-        Called with an event's name and its facts.
-
-    """
+    """The sites that nginx, which listens on `host`, and Flower know; `note` is called with an event and its facts."""
 
     def __init__(self, kit: ServerKit, environment: Mapping[str, str], host: str, note: Callable[..., None]) -> None:
         self.kit, self.environment, self.host, self._note = kit, environment, host, note
@@ -61,14 +48,7 @@ class Membership:
         return sum(1 for number in self._numbers.values() if number)
 
     def register_all(self, nginx: Child) -> None:
-        """Register every site with a SuperLink that has just started, and knows none.
-
-        Raises
-        ------
-        ConfigError, RunError
-            Only at the first start: the kit cannot be used.
-
-        """
+        """Register every site with a SuperLink that has just started, and knows none."""
         self._numbers = dict.fromkeys(self._numbers, "")
         self._apply(self.kit.stamp(), nginx)
         self._started = True

@@ -13,8 +13,8 @@ from server.deployment.server_kit import ServerKit
 from server.deployment.superlink import CONNECTION, LOG, write_connection
 from shared.errors import RunError
 from shared.runtime.app_bundle import STAGE, stage_app
+from shared.runtime.children import listens
 from shared.runtime.flower_home import launch_environment
-from shared.runtime.ports import listens
 from shared.runtime.project import project_root
 
 RESUMES = 20
@@ -32,22 +32,9 @@ def run_on_server(
     overrides: Mapping[str, int | str] | None = None,
     watch: Watch | None = None,
 ) -> None:
-    """Run the Flower app of this checkout on a consortium and wait for its end.
+    """Run the Flower app of this checkout on a consortium and wait for its end; otherwise as `simulation.run_flower`.
 
-    Parameters
-    ----------
-    kit
-        The server's kit; `fedbreast serve` must be running with it on this machine.
-    config_path, run_name, resume, overrides, watch
-        As in `server.deployment.simulation.run_flower`.
-
-    Raises
-    ------
-    RunError
-        The run did not finish; the message says why.
-    KeyboardInterrupt
-        On Ctrl-C; the run is stopped on the server as well.
-
+    `fedbreast serve` must be running with the server's kit on this machine. Ctrl-C stops the run on the server as well.
     """
     run_dir = project_root() / "runs" / run_name
     more: dict[str, int | str] = {"resume": resume, "consortium": True, **(overrides or {})}

@@ -14,8 +14,7 @@ import tomli_w
 from server.deployment.flower_cli import flwr
 from server.deployment.server_kit import ServerKit, SiteKey
 from shared.errors import RunError
-from shared.runtime.children import Child, child, wait_until_ready
-from shared.runtime.ports import listens
+from shared.runtime.children import Child, child, listens, wait_until_ready
 
 CONNECTION = "consortium"
 COMMAND = (sys.executable, "-m", "server.deployment.superlink_quota")
@@ -29,14 +28,7 @@ _LONGEST_REASON = 300
 
 @contextmanager
 def superlink(kit: ServerKit, home: Path, environment: Mapping[str, str]) -> Iterator[Child]:
-    """Run the SuperLink while the context lasts. Its state is in memory; a run's state is in the run's folder.
-
-    Raises
-    ------
-    RunError
-        Its port is in use, or it did not start; the end of its log is in the message.
-
-    """
+    """Run the SuperLink while the context lasts. Its state is in memory; a run's state is in the run's folder."""
     certificate, key = kit.certificate
     port = kit.server.superlink_port
     if listens(port):
@@ -63,11 +55,7 @@ def write_connection(kit: ServerKit, home: Path) -> None:
 def register(site: SiteKey, environment: Mapping[str, str]) -> str:
     """Register a site's node; return Flower's number of it.
 
-    Raises
-    ------
-    RunError
-        Flower refuses the key. It also refuses for ever the keys of nodes that were unregistered.
-
+    Flower refuses for ever the keys of nodes that were unregistered.
     """
     with tempfile.NamedTemporaryFile(suffix=".pub") as file:  # the key as it was read: the kit may have changed since
         file.write(site.line)
@@ -85,11 +73,7 @@ def register(site: SiteKey, environment: Mapping[str, str]) -> str:
 def unregister(number: str, environment: Mapping[str, str]) -> None:
     """Unregister a node, whose calls are refused from then on. A node that was unregistered before is no error.
 
-    Raises
-    ------
-    RunError
-        Flower did not do it, or does not say.
-
+    A `RunError` tells that Flower did not do it, or does not say.
     """
     answer = flwr(["flwr", "supernode", "unregister", number, CONNECTION], environment)
     if answer.get("success") is True:

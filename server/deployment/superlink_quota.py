@@ -91,14 +91,7 @@ class Quotas:
 
 
 class QuotaHandlers:
-    """The four handlers of Flower for a node's messages, with quotas.
-
-    Parameters
-    ----------
-    handlers
-        Flower's module of handlers.
-
-    """
+    """The four handlers of Flower's module for a node's messages, with quotas."""
 
     def __init__(self, handlers: Any) -> None:
         self._quotas = Quotas()

@@ -8,16 +8,7 @@ import jinja2
 
 
 def fill_template(template: Path, **values: object) -> str:
-    """Fill a template of plain text, TOML or YAML; the values must have been checked before.
-
-    Parameters
-    ----------
-    template
-        The template's file, `NAME.j2`.
-    values
-        What the template names; a name that is missing is an error.
-
-    """
+    """Fill a template of plain text, TOML or YAML, `NAME.j2`; the values must have been checked before."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template.parent),
         autoescape=jinja2.select_autoescape(),  # by ending: not for these

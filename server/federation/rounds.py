@@ -20,7 +20,7 @@ from shared.messages.payload import State, flatten, unflatten
 from shared.metrics.sums import Sums
 from shared.modalities.modality import Plan
 from shared.reproducibility import state_hash
-from shared.runtime.audit import record as note
+from shared.runtime.audit_log import record as note
 from shared.tasks import task_named
 from shared.tasks.task import Task
 

@@ -18,13 +18,9 @@ _BACKOFF_S = (1.0, 30.0)
 class Feed:
     """The latest state of a run, which one thread writes and others read.
 
-    Attributes
-    ----------
-    latest
-        A number that grows with every change, and the state: `run` (a snapshot, or None before the first), `ahead_s`
-        (this machine's clock minus the server's, seconds) and `link` to the source: `ok`, `since` (when it was made or
-        lost, seconds since 1970), `seen` (when it last answered) and `why` it is lost.
-
+    `latest` is a number that grows with every change, and the state: `run` (a snapshot, or None before the first),
+    `ahead_s` (this machine's clock minus the server's, seconds) and `link` to the source: `ok`, `since` (when it was
+    made or lost, seconds since 1970), `seen` (when it last answered) and `why` it is lost.
     """
 
     def __init__(self) -> None:

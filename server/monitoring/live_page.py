@@ -35,14 +35,7 @@ _HEADERS = {
 
 
 class PageServer(uvicorn.Server):
-    """Serves the page and the feed's snapshots on 127.0.0.1; `url` is its address.
-
-    Raises
-    ------
-    RunError
-        The port is in use.
-
-    """
+    """Serves the page and the feed's snapshots on 127.0.0.1; `url` is its address."""
 
     def __init__(self, feed: Feed, port: int) -> None:
         try:

@@ -46,16 +46,7 @@ _PATIENCE = {
 
 
 class Tracking:
-    """A run's entry in MLflow. If the run is not tracked, or MLflow has failed, every method does nothing.
-
-    Parameters
-    ----------
-    config
-        The run's configuration.
-    folder
-        The run's folder, whose name is the run's name.
-
-    """
+    """A run's entry in MLflow. If the run is not tracked, or MLflow has failed, every method does nothing."""
 
     def __init__(self, config: RunConfig, folder: RunFolder) -> None:
         self._config = config
@@ -65,14 +56,7 @@ class Tracking:
         self._told: dict[str, set[int]] = {}
 
     def open(self, facts: Callable[[], Mapping[str, str]]) -> None:
-        """Find the run's entry or make one, and tell what it lacks of the evaluated rounds.
-
-        Parameters
-        ----------
-        facts
-            Returns further facts about the run, for the tags of a new entry.
-
-        """
+        """Find the run's entry or make one, with `facts` among its tags, and tell what it lacks of evaluated rounds."""
         with self._survive_failures():
             from mlflow import MlflowClient
             from mlflow.telemetry import set_telemetry_client
@@ -177,14 +161,7 @@ class Tracking:
 
 
 def open_tracking(config: RunConfig, folder: RunFolder, facts: Callable[[], Mapping[str, str]]) -> Tracking:
-    """Open a run's entry in MLflow if the configuration asks for it; see `Tracking.open`.
-
-    Raises
-    ------
-    ConfigError
-        It asks for it, and MLflow is not installed.
-
-    """
+    """Open a run's entry in MLflow, which must then be installed, if the configuration asks; see `Tracking.open`."""
     tracking = Tracking(config, folder)
     if config.tracking.mlflow:
         if find_spec("mlflow") is None:

@@ -38,14 +38,8 @@ def snapshot(runs: Path, name: str | None = None) -> dict[str, Any]:
     """The current state of a run.
 
     Files are read only when they are new or were replaced: a call without a change looks at each file's time. The same
-    object is returned until something changes; callers must not modify it.
-
-    Parameters
-    ----------
-    runs
-        The folder of run folders.
-    name
-        The run's name; None: the run that was started last.
+    object is returned until something changes; callers must not modify it. The run is the one of this name, a folder
+    below `runs`, or the one that was started last.
 
     Returns
     -------
@@ -53,11 +47,6 @@ def snapshot(runs: Path, name: str | None = None) -> dict[str, Any]:
     or partial, as `results.json` has it; `text` then says what is missing), `phase`, `doing` (the phase in words),
     `done` of `total`, `text`, `at`, `started` (seconds since 1970), `left_s` and `left_at` (seconds of training left
     as seen then; None before every task has two rounds), `phantom`, `sites` and `tasks` (see `training_progress`).
-
-    Raises
-    ------
-    ConfigError
-        The name is not a plain folder name.
 
     """
     if name is not None and (Path(name).name != name or name.startswith(".")):

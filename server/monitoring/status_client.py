@@ -1,9 +1,10 @@
-"""The observer's side of the status service: credentials, one snapshot, the stream of snapshots, the health check."""
+"""The observer's side of the status service, and what both sides agree on: names, and snapshots as Structs."""
 
 from __future__ import annotations
 
+import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,17 @@ from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from server.monitoring.status_messages import GET, MOST_BYTES, RUN_KEY, SERVICE, WATCH, from_struct
 from shared.errors import ConfigError, RunError
 
+SERVICE = "fedbreast.Status"
+GET, WATCH = "Get", "Watch"
+RUN_KEY = "fedbreast-run"
+"""Metadata key of a call that asks for a certain run."""
+MOST_BYTES = 16 * 2**20
 _ANSWER_S = 10.0
 _REASONS = {
     grpc.StatusCode.UNAVAILABLE: "no connection: is the server running, is the port open, do the certificates fit?",
@@ -41,14 +47,7 @@ class Observer:
 
 
 def read_observer(folder: Path) -> Observer:
-    """Read the credentials in an observer's folder, or in a server's kit, which asks on its own machine.
-
-    Raises
-    ------
-    ConfigError
-        The folder is neither, or lacks a file.
-
-    """
+    """Read the credentials in an observer's folder, or in a server's kit, which asks on its own machine."""
     server = (folder / "server.toml").is_file()
     settings = folder / ("server.toml" if server else "observer.toml")
     public, private = (folder / "certificates", folder / "keys") if server else (folder, folder)
@@ -90,14 +89,7 @@ def connection(observer: Observer) -> Iterator[grpc.Channel]:
 
 
 def look(observer: Observer, run: str | None) -> tuple[dict[str, Any], float]:
-    """Ask for one snapshot; also returns this machine's clock minus the server's, seconds.
-
-    Raises
-    ------
-    RunError
-        The server does not answer, or refuses; the message says why.
-
-    """
+    """Ask for one snapshot, or a `RunError` says why not; also returns this machine's clock minus the server's, s."""
     with connection(observer) as channel:
         get = channel.unary_unary(
             f"/{SERVICE}/{GET}", request_serializer=Empty.SerializeToString, response_deserializer=Struct.FromString
@@ -118,14 +110,7 @@ def watch(channel: grpc.Channel, run: str | None) -> Iterator[tuple[dict[str, An
 
 
 def probe(kit: Path) -> str:
-    """Ask the server of a kit whether it serves; returns a line that says so.
-
-    Raises
-    ------
-    RunError
-        It does not serve; the message says why in one line.
-
-    """
+    """Ask the server of a kit whether it serves; a line says so, or a `RunError` why not."""
     observer = read_observer(kit)
     with connection(observer) as channel:
         request = health_pb2.HealthCheckRequest(service=SERVICE)
@@ -137,6 +122,19 @@ def probe(kit: Path) -> str:
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise RunError(f"{observer.where} is not serving: {status}")
     return f"{observer.where}: {status}"
+
+
+def to_struct(snapshot: Mapping[str, Any]) -> Struct:
+    """A snapshot as a message, with the server's time."""
+    message = Struct()
+    message.update({**snapshot, "now": time.time()})
+    return message
+
+
+def from_struct(message: Struct) -> tuple[dict[str, Any], float]:
+    """The snapshot in a message, and this machine's clock minus the server's, seconds."""
+    snapshot: dict[str, Any] = MessageToDict(message)
+    return snapshot, time.time() - snapshot.pop("now", time.time())
 
 
 def reason(error: grpc.RpcError) -> str:

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 
 from server.monitoring.snapshot import snapshot
-from server.monitoring.status_messages import GET, MOST_BYTES, RUN_KEY, SERVICE, WATCH, to_struct
+from server.monitoring.status_client import GET, MOST_BYTES, RUN_KEY, SERVICE, WATCH, to_struct
 from shared.errors import ConfigError, RunError
 
 log = logging.getLogger(__name__)
@@ -33,14 +33,7 @@ _OBSERVER = "observer"
 
 
 def serve_status(kit: Path, runs: Path, host: str, port: int) -> grpc.Server:
-    """Start the service for a server's kit and the runs below `runs`; the caller stops it.
-
-    Raises
-    ------
-    RunError
-        A key or certificate is missing, or the port is in use.
-
-    """
+    """Start the service for a server's kit and the runs below `runs`; the caller stops it."""
     certificates = kit / "certificates"
     try:
         key = (kit / "keys" / "server.key").read_bytes()
@@ -62,7 +55,7 @@ def serve_status(kit: Path, runs: Path, host: str, port: int) -> grpc.Server:
     )
     door = Door(certificates / "crl.pem")
     server.add_generic_rpc_handlers((_handlers(Status(runs, door)),))
-    health_pb2_grpc.add_HealthServicer_to_server(_health(door), server)
+    health_pb2_grpc.add_HealthServicer_to_server(_Health(door), server)
     identity = grpc.ssl_server_credentials([(key, chain)], root_certificates=authority, require_client_auth=True)
     try:
         server.add_secure_port(f"{host}:{port}", identity)
@@ -76,11 +69,7 @@ def serve_status(kit: Path, runs: Path, host: str, port: int) -> grpc.Server:
 class Door:
     """Lets in observers only: sites' certificates are of the same authority, but no site may see another's numbers.
 
-    Parameters
-    ----------
-    revoked
-        The authority's list of revoked certificates; if the file is absent, none has been revoked.
-
+    If the authority's list of revoked certificates is absent, none has been revoked.
     """
 
     def __init__(self, revoked: Path) -> None:
@@ -92,14 +81,16 @@ class Door:
         certificate = x509.load_pem_x509_certificate(pem)
         units = [item.value for item in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
         if units != [_OBSERVER]:
-            _refuse(context, "only an observer's certificate may read the run's status (its OU must be 'observer')")
+            why = "only an observer's certificate may read the run's status (its OU must be 'observer')"
+            _abort(context, grpc.StatusCode.PERMISSION_DENIED, why)
         try:
             revoked = self._is_revoked(certificate.serial_number)
-        except (OSError, ValueError) as error:  # perhaps it is just being copied
-            context.abort(grpc.StatusCode.UNAVAILABLE, "the list of revoked certificates cannot be read: ask again")
-            raise AssertionError from error  # abort never returns
+        except (OSError, ValueError):  # perhaps it is just being copied
+            why = "the list of revoked certificates cannot be read: ask again"
+            _abort(context, grpc.StatusCode.UNAVAILABLE, why)
         if revoked:
-            _refuse(context, "this observer's certificate was revoked: ask the coordinator for another")
+            why = "this observer's certificate was revoked: ask the coordinator for another"
+            _abort(context, grpc.StatusCode.PERMISSION_DENIED, why)
 
     def _is_revoked(self, serial: int) -> bool:
         try:
@@ -149,8 +140,7 @@ class Status:
         try:
             return snapshot(self.runs, name)
         except ConfigError as error:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-            raise AssertionError from error  # abort never returns
+            _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
 
 def _handlers(status: Status) -> grpc.GenericRpcHandler:
@@ -164,16 +154,13 @@ def _handlers(status: Status) -> grpc.GenericRpcHandler:
     )
 
 
-def _health(door: Door) -> HealthServicer:
+class _Health(HealthServicer):  # type: ignore[misc]  # it ships no types
     """The standard health service, for observers only: a site could otherwise use up all its threads."""
-    health = _GuardedHealth(experimental_non_blocking=False)
-    health.door = door
-    health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
-    return health
 
-
-class _GuardedHealth(HealthServicer):  # type: ignore[misc]  # it ships no types
-    door: Door
+    def __init__(self, door: Door) -> None:
+        super().__init__(experimental_non_blocking=False)
+        self.door = door
+        self.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
 
     def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - the service's own name
         self.door.check(context)
@@ -184,6 +171,6 @@ class _GuardedHealth(HealthServicer):  # type: ignore[misc]  # it ships no types
         return super().Watch(request, context, send_response_callback)
 
 
-def _refuse(context: grpc.ServicerContext, why: str) -> NoReturn:
-    context.abort(grpc.StatusCode.PERMISSION_DENIED, why)
+def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, why: str) -> NoReturn:
+    context.abort(code, why)
     raise AssertionError(why)  # abort never returns

@@ -54,17 +54,9 @@ def site_tiles(
 ) -> list[dict[str, Any]]:
     """A tile per site: `name`, `state`, `since`, `reason`, `cases`, and `loss` and `score` of its last round.
 
-    Parameters
-    ----------
-    named
-        Sites of the configuration, in its order.
-    states
-        `sites` of `sites.json`. Without it, a site's state follows from the last round.
-    cases
-        Number of training cases that a site registered.
-    courses
-        The tasks' courses; the last one that has rounds is the current one.
-
+    First come the sites that the configuration has `named`. `states` are those of `sites.json`; without one, it follows
+    from the last round. `cases` are the training cases that a site registered. The last of the tasks' courses that has
+    rounds is the current one.
     """
     rounds: Sequence[Mapping[str, Any]] = next((item["rounds"] for item in reversed(courses) if item["rounds"]), ())
     ledger = rounds[-1]["sites"] if rounds else {}

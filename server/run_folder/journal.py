@@ -11,12 +11,13 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tomli_w
 import torch
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_tensors
@@ -30,6 +31,7 @@ from shared.errors import ConfigError, RunError
 from shared.modalities import MODALITIES, modality_named
 from shared.modalities.modality import Plan
 from shared.reproducibility import state_hash
+from shared.runtime.locks import hold_lock
 from shared.strategies.strategy import ServerState
 
 
@@ -39,7 +41,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(path / ".lock")
+        self._held: AcquireReturnProxy[Any] | None = None
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> RunFolder:
@@ -86,24 +88,14 @@ class RunFolder:
         return folder, load_config(path / "config.toml")
 
     def lock(self) -> None:
-        """Take the folder for this process.
-
-        Raises
-        ------
-        RunError
-            Another server holds it.
-
-        """
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunError(
-                f"runs/{self.path.name} is in use by another server: wait for it or choose another name"
-            ) from error
+        """Take the folder for this process; a `RunError` if another server holds it."""
+        refusal = f"runs/{self.path.name} is in use by another server: wait for it or choose another name"
+        self._held = hold_lock(self.path / ".lock", refusal)
 
     def release(self) -> None:
         """Give the folder back."""
-        self._lock.release()
+        if self._held is not None:
+            self._held.lock.release()
 
     def point_latest(self) -> None:
         """Make `runs/latest` point here."""

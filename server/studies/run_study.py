@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import tomli_w
-from filelock import FileLock, Timeout
 
-from server.deployment.phantom_data import ensure_data
+from server.deployment.simulation import ensure_data
 from server.evaluation.study_statistics.analysis import analyse
 from server.run_folder.finished_study import CONFIG, read_finished_study
 from server.run_folder.format import check_format, write_format
@@ -19,7 +18,8 @@ from server.studies.collect import collect
 from server.studies.design import Design, differences
 from server.studies.runner import Moment, run_cells
 from shared.config.run_config import RunConfig, load_config
-from shared.errors import ConfigError, RunError
+from shared.errors import ConfigError
+from shared.runtime.locks import hold_lock
 from shared.tasks import task_named
 
 Progress = Callable[[str, int, int, str], None]
@@ -68,12 +68,8 @@ def run_study(
         raise ConfigError(
             f"cannot make the study's folder {root} ({error.strerror}): name another with --out"
         ) from error
-    lock = FileLock(root / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(f"another process runs the study in {root.name}: wait for it, or name another --out") from error
-    try:
+    refusal = f"another process runs the study in {root.name}: wait for it, or name another --out"
+    with hold_lock(root / ".lock", refusal):
         _begin(root, config)
         ensure_data(config, on_progress)
         run_cells(design, root, jobs=jobs, ray_address=ray_address, on_moment=on_moment)
@@ -82,8 +78,6 @@ def run_study(
         report = make_report(root)
         on_progress("statistics", 1, 1, "")
         return report
-    finally:
-        lock.release()
 
 
 def make_report(root: Path) -> Path:

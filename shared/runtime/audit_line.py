@@ -23,14 +23,7 @@ _SEQ_DIGITS = 32
 
 
 def canonical(entry: Mapping[str, Any]) -> bytes:
-    """An entry in its only valid form: JSON with sorted keys, no spaces, ASCII.
-
-    Raises
-    ------
-    ValueError
-        A number is not finite.
-
-    """
+    """An entry in its only valid form: JSON with sorted keys, no spaces, ASCII, finite numbers (or `ValueError`)."""
     return json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
 
 

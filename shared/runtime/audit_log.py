@@ -44,58 +44,34 @@ from shared.runtime.audit_line import (
 )
 from shared.runtime.locks import hold_lock
 
+AUDIT = "FEDBREAST_AUDIT"
+"""Environment variable with the log of this side, for the processes of `serve` and `serve-site`."""
 PATIENCE = 60.0
 """Seconds to wait for other processes that write the same log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Result of a check.
-
-    Attributes
-    ----------
-    lines, head
-        Number of good lines before the first fault, and the hash of the last of them.
-    broken_at
-        Number of the faulty line, from 1; one past the last line if the expected head is missing; None: no fault.
-    why
-        What is wrong; empty if nothing is.
-
-    """
+    """Result of a check: the number of good lines before the first fault, and the hash of the last of them."""
 
     lines: int
     head: str
     broken_at: int | None
+    """Number of the faulty line, from 1; one past the last line if the expected head is missing; None: no fault."""
     why: str
 
 
 class AuditLog:
-    """A log that several processes may write at the same time; its folder is made when needed.
-
-    Parameters
-    ----------
-    path
-        The file, `<kit>/state/audit.jsonl`; a lock file lies beside it.
-
-    """
+    """A log that several processes may write at the same time; its folder is made when needed, a lock lies beside."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def record(self, event: str, /, **facts: Fact) -> str:
-        """Append an event; it is on the disk before this returns.
+        """Append an event; it is on the disk before this returns. The new head is returned.
 
-        Parameters
-        ----------
-        event
-            What happened: a fixed word in the code, such as `round-trained`.
-        **facts
-            Texts and numbers about it. Never paths of data, identifiers or free text from data.
-
-        Returns
-        -------
-        str
-            The new head.
+        The event is a fixed word in the code, such as `round-trained`. Facts are texts and numbers about it, never
+        paths of data, identifiers or free text from data.
 
         Raises
         ------
@@ -126,42 +102,19 @@ class AuditLog:
                 os.fsync(file.fileno())
         return head
 
-    def head(self) -> str:
-        """Hash of the last complete line, which the next line will link to; 64 zeros if there is none.
 
-        Raises
-        ------
-        RunError
-            The last line is not as it was written.
-
-        """
-        if not self.path.exists():
-            return START
-        with _alone(self.path), self.path.open("rb") as file:
-            return _tail(file, self.path)[2]
+def record(event: str, /, **facts: Fact) -> None:
+    """Append an event to this side's audit log if there is one: what cannot be recorded must not happen."""
+    path = os.environ.get(AUDIT)
+    if path:
+        AuditLog(Path(path)).record(event, **facts)
 
 
 def verify(path: Path, expected_head: str | None = None) -> Verdict:
     """Check every line and link in one pass with constant memory; another process may be writing meanwhile.
 
-    Parameters
-    ----------
-    path
-        The log, or a copy of it.
-    expected_head
-        A head that was written down earlier: one line must have this hash; later lines are no fault. Without it, lines
-        cut off at the end are not noticed.
-
-    Returns
-    -------
-    Verdict
-        With the first line that is not as it was written, or does not follow the one before it.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-
+    One line must have the hash `expected_head`, which was written down earlier; later lines are no fault. Without it,
+    lines cut off at the end are not noticed.
     """
     head, number, has_expected = START, 0, expected_head in {None, START}
     for number, raw in enumerate(_raw_lines(path), start=1):
@@ -177,14 +130,7 @@ def verify(path: Path, expected_head: str | None = None) -> Verdict:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The entry of every complete line, hashes unchecked; a torn last line is skipped.
-
-    Raises
-    ------
-    RunError
-        A line is no entry; the entries before it have been returned.
-
-    """
+    """The entries of all complete lines, hashes unchecked; a line that is no entry is a `RunError`."""
     for number, raw in enumerate(_raw_lines(path), start=1):
         if not raw.endswith(b"\n") and len(raw) <= LONGEST_TAIL:
             return

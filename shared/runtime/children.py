@@ -1,34 +1,47 @@
-"""Child processes that write to a log file: started, waited for until they are ready, and ended."""
+"""Child processes: free ports for them, their start, their readiness, their end, and logs that stay short."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shared.errors import RunError
 
 _LINES = 12
 _LOOK_EVERY_S = 0.05
+LARGEST_LOG = 8 * 2**20
+"""Bytes; twice that with the older part."""
 
 Child = subprocess.Popen[bytes]
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback address that no process uses now."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def listens(port: int) -> bool:
+    """Whether a process listens on a port of the loopback address."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def start(command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path | None = None) -> Child:
-    """Start a command in a session of its own, so that Ctrl-C does not reach it; its output is appended to a log.
-
-    Parameters
-    ----------
-    command, environment
-        What to run, and with which environment variables.
-    log
-        Receives standard output and standard error.
-    folder
-        Working directory; None: that of this process.
-
-    """
+    """Start a command in a session of its own, so that Ctrl-C does not reach it; all output is appended to a log."""
     with log.open("ab") as stream:
         return subprocess.Popen(  # noqa: S603 - commands of our own
             list(command), cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
@@ -54,14 +67,7 @@ def child(
 
 
 def wait_until_ready(process: Child, name: str, log: Path, within_s: float, is_ready: Callable[[], bool]) -> None:
-    """Wait until a child is ready.
-
-    Raises
-    ------
-    RunError
-        It ended first, or was not ready within `within_s` seconds; the end of its log is in the message.
-
-    """
+    """Wait until a child is ready; if it ends first or takes longer, a `RunError` quotes the end of its log."""
     deadline = time.monotonic() + within_s
     while not is_ready():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -76,3 +82,17 @@ def tail(log: Path) -> str:
     except OSError:
         return ""
     return "\n".join(lines[-_LINES:])
+
+
+def cut_if_long(path: Path) -> None:
+    """Copy a log that has grown too long to `NAME.1` and empty it: a full disk would end every run.
+
+    It is not renamed, because its writers keep it open: nginx's workers may be a user who cannot open another file in
+    the kit's state, and Flower's SuperLink never opens it again. A line written between copy and cut is lost.
+    """
+    with suppress(OSError):  # not there yet
+        if path.stat().st_size <= LARGEST_LOG:
+            return
+        with suppress(OSError):  # on a full disk space matters more than the older part
+            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        os.truncate(path, 0)

@@ -11,7 +11,7 @@ import time
 import uuid
 from pathlib import Path
 
-from shared.runtime.audit import AUDIT
+from shared.runtime.audit_log import AUDIT
 from shared.runtime.processes import MARK
 from shared.runtime.project import project_root
 
@@ -37,15 +37,9 @@ def fresh_home(state: Path) -> Path:
 
 
 def launch_environment(home: Path, audit_file: Path | None = None) -> dict[str, str]:
-    """Environment variables of every process of a run.
+    """Environment variables of every process of a run, whose files of Flower and Ray lie in `home`.
 
-    Parameters
-    ----------
-    home
-        Folder for the files of Flower and Ray.
-    audit_file
-        The audit log of a consortium's server or site; None in a simulation.
-
+    `audit_file` is the audit log of a consortium's server or site; a simulation has none.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "RAY_"))}
     local = "127.0.0.1,localhost"

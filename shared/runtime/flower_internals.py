@@ -23,22 +23,14 @@ TESTED = "1.42.0"
 
 @dataclass(frozen=True, slots=True)
 class Internal:
-    """Private names of Flower that serve one purpose.
-
-    Attributes
-    ----------
-    names
-        `module`, `module:attribute` or `module:Class.attribute`.
-    reason
-        Why the public names do not do.
-    test
-        The test that fails where one of these names is gone or means something else.
-
-    """
+    """Private names of Flower that serve one purpose."""
 
     names: tuple[str, ...]
+    """`module`, `module:attribute` or `module:Class.attribute`."""
     reason: str
+    """Why the public names do not do."""
     test: str
+    """The test that fails where one of these names is gone or means something else."""
 
 
 INTERNALS = (
@@ -170,14 +162,7 @@ _NAMES = frozenset(name for item in INTERNALS for name in item.names)
 
 @cache
 def check_flower() -> None:
-    """Check that the installed Flower is the one that the private names were tested with.
-
-    Raises
-    ------
-    RunError
-        It is another.
-
-    """
+    """Raise a `RunError` if the installed Flower is not the one that the private names were tested with."""
     if (installed := version("flwr")) != TESTED:
         raise RunError(
             f"Flower is {installed}, and FedBreast was tested with {TESTED} only, as it uses names that Flower may "
@@ -186,16 +171,7 @@ def check_flower() -> None:
 
 
 def flower_internal(name: str) -> Any:
-    """A private name of Flower, imported when it is asked for.
-
-    Raises
-    ------
-    KeyError
-        It is not listed in `INTERNALS`.
-    RunError
-        Flower has another version than the tested one.
-
-    """
+    """A private name of Flower, imported when it is asked for: it must be listed, and Flower's version tested."""
     if name not in _NAMES:
         raise KeyError(f"{name} is not listed in INTERNALS: add it with its reason and its test")
     check_flower()
@@ -203,14 +179,7 @@ def flower_internal(name: str) -> Any:
 
 
 def replace_flower_internal(name: str, value: Any) -> None:
-    """Put our own in place of a function, a method or a class of Flower, for this process.
-
-    Raises
-    ------
-    KeyError, RunError
-        As `flower_internal`.
-
-    """
+    """Put our own in place of a function, a method or a class of Flower, for this process."""
     flower_internal(name)
     owner, attribute = name.rsplit("." if "." in name.partition(":")[2] else ":", 1)
     setattr(pkgutil.resolve_name(owner), attribute, value)

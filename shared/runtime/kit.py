@@ -22,14 +22,7 @@ M = TypeVar("M", bound=Section)
 
 
 class Kit:
-    """What the server's kit and a site's have in common.
-
-    Parameters
-    ----------
-    folder
-        The kit's folder. Only its subfolder `state` is written to while the kit is in use.
-
-    """
+    """What the server's kit and a site's have in common."""
 
     role: ClassVar[str]
     """`server` or `site`: the name of its certificate and key."""
@@ -62,14 +55,7 @@ class Kit:
         return self.folder / "certificates" / f"{self.role}.crt", self.folder / "keys" / f"{self.role}.key"
 
     def read_settings(self, model: type[M]) -> M:
-        """Read the settings file.
-
-        Raises
-        ------
-        ConfigError
-            The folder is no such kit, or its settings are not valid.
-
-        """
+        """Read the settings file; a `ConfigError` says if the folder is no such kit, or which setting is not valid."""
         path = self.folder / self.file
         if not path.is_file():
             raise ConfigError(f"{self.folder} is no {self.role}'s kit (no {self.file}): name the {self.role}'s folder")
@@ -113,14 +99,7 @@ class Kit:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep other processes from serving this kit while the context lasts.
-
-        Raises
-        ------
-        RunError
-            Another process serves it.
-
-        """
+        """Keep other processes from serving this kit while the context lasts; a `RunError` if one does."""
         self.state.mkdir(parents=True, exist_ok=True)
         with hold_lock(self.state / ".lock", f"{self.folder} is served by another process already: end it first"):
             yield

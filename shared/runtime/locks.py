@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from shared.errors import RunError
 
 
-@contextmanager
-def hold_lock(path: Path, refusal: str, patience_s: float = 0.0) -> Iterator[None]:
-    """Hold a lock file while the context lasts; after `patience_s` seconds a `RunError` says `refusal`."""
-    lock = FileLock(path, timeout=patience_s)
+def hold_lock(path: Path, refusal: str, patience_s: float = 0.0) -> AcquireReturnProxy[Any]:
+    """Take a lock file and hold it while the context lasts; after `patience_s` seconds a `RunError` says `refusal`."""
     try:
-        lock.acquire()
+        return FileLock(path).acquire(timeout=patience_s)
     except Timeout:
         raise RunError(refusal) from None
-    try:
-        yield
-    finally:
-        lock.release()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from shared.runtime.app_bundle import open_bundle, stage_app
-from shared.runtime.ports import free_ports
+from shared.runtime.children import free_ports
 from tests.docker.engine import Engine, Served, events, make_base, mounts, pip_settings
 
 ROOT = Path(__file__).resolve().parents[2]

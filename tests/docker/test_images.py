@@ -14,7 +14,7 @@ import yaml
 from compose_spec import PyCompose
 
 from server.deployment.provisioning.consortium_file import Consortium
-from server.deployment.provisioning.instructions import IMAGES, kit_text
+from server.deployment.provisioning.kits import IMAGES, kit_text
 from shared.runtime.app_bundle import stage_app
 
 ROOT = Path(__file__).resolve().parents[2]

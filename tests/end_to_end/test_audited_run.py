@@ -11,8 +11,7 @@ from server.app import main
 from server.run_folder.journal import RunFolder
 from server.studies.in_process_grid import InProcessGrid
 from shared.errors import RunError
-from shared.runtime.audit import AUDIT
-from shared.runtime.audit_log import verify
+from shared.runtime.audit_log import AUDIT, verify
 
 TASK = "lesion-segmentation"
 SETTINGS = {"config": "toy.toml", "seed": -1, "rounds": -1, "run-name": "one", "resume": "", "consortium": True}

@@ -13,8 +13,8 @@ import tomli_w
 
 from server.run_folder.results import read_results
 from shared.runtime.audit_log import verify
+from shared.runtime.children import free_ports
 from shared.runtime.flower_home import BINARIES
-from shared.runtime.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_S = 560

@@ -18,7 +18,7 @@ from server.deployment.provisioning.members import provision
 from server.deployment.rehearsal import Rehearsal, fedbreast, run_member
 from server.run_folder.journal import RunFolder
 from shared.runtime.audit_log import verify
-from shared.runtime.ports import free_ports
+from shared.runtime.children import free_ports
 from tests.network.proxy import Faults, Proxy
 
 TASK = "lesion-segmentation"

@@ -52,14 +52,7 @@ def make_authority(consortium: str, days: int, now: datetime) -> Authority:
 
 
 def load_authority(folder: Path) -> Authority:
-    """Read the authority's key and certificate.
-
-    Raises
-    ------
-    ConfigError
-        One is absent or damaged, or they do not belong together.
-
-    """
+    """Read the authority's key and certificate; a `ConfigError` says if one is damaged or they are no pair."""
     try:
         key = serialization.load_pem_private_key((folder / KEY_FILE).read_bytes(), password=None)
         certificate = x509.load_pem_x509_certificate((folder / CERTIFICATE_FILE).read_bytes())
@@ -83,29 +76,20 @@ def issue(
     now: datetime,
     address: str = "",
 ) -> x509.Certificate:
-    """Sign a member's certificate.
+    """Sign the certificate of a member's public key.
 
     Parameters
     ----------
     authority
-        The authority that signs.
+        It must not have expired.
     role
-        The member's role, OU of the subject: a server's certificate may only serve, any other may only connect.
+        OU of the subject: a server's certificate may only serve, any other may only connect.
     name
-        The member's name, CN of the subject.
-    key
-        The member's public key.
-    days
-        How long it is valid; never longer than the authority.
-    now
-        It is valid from an hour before this time.
+        CN of the subject.
+    days, now
+        It is valid from an hour before `now`, for so many days, and never longer than the authority.
     address
         The server's DNS name or IPv4 address; empty for other roles.
-
-    Raises
-    ------
-    ConfigError
-        The authority has expired.
 
     """
     ends = authority.certificate.not_valid_after_utc

@@ -49,17 +49,9 @@ _ENTRIES = TypeAdapter(tuple[Certificate, ...])
 
 
 class Ledger:
-    """The authority with its ledger: each certificate is recorded before anybody gets it.
+    """The authority of the consortium's folder `root` with its ledger: each certificate is recorded before it is given.
 
-    Parameters
-    ----------
-    root
-        The consortium's folder.
-    authority, entries
-        The authority, and the certificates it has signed.
-    now
-        The time of everything that is done through this object.
-
+    `now` is the time of everything that is done through this object.
     """
 
     def __init__(self, root: Path, authority: Authority, entries: tuple[Certificate, ...], now: datetime) -> None:
@@ -104,14 +96,7 @@ class Ledger:
 
 
 def read_ledger(root: Path) -> tuple[Certificate, ...]:
-    """Every certificate the authority of a consortium signed, oldest first.
-
-    Raises
-    ------
-    ConfigError
-        The folder is no consortium's, or its ledger is damaged.
-
-    """
+    """Every certificate the authority of a consortium signed, oldest first."""
     try:
         return _ENTRIES.validate_json((root / LEDGER_FILE).read_bytes())
     except OSError as error:

@@ -115,15 +115,7 @@ class Consortium(Section):
 
 
 def load_consortium(path: Path) -> Consortium:
-    """Read and check CONSORTIUM.toml.
-
-    Raises
-    ------
-    ConfigError
-        The file is absent or not TOML, a key is unknown or out of range, or its profile forbids a setting; the message
-        has each key's full path and the remedy.
-
-    """
+    """Read and check CONSORTIUM.toml; a `ConfigError` names each faulty key with its full path, and the remedy."""
     consortium = validated(Consortium, read_toml(path, "consortium's file"), path.name)
     if consortium.profile == "production" and (faults := _unfit_for_production(consortium)):
         raise ConfigError(f"{path.name}: profile 'production' refuses this: " + "; ".join(faults))

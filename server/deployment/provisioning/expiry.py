@@ -32,18 +32,7 @@ class Expiry:
 def certificate_expiry(folder: Path, now: datetime) -> list[Expiry]:
     """Every certificate in use, sorted by the time it expires; revoked ones are not in use.
 
-    Parameters
-    ----------
-    folder
-        A consortium's folder, or a kit: the server's, a site's, the observer's.
-    now
-        The time to count from.
-
-    Raises
-    ------
-    ConfigError
-        There is no certificate, or one is damaged.
-
+    The folder is a consortium's, or a kit: the server's, a site's, the observer's.
     """
     if (folder / LEDGER_FILE).is_file():
         warn = load_consortium(folder / CONSORTIUM_FILE).certificates.warn_days

@@ -23,10 +23,15 @@ from server.deployment.provisioning.certificate_authority import (
 )
 from server.deployment.provisioning.certificate_ledger import write_file, write_private
 from server.deployment.provisioning.consortium_file import Consortium
-from server.deployment.provisioning.instructions import kit_text
+from server.deployment.template import fill_template
 
 SERVER: Final = "server"
 OBSERVER: Final = "observer"
+IMAGES = {
+    "client_image": "fedbreast-client:0.1.0",
+    "gpu_image": "fedbreast-client-gpu:0.1.0",
+    "server_image": "fedbreast-server:0.1.0",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,12 @@ def _write_texts(folder: Path, kind: str, consortium: Consortium, until: datetim
     write_file(folder / "README.md", kit_text(f"{kind}_readme.md.j2", consortium, until, facts))
     _write_once(folder / "compose.yaml", kit_text(f"{kind}_compose.yaml.j2", consortium, until, facts))
     (folder / "state").mkdir(exist_ok=True, mode=0o700)
+
+
+def kit_text(template: str, consortium: Consortium, until: datetime, facts: Mapping[str, str]) -> bytes:
+    """Fill a template of a kit, whose certificate ends at `until`; `facts`: what else it names, such as `site`."""
+    values = {"consortium": consortium, "server": consortium.server, "until": f"{until:%Y-%m-%d}", **IMAGES, **facts}
+    return fill_template(Path(__file__).with_name(template), **values).encode()
 
 
 def _write_once(path: Path, content: bytes) -> None:

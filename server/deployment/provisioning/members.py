@@ -38,14 +38,7 @@ def provision(source: Path, root: Path, now: datetime) -> Handout:
     """Make a consortium's folder, or the kits of hospitals that were added to its file since.
 
     A new folder appears whole or not at all. A hospital counts as added only when its kit is complete: after a killed
-    call, call it again; what the killed call had signed is revoked.
-
-    Raises
-    ------
-    ConfigError
-        The file is not valid; the folder holds something else; or it was made from a file that differs in more than
-        added hospitals.
-
+    call, call it again; what the killed call had signed is revoked. Only added hospitals may differ in the file.
     """
     consortium, root = load_consortium(source), root.resolve()
     with _writing(root):
@@ -62,13 +55,7 @@ def provision(source: Path, root: Path, now: datetime) -> Handout:
 def rotate(root: Path, name: str, now: datetime) -> Handout:
     """Give a member a new key and certificate (a site also a new node key), and revoke the old ones.
 
-    A revoked site is admitted again.
-
-    Raises
-    ------
-    ConfigError
-        There is no such member, or the folder is no consortium's.
-
+    A revoked site is admitted again. A name that is no member's is a `ConfigError`.
     """
     with _changing(root, now) as (ledger, consortium):
         _must_be_member(name, (*consortium.site_names, SERVER, OBSERVER), "rotate")
@@ -81,11 +68,7 @@ def rotate(root: Path, name: str, now: datetime) -> Handout:
 def revoke(root: Path, name: str, now: datetime) -> Handout:
     """Shut a site out: revoke its certificate and remove its node key from the server's kit.
 
-    Raises
-    ------
-    ConfigError
-        There is no such site, or it is revoked already.
-
+    A name that is no site's, or that of one shut out already, is a `ConfigError`.
     """
     with _changing(root, now) as (ledger, consortium):
         if name in {SERVER, OBSERVER}:

@@ -24,8 +24,8 @@ from client.node.site_kit import SiteKit
 from server.deployment.provisioning.certificate_authority import load_authority, pem, private_pem
 from server.deployment.provisioning.members import provision
 from server.deployment.server_kit import ServerKit
+from shared.runtime.children import free_ports
 from shared.runtime.flower_home import launch_environment
-from shared.runtime.ports import free_ports
 from shared.runtime.processes import MARK, end_processes
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from client.node.fleet_client import tls_context
-from server.deployment import nginx_conf as fronting
+from server.deployment import nginx as fronting
 from tests.server.deployment.stand import PULL, call, connection, post, reached, signed, trusting, until_new_workers
 
 REFUSED = 401

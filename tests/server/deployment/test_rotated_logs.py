@@ -7,15 +7,15 @@ import pytest
 
 from server.deployment import superlink as running
 from server.deployment.superlink import LOG, superlink
-from shared.runtime import log_rotation
+from shared.runtime import children
+from shared.runtime.children import cut_if_long
 from shared.runtime.flower_home import launch_environment
-from shared.runtime.log_rotation import cut_if_long
 from tests.server.deployment.stand import call, make_consortium
 
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr(log_rotation, "LARGEST_LOG", 1000)
+    monkeypatch.setattr(children, "LARGEST_LOG", 1000)
 
 
 def test_nginx_goes_on_writing_in_a_log_that_was_cut(fronted, short):

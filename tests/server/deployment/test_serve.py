@@ -20,8 +20,8 @@ from server.deployment.server_kit import ServerKit
 from server.deployment.superlink import CONNECTION, superlink, write_connection
 from shared.errors import RunError
 from shared.runtime.audit_log import read
+from shared.runtime.children import LARGEST_LOG
 from shared.runtime.flower_home import BINARIES, launch_environment
-from shared.runtime.log_rotation import LARGEST_LOG
 from shared.runtime.processes import _all_processes, _runs
 from tests.calling import told
 from tests.server.deployment.stand import call, make_consortium, node

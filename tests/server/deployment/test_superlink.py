@@ -23,8 +23,8 @@ from server.deployment.nginx import run_nginx
 from server.deployment.superlink import CONNECTION, register, unregister
 from shared.errors import RunError
 from shared.runtime.audit_log import read
+from shared.runtime.children import free_ports
 from shared.runtime.flower_home import launch_environment
-from shared.runtime.ports import free_ports
 from shared.runtime.processes import MARK, end_processes
 from tests.server.deployment.stand import (
     PULL,

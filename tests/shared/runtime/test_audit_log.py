@@ -61,12 +61,10 @@ def test_lines_are_canonical_and_linked_by_hashes_that_anybody_can_recompute(log
     assert entries[3] | {"site": "centre-ä", "round": 3, "masked": True, "note": None} == entries[3]
     assert list(read(log.path)) == entries
     assert verify(log.path) == Verdict(6, entries[-1]["hash"], None, "")
-    assert log.head() == entries[-1]["hash"]
 
 
 def test_a_log_without_lines_has_a_head_too(tmp_path):
     log = AuditLog(tmp_path / "audit.jsonl")
-    assert log.head() == START
     (tmp_path / "audit.jsonl").touch()
     assert verify(log.path) == Verdict(0, START, None, "")
 
@@ -146,8 +144,6 @@ def test_a_log_whose_last_line_was_touched_is_not_written_on(log):
         as_it_was = log.path.read_bytes()
         with pytest.raises(RunError, match="keep the file as evidence"):
             log.record("run-ended")
-        with pytest.raises(RunError):
-            log.head()
         assert log.path.read_bytes() == as_it_was
         assert verify(log.path).broken_at == 6
 

@@ -1,14 +1,16 @@
-"""Real child processes: their logs, their readiness, and that none is left."""
+"""Real child processes: their ports and logs, their readiness, and that none is left."""
 
 import os
 import signal
+import socket
 import sys
 import time
 
 import pytest
 
 from shared.errors import RunError
-from shared.runtime.children import child, start, tail, wait_until_ready
+from shared.runtime import children
+from shared.runtime.children import child, cut_if_long, free_ports, listens, start, tail, wait_until_ready
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
 DEAF = [
@@ -64,3 +66,48 @@ def test_a_log_that_is_not_there_has_no_end(tmp_path):
     assert isinstance(start(["true"], tmp_path / "log", os.environ).wait(30), int)
     with pytest.raises(FileNotFoundError):
         start([str(tmp_path / "no-such-program")], tmp_path / "log", os.environ)
+
+
+def test_free_ports_differ_and_can_be_listened_on():
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    for port in ports:
+        assert not listens(port)
+    with socket.create_server(("127.0.0.1", ports[0])):
+        assert listens(ports[0])
+        assert not listens(ports[1])
+    assert not listens(ports[0])
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(children, "LARGEST_LOG", 1000)
+
+
+def test_a_long_log_begins_anew_and_one_old_part_is_kept(tmp_path, short):
+    path = tmp_path / "some.log"
+    with path.open("ab", buffering=0) as writer:
+        for turn in range(3):
+            writer.write(b"%d" % turn * 1000)
+            cut_if_long(path)
+            assert path.stat().st_size == 1000  # not too long yet
+            writer.write(b".")
+            cut_if_long(path)
+            assert path.read_bytes() == b""
+            assert (tmp_path / "some.log.1").read_bytes() == b"%d" % turn * 1000 + b"."
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_on_a_full_disk_room_is_made_all_the_same(tmp_path, short, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(children.shutil, "copyfile", full)
+    (tmp_path / "some.log").write_bytes(bytes(2000))
+    cut_if_long(tmp_path / "some.log")
+    assert (tmp_path / "some.log").read_bytes() == b""
+
+
+def test_a_log_that_is_not_there_yet_is_no_error(tmp_path):
+    cut_if_long(tmp_path / "some.log")
+    assert not list(tmp_path.iterdir())

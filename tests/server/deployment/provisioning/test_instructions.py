@@ -8,7 +8,7 @@ import yaml
 from cryptography import x509
 
 from server.deployment.provisioning.consortium_file import load_consortium
-from server.deployment.provisioning.instructions import kit_text
+from server.deployment.provisioning.kits import kit_text
 
 
 def services(kit):

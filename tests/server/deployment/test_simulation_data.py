@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.deployment.phantom_data import ensure_data
+from server.deployment.simulation import ensure_data
 from shared.config.run_config import parse_config
 from shared.errors import SiteError
 from shared.phantom import generate
