@@ -2,7 +2,9 @@
 
 import csv
 import shutil
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from client.app import app
@@ -18,8 +20,10 @@ from shared.messages.payload import FEW
 from shared.runtime.project import load_run_config
 from shared.site import open_site, run_cohort
 from shared.tasks import TASKS, task_named
+from tests.end_to_end.study_in_place import study_in_place
 from tests.end_to_end.toy_grade import TASK
 
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "lesion-grade"
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
 SECTION = {"rounds": 2, "patch": {"voxels": [16, 16, 16]}, "mirrored_copies": 1,
@@ -81,6 +85,30 @@ def test_a_new_label_goes_from_its_column_to_the_table_and_its_rows(run, sites):
     assert found["auc_grade3"].n == 3
     assert (found["mae_size"].n, found["mae_size"].unit) == (3, "mm")
     assert found["mae_size"].value == pytest.approx((table["score_size_mm"] - table["truth_size_mm"]).abs().mean())
+
+
+def test_a_study_evaluates_the_new_label_in_every_arm_and_puts_it_on_its_page(project, sites, monkeypatch):
+    monkeypatch.setitem(TASKS, NAME, "tests.end_to_end.toy_grade")
+    root = project(tasks=[NAME], data={"root": str(sites)}, lesion_grade=SECTION, study={"held_out": ["centre-d"]})
+    shutil.copy(ROOT / "pyproject.toml", root)
+    out = root / "study"
+    study_in_place(out, load_run_config(RUN_CONFIG), monkeypatch)
+    table = read_predictions(out, NAME)
+    external = table[table["role"] == "external"]
+    assert set(external["arm"]) == {"federated", "pooled", "ensemble", *(f"local:centre-{x}" for x in "abc")}
+    assert sorted(external[external["arm"] == "federated"]["truth_size_mm"].dropna().tolist()) == [0.5, 1.5, 2.5]
+    rows = pd.read_csv(out / "results.csv")
+    auc = rows[(rows["metric"] == "auc_grade3") & (rows["role"] == "external")]
+    assert set(auc["arm"]) == set(external["arm"])
+    # By hand: a positive case above a negative one counts one, and two positives and one negative make two pairs.
+    for arm, value in zip(auc["arm"], auc["value"], strict=True):
+        own = external[external["arm"] == arm].dropna(subset=["truth_grade3"])
+        negative = own[own["truth_grade3"] == 0]["score_grade3"].item()
+        positives = own[own["truth_grade3"] == 1]["score_grade3"]
+        assert value == ((positives > negative).sum() + 0.5 * (positives == negative).sum()) / 2
+    page = (out / "report.html").read_text()
+    assert TASK.title in page
+    assert "Grade 3" in page
 
 
 def test_labels_survive_the_sites_list_of_prepared_cases_and_another_tasks_list_is_another(run, sites):

@@ -1,6 +1,10 @@
 """A strategy of one file and one line of the table, through a federation: server step, loss term, state at sites."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import tomli_w
 import torch
@@ -8,10 +12,13 @@ from safetensors.torch import load_file
 
 from client import local_round
 from client.site_state import SiteState
+from shared.config.run_config import parse_config
 from shared.messages.payload import flatten, unflatten
 from shared.strategies import STRATEGIES
+from tests.end_to_end.study_in_place import study_in_place
 from tests.end_to_end.wire import TASK, Killed, Wire, federate, hashes, killed_at
 
+ROOT = Path(__file__).resolve().parents[2]
 SITES = ("centre-a", "centre-b", "centre-c")
 ROUNDS = 3
 
@@ -152,3 +159,24 @@ def test_a_run_whose_strategy_keeps_nothing_at_the_sites_writes_nothing_there(
     root = with_toy(monkeypatch, tmp_path, toy_config, toy_cache, strategy=strategy, rounds=1)
     federate(root)
     assert not (root / "cache").exists()
+
+
+def test_a_study_trains_its_federated_and_pooled_arms_with_the_strategy(
+    toy_project, toy_config, toy_cache, monkeypatch
+):
+    shutil.copy(ROOT / "pyproject.toml", toy_project)
+    raw = toy_config(federation={"strategy": "toy", "rounds": ROUNDS, "toy": {"alpha": 0.2}},
+                     study={"held_out": ["centre-d"]})  # fmt: skip
+    out = toy_project / "study"
+    study_in_place(out, parse_config(raw, "toy.toml"), monkeypatch)
+    rows = pd.read_csv(out / "results.csv")
+    rows = rows[(rows["metric"] == "dice") & (rows["role"] == "external")]
+    assert set(rows["arm"]) == {"federated", "pooled", "ensemble", *(f"local:{site}" for site in SITES)}
+    # The federated arm is the run itself: the same strategy, sites and seed end with the same model.
+    reference = hashes(federate(toy_project, "alone")[1])
+    federated = set(rows[rows["arm"] == "federated"]["model_hash"].dropna())
+    assert federated
+    assert federated <= set(reference)
+    with_toy(monkeypatch, toy_project, toy_config, toy_cache, strategy="fedavg")
+    assert not federated & set(hashes(federate(toy_project, "plain")[1]))
+    assert "toy" in (out / "MODEL_CARD.md").read_text()

@@ -3,15 +3,12 @@
 import csv
 import json
 import shutil
-from concurrent.futures import Future
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-import tomli_w
 import torch
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
@@ -21,12 +18,8 @@ from server.evaluation.case_tables import TrainedModels
 from server.evaluation.external_validation import validate_externally
 from server.federation.rounds import Federation
 from server.run import run
-from server.run_folder.finished_study import CONFIG
 from server.run_folder.journal import RunFolder
 from server.run_folder.results import read_results
-from server.studies import runner
-from server.studies.collect import collect
-from server.studies.design import Design
 from server.studies.in_process_grid import InProcessGrid
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError
@@ -34,6 +27,7 @@ from shared.modalities import MODALITIES, modality_named
 from shared.runtime.project import load_run_config
 from shared.site import open_site
 from shared.tasks import TASKS, task_named
+from tests.end_to_end.study_in_place import study_in_place
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = "tests.shared.modalities.toy_modality"
@@ -234,26 +228,11 @@ def test_a_whole_run_ends_in_rows_and_a_page_of_both_tasks(two, sites):
 
 
 def test_a_study_evaluates_every_arm_on_the_modalitys_cases(two, sites, monkeypatch):
-    @contextmanager
-    def here(root, _jobs):
-        def submit(cell):
-            future = Future()
-            future.set_result(runner.work(root, cell))
-            return future
-
-        yield submit
-
-    # Processes of their own would not have this test's lines in the tables.
-    monkeypatch.setattr(runner, "_here", here)
     root = two(TASK, study={"held_out": ["centre-d"]})
     shutil.copy(ROOT / "pyproject.toml", root)
     config = load_run_config(RUN_CONFIG)
     out = root / "study"
-    out.mkdir()
-    (out / CONFIG).write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
-    design = Design(config)
-    runner.run_cells(design, out, jobs=1, on_moment=lambda _: None)
-    collect(out, design)
+    study_in_place(out, config, monkeypatch)
     table = pd.read_parquet(out / "predictions" / f"{TASK}.parquet")
     external = table[table["role"] == "external"]
     assert set(external["arm"]) == {"federated", "pooled", "ensemble", *(f"local:{name}" for name in SITES)}
