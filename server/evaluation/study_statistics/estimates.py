@@ -48,6 +48,20 @@ class SeedMean:
         low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
         return float(low), float(high)
 
+    def row(self, confidence: float) -> dict[str, object]:
+        """What the tables of a study say of it."""
+        low, high = self.interval(confidence)
+        return {
+            "value": self.value,
+            "ci_low": low,
+            "ci_high": high,
+            "n": self.n,
+            "patients": self.patients,
+            "seeds": self.seeds,
+            "ranked": self.ranked,
+            "note": self.note,
+        }
+
     @property
     def error(self) -> float:
         """Standard error: the resamples' standard deviation; NaN where there is no interval."""
