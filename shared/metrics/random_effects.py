@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -137,8 +138,9 @@ def random_effects_of_auc(
     pooled = random_effects(special.logit(values), errors / (values * (1 - values)), confidence)
     if pooled is None:
         return None
-    logits = {name: getattr(pooled, name) for name in ("estimate", "ci_low", "ci_high", "pi_low", "pi_high")}
-    return replace(pooled, **{name: float(special.expit(logit)) for name, logit in logits.items()})
+    names = ("estimate", "ci_low", "ci_high", "pi_low", "pi_high")
+    back: dict[str, Any] = {name: float(special.expit(getattr(pooled, name))) for name in names}
+    return replace(pooled, **back)
 
 
 def _columns(estimates: npt.ArrayLike, standard_errors: npt.ArrayLike) -> tuple[Numbers, Numbers]:
