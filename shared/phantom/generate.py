@@ -25,20 +25,8 @@ from shared.phantom.benign import BenignLabels
 from shared.phantom.biology import Labels
 from shared.phantom.centres import CENTRES
 from shared.phantom.exam import PhantomExam, PhantomSettings, make_exam
-from shared.phantom.marker import MARKER, VERSION, is_complete, patient_identity, write_marker
+from shared.phantom.marker import is_complete, patient_identity, write_marker
 from shared.phantom.workers import open_pool, run_all
-
-__all__ = [
-    "MARKER",
-    "VERSION",
-    "PhantomExam",
-    "PhantomSettings",
-    "generate_federation",
-    "is_complete",
-    "make_exam",
-    "make_patient",
-    "write_site",
-]
 
 _RECORDS = ".phantom"  # a JSON file for each complete patient: the row of the table, and the identity it was made with
 _PREVIEW_ROWS, _PREVIEW_BENIGN = 6, 3
@@ -66,7 +54,8 @@ def generate_federation(
         `root` holds a phantom federation with other settings, or a site that is no phantom.
 
     """
-    total = _total(settings)
+    patients = list(_patients(settings))
+    total = len(patients)
     if is_complete(root, settings):
         if on_progress:
             on_progress(total, total)
@@ -75,9 +64,7 @@ def generate_federation(
     with FileLock(root / ".phantom.lock"):
         _clear_leftovers(root)
         write_marker(root, settings, complete=False)
-        missing = [
-            (key, index) for key, index in _patients(settings) if _complete_row(root, key, index, settings) is None
-        ]
+        missing = [(key, index) for key, index in patients if _complete_row(root, key, index, settings) is None]
         done = total - len(missing)
         if on_progress:
             on_progress(done, total)
@@ -107,16 +94,8 @@ def _patients(settings: PhantomSettings) -> Iterator[tuple[str, int]]:
             yield key, index
 
 
-def _total(settings: PhantomSettings) -> int:
-    return sum(1 for _ in _patients(settings))
-
-
 def _record_path(root: Path, key: str, index: int) -> Path:
     return root / CENTRES[key].site / _RECORDS / f"{index:04d}.json"
-
-
-def _folder_name(identity: str) -> str:
-    return "case-" + hashlib.sha256(identity.encode()).hexdigest()[:10]
 
 
 def _complete_row(root: Path, key: str, index: int, settings: PhantomSettings) -> dict[str, str] | None:
@@ -138,7 +117,7 @@ def make_patient(root: Path, key: str, index: int, settings: PhantomSettings) ->
     from shared.phantom.masks import write_lesion, write_mask
 
     site, identity = root / CENTRES[key].site, patient_identity(settings, key, index)
-    name = _folder_name(identity)
+    name = "case-" + hashlib.sha256(identity.encode()).hexdigest()[:10]
     exam = make_exam(key, index, settings)
     site.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".making-", dir=site))
