@@ -170,16 +170,9 @@ def matches(
 ) -> tuple[npt.NDArray[np.bool_], int]:
     """Which predicted pieces match a lesion, `(number,)`, and the number of lesions in the reference.
 
-    Pieces and lesions are matched one to one with the largest sum of IoU, among pairs with an IoU of at least
-    `lesion_overlap`; a prediction that covers two lesions matches one of them.
-
-    Parameters
-    ----------
-    pieces, number
-        Labels from 1 to `number` of the predicted pieces, `(z, y, x)`.
-    reference, lesion_overlap
-        As in `case_metrics`.
-
+    The predicted `pieces` `(z, y, x)` are labels from 1 to `number`. They and the lesions are matched one to one with
+    the largest sum of IoU, among pairs with an IoU of at least `lesion_overlap`; a prediction that covers two lesions
+    matches one of them.
     """
     theirs, lesions = ndimage.label(reference, CUBE)
     matched = np.zeros(number, np.bool_)
