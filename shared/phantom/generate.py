@@ -11,10 +11,13 @@ import csv
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -26,7 +29,6 @@ from shared.phantom.biology import Labels
 from shared.phantom.centres import CENTRES
 from shared.phantom.exam import PhantomExam, PhantomSettings, make_exam
 from shared.phantom.marker import is_complete, patient_identity, write_marker
-from shared.phantom.workers import open_pool, run_all
 
 _RECORDS = ".phantom"  # a JSON file for each complete patient: the row of the table, and the identity it was made with
 _PREVIEW_ROWS, _PREVIEW_BENIGN = 6, 3
@@ -197,3 +199,35 @@ def write_site(root: Path, key: str, settings: PhantomSettings) -> None:
     shown = indices[: min(_PREVIEW_ROWS - len(benign), settings.cancers_at(key))] + benign
     draw_montage([make_exam(key, index, settings) for index in shown], preview, settings.seed)
     preview.replace(site / "preview.png")
+
+
+@contextmanager
+def open_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Open a pool of processes, or none for a single worker; calls that have not begun are dropped after a failure."""
+    if workers == 1:
+        yield None
+        return
+    # Never a plain fork: the caller may hold threads of torch. A fork server imports once for all workers.
+    servable = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if servable else "spawn")
+    if servable:
+        context.set_forkserver_preload(["shared.phantom.masks", "shared.phantom.montage"])
+    pool = ProcessPoolExecutor(workers, mp_context=context)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def run_all(
+    pool: ProcessPoolExecutor | None, function: Callable[..., None], calls: Sequence[tuple[object, ...]]
+) -> Iterator[None]:
+    """Run all calls and yield after each one that is done."""
+    if pool is None:
+        for call in calls:
+            function(*call)
+            yield
+        return
+    for future in as_completed([pool.submit(function, *call) for call in calls]):
+        future.result()
+        yield
