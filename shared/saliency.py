@@ -19,22 +19,8 @@ LabelScore = Callable[[list[Tensor]], Tensor]
 """From the outputs of a network to one number per patch, `(n,)`: it selects the label, and the branch to explain."""
 
 REGIONS = ("core", "rim", "surroundings", "beyond")
-RIM_MM = 4.0
-"""Depth of the rim; deeper voxels are the core."""
+_RIM_MM, _SURROUNDINGS_MM = 4.0, 10.0  # depth of the rim, deeper is the core; width of the surroundings, then beyond
 _VOXELS_AT_ONCE = 400_000  # eight copies of a small patch, or one of published size, whose activations need gigabytes
-
-
-def saliency(
-    model: nn.Module, patch: FloatArray, label_score: LabelScore, *, samples: int = 8, noise: float = 0.1, seed: int = 0
-) -> FloatArray:
-    """Map how much the score of a label depends on each voxel of a patch; see `saliencies`.
-
-    Returns
-    -------
-    float32 `(z, y, x)`, >= 0, with a sum of 1; all 0 if the score does not depend on the image.
-
-    """
-    return saliencies(model, patch, {"": label_score}, samples=samples, noise=noise, seed=seed)[""]
 
 
 def saliencies(
@@ -119,17 +105,10 @@ def _share(gradient: Tensor) -> FloatArray:
 
 
 def log_odds(label: int, output: int | None = None) -> LabelScore:
-    """Score of one of several exclusive labels: its log odds.
+    """Score of one of several exclusive labels: its log odds, from outputs that are logits `(n, label)`.
 
     The gradient of a probability near 0 or 1 almost vanishes; that of the log odds does not and has the same direction.
-
-    Parameters
-    ----------
-    label
-        Column of the outputs, which are logits `(n, label)`.
-    output
-        Branch to explain; None for the mean probability of the branches.
-
+    `output` is the branch to explain; None for the mean probability of the branches.
     """
 
     def score(outputs: list[Tensor]) -> Tensor:
@@ -141,9 +120,7 @@ def log_odds(label: int, output: int | None = None) -> LabelScore:
     return score
 
 
-def region_means(
-    saliency: FloatArray, distance: FloatArray, *, rim_mm: float = RIM_MM, surround_mm: float = 10.0
-) -> dict[str, float]:
+def region_means(saliency: FloatArray, distance: FloatArray) -> dict[str, float]:
     """Mean saliency in each region, relative to its mean in the whole patch: 1 means no preference.
 
     Parameters
@@ -152,10 +129,6 @@ def region_means(
         float `(z, y, x)`, >= 0.
     distance
         Signed distance to the lesion's surface on the same voxels, mm, positive inside.
-    rim_mm
-        Depth of the rim; deeper voxels are the core.
-    surround_mm
-        Width of the surroundings outside the surface; voxels farther out are beyond.
 
     Returns
     -------
@@ -170,10 +143,14 @@ def region_means(
     """
     if saliency.shape != distance.shape:
         raise ValueError(f"a map of {saliency.shape} and distances of {distance.shape} are not of one patch")
-    around = (distance <= 0) & (distance > -surround_mm)
-    masks = (distance > rim_mm, (distance > 0) & (distance <= rim_mm), around, distance <= -surround_mm)
+    masks = {
+        "core": distance > _RIM_MM,
+        "rim": (distance > 0) & (distance <= _RIM_MM),
+        "surroundings": (distance <= 0) & (distance > -_SURROUNDINGS_MM),
+        "beyond": distance <= -_SURROUNDINGS_MM,
+    }
     mean = float(saliency.mean(dtype=np.float64))
     return {
         name: float(saliency[mask].mean(dtype=np.float64)) / mean if mean > 0 and mask.any() else float("nan")
-        for name, mask in zip(REGIONS, masks, strict=True)
+        for name, mask in masks.items()
     }

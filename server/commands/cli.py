@@ -112,7 +112,8 @@ def phantom(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Write a federation of phantom hospitals as DICOM; a stopped call goes on where it was."""
-    from shared.phantom.generate import PhantomSettings, generate_federation
+    from shared.phantom.exam import PhantomSettings
+    from shared.phantom.generate import generate_federation
 
     settings = PhantomSettings(
         cases_per_site=cases_per_site,

@@ -50,7 +50,8 @@ def run_federation(
 
     data = project_root() / config.data.root
     if server is None and config.data.phantom is not None:
-        from shared.phantom.generate import PhantomSettings, is_complete
+        from shared.phantom.exam import PhantomSettings
+        from shared.phantom.marker import is_complete
 
         # Refuses other data in that folder now, and not later in the run.
         is_complete(data, PhantomSettings(**config.data.phantom.model_dump()))

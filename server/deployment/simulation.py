@@ -87,7 +87,8 @@ def ensure_data(config: RunConfig, on_progress: Callable[[str, int, int, str], N
                 "or add [data.phantom] to have phantoms made",
             )
         return
-    from shared.phantom.generate import PhantomSettings, generate_federation
+    from shared.phantom.exam import PhantomSettings
+    from shared.phantom.generate import generate_federation
 
     settings = PhantomSettings(**config.data.phantom.model_dump())
     generate_federation(root, settings, on_progress=lambda done, total: on_progress("phantom", done, total, "patients"))

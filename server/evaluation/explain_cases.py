@@ -53,22 +53,9 @@ def explain_centre(
 ) -> None:
     """Explain the chosen model on the external centre's first cases of each subtype, and store it.
 
-    The same cases are also explained by the network before training, its last layers given random weights in place of
-    their zeros: what it shows was not learnt.
-
-    Parameters
-    ----------
-    run_dir
-        The run's folder: `predictions/saliency.parquet`, `pictures/saliency-<subtype>.npz`.
-    cases
-        Prepared cases that have a subtype.
-    view, plan
-        The configuration as the task sees it, and the federation's plan.
-    model
-        The chosen model.
-    answers
-        That model's per-case table in the reference outline.
-
+    The run's folder gets `predictions/saliency.parquet` and `pictures/saliency-<subtype>.npz`. The same cases are also
+    explained by the network before training, its last layers given random weights in place of their zeros: what it
+    shows was not learnt. `answers` is the model's per-case table in the reference outline.
     """
     few = view.evaluation.explained_per_subtype
     tables = [saliency_table(network, cases, view, plan, per_subtype=few) for network in (untrained(view), model)]
@@ -85,7 +72,15 @@ def explain_centre(
         patch = cut_patch(by_key[key].region(), by_key[key].native_mask, plan, view.section(ClassifierSection).patch)
         saliency = saliency_maps(model, patch, str(subtype))[ENSEMBLE]
         probability = dict(zip(answers["case"], answers[f"score_{subtype}"], strict=True))[key]
-        _store(run_dir, Explained(str(subtype), probability, patch, saliency))
+        content = io.BytesIO()
+        np.savez_compressed(
+            content,
+            allow_pickle=False,
+            patch=patch.astype(np.float16),
+            saliency=saliency.astype(np.float32),
+            probability=np.float64(probability),
+        )
+        replace_file(_picture_path(run_dir, str(subtype)), content.getvalue())
 
 
 def untrained(view: RunConfig) -> nn.Module:
@@ -127,30 +122,17 @@ def read_maps(run_dir: Path) -> list[Explained]:
         A file is not what was written. Nothing is unpickled.
 
     """
-    files = [run_dir / "pictures" / f"saliency-{subtype}.npz" for subtype in SUBTYPES]
-    return [_read(file) for file in files if file.is_file()]
+    return [_read(path, name) for name in SUBTYPES if (path := _picture_path(run_dir, name)).is_file()]
 
 
-def _store(run_dir: Path, one: Explained) -> None:
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        allow_pickle=False,
-        patch=one.patch.astype(np.float16),
-        saliency=one.saliency.astype(np.float32),
-        probability=np.float64(one.probability),
-    )
-    replace_file(run_dir / "pictures" / f"saliency-{one.subtype}.npz", content.getvalue())
+def _picture_path(run_dir: Path, subtype: str) -> Path:
+    return run_dir / "pictures" / f"saliency-{subtype}.npz"
 
 
-def _read(file: Path) -> Explained:
+def _read(file: Path, subtype: str) -> Explained:
     try:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
-            return Explained(
-                subtype=file.stem.removeprefix("saliency-"),
-                probability=float(stored["probability"]),
-                patch=np.asarray(stored["patch"], np.float32),
-                saliency=np.asarray(stored["saliency"], np.float32),
-            )
+            patch, saliency = (np.asarray(stored[name], np.float32) for name in ("patch", "saliency"))
+            return Explained(subtype, float(stored["probability"]), patch, saliency)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"pictures/{file.name} cannot be read: delete it, or run again") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from shared.config.run_config import RunConfig
 from shared.config.sections import ClassifierSection, EvaluationConfig
 from shared.errors import ConfigError
 from shared.inference import pick_device
-from shared.metrics.intervals import Estimate, Numbers, Statistic, bootstrap_patients, weighted_mean
+from shared.metrics.intervals import Numbers, Statistic, bootstrap_patients, weighted_mean
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.lesion_patch import cut_patch
 from shared.modalities.mri.plan import MriPlan
@@ -45,7 +46,7 @@ _COMPARED = ("triple_negative", "luminal_a", "luminal_b")  # the first against t
 def saliency_maps(
     model: nn.Module, patch: FloatArray, subtype: str, *, samples: int = 8, seed: int = 0
 ) -> dict[str, FloatArray]:
-    """Maps of the log odds of a subtype for each of `READERS`, float32 `(z, y, x)`; see `explanation.saliencies`."""
+    """Maps of the log odds of a subtype for each of `READERS`, float32 `(z, y, x)`; see `shared.saliency`."""
     label = SUBTYPES.index(subtype)
     scores = {ENSEMBLE: log_odds(label)} | {name: log_odds(label, index) for index, name in enumerate(BRANCHES)}
     return saliencies(model, patch, scores, samples=samples, seed=seed)
@@ -59,7 +60,6 @@ def saliency_table(
     *,
     per_subtype: int = 8,
     samples: int = 8,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Saliency of each case's true subtype by reader and region.
 
@@ -69,17 +69,13 @@ def saliency_table(
         The ensemble, trained.
     cases
         Prepared cases; those without a subtype are passed over.
-    view
-        The configuration as the task sees it.
-    plan
-        The federation's plan.
+    view, plan
+        The configuration as the task sees it, and the federation's plan.
     per_subtype
         The first so many cases of each subtype in order of their keys. They are the cost: half a second each with the
         quick ensemble on one core, 15 s for 32.
     samples
-        Noisy copies a case.
-    seed
-        Fixes the noise; a case's own does not depend on which others are in the table.
+        Noisy copies a case; a case's noise does not depend on which others are in the table.
 
     Returns
     -------
@@ -104,7 +100,7 @@ def saliency_table(
     rows = []
     for case, subtype in _first(cases, lambda case: class_of(case.labels, view), per_subtype):
         patch = cut_patch(case.region(), case.native_mask, plan, view.section(ClassifierSection).patch)
-        maps = saliency_maps(model, patch, subtype, samples=samples, seed=derive_seed(seed, "saliency", case.key))
+        maps = saliency_maps(model, patch, subtype, samples=samples, seed=derive_seed(0, "saliency", case.key))
         patient = case.key.rsplit("-", 2)[0]
         rows += [
             (case.key, patient, subtype, reader, region, value)
@@ -148,12 +144,10 @@ def saliency_summary(
     ----------
     table
         Of `saliency_table`.
-    config
-        Resamples and confidence of the intervals, which are bootstrapped over patients.
-    seed
-        Fixes the draws.
+    config, seed
+        Resamples and confidence of the intervals, which are bootstrapped over patients, and the seed of the draws.
     untrained
-        The table of the same cases by the network before training (`explained.untrained`), with the same noise; or
+        The table of the same cases by the network before training (`explain_cases.untrained`), with the same noise; or
         those of several starts one below the other, which are averaged. The interval is over patients: with one start
         only, another would move the quick ensemble's figure by some 0.03.
 
@@ -173,30 +167,28 @@ def saliency_summary(
         pairs = known.merge(before, on=keys)
         tables[LEARNT] = pairs.assign(value=pairs["value_x"] - pairs["value_y"]).sort_values("case")
     draw = derive_seed(seed, "saliency-bootstrap")
+
+    def estimated(cases: pd.DataFrame, values: Numbers, statistic: Statistic) -> tuple[float | int | None, ...]:
+        patients = cases["patient"].tolist()
+        return astuple(
+            bootstrap_patients(values, patients, statistic, n=config.bootstrap, seed=draw, confidence=config.confidence)
+        )
+
     rows = []
     for reader in READERS:
         own = known[known["reader"] == reader]
         for subtype in SUBTYPES:
             for region in REGIONS:
                 cases = own[(own["subtype"] == subtype) & (own["region"] == region)]
-                found = _estimate(cases, cases[["value"]].to_numpy(np.float64), weighted_mean, config, draw)
-                rows.append((reader, subtype, region, *found))
+                figure = estimated(cases, cases[["value"]].to_numpy(np.float64), weighted_mean)
+                rows.append((reader, subtype, region, *figure))
         for name, values in tables.items():
             compared = (values["reader"] == reader) & values["subtype"].isin(_COMPARED) & (values["region"] == FINDING)
             cases = values[compared]
             groups = np.column_stack([cases["value"], cases["subtype"] == _COMPARED[0]]).astype(np.float64)
-            rows.append((reader, name, FINDING, *_estimate(cases, groups, _difference, config, draw)))
+            rows.append((reader, name, FINDING, *estimated(cases, groups, _difference)))
     kinds = dict.fromkeys(("value", "low", "high"), "float64") | dict.fromkeys(("n", "patients"), "int64")
     return pd.DataFrame(rows, columns=list(SUMMARY)).astype(kinds)
-
-
-def _estimate(
-    cases: pd.DataFrame, values: Numbers, statistic: Statistic, config: EvaluationConfig, seed: int
-) -> tuple[float | None, float | None, float | None, int, int]:
-    found: Estimate = bootstrap_patients(
-        values, cases["patient"].tolist(), statistic, n=config.bootstrap, seed=seed, confidence=config.confidence
-    )
-    return found.value, found.low, found.high, found.n, found.patients
 
 
 def _difference(values: Numbers, weights: Numbers) -> Numbers:

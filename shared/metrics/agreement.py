@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from shared.metrics.intervals import Numbers, Statistic, weighted_mean
+from shared.metrics.intervals import Estimate, Numbers, Statistic, weighted_mean
 
 _Z95 = float(stats.norm.ppf(0.975))
 
 
-class Icc(NamedTuple):
-    """ICC(A,1) of McGraw and Wong (Shrout and Fleiss' ICC(2,1)) with its interval.
+def icc(ratings: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
+    """ICC(A,1) of `ratings` `(subject, rater)` (McGraw and Wong; Shrout and Fleiss' ICC(2,1)) with its interval.
 
-    Two-way random effects, absolute agreement, single rating.
-    """
-
-    a1: float
-    a1_low: float
-    a1_high: float
-
-
-def icc(ratings: npt.ArrayLike, confidence: float = 0.95) -> Icc:
-    """Intraclass correlation of `ratings` `(subject, rater)` from the two-way analysis of variance.
-
-    The interval is that of McGraw and Wong (Psychol Methods 1996;1:30, table 7, case 2A). It assumes that subjects are
-    normally distributed; for skewed volumes the patient bootstrap of `icc_a1` is better.
+    Two-way random effects, absolute agreement, single rating. The interval is that of McGraw and Wong (Psychol Methods
+    1996;1:30, table 7, case 2A), by the F distribution with Satterthwaite's degrees of freedom. It assumes that
+    subjects are normally distributed; for skewed volumes the patient bootstrap of `icc_a1` is better.
 
     Raises
     ------
@@ -50,19 +38,8 @@ def icc(ratings: npt.ArrayLike, confidence: float = 0.95) -> Icc:
     if msr == msc == mse == 0:
         raise ValueError("all ratings are the same: no correlation exists")
     a1 = (msr - mse) / (msr + (k - 1) * mse + k * (msc - mse) / n)
-    return Icc(a1, *_a1_interval(a1, (msr, msc, mse), (n, k), confidence))
-
-
-def _a1_interval(
-    a1: float, squares: tuple[float, float, float], shape: tuple[int, int], confidence: float
-) -> tuple[float, float]:
-    """Bounds of ICC(A,1) by the F distribution with Satterthwaite's degrees of freedom.
-
-    `squares` are the mean squares of rows, columns and error; `shape` is (subjects, raters).
-    """
-    (msr, msc, mse), (n, k) = squares, shape
     if mse == 0 and msc == 0:  # all raters agree on each subject
-        return 1.0, 1.0
+        return Estimate(a1, 1.0, 1.0, n, n)
     a = k * a1 / (n * (1 - a1))
     b = 1 + k * a1 * (n - 1) / (n * (1 - a1))
     freedom = (a * msc + b * mse) ** 2 / ((a * msc) ** 2 / (k - 1) + (b * mse) ** 2 / ((n - 1) * (k - 1)))
@@ -71,7 +48,7 @@ def _a1_interval(
     rater = k * msc + (k * n - k - n) * mse
     low = n * (msr - lower * mse) / (lower * rater + n * msr)
     high = n * (upper * msr - mse) / (rater + n * upper * msr)
-    return low, high
+    return Estimate(a1, low, high, n, n)
 
 
 def icc_a1(values: Numbers, weights: Numbers) -> Numbers:
@@ -90,24 +67,10 @@ def icc_a1(values: Numbers, weights: Numbers) -> Numbers:
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class BlandAltman:
-    """Bias and 95% limits of agreement of `a - b`, each with its interval; of the ratio `a / b` if `log` is true."""
+def bias(a: npt.ArrayLike, b: npt.ArrayLike, *, log: bool = False, confidence: float = 0.95) -> Estimate:
+    """Mean of `a - b` of paired measurements `(n,)` in one unit, with Student's t interval.
 
-    bias: float
-    low: float
-    high: float
-    bias_interval: tuple[float, float]
-    low_interval: tuple[float, float]
-    high_interval: tuple[float, float]
-    n: int
-    log: bool
-
-
-def bland_altman(a: npt.ArrayLike, b: npt.ArrayLike, *, log: bool = False, confidence: float = 0.95) -> BlandAltman:
-    """Agreement of paired measurements `(n,)` in one unit (Bland and Altman, Stat Methods Med Res 1999;8:135).
-
-    With `log`, logarithms are compared and results are ratios; use it if the spread grows with the size of the values
+    With `log` it is the geometric mean of the ratio `a / b`; use it if the spread grows with the size of the values
     (`spread_grows`).
 
     Raises
@@ -121,22 +84,10 @@ def bland_altman(a: npt.ArrayLike, b: npt.ArrayLike, *, log: bool = False, confi
         raise ValueError("ratios need positive values: leave cases without a volume out and state their number")
     difference = np.log(first) - np.log(second) if log else first - second
     n = len(difference)
-    bias, deviation = float(difference.mean()), float(difference.std(ddof=1))
-    quantile = float(stats.t.ppf(0.5 + confidence / 2, n - 1))
-    bias_half = quantile * deviation / math.sqrt(n)
-    limit_half = quantile * deviation * math.sqrt(1 / n + _Z95**2 / (2 * (n - 1)))
+    mean = float(difference.mean())
+    half = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * float(difference.std(ddof=1)) / math.sqrt(n)
     back = math.exp if log else float
-    low, high = bias - _Z95 * deviation, bias + _Z95 * deviation
-    return BlandAltman(
-        bias=back(bias),
-        low=back(low),
-        high=back(high),
-        bias_interval=(back(bias - bias_half), back(bias + bias_half)),
-        low_interval=(back(low - limit_half), back(low + limit_half)),
-        high_interval=(back(high - limit_half), back(high + limit_half)),
-        n=n,
-        log=log,
-    )
+    return Estimate(back(mean), back(mean - half), back(mean + half), n, n)
 
 
 def _limit(times: float) -> Statistic:
@@ -154,12 +105,13 @@ def _limit(times: float) -> Statistic:
     return statistic
 
 
-def _bias(values: Numbers, weights: Numbers) -> Numbers:
-    return weighted_mean(values[:, :1] - values[:, 1:], weights)
-
-
-LIMITS: dict[str, Statistic] = {"bias": _bias, "limit_low": _limit(-_Z95), "limit_high": _limit(_Z95)}
-"""Bias and limits of agreement of two columns as statistics for `bootstrap_patients`."""
+LIMITS: dict[str, Statistic] = {
+    "bias": lambda values, weights: weighted_mean(values[:, :1] - values[:, 1:], weights),
+    "limit_low": _limit(-_Z95),
+    "limit_high": _limit(_Z95),
+}
+"""Bias and 95% limits of agreement of two columns as statistics for `bootstrap_patients` (Bland and Altman, Stat
+Methods Med Res 1999;8:135)."""
 
 
 def as_ratio(statistic: Statistic) -> Statistic:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-Numbers = npt.NDArray[np.float64]
+from shared.metrics.intervals import Numbers
 
 _NEAREST = 1e-6  # distance of probabilities from 0 and 1 before the logit, which would be infinite there
 _FEWEST = 10  # least cases of the rarer class: with fewer the slope is meaningless (Van Calster 2016 asks for 200)
@@ -20,12 +20,10 @@ class Calibration:
 
     Attributes
     ----------
-    n, positives
-        Number of cases, and of cases of class 1.
     brier
         Mean squared difference of probability and truth (Brier 1950); 0.25 if all probabilities are 0.5.
     ece
-        Expected calibration error over bins of equal width (Naeini 2015).
+        Expected calibration error over `bins` of equal width (Naeini 2015).
     slope, intercept
         Of the logistic regression of the truth on the logits of the probabilities; the intercept is that with a slope
         of 1 (Cox 1958; "calibration-in-the-large"). Ideal are 1 and 0; a slope below 1 means that probabilities are too
@@ -33,8 +31,6 @@ class Calibration:
 
     """
 
-    n: int
-    positives: int
     brier: float
     ece: float
     slope: float | None
@@ -42,16 +38,7 @@ class Calibration:
 
 
 def calibration(truth: npt.ArrayLike, probability: npt.ArrayLike, *, bins: int = 10) -> Calibration:
-    """Measure calibration.
-
-    Parameters
-    ----------
-    truth
-        0 or 1, `(case,)`.
-    probability
-        Probability of class 1, `(case,)`.
-    bins
-        Number of bins of the expected calibration error.
+    """Measure calibration of the probability of class 1, `(case,)`, against a truth of 0 or 1, `(case,)`.
 
     Raises
     ------
@@ -64,12 +51,12 @@ def calibration(truth: npt.ArrayLike, probability: npt.ArrayLike, *, bins: int =
         raise ValueError(f"truth {y.shape} and probabilities {p.shape} are not one value per case")
     if not (np.isin(y, (0, 1)).all() and ((p >= 0) & (p <= 1)).all()):
         raise ValueError("the truth must be 0 or 1 and probabilities lie from 0 to 1")
-    positives = int(y.sum())
     slope = intercept = None
-    if min(positives, len(y) - positives) >= _FEWEST:
+    if min(y.sum(), len(y) - y.sum()) >= _FEWEST:
         logit = special.logit(np.clip(p, _NEAREST, 1 - _NEAREST))
-        slope, intercept = _slope(y, logit), _intercept(y, logit)
-    return Calibration(len(y), positives, float(np.mean((p - y) ** 2)), _ece(y, p, bins), slope, intercept)
+        slope = _slope(y, logit)
+        intercept = _regression(y, np.ones((len(y), 1)), logit)[0]
+    return Calibration(float(np.mean((p - y) ** 2)), _ece(y, p, bins), slope, intercept)
 
 
 def _ece(y: Numbers, p: Numbers, bins: int) -> float:
@@ -83,10 +70,6 @@ def _slope(y: Numbers, logit: Numbers) -> float | None:
     if logit[y > 0].min() >= logit[y == 0].max() or logit[y > 0].max() <= logit[y == 0].min():
         return None
     return _regression(y, np.column_stack([np.ones_like(logit), logit]), np.zeros_like(logit))[1]
-
-
-def _intercept(y: Numbers, logit: Numbers) -> float:
-    return _regression(y, np.ones((len(y), 1)), logit)[0]
 
 
 def _regression(y: Numbers, terms: Numbers, offset: Numbers) -> list[float]:

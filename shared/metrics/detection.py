@@ -23,17 +23,10 @@ COLUMNS = (*HITS, *EXTRAS, "reference_lesions")
 def detections(
     certainty: npt.NDArray[np.float64], matched: npt.NDArray[np.bool_], lesions: int, threshold: float
 ) -> dict[str, int]:
-    """Columns of the row of one case.
+    """Columns of the row of one case, whose reference has some `lesions`.
 
-    Parameters
-    ----------
-    certainty, matched
-        Mean probability of each predicted piece, from `threshold` to 1, and whether it matches a lesion, `(piece,)`.
-    lesions
-        Number of lesions in the reference.
-    threshold
-        Probability at which a voxel is predicted; the bins divide the range from it to 1.
-
+    `certainty` is the mean probability of each predicted piece, and `matched` whether it matches a lesion, `(piece,)`.
+    At `threshold` a voxel is predicted; the bins divide the range from it to 1.
     """
     place = np.clip(((certainty - threshold) / (1 - threshold) * BINS).astype(np.int64), 0, BINS - 1)
     hits, extras = (np.bincount(place[chosen], minlength=BINS).tolist() for chosen in (matched, ~matched))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -143,14 +144,7 @@ def draw_patients(patients: Sequence[str], strata: Sequence[str], n: int, seed: 
     # Sorted, so that the draws do not depend on the order of the table.
     ordered = sorted(stratum_of, key=lambda name: (stratum_of[name], name))
     rng = np.random.default_rng(seed)
-    counts = np.empty((n, len(ordered)))
-    start = 0
-    while start < len(ordered):
-        stop = start
-        while stop < len(ordered) and stratum_of[ordered[stop]] == stratum_of[ordered[start]]:
-            stop += 1
-        size = stop - start
-        counts[:, start:stop] = rng.multinomial(size, np.full(size, 1 / size), size=n)
-        start = stop
+    sizes = [len(list(group)) for _, group in itertools.groupby(ordered, stratum_of.__getitem__)]
+    counts = np.hstack([rng.multinomial(size, np.full(size, 1 / size), size=n) for size in sizes]).astype(np.float64)
     column = {name: index for index, name in enumerate(ordered)}
     return len(ordered), counts[:, [column[patient] for patient in patients]]

@@ -25,11 +25,6 @@ Place = Literal["card", "compared", "pooled", "internal", "plotted"]
 _ROUNDING = 1e-9
 
 
-def as_they_are(columns: Numbers) -> Numbers:
-    """Return the columns unchanged, as most metrics read them."""
-    return columns
-
-
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One metric.
@@ -70,7 +65,7 @@ class Metric:
     meaning: str
     columns: tuple[str, ...]
     statistic: Statistic = weighted_mean
-    read: Callable[[Numbers], Numbers] = as_they_are
+    read: Callable[[Numbers], Numbers] = lambda columns: columns
     interval: Interval = "bootstrap"
     labels: tuple[str, ...] = ()
     higher_is_better: bool = True

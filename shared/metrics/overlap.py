@@ -1,8 +1,7 @@
-"""Metrics of the masks of one case: overlap, surfaces, lesions, volume, position."""
+"""Metrics of the masks of one case, of a lesion or of the breast's structures: overlap, surfaces, volume, density."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,58 +11,11 @@ from scipy.optimize import linear_sum_assignment
 
 from shared.metrics.intervals import Numbers
 from shared.metrics.surface import assd, hd95, nsd, surface_distances
-from shared.types import BoolArray
+from shared.types import STRUCTURES, BoolArray
 
 Spacing = tuple[float, float, float]
 CUBE = np.ones((3, 3, 3), np.bool_)
 """Connectivity: voxels that share a corner are connected."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaseMetrics:
-    """Metrics of one case; `None` if a metric does not exist (see `case_metrics`), never NaN.
-
-    Attributes
-    ----------
-    dice, nsd, sensitivity, specificity, ppv
-        Dice coefficient, normalised surface Dice, and by voxels: share of the reference that is predicted, share of the
-        rest of the exam that is not predicted, share of the prediction that is lesion.
-    hd95_mm, assd_mm, centroid_distance_mm
-        Distances, mm.
-    volume_ml, reference_volume_ml
-        Predicted and reference volume, ml.
-    voxels_tp, voxels_fp, voxels_fn
-        Voxel counts.
-    lesions_tp, lesions_fp, lesions_fn
-        Lesions that are detected, predicted without a counterpart, and missed.
-
-    """
-
-    dice: float
-    nsd: float
-    sensitivity: float | None
-    specificity: float | None
-    ppv: float | None
-    hd95_mm: float | None
-    assd_mm: float | None
-    centroid_distance_mm: float | None
-    volume_ml: float
-    reference_volume_ml: float
-    voxels_tp: int
-    voxels_fp: int
-    voxels_fn: int
-    lesions_tp: int
-    lesions_fp: int
-    lesions_fn: int
-
-    @property
-    def failed(self) -> bool:
-        """Whether exactly one of the two masks is empty, so that no distance exists."""
-        return (self.volume_ml == 0) != (self.reference_volume_ml == 0)
-
-    def to_dict(self) -> dict[str, float | int | None]:
-        """Numbers by field, in the order of the fields."""
-        return asdict(self)
 
 
 def dice(prediction: BoolArray, reference: BoolArray) -> float:
@@ -81,14 +33,17 @@ def case_metrics(
     *,
     nsd_tolerance_mm: float,
     lesion_overlap: float,
-) -> CaseMetrics:
-    """Compare a predicted with a reference mask.
+) -> dict[str, float | None]:
+    """Columns of one case: Dice, NSD, ratios of voxels, distances in mm, volumes in ml, counts of voxels and lesions.
+
+    `specificity` is the share of the exam outside the reference that is not predicted; `failed` is 1 if exactly one of
+    the two masks is empty.
 
     Empty masks are treated by rules that were fixed before, so that no mean is NaN:
 
     - both empty: Dice and NSD are 1, distances 0; sensitivity and PPV do not exist (`None`);
-    - one empty: Dice and NSD are 0, distances `None`, and the case counts as a failure (`CaseMetrics.failed`). Without
-      a prediction, sensitivity is 0 and PPV `None`; without a reference, PPV is 0 and sensitivity `None`.
+    - one empty: Dice and NSD are 0, distances `None`, and the case counts as a failure. Without a prediction,
+      sensitivity is 0 and PPV `None`; without a reference, PPV is 0 and sensitivity `None`.
 
     A `None` is left out of a mean, whose number of cases is stated together with the number of failures. A substitute
     distance, such as the diagonal of the volume, would measure the field of view.
@@ -117,24 +72,68 @@ def case_metrics(
     predicted, true = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
     surface_dice, robust, average, apart = surface_figures(prediction, reference, spacing, nsd_tolerance_mm)
     detected, extra, missed = lesion_counts(prediction, reference, lesion_overlap)
-    return CaseMetrics(
-        dice=dice(prediction, reference),
-        nsd=surface_dice,
-        sensitivity=tp / true if true else None,
-        specificity=1 - (predicted - tp) / rest if (rest := reference.size - true) else None,
-        ppv=tp / predicted if predicted else None,
-        hd95_mm=robust,
-        assd_mm=average,
-        centroid_distance_mm=apart,
-        volume_ml=predicted * voxel_ml,
-        reference_volume_ml=true * voxel_ml,
-        voxels_tp=tp,
-        voxels_fp=predicted - tp,
-        voxels_fn=true - tp,
-        lesions_tp=detected,
-        lesions_fp=extra,
-        lesions_fn=missed,
-    )
+    return {
+        "dice": dice(prediction, reference),
+        "nsd": surface_dice,
+        "sensitivity": tp / true if true else None,
+        "specificity": 1 - (predicted - tp) / rest if (rest := reference.size - true) else None,
+        "ppv": tp / predicted if predicted else None,
+        "hd95_mm": robust,
+        "assd_mm": average,
+        "centroid_distance_mm": apart,
+        "volume_ml": predicted * voxel_ml,
+        "reference_volume_ml": true * voxel_ml,
+        "voxels_tp": tp,
+        "voxels_fp": predicted - tp,
+        "voxels_fn": true - tp,
+        "lesions_tp": detected,
+        "lesions_fp": extra,
+        "lesions_fn": missed,
+        "failed": float(bool(predicted) != bool(true)),
+    }
+
+
+def structure_metrics(
+    prediction: BoolArray, reference: BoolArray, spacing: Spacing, *, nsd_tolerance_mm: float | None
+) -> dict[str, float | None]:
+    """Columns of one case by structure: `dice_*`, `hd95_mm_*`, `nsd_*`, `volume_ml_*`, `reference_volume_ml_*`.
+
+    `density_percent` and `reference_density_percent` follow: fibroglandular volume over breast volume, `None` without a
+    breast. Empty masks are treated as in `case_metrics`.
+
+    Parameters
+    ----------
+    prediction, reference
+        Boolean `(structure, z, y, x)` on one grid, in the order of `STRUCTURES`.
+    spacing
+        `(z, y, x)`, mm.
+    nsd_tolerance_mm
+        Tolerance of the normalised surface Dice, mm; None omits surface metrics, as that of a breast takes seconds on
+        a fine grid.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, or there is not one mask for each structure.
+
+    """
+    if prediction.shape != reference.shape or len(prediction) != len(STRUCTURES):
+        raise ValueError(f"masks of shapes {prediction.shape} and {reference.shape} are not {len(STRUCTURES)} pairs")
+    voxel_ml = float(np.prod(spacing)) / 1000.0
+    row: dict[str, float | None] = {}
+    for structure, mine, theirs in zip(STRUCTURES, prediction, reference, strict=True):
+        if nsd_tolerance_mm is not None:
+            surface_dice, robust, _, _ = surface_figures(mine, theirs, spacing, nsd_tolerance_mm)
+            row |= {f"hd95_mm_{structure}": robust, f"nsd_{structure}": surface_dice}
+        row |= {
+            f"dice_{structure}": dice(mine, theirs),
+            f"volume_ml_{structure}": int(np.count_nonzero(mine)) * voxel_ml,
+            f"reference_volume_ml_{structure}": int(np.count_nonzero(theirs)) * voxel_ml,
+        }
+    for prefix, masks in (("", prediction), ("reference_", reference)):
+        breast, fibroglandular = (int(np.count_nonzero(mask)) for mask in masks)
+        row[f"{prefix}density_percent"] = 100.0 * fibroglandular / breast if breast else None
+    return row
 
 
 def surface_figures(
@@ -171,16 +170,9 @@ def matches(
 ) -> tuple[npt.NDArray[np.bool_], int]:
     """Which predicted pieces match a lesion, `(number,)`, and the number of lesions in the reference.
 
-    Pieces and lesions are matched one to one with the largest sum of IoU, among pairs with an IoU of at least
-    `lesion_overlap`; a prediction that covers two lesions matches one of them.
-
-    Parameters
-    ----------
-    pieces, number
-        Labels from 1 to `number` of the predicted pieces, `(z, y, x)`.
-    reference, lesion_overlap
-        As in `case_metrics`.
-
+    The predicted `pieces` `(z, y, x)` are labels from 1 to `number`. They and the lesions are matched one to one with
+    the largest sum of IoU, among pairs with an IoU of at least `lesion_overlap`; a prediction that covers two lesions
+    matches one of them.
     """
     theirs, lesions = ndimage.label(reference, CUBE)
     matched = np.zeros(number, np.bool_)

@@ -17,23 +17,12 @@ _TITLES = {"limit_low": "Lower limit of agreement", "limit_high": "Upper limit o
 
 @dataclass(frozen=True, slots=True)
 class NumberPair:
-    """A predicted number and its reference.
+    """A predicted number and its reference, with their title and unit on pages: "volume", `ml`."""
 
-    Attributes
-    ----------
-    pattern
-        Pattern of the metrics' names: `volume_{}` gives `volume_bias`.
-    title, unit
-        Title and unit on pages: "volume", `ml`.
-    columns
-        Columns of the per-case table: predicted, then reference.
-
-    """
-
-    pattern: str
+    pattern: str  # of the metrics' names: `volume_{}` gives `volume_bias`
     title: str
     unit: str
-    columns: tuple[str, str]
+    columns: tuple[str, str]  # of the per-case table: predicted, then reference
 
 
 def agreement_metrics(pair: NumberPair) -> Iterator[Metric]:

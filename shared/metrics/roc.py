@@ -33,16 +33,9 @@ class PairedTest:
 def delong(truth: npt.ArrayLike, score: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
     """AUC with DeLong's interval (DeLong 1988, Biometrics 44:837), clipped to 0 and 1 as in R's pROC.
 
-    Parameters
-    ----------
-    truth
-        0 or 1, `(case,)`; each case is a patient.
-    score
-        Finite score, `(case,)`; a higher one means that 1 is more likely. Equal scores count one half.
-
-    Returns
-    -------
-    There is no value without a positive or negative case, and no interval with a single positive or negative case.
+    The truth is 0 or 1, `(case,)`, and each case a patient; a higher score `(case,)` means that 1 is more likely, and
+    equal scores count one half. There is no value without a positive or negative case, and no interval with a single
+    one.
 
     Raises
     ------
@@ -66,16 +59,8 @@ def delong_test(
 ) -> PairedTest | None:
     """Test whether two scores of the same cases have different AUCs; z is positive where `a` is better.
 
-    Returns
-    -------
-    `None` with fewer than two positives or negatives, or if neither score has a variance and the areas differ. For
-    scores with the same order of cases, p is 1.
-
-    Raises
-    ------
-    ValueError
-        As `delong`.
-
+    It is `None` with fewer than two positives or negatives, or if neither score has a variance and the areas differ.
+    For scores with the same order of cases, p is 1. Errors are those of `delong`.
     """
     positive, values = _check_scores(truth, [a, b])
     if min(positive.sum(), (~positive).sum()) < 2:  # noqa: PLR2004 - one case has no spread
@@ -98,15 +83,9 @@ def hanley_mcneil(area: float, positives: int, negatives: int) -> float:
 
 
 def weighted_auc(values: Numbers, weights: Numbers) -> Numbers:
-    """AUC with each row of weights, for `bootstrap_patients`; NaN if a resample has a single class.
+    """Statistic: AUC of truth (0 or 1) and score, `(case, 2)`, with each row of weights `(resample, case)`.
 
-    Parameters
-    ----------
-    values
-        Truth (0 or 1) and score, `(case, 2)`.
-    weights
-        How often each case was drawn, `(resample, case)`.
-
+    NaN if a resample has a single class.
     """
     truth, score = values[:, 0] > 0, values[:, 1]
     # For each pair, 1 if the positive case has the higher score, one half if scores are equal.

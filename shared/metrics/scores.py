@@ -19,21 +19,13 @@ from shared.metrics.roc import hanley_mcneil, weighted_auc
 from shared.metrics.sums import BINS, Histogram, Sums
 
 _NEAREST = 1e-6  # distance from 0 and 1 before the logarithm, so that one error does not outweigh all cases
-
-
 _LED: frozenset[Place] = frozenset({"card", "compared", "pooled", "internal", "plotted"})
 
 
 def label_metrics(label: str, title: str, *, led: bool = True) -> Iterator[Metric]:
-    """Metrics of one binary label; the first is its AUC.
+    """Metrics of one binary label, by its name in the columns and its title on pages; the first is its AUC.
 
-    Parameters
-    ----------
-    label, title
-        Name in the columns, and name on pages.
-    led
-        Whether its AUC is among the figures that arms are compared by; not where a mean over labels stands for it.
-
+    `led` says whether its AUC is among the first figures of the page; not where a mean over labels stands for it.
     """
     pair = (f"truth_{label}", f"score_{label}")
     shares = (*pair, f"threshold_{label}")

@@ -156,17 +156,10 @@ class Sums:
 
     @classmethod
     def from_flat(cls, flat: Mapping[str, float], kinds: Kinds, *, strict: bool = True) -> Sums:
-        """Inverse of `to_flat`.
+        """Inverse of `to_flat`, given the kinds of the parts that are expected.
 
-        Parameters
-        ----------
-        flat
-            What `to_flat` made.
-        kinds
-            The parts that are expected.
-        strict
-            Refuse unknown and missing names, as of what a site sent. A journal of another version may hold parts that
-            this one does not know: they are passed over, and those it lacks are zero.
+        If `strict`, unknown and missing names are refused, as of what a site sent. A journal of another version may
+        hold parts that this one does not know: they are passed over, and those it lacks are zero.
 
         Raises
         ------

@@ -19,18 +19,13 @@ from torch import Tensor, nn
 
 from shared.config.sections import ClassifierSection, Fraction
 from shared.models.lesion_measures import lesion_measures, measure_count, plane_measures, voxel_edge
-from shared.models.measured_heads import MEASURED_GAIN
 from shared.models.pretrained import load_pretrained_resnet2d
-from shared.models.radiomics import RadiomicsLinear
+from shared.models.radiomics import MEASURED_GAIN, RadiomicsLinear
 
 PLANES = ("axial", "coronal", "sagittal")
 BRANCHES = (*PLANES, "volume")
 CLASSES = 4
-_SLICES = (
-    -1 / 12,
-    0.0,
-    1 / 12,
-)  # offsets of the planes from the middle, as shares of the box's side; planes are channels
+_SLICES = (-1 / 12, 0.0, 1 / 12)  # offsets of the planes, channels of one branch, as shares of the box's side
 _LAYERS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 _LEAST_UPTAKE = 0.2
 _TINY = 1e-6  # added under a root, whose slope is infinite at 0
@@ -83,25 +78,20 @@ class EnsembleResNet(nn.Module):
         super().__init__()
         self.branches = nn.ModuleDict()
         for name in BRANCHES:
-            flat = name in PLANES
-            depth, width = (
-                (config.plane_depth, config.plane_width) if flat else (config.volume_depth, config.volume_width)
-            )
-            images = len(_SLICES) if flat else 1
-            network = build_resnet(2 if flat else 3, depth, width, images * channels_in, size=config.size)
-            if flat and config.pretrained != "none":
-                load_pretrained_resnet2d(network, depth, config.pretrained)
+            if name in PLANES:
+                depth, width = config.plane_depth, config.plane_width
+                network = build_resnet(2, depth, width, len(_SLICES) * channels_in, size=config.size)
+                if config.pretrained != "none":
+                    load_pretrained_resnet2d(network, depth, config.pretrained)
+            else:
+                network = build_resnet(3, config.volume_depth, config.volume_width, channels_in, size=config.size)
             self.branches[name] = Branch(network, channels_in, dropout=config.dropout, measured=config.measured)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Logits `(n, 4)` of the axial, coronal, sagittal and volume branches.
 
-        Parameters
-        ----------
-        x
-            Patches `(n, channels_in + 1, z, y, x)`; the last channel is the signed distance to the lesion's surface in
-            mm, positive inside.
-
+        The last channel of patches `(n, channels_in + 1, z, y, x)` is the signed distance to the lesion's surface in
+        mm, positive inside.
         """
         image = relative_channels(x)
         edge = voxel_edge(x[:, -1].float())
@@ -116,21 +106,10 @@ class EnsembleResNet(nn.Module):
 
 
 class Branch(nn.Module):
-    """A ResNet plus a linear term in measures of the lesion.
+    """A ResNet, whose final layer is replaced, plus if `measured` a linear term in measures of the lesion.
 
-    Parameters
-    ----------
-    network
-        ResNet whose final layer is replaced.
-    channels_in
-        Image channels of the patch, which determine the number of measures.
-    classes
-        Number of logits.
-    dropout
-        Probability of dropping a feature of the network.
-    measured
-        Whether to add the linear term.
-
+    `channels_in` counts the image channels of the patch, which determine the number of measures; `dropout` is the
+    probability of dropping a feature of the network.
     """
 
     def __init__(

@@ -71,17 +71,8 @@ def lesion_measures(x: Tensor, edge: Tensor | None = None) -> Tensor:
 def plane_measures(x: Tensor, axis: int, places: list[int], edge: Tensor | None = None) -> Tensor:
     """Mean of the measures over parallel planes of patches, float32 `(n, measure_count(channels, 2))`.
 
-    Planes that miss the lesion do not count, unless all miss it.
-
-    Parameters
-    ----------
-    x
-        Patches `(n, channels + 1, z, y, x)`.
-    axis, places
-        0, 1 or 2 for planes perpendicular to z, y or x, and their indices along that axis.
-    edge
-        As in `lesion_measures`.
-
+    The planes of patches `(n, channels + 1, z, y, x)` lie at `places` along `axis` 0, 1 or 2 for z, y or x. Planes that
+    miss the lesion do not count, unless all miss it.
     """
     edge = voxel_edge(x[:, -1].float()) if edge is None else edge
     planes = [x.select(2 + axis, place) for place in places]

@@ -19,12 +19,8 @@ from shared.errors import ConfigError
 
 OFFICIAL = {18: "resnet18-f37072fd.pth", 34: "resnet34-b627a593.pth", 50: "resnet50-0676ba61.pth"}
 """Torchvision's ImageNet weights (IMAGENET1K_V1) below `https://download.pytorch.org/models/`."""
-
-FINAL = "fc."
-"""The final layer: ImageNet's thousand classes in the file, ours in the network."""
-
-COUNTER = "num_batches_tracked"
-"""Batch norm's number of steps, which older files lack; it is not used with a fixed momentum."""
+_FINAL = "fc."  # the final layer: ImageNet's thousand classes in the file, ours in the network
+_COUNTER = "num_batches_tracked"  # batch norm's, which older files lack; it is not used with a fixed momentum
 
 
 def adapt_first_filters(weight: Tensor, channels_in: int) -> Tensor:
@@ -32,20 +28,8 @@ def adapt_first_filters(weight: Tensor, channels_in: int) -> Tensor:
 
     The filters are averaged over the colours (Luo et al., Front Oncol 2025;15:1638212, for one channel), repeated, and
     scaled by colours / channels, so that an input that is the same in all channels has the same response as before.
-    With as many channels as colours the filters are returned unchanged.
-
-    Parameters
-    ----------
-    weight
-        Filters `(out, colours, y, x)`, colours usually 3.
-    channels_in
-        Channels of the new input, at least 1.
-
-    Returns
-    -------
-    Tensor
-        Filters `(out, channels_in, y, x)`.
-
+    From filters `(out, colours, y, x)` to `(out, channels_in, y, x)`; with as many channels as colours they are
+    returned unchanged.
     """
     colours = weight.shape[1]
     if channels_in == colours:
@@ -83,13 +67,13 @@ def load_pretrained_resnet2d(model: nn.Module, depth: int, source: str) -> None:
             f"there is no pretrained ResNet of depth {depth}: choose one of {', '.join(map(str, OFFICIAL))}"
         )
     file = _find(depth, source)
-    given = {name: tensor for name, tensor in _read(file).items() if not name.startswith(FINAL)}
-    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(FINAL)}
+    given = {name: tensor for name, tensor in _read(file).items() if not name.startswith(_FINAL)}
+    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(_FINAL)}
     first = "conv1.weight"
     if first in given and first in own and given[first].ndim == own[first].ndim:
         given[first] = adapt_first_filters(given[first], own[first].shape[1])
     for name, tensor in own.items():
-        if name.endswith((COUNTER, "downsample.0.bias")):
+        if name.endswith((_COUNTER, "downsample.0.bias")):
             given.setdefault(name, torch.zeros_like(tensor))
     _check(own, given, file.name, depth)
     with torch.no_grad():

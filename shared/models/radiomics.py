@@ -1,9 +1,13 @@
-"""Linear model on radiomic features: multinomial logistic regression that standardises its features itself."""
+"""Linear model on radiomic features, which standardises them itself, and networks with such a model beside them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+
+from shared.models.lesion_measures import lesion_measures, measure_count
 
 CLIP = 5.0
 """Bound of standardised values: a single extreme feature must not decide the result."""
@@ -11,21 +15,16 @@ CLIP = 5.0
 CONSTANT = 1e-4
 """A feature counts as constant if its standard deviation is below this share of its mean, which is rounding."""
 
+MEASURED_GAIN = 5.0
+"""Factor of the linear term. Adam changes every weight by about the learning rate in each step; at a rate that suits
+convolutions, a regression on standardised measures would learn too slowly (docs/experiments.md)."""
+
 _TINY = 1e-12  # variance of a feature that is zero everywhere
 
 
 class RadiomicsLinear(nn.Module):
     """Logits that are linear in standardised, clipped features.
 
-    Parameters
-    ----------
-    features
-        Number of features per case.
-    classes
-        Number of logits.
-
-    Notes
-    -----
     Mean and variance are buffers. In training, each batch first updates their cumulative average (like `BatchNorm1d`
     with `momentum=None`) and is then standardised with the buffers instead of its own statistics. So a case has the
     same value in every batch, and training and evaluation use the same model.
@@ -36,7 +35,6 @@ class RadiomicsLinear(nn.Module):
 
     All state is float32, also the counter, so one flat array holds it and its average needs no rounding. Weights start
     at zero. The L2 penalty is the weight decay of the optimiser.
-
     """
 
     running_mean: Tensor
@@ -81,3 +79,34 @@ class RadiomicsLinear(nn.Module):
         share = 1.0 / self.num_batches_tracked
         self.running_mean += share * (batch.mean(dim=0) - self.running_mean)
         self.running_var += share * (batch.var(dim=0) - self.running_var)
+
+
+class MeasuredHeads(nn.Module):
+    """Add a linear term in the lesion's measures to each output `(n, 1)` of a network.
+
+    Parameters
+    ----------
+    network
+        Maps patches to a list of outputs; the first `len(labels)` belong to the labels.
+    channels_in
+        Image channels of the patch.
+    labels
+        Labels in the order of the outputs. Parameters of the terms are named `measured.<label>.*`, those of the network
+        `network.*`, so that a site without a label can be kept from changing the parameters of that label.
+
+    """
+
+    def __init__(self, network: nn.Module, channels_in: int, labels: Sequence[str]) -> None:
+        super().__init__()
+        self.network = network
+        self.measured = nn.ModuleDict({label: RadiomicsLinear(measure_count(channels_in), 1) for label in labels})
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Map patches `(n, channels_in + 1, z, y, x)` to outputs; further outputs of the network are not changed."""
+        outputs: list[Tensor] = self.network(x)
+        measures = lesion_measures(x)
+        terms = [MEASURED_GAIN * term(measures)[0] for term in self.measured.values()]
+        return [
+            *(output + term for output, term in zip(outputs, terms, strict=False)),
+            *outputs[len(terms) :],
+        ]

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from shared.models.norms import to_group_norm
 
 Size = Literal["published", "small"]
+_STEM_CHANNELS = 16
+_SE_REDUCTION = 4  # of the squeeze: Hu 2018's 16 would leave two units in a narrow stage, which may both start dead
 
 
 class ReceptorResNets(nn.Module):
@@ -77,11 +79,8 @@ class ReceptorResNets(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the logits of ER, PR and HER2, `(n, 1)` each.
 
-        Parameters
-        ----------
-        x
-            Patches `(n, channels_in + 1, z, y, x)`; the last channel is the signed distance to the lesion's surface in
-            mm, positive inside.
+        The last channel of patches `(n, channels_in + 1, z, y, x)` is the signed distance to the lesion's surface in
+        mm, positive inside.
 
         Raises
         ------
@@ -100,17 +99,8 @@ class SmallSENet(nn.Module):
     MONAI's `SENet` has fixed widths of 64 to 512 and reduces a side 32-fold, which is too wide and too coarse for
     patches of 32 voxels on a CPU.
 
-    Parameters
-    ----------
-    channels_in
-        Channels of the input.
-    block
-        Bottleneck with squeeze and excitation; its output has four times as many planes.
-    planes
-        Planes of each stage; every stage but the first halves the resolution.
-    groups
-        Groups of the 3x3x3 convolution: 1 for SE-ResNet, more for SE-ResNeXt, which is `planes / 16 * groups` wide.
-
+    Every stage but the first halves the resolution; a block's output has four times as many planes as the stage. The
+    3x3x3 convolution has 1 group for SE-ResNet, more for SE-ResNeXt, which is `planes / 16 * groups` wide.
     """
 
     def __init__(
@@ -122,13 +112,13 @@ class SmallSENet(nn.Module):
         groups: int,
     ) -> None:
         super().__init__()
-        before = STEM_CHANNELS
+        before = _STEM_CHANNELS
         self.stem = Convolution(3, channels_in, before, strides=2, kernel_size=3, act="relu", norm="batch", bias=False)
         stages: list[nn.Module] = []
         for index, width in enumerate(planes):
             stride, after = 1 if index == 0 else 2, width * block.expansion
             shortcut = Convolution(3, before, after, strides=stride, kernel_size=1, act=None, norm="batch", bias=False)
-            stages.append(block(3, before, width, groups, SE_REDUCTION, stride, shortcut))
+            stages.append(block(3, before, width, groups, _SE_REDUCTION, stride, shortcut))
             before = after
         self.stages = nn.Sequential(*stages)
         self.head = nn.Linear(before, 1)
@@ -141,9 +131,3 @@ class SmallSENet(nn.Module):
         features: Tensor = self.stages(self.stem(x))
         logit: Tensor = self.head(features.mean(dim=(2, 3, 4)))
         return logit
-
-
-STEM_CHANNELS = 16
-
-SE_REDUCTION = 4
-"""Reduction of the squeeze. Hu 2018's 16 would leave two units in a narrow stage, which may both start dead."""

@@ -15,6 +15,8 @@ from shared.models.norms import Norm, norm3d
 
 LESION_LOGIT = -4.0
 """Logit of 2%, the share of a breast's box that a lesion usually fills."""
+REFINE_CHANNELS = 8
+"""Feature maps of the refinement at full resolution: more would cost more than the whole coarse network."""
 
 
 class ResidualBlock(nn.Module):
@@ -55,22 +57,12 @@ class UpBlock(nn.Module):
 class ResUNet(nn.Module):
     """Logits of one or several structures (by default the lesion) in a DCE-MRI breast volume.
 
-    Parameters
-    ----------
-    channels_in
-        Channels of the input.
-    config
-        Feature maps per level, norm, stride of the first block and number of supervised levels.
-    prior_logits
-        Initial bias of the output of each structure: the logit of its usual share of the box, so that the first steps
-        are not spent on learning the background.
+    `prior_logits` is the initial bias of the output of each structure: the logit of its usual share of the box, so that
+    the first steps are not spent on learning the background.
 
-    Notes
-    -----
     With `stem_stride=2` the network works at half resolution, which takes a sixth of the time. Two small convolutions
     at full resolution then refine its logits with the input, so that borders are sharper than those of an
     interpolation.
-
     """
 
     def __init__(
@@ -130,10 +122,6 @@ class ResUNet(nn.Module):
         coarse = _upsample(logits[0])
         fine: Tensor = coarse + self.refine(torch.cat([_upsample(self.squeeze(decoded[-1])), x], dim=1))
         return [fine, *logits]
-
-
-REFINE_CHANNELS = 8
-"""Feature maps of the refinement at full resolution: more would cost more than the whole coarse network."""
 
 
 def _upsample(x: Tensor) -> Tensor:

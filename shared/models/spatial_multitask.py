@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared.models.norms import Norm, norm3d
+from shared.models.norms import norm3d
 from shared.models.res_unet import ResidualBlock
 
 MARKERS = ("er", "pr", "her2", "ki67")
@@ -25,8 +25,8 @@ KI67_UNIT = 10.0
 
 REGIONS = ("core", "rim", "surroundings")
 
-CLIP_MM = 20.0
-"""Distances in patches are clipped here; a border farther out would not be visible."""
+RIM_MM, SURROUNDINGS_MM = 4.0, 10.0
+"""Depth of the rim below the lesion's surface, the core lies deeper; width of the surroundings outside the surface."""
 
 SHARED_FEATURES = 32
 
@@ -68,27 +68,19 @@ class SpatialMultitask(nn.Module):
         Image channels of a patch, without the distance; at least 2.
     channels
         Feature maps per scale; each scale after the first halves the grid.
-    rim_mm
-        Depth of the rim below the lesion's surface; the core lies deeper.
-    surround_mm
-        Width of the surroundings outside the surface.
-    norm
-        Normalisation of the backbone.
-    single_channel
-        Read only channel 1.
     spacing_mm
         The patch's isotropic spacing, for volumes in mm^3.
 
     Raises
     ------
     ValueError
-        A patch without a subtraction, or a border of a region where the distance is clipped.
+        A patch without a subtraction.
 
     Notes
     -----
     The paper reads one post-contrast image. A patch has pre-contrast (channel 0) and first post minus pre (channel 1)
     on two scales, so their sum is no post-contrast image. This network therefore reads both as two channels, which is
-    more than the paper's input. `single_channel=True` reads only the subtraction. Later phases are never read.
+    more than the paper's input. Later phases are never read.
 
     Convolutions see only the image; the outline defines the regions. Group norm removes the level of enhancement, so
     the image itself is pooled beside the features, and the volumes of the regions are added, as radiomics would do.
@@ -100,75 +92,31 @@ class SpatialMultitask(nn.Module):
 
     """
 
-    def __init__(
-        self,
-        channels_in: int,
-        *,
-        channels: tuple[int, ...] = (16, 32, 64),
-        rim_mm: float = 4.0,
-        surround_mm: float = 10.0,
-        norm: Norm = "group",
-        single_channel: bool = False,
-        spacing_mm: float = 2.0,
-    ) -> None:
+    def __init__(self, channels_in: int, *, channels: tuple[int, ...] = (16, 32, 64), spacing_mm: float = 2.0) -> None:
         super().__init__()
         if channels_in < 2:  # noqa: PLR2004 - pre and the first subtraction
             raise ValueError(f"{channels_in} image channel: the pre-contrast image and a subtraction are needed")
-        reach = CLIP_MM - 4 * SOFTNESS_MM
-        if not (0 < rim_mm <= reach and 0 < surround_mm <= reach):
-            raise ValueError(f"rim {rim_mm} mm and surroundings {surround_mm} mm must lie above 0 and up to {reach} mm")
-        self.channels_in, self.single_channel, self.spacing_mm = channels_in, single_channel, spacing_mm
-        self.rim_mm, self.surround_mm = rim_mm, surround_mm
-        image = 1 if single_channel else 2
-        stem = nn.Conv3d(image, channels[0], 3, padding=1, bias=False)
-        self.blocks = nn.ModuleList([nn.Sequential(stem, norm3d(norm, channels[0]), nn.LeakyReLU(0.01))])
-        self.blocks.extend(ResidualBlock(fine, coarse, norm=norm, stride=2) for fine, coarse in pairwise(channels))
+        self.channels_in, self.spacing_mm = channels_in, spacing_mm
+        stem = nn.Conv3d(2, channels[0], 3, padding=1, bias=False)
+        self.blocks = nn.ModuleList([nn.Sequential(stem, norm3d("group", channels[0]), nn.LeakyReLU(0.01))])
+        self.blocks.extend(ResidualBlock(fine, coarse, norm="group", stride=2) for fine, coarse in pairwise(channels))
         self.attention = nn.ModuleList(SpatialAttention() for _ in channels)
         # One row per pooled grid: the image, then each scale.
         self.region_logits = nn.Parameter(torch.zeros(1 + len(channels), len(REGIONS)))
-        measured = len(REGIONS) * (2 * (image + sum(channels)) + 1)
+        measured = len(REGIONS) * (2 * (2 + sum(channels)) + 1)
         self.shared = nn.Sequential(nn.Linear(measured, SHARED_FEATURES), nn.LeakyReLU(0.01))
         self.heads = nn.ModuleDict({marker: nn.Linear(SHARED_FEATURES, 1) for marker in MARKERS})
         nn.init.constant_(self.heads["ki67"].bias, KI67_START)  # type: ignore[arg-type]  # ModuleDict forgets the type
         self.log_variance = nn.ParameterDict({marker: nn.Parameter(torch.zeros(())) for marker in MARKERS})
-
-    def memberships(self, distance: Tensor) -> Tensor:
-        """Membership of each voxel in core, rim and surroundings.
-
-        Memberships are differences of three sigmoids of the distance: never negative, and their sum is at most 1.
-
-        Parameters
-        ----------
-        distance
-            Signed distance to the lesion's surface in mm, positive inside, `(n, 1, z, y, x)`.
-
-        Returns
-        -------
-        Tensor
-            `(n, 3, z, y, x)`.
-
-        """
-        deeper, inside, near = (
-            torch.sigmoid((distance - border) / SOFTNESS_MM) for border in (self.rim_mm, 0.0, -self.surround_mm)
-        )
-        return torch.cat([deeper, inside - deeper, near - inside], dim=1)
 
     def region_weights(self) -> Tensor:
         """Learned weights `(1 + scales, 3)` of core, rim and surroundings; each row sums to 3, initially three ones."""
         return len(REGIONS) * torch.softmax(self.region_logits, dim=1)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Map patches to outputs.
+        """Logits of ER, PR and HER2, then Ki-67 in units of `KI67_UNIT` percentage points; each `(n, 1)`.
 
-        Parameters
-        ----------
-        x
-            `(n, channels_in + 1, z, y, x)`, the last channel the signed distance in mm. Any sides.
-
-        Returns
-        -------
-        list[Tensor]
-            Logits of ER, PR and HER2, then Ki-67 in units of `KI67_UNIT` percentage points; each `(n, 1)`.
+        Patches are `(n, channels_in + 1, z, y, x)` of any sides, the last channel the signed distance in mm.
 
         Raises
         ------
@@ -178,8 +126,7 @@ class SpatialMultitask(nn.Module):
         """
         if x.shape[1] != self.channels_in + 1:
             raise ValueError(f"{x.shape[1]} channels: expected {self.channels_in} of the image and the distance")
-        out = x[:, 1:2] if self.single_channel else x[:, :2]
-        regions = self.memberships(x[:, -1:])
+        out, regions = x[:, :2], memberships(x[:, -1:])
         weights = self.region_weights()
         voxel = self.spacing_mm**3
         volumes = torch.log1p(regions.sum((2, 3, 4)) * voxel / PRIOR_MM3)
@@ -195,26 +142,23 @@ class SpatialMultitask(nn.Module):
         return [self.heads[marker](shared) for marker in MARKERS]
 
 
+def memberships(distance: Tensor) -> Tensor:
+    """Membership `(n, 3, z, y, x)` of each voxel in core, rim and surroundings.
+
+    Memberships are differences of three sigmoids of the signed distance `(n, 1, z, y, x)` to the lesion's surface, mm,
+    positive inside: never negative, and their sum is at most 1.
+    """
+    borders = (RIM_MM, 0.0, -SURROUNDINGS_MM)
+    deeper, inside, near = (torch.sigmoid((distance - border) / SOFTNESS_MM) for border in borders)
+    return torch.cat([deeper, inside - deeper, near - inside], dim=1)
+
+
 def region_statistics(features: Tensor, regions: Tensor, prior: float) -> Tensor:
-    """Mean and standard deviation of features within soft regions.
+    """Mean and standard deviation of features `(n, c, z, y, x)` within soft regions `(n, r, z, y, x)`: `(n, r, 2 c)`.
 
     `prior` voxels of the whole neighbourhood (all regions together) are added to every region. A lesion too small for a
     core thus has the statistics of its neighbourhood there instead of a division by zero, and gradients stay bounded.
-
-    Parameters
-    ----------
-    features
-        `(n, c, z, y, x)`.
-    regions
-        Memberships `(n, r, z, y, x)`.
-    prior
-        Number of added voxels of this grid, above 0.
-
-    Returns
-    -------
-    Tensor
-        `(n, r, 2 c)`: means, then standard deviations. Without any region, both are near 0.
-
+    Means come first; without any region both are near 0.
     """
     flat, member = features.flatten(2).transpose(1, 2), regions.flatten(2)
     near = member.sum(1, keepdim=True)

@@ -25,32 +25,17 @@ _BREAST_EDGE, _GLAND_EDGE = 1.12, 0.97  # relative radius at which breast and gl
 class Anatomy:
     """Tissue shares of every voxel, and the fields that decide where lesions, vessels and contrast agent go.
 
-    Attributes
-    ----------
-    grid, breasts
-        The acquisition grid, and the breasts in the field of view.
-    fractions
-        Share of each tissue in each voxel, float32 `(z, y, x)`. They add up to the body's share of the voxel; air has
-        none.
-    surface, wall
-        Depth below the skin and below the front of the torso, mm `(z, y, x)`; `wall` is negative within a breast.
-    texture
-        Power-law field of unit variance, `(z, y, x)`.
-    breast
-        Voxels of each breast by side, bool `(z, y, x)`.
-    score
-        Glandular score, `(z, y, x)`: positive in gland.
-
+    Arrays are `(z, y, x)` on the acquisition grid. Shares add up to the body's share of the voxel; air has none.
     """
 
     grid: Grid
-    breasts: tuple[Breast, ...]
-    fractions: dict[str, FloatArray]
-    surface: FloatArray
-    wall: FloatArray
-    texture: FloatArray
-    breast: dict[Side, BoolArray]
-    score: FloatArray
+    breasts: tuple[Breast, ...]  # in the field of view
+    fractions: dict[str, FloatArray]  # share of each tissue, float32
+    surface: FloatArray  # depth below the skin, mm
+    wall: FloatArray  # depth below the front of the torso, mm; negative within a breast
+    texture: FloatArray  # power-law field of unit variance
+    breast: dict[Side, BoolArray]  # voxels of each breast
+    score: FloatArray  # glandular score: positive in gland
 
 
 def _width_across(depth: FloatArray, grid: Grid) -> FloatArray:

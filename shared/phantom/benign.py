@@ -79,27 +79,14 @@ class BenignLabels:
 
 @dataclass(frozen=True, slots=True)
 class BenignLatents:
-    """Biology that the images show: the latents that cancers have too, and those of benign lesions alone.
-
-    Attributes
-    ----------
-    kind, body
-        Kind of lesion, and the latents that it shares with cancers.
-    septa
-        Number of dark septa.
-    wall_mm, protein
-        Of a cyst: thickness of its wall, which alone enhances, and the share of its fluid that is protein.
-    feeder_mm
-        Radius of the vessel that leads to the lesion; 0 without one.
-
-    """
+    """Biology that the images show: the latents that cancers have too, and those of benign lesions alone."""
 
     kind: BenignKind
-    body: Latents
-    septa: int
-    wall_mm: float
-    protein: float
-    feeder_mm: float
+    body: Latents  # what it shares with cancers
+    septa: int  # number of dark ones
+    wall_mm: float  # of a cyst: thickness of its wall, which alone enhances
+    protein: float  # share of a cyst's fluid
+    feeder_mm: float  # radius of the vessel that leads to the lesion; 0 without one
 
     @property
     def diameter_mm(self) -> float:

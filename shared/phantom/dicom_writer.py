@@ -114,20 +114,18 @@ def _common(exam: PhantomExam, identity: str) -> pydicom.Dataset:
 
 
 def _image_plane(ds: Any, exam: PhantomExam, plane: Plane) -> None:
+    """Set orientation, spacing and the description of the pixels."""
     z, y, x = exam.grid.spacing
     row, column, through = (z, y, x) if plane.axis == 2 else (y, x, z)  # noqa: PLR2004 - slices along x
     ds.ImageOrientationPatient = list(plane.orientation)
     ds.PixelSpacing = [round(row, 6), round(column, 6)]
     ds.SliceThickness = ds.SpacingBetweenSlices = round(through, 6)
-
-
-def _pixels(ds: Any, shape: tuple[int, ...], slope: float | None) -> None:
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.Rows, ds.Columns = shape
+    ds.Rows, ds.Columns = plane.slices_of(exam.lesion).shape[1:]
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
     ds.WindowCenter, ds.WindowWidth = 700, 1400
-    if slope is not None:
-        ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = 0, slope, "normalized"
+    if CENTRES[exam.centre].series == "single":
+        ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = 0, exam.slope, "normalized"
 
 
 def _set_phase(ds: Any, exam: PhantomExam, phase: int) -> None:
@@ -177,7 +175,6 @@ def write_series(folder: Path, exam: PhantomExam, identity: str) -> list[pydicom
     for phase, volume in enumerate(exam.phases):
         stored = np.rint(plane.slices_of(volume) / exam.slope).astype("<u2")
         template: Any = copy.deepcopy(common)
-        _pixels(template, stored.shape[1:], exam.slope if single else None)
         _set_phase(template, exam, phase)
         template.SeriesInstanceUID = make_uid("series", identity, 0 if single else phase)
         series_label = make_uid("instance", identity, phase)

@@ -28,29 +28,14 @@ _LEFT = 0.52  # cancers are slightly commoner on the left
 
 @dataclass(frozen=True, slots=True)
 class PhantomSettings:
-    """Settings that determine a phantom federation byte for byte.
+    """Settings that determine a phantom federation byte for byte."""
 
-    Attributes
-    ----------
-    cases_per_site, cases_external
-        Patients with cancer at each training centre and at the external one.
-    cases_benign
-        Further patients at every centre, also the external one, whose index lesion is benign. They come last.
-    shift
-        How far the centres differ; see `centres`.
-    separation
-        Scale of the distances between the subtypes; see `biology`.
-    seed
-        Seed of every draw.
-
-    """
-
-    cases_per_site: int = 24
-    cases_external: int = 24
-    cases_benign: int = 0
-    shift: float = 0.6
-    separation: float = 0.75
-    seed: int = 0
+    cases_per_site: int = 24  # patients with cancer at each training centre
+    cases_external: int = 24  # the same at the external centre
+    cases_benign: int = 0  # further patients at every centre whose index lesion is benign; they come last
+    shift: float = 0.6  # how far the centres differ; see `centres`
+    separation: float = 0.75  # scale of the distances between the subtypes; see `biology`
+    seed: int = 0  # of every draw
 
     def cancers_at(self, key: str) -> int:
         """Patients with cancer at a centre; the benign ones' indices follow."""
@@ -63,35 +48,20 @@ class PhantomSettings:
 
 @dataclass(frozen=True, slots=True)
 class PhantomExam:
-    """One exam with its ground truth.
-
-    Attributes
-    ----------
-    phases
-        float32 `(4, z, y, x)`: stored whole grey levels from 0 to 4095, times `slope`.
-    times_s
-        Seconds after injection of each phase.
-    lesion, breast, fibroglandular
-        Masks, bool `(z, y, x)`; the latter two are of the breast with the lesion.
-    labels, latents
-        Labels of the patient, and the biology behind the images.
-    protocol
-        How the exam was scanned.
-
-    """
+    """One exam with its ground truth; masks are bool `(z, y, x)`."""
 
     centre: str
     index: int
-    phases: FloatArray
-    times_s: tuple[float, ...]
+    phases: FloatArray  # float32 (4, z, y, x): stored whole grey levels from 0 to 4095, times `slope`
+    times_s: tuple[float, ...]  # seconds after injection of each phase
     grid: Grid
     lesion: BoolArray
-    breast: BoolArray
+    breast: BoolArray  # of the breast with the lesion, as the next
     fibroglandular: BoolArray
     side: Side
     labels: Labels | BenignLabels
-    latents: Latents | BenignLatents
-    protocol: Protocol
+    latents: Latents | BenignLatents  # the biology behind the images
+    protocol: Protocol  # how the exam was scanned
     slope: float
 
     @property
@@ -125,19 +95,11 @@ def field_of_view(rng: np.random.Generator, centre: Centre, protocol: Protocol, 
     inplane, through = protocol.pixel_mm, protocol.slice_mm
     spacing = (inplane, inplane, through) if sagittal else (through, inplane, inplane)
     width = _FIELD_MM["x"] * (1.0 if sagittal else 2.0)
-    shape = (
-        round(_FIELD_MM["z"] / spacing[0]),
-        round(_FIELD_MM["y"] / spacing[1]),
-        round(width / spacing[2]),
-    )
+    shape = (round(_FIELD_MM["z"] / spacing[0]), round(_FIELD_MM["y"] / spacing[1]), round(width / spacing[2]))
     x, y, z = rng.normal(0.0, 1.5), rng.uniform(-79.0, -76.0), rng.normal(0.0, 2.0)
     if sagittal:
         x += 66.0 if side == "left" else -66.0
-    return Grid(
-        shape,
-        spacing,
-        (x - 0.5 * (shape[2] - 1) * spacing[2], y, z - 0.5 * (shape[0] - 1) * spacing[0]),
-    )
+    return Grid(shape, spacing, (x - 0.5 * (shape[2] - 1) * spacing[2], y, z - 0.5 * (shape[0] - 1) * spacing[0]))
 
 
 def background_uptake(rng: np.random.Generator, anatomy: Anatomy, level: float) -> FloatArray:

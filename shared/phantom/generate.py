@@ -11,10 +11,13 @@ import csv
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -25,20 +28,7 @@ from shared.phantom.benign import BenignLabels
 from shared.phantom.biology import Labels
 from shared.phantom.centres import CENTRES
 from shared.phantom.exam import PhantomExam, PhantomSettings, make_exam
-from shared.phantom.marker import MARKER, VERSION, is_complete, patient_identity, write_marker
-from shared.phantom.workers import open_pool, run_all
-
-__all__ = [
-    "MARKER",
-    "VERSION",
-    "PhantomExam",
-    "PhantomSettings",
-    "generate_federation",
-    "is_complete",
-    "make_exam",
-    "make_patient",
-    "write_site",
-]
+from shared.phantom.marker import is_complete, patient_identity, write_marker
 
 _RECORDS = ".phantom"  # a JSON file for each complete patient: the row of the table, and the identity it was made with
 _PREVIEW_ROWS, _PREVIEW_BENIGN = 6, 3
@@ -66,7 +56,8 @@ def generate_federation(
         `root` holds a phantom federation with other settings, or a site that is no phantom.
 
     """
-    total = _total(settings)
+    patients = list(_patients(settings))
+    total = len(patients)
     if is_complete(root, settings):
         if on_progress:
             on_progress(total, total)
@@ -75,9 +66,7 @@ def generate_federation(
     with FileLock(root / ".phantom.lock"):
         _clear_leftovers(root)
         write_marker(root, settings, complete=False)
-        missing = [
-            (key, index) for key, index in _patients(settings) if _complete_row(root, key, index, settings) is None
-        ]
+        missing = [(key, index) for key, index in patients if _complete_row(root, key, index, settings) is None]
         done = total - len(missing)
         if on_progress:
             on_progress(done, total)
@@ -107,16 +96,8 @@ def _patients(settings: PhantomSettings) -> Iterator[tuple[str, int]]:
             yield key, index
 
 
-def _total(settings: PhantomSettings) -> int:
-    return sum(1 for _ in _patients(settings))
-
-
 def _record_path(root: Path, key: str, index: int) -> Path:
     return root / CENTRES[key].site / _RECORDS / f"{index:04d}.json"
-
-
-def _folder_name(identity: str) -> str:
-    return "case-" + hashlib.sha256(identity.encode()).hexdigest()[:10]
 
 
 def _complete_row(root: Path, key: str, index: int, settings: PhantomSettings) -> dict[str, str] | None:
@@ -138,7 +119,7 @@ def make_patient(root: Path, key: str, index: int, settings: PhantomSettings) ->
     from shared.phantom.masks import write_lesion, write_mask
 
     site, identity = root / CENTRES[key].site, patient_identity(settings, key, index)
-    name = _folder_name(identity)
+    name = "case-" + hashlib.sha256(identity.encode()).hexdigest()[:10]
     exam = make_exam(key, index, settings)
     site.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".making-", dir=site))
@@ -218,3 +199,35 @@ def write_site(root: Path, key: str, settings: PhantomSettings) -> None:
     shown = indices[: min(_PREVIEW_ROWS - len(benign), settings.cancers_at(key))] + benign
     draw_montage([make_exam(key, index, settings) for index in shown], preview, settings.seed)
     preview.replace(site / "preview.png")
+
+
+@contextmanager
+def open_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Open a pool of processes, or none for a single worker; calls that have not begun are dropped after a failure."""
+    if workers == 1:
+        yield None
+        return
+    # Never a plain fork: the caller may hold threads of torch. A fork server imports once for all workers.
+    servable = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if servable else "spawn")
+    if servable:
+        context.set_forkserver_preload(["shared.phantom.masks", "shared.phantom.montage"])
+    pool = ProcessPoolExecutor(workers, mp_context=context)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def run_all(
+    pool: ProcessPoolExecutor | None, function: Callable[..., None], calls: Sequence[tuple[object, ...]]
+) -> Iterator[None]:
+    """Run all calls and yield after each one that is done."""
+    if pool is None:
+        for call in calls:
+            function(*call)
+            yield
+        return
+    for future in as_completed([pool.submit(function, *call) for call in calls]):
+        future.result()
+        yield

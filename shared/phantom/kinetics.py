@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -51,24 +50,20 @@ def _exchange(times_s: tuple[float, ...]) -> Doubles:
     return table
 
 
-class ToftsTable:
-    """Concentrations of the extended Tofts model at fixed times, by a table over `kep`.
+def tofts_concentration(
+    times_s: tuple[float, ...], ktrans: FloatArray, kep: FloatArray, plasma_volume: FloatArray
+) -> FloatArray:
+    """Concentration, mmol/L, `(time, ...)`, by the extended Tofts model, `C = vp Cp + Ktrans (Cp * exp(-kep t))`.
 
-    Tofts et al., J Magn Reson Imaging 1999;10:223: `C = vp Cp + Ktrans (Cp * exp(-kep t))`. The convolution is
-    tabulated once for `kep` from 0.01 to 6 per minute, so that a map of voxels costs one interpolation per phase.
+    Maps of Ktrans and kep are per minute, plasma volume is a share (Tofts et al., J Magn Reson Imaging 1999;10:223).
+    The convolution is tabulated once for `kep` from 0.01 to 6 per minute, so that a map of voxels costs one
+    interpolation per phase.
     """
-
-    def __init__(self, times_s: Sequence[float]) -> None:
-        self.times_s = tuple(times_s)
-        self._table = _exchange(self.times_s)
-        self.plasma = parker_plasma((np.asarray(times_s) - ARRIVAL_S) / 60.0)
-
-    def concentration(self, ktrans: FloatArray, kep: FloatArray, plasma_volume: FloatArray) -> FloatArray:
-        """Concentration, mmol/L, `(time, ...)`, for maps of Ktrans and kep (per minute) and plasma volume (share)."""
-        ln_kep = np.log(np.clip(kep, 0.01, 6.0))
-        return np.stack(
-            [
-                plasma_volume * self.plasma[index] + ktrans * np.interp(ln_kep, _LN_KEP, self._table[:, index])
-                for index in range(len(self.times_s))
-            ]
-        ).astype(np.float32)
+    table, plasma = _exchange(times_s), parker_plasma((np.asarray(times_s) - ARRIVAL_S) / 60.0)
+    ln_kep = np.log(np.clip(kep, 0.01, 6.0))
+    return np.stack(
+        [
+            plasma_volume * plasma[index] + ktrans * np.interp(ln_kep, _LN_KEP, table[:, index])
+            for index in range(len(times_s))
+        ]
+    ).astype(np.float32)

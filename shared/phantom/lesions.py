@@ -23,30 +23,15 @@ _VISIBLE = 0.5  # share of lesion at which a voxel belongs to the mask
 
 @dataclass(frozen=True, slots=True)
 class Lesion:
-    """A lesion inside its box of voxels.
+    """A lesion inside its box of voxels; all maps have the shape of the box."""
 
-    Attributes
-    ----------
-    box
-        Slices `(z, y, x)` of the volume; all maps have its shape.
-    share
-        Share of each voxel that is enhancing lesion.
-    ktrans, kep, plasma
-        Ktrans and kep per minute, and plasma volume as a share.
-    centre
-        `(x, y, z)`, mm.
-    fluids
-        Share of each voxel that a fluid of the lesion fills, by tissue; fluids do not enhance.
-
-    """
-
-    box: Box
-    share: FloatArray
-    ktrans: FloatArray
+    box: Box  # slices (z, y, x) of the volume
+    share: FloatArray  # of each voxel that is enhancing lesion
+    ktrans: FloatArray  # per minute, as kep
     kep: FloatArray
-    plasma: FloatArray
-    centre: tuple[float, float, float]
-    fluids: dict[str, FloatArray] = field(default_factory=dict)
+    plasma: FloatArray  # volume, as a share
+    centre: tuple[float, float, float]  # (x, y, z), mm
+    fluids: dict[str, FloatArray] = field(default_factory=dict)  # share of each voxel, by tissue; they do not enhance
 
     @property
     def body(self) -> FloatArray:

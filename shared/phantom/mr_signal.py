@@ -9,7 +9,7 @@ import numpy as np
 from shared.phantom.anatomy import Anatomy
 from shared.phantom.centres import Protocol
 from shared.phantom.fields import axes_mm, spline_field
-from shared.phantom.kinetics import ARRIVAL_S, ToftsTable, parker_blood
+from shared.phantom.kinetics import ARRIVAL_S, parker_blood, tofts_concentration
 from shared.phantom.lesions import Lesion
 from shared.types import FloatArray
 
@@ -74,9 +74,8 @@ def tissue_signal(name: str, protocol: Protocol) -> FloatArray:
     if name == "blood":
         agent = parker_blood((np.array(times) - ARRIVAL_S) / 60.0).astype(np.float32)
     else:
-        table = ToftsTable(times)
         maps = (np.array(value, np.float32) for value in (tissue.ktrans, tissue.kep, tissue.plasma))
-        agent = table.concentration(*maps)
+        agent = tofts_concentration(times, *maps)
     t1 = at_field(tissue.t1_ms, protocol.field_t)
     return spoiled_gradient_echo(t1, tissue.density, np.concatenate([[0.0], agent]).astype(np.float32), protocol)
 
@@ -101,7 +100,7 @@ def noiseless_phases(
             for phase in range(1, count):
                 water[phase] += (signal[phase] - signal[0]) * uptake
     water[1:] += water[0]
-    agent = ToftsTable(protocol.post_times_s).concentration(lesion.ktrans, lesion.kep, lesion.plasma)
+    agent = tofts_concentration(protocol.post_times_s, lesion.ktrans, lesion.kep, lesion.plasma)
     tissue = TISSUES["lesion"]
     t1 = at_field(tissue.t1_ms, protocol.field_t)
     levels = np.concatenate([np.zeros((1, *lesion.share.shape), np.float32), agent])

@@ -30,17 +30,8 @@ def glandular_share(
     The score adds a prior for the centre of the breast, texture, ducts and the depth below the skin. It is shifted so
     that gland, where it is positive, fills the share of the breast that belongs to its density.
 
-    Parameters
-    ----------
-    rng, grid, breast
-        Source of randomness, grid of the volume, and the breast.
-    room
-        Voxels where gland may lie, bool `(z, y, x)`.
-    volume
-        Voxels of the whole breast.
-    skin_depth, texture
-        Depth below the skin, mm, and texture at the voxels of `room`, `(voxel,)`.
-
+    `room` is where gland may lie, bool `(z, y, x)`, and `volume` the number of voxels of the whole breast; depth below
+    the skin, mm, and texture are those of the voxels of `room`, `(voxel,)`.
     """
     z, y, x = (line.ravel() for line in axes_mm(grid))
     where = np.nonzero(room)

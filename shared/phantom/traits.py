@@ -50,24 +50,12 @@ _FACTOR, _PRECISION = np.linalg.cholesky(_correlation()), np.linalg.inv(_correla
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """Distribution of the traits in some classes of lesions.
+    """Distribution of traits in some classes of lesions; latents in standard deviations within a class of cancers."""
 
-    Attributes
-    ----------
-    means, spreads
-        Mean `(class, latent)` and standard deviation `(latent,)` of the latents, in standard deviations within a class
-        of cancers.
-    satellites
-        Mean number of satellites (Poisson), `(class,)`.
-    non_mass
-        Share of lesions with non-mass growth, `(class,)`.
-
-    """
-
-    means: Doubles
-    spreads: Doubles
-    satellites: Doubles
-    non_mass: Doubles
+    means: Doubles  # of the latents, (class, latent)
+    spreads: Doubles  # standard deviations of the latents, (latent,)
+    satellites: Doubles  # mean number (Poisson), (class,)
+    non_mass: Doubles  # share of lesions with non-mass growth, (class,)
 
     def draw(self, index: int, rng: np.random.Generator) -> Doubles:
         """Draw the latents of one lesion of a class, `(latent,)`."""
@@ -78,13 +66,7 @@ class Traits:
     ) -> Doubles:
         """Log-likelihood of lesions under each class, `(n, class)`, up to a constant that is the same for all traits.
 
-        Parameters
-        ----------
-        latents
-            `(n, latent)`.
-        satellites, non_mass
-            `(n,)`.
-
+        Latents are `(n, latent)`, satellites and non-mass growth `(n,)`.
         """
         offset = (latents[:, None, :] - self.means[None]) / self.spreads
         log_likelihood = -0.5 * np.einsum("nci,ij,ncj->nc", offset, _PRECISION, offset)

@@ -1,7 +1,7 @@
 """`breast-segmentation`: the breast against chest wall and air, and its fibroglandular tissue (Xue and Wang 2021).
 
 One residual U-Net with an output a structure, on the same prepared box as `lesion-segmentation`. Breast density is the
-fibroglandular volume over the breast's, as the predicted masks have it (`shared.metrics.tissues`).
+fibroglandular volume over the breast's, as the predicted masks have it (`structure_metrics`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from shared.config.run_config import RunConfig
 from shared.config.sections import AugmentationConfig, TaskSection
 from shared.inference import mean_volume, predict_structures, volume_shape
 from shared.metrics.metric import Metric, Place
-from shared.metrics.overlap import CUBE
+from shared.metrics.overlap import CUBE, structure_metrics
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, error_metrics
-from shared.metrics.tissues import structure_metrics
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.pipeline import to_native
 from shared.modalities.mri.plan import MriPlan

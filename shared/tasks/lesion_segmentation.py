@@ -112,11 +112,10 @@ def measure(prediction: FloatArray, case: PreparedMri, config: RunConfig, *, ful
     kept = np.concatenate([[False], certainty >= config.inference.relative_certainty * certainty.max(initial=0.0)])
     predicted: BoolArray = kept[pieces]
     overlap = config.evaluation.lesion_overlap
-    metrics = case_metrics(
+    row: Row = case_metrics(
         predicted, reference, spacing, nsd_tolerance_mm=config.evaluation.nsd_tolerance_mm, lesion_overlap=overlap
     )
     matched, lesions = matches(pieces, len(certainty), reference, overlap)
-    row: Row = metrics.to_dict() | {"failed": float(metrics.failed)}
     row |= detections(certainty, matched, lesions, config.inference.threshold)
     return Measured({OWN: row}, (predicted[None], reference[None]))
 

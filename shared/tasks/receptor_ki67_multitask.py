@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from shared.cohort.labels import KI67
 from shared.config.run_config import RunConfig
 from shared.config.sections import ClassifierSection
-from shared.models.measured_heads import MeasuredHeads
+from shared.models.radiomics import MeasuredHeads
 from shared.models.spatial_multitask import KI67_UNIT, MARKERS, SpatialMultitask
 from shared.reproducibility import derive_seed
 from shared.tasks import receptors
@@ -44,7 +44,7 @@ def build_model(config: RunConfig) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "receptor-ki67-multitask"))
         channels = config.preprocessing.channels
-        network = SpatialMultitask(channels, spacing_mm=settings.patch.spacing_mm or 2.0, norm="group")
+        network = SpatialMultitask(channels, spacing_mm=settings.patch.spacing_mm or 2.0)
         whole = WithUncertainty(network) if settings.uncertainty_weights else network
         return MeasuredHeads(whole, channels, MARKERS)
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from shared.config.run_config import RunConfig
 from shared.config.sections import ClassifierSection
-from shared.models.measured_heads import MeasuredHeads
+from shared.models.radiomics import MeasuredHeads
 from shared.models.receptor_resnet import ReceptorResNets
 from shared.reproducibility import derive_seed
 from shared.tasks import receptors

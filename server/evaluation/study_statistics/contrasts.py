@@ -21,17 +21,17 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Contrast:
-    """Federated minus an arm; `p` is NaN where there is no test."""
+class ArmFigure:
+    """An arm's figure at a centre, or federated minus that arm with the test's `p`, NaN where there is none."""
 
     metric: Metric
     arm: str
     centre: str
     figure: SeedMean
-    p: float
+    p: float = np.nan
 
 
-def contrasts_of(panel: Panel, metrics: Sequence[Metric], confidence: float) -> list[Contrast]:
+def contrasts_of(panel: Panel, metrics: Sequence[Metric], confidence: float) -> list[ArmFigure]:
     """Every compared metric, at all held-out centres together and at each, federated minus every other arm."""
     contrasts = []
     for metric in (metric for metric in metrics if "compared" in metric.shown):
@@ -42,7 +42,7 @@ def contrasts_of(panel: Panel, metrics: Sequence[Metric], confidence: float) -> 
             for arm, samples in theirs.items():
                 tested = contrast(panel, metric, ours, samples, keep, confidence)
                 if tested:
-                    contrasts.append(Contrast(metric, arm, centre, *tested))
+                    contrasts.append(ArmFigure(metric, arm, centre, *tested))
     return contrasts
 
 

@@ -17,28 +17,15 @@ _DEFINED = 0.9  # share of resamples from which an interval exists, as in `boots
 
 @dataclass(frozen=True, slots=True)
 class SeedMean:
-    """The mean over seeds of a figure, or of a difference of two, with its resamples.
+    """The mean over seeds of a figure, or of a difference of two, with its resamples."""
 
-    Attributes
-    ----------
-    value
-        NaN where it is undefined.
-    draws
-        `(resample,)`; empty where none were made.
-    n, patients, seeds
-        Distinct cases and patients that it rests on, and training seeds.
-    ranked, note
-        Whether it may be compared, and why not; or why it is undefined.
-
-    """
-
-    value: float
-    draws: Numbers
-    n: int
-    patients: int
-    seeds: int
-    ranked: bool
-    note: str
+    value: float  # NaN where it is undefined
+    draws: Numbers  # (resample,); empty where none were made
+    n: int  # distinct cases that it rests on
+    patients: int  # the same of patients
+    seeds: int  # training seeds
+    ranked: bool  # whether it may be compared
+    note: str  # why not, or why it is undefined
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """Percentile interval; NaN without resamples, with one patient, or where a tenth of them is undefined."""
@@ -47,6 +34,20 @@ class SeedMean:
             return np.nan, np.nan
         low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
         return float(low), float(high)
+
+    def row(self, confidence: float) -> dict[str, object]:
+        """What the tables of a study say of it."""
+        low, high = self.interval(confidence)
+        return {
+            "value": self.value,
+            "ci_low": low,
+            "ci_high": high,
+            "n": self.n,
+            "patients": self.patients,
+            "seeds": self.seeds,
+            "ranked": self.ranked,
+            "note": self.note,
+        }
 
     @property
     def error(self) -> float:
@@ -63,18 +64,9 @@ class SeedMean:
 def over_seeds(statistic: Statistic, samples: Sequence[Sample], weights: Numbers) -> tuple[float, Numbers]:
     """Average a statistic over samples, as the data are and under each resample of the patients.
 
-    A case that a seed leaves undefined is missing from that seed's sample alone; every sample is weighed by the same
-    draws, as another seed is no new patient. Undefined (NaN) where one sample's statistic is.
-
-    Parameters
-    ----------
-    statistic
-        Of one sample's values.
-    samples
-        One or more, each with at least one case.
-    weights
-        `(case, resample)`: of all cases of the panel.
-
+    There is at least one sample, each with at least one case; weights are `(case, resample)`, of all cases of the
+    panel. A case that a seed leaves undefined is missing from that seed's sample alone; every sample is weighed by the
+    same draws, as another seed is no new patient. Undefined (NaN) where one sample's statistic is.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         values = [statistic(sample.values, np.ones((1, len(sample.at))))[0] for sample in samples]

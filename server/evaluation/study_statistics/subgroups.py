@@ -29,16 +29,7 @@ def subgroup_rows(panel: Panel, metric: Metric, cohort: pd.DataFrame, confidence
     The test of a difference stands in the federated row; Benjamini and Hochberg's family is every test here. A factor
     of which every case has the same level makes no subgroups.
 
-    Parameters
-    ----------
-    panel
-        Held-out cases.
-    metric
-        The task's first.
-    cohort
-        One row for each case with the factors; see `levels`.
-    confidence
-        Of the intervals.
+    `cohort` has one row for each case with the factors; see `levels`.
 
     Raises
     ------
@@ -57,10 +48,8 @@ def subgroup_rows(panel: Panel, metric: Metric, cohort: pd.DataFrame, confidence
             figure = figure_of(panel, metric, [sample.only(keep) for sample in mine])
             if figure is None:
                 continue
-            low, high = figure.interval(confidence)
             row: dict[str, object] = {"metric": metric.name, "arm": arm, "factor": factor, "level": level}
-            row |= {"value": figure.value, "ci_low": low, "ci_high": high, "n": figure.n}
-            row |= {"patients": figure.patients, "ranked": figure.ranked}
+            row |= figure.row(confidence)
             if tested and arm == FEDERATED:
                 difference, p = tested
                 low, high = difference.interval(confidence)

@@ -9,7 +9,7 @@ from server.reports.metric_text import fixed
 from server.reports.sections.external_data import ExternalData
 from server.reports.sections.figure_table import metric_table
 from server.run_folder.arms import END_TO_END, FEDERATED
-from shared.metrics.agreement import bland_altman, icc
+from shared.metrics.agreement import bias, icc
 from shared.metrics.paired_numbers import NumberPair, is_spread_with_size
 
 
@@ -62,11 +62,11 @@ def _normal_theory(data: ExternalData, pair: NumberPair, *, log: bool) -> str:
     both = data.own_cases[list(pair.columns)].dropna().to_numpy()
     compared = both[(both > 0).all(axis=1)] if log else both
     try:
-        table, limits = icc(both, confidence), bland_altman(*compared.T, log=log, confidence=confidence)
+        correlation, shift = icc(both, confidence), bias(*compared.T, log=log, confidence=confidence)
     except ValueError:  # too few cases, or numbers that are all the same
         return ""
-    low, high = (fixed(bound, 3 if log else 2) for bound in limits.bias_interval)
+    low, high = (fixed(bound, 3 if log else 2) for bound in (shift.low, shift.high))
     return (
         f" Normal-theory intervals beside them: bias {low} to {high}{'' if log else f' {pair.unit}'}, ICC(A,1) "
-        f"{fixed(table.a1_low, 3)} to {fixed(table.a1_high, 3)} (McGraw and Wong)."
+        f"{fixed(correlation.low, 3)} to {fixed(correlation.high, 3)} (McGraw and Wong)."
     )

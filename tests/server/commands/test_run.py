@@ -11,7 +11,8 @@ from server.commands.run import run_folder
 from server.run_folder.journal import RunFolder
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError
-from shared.phantom.generate import VERSION, PhantomSettings
+from shared.phantom.exam import PhantomSettings
+from shared.phantom.marker import VERSION
 from tests.server.commands.conftest import TOY
 
 

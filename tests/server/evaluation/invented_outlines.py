@@ -7,7 +7,6 @@ import numpy as np
 from server.run_folder.predictions import case_table
 from shared.evaluation import table_row
 from shared.metrics.detection import detections
-from shared.metrics.overlap import CaseMetrics
 
 
 def metrics(dice, volume, reference, **changes):
@@ -18,7 +17,7 @@ def metrics(dice, volume, reference, **changes):
         "voxels_tp": 10, "voxels_fp": 2, "voxels_fn": 3,
         "lesions_tp": int(dice > 0), "lesions_fp": 0, "lesions_fn": int(dice == 0),
     }  # fmt: skip
-    return CaseMetrics(**(values | changes))
+    return values | changes | {"failed": float((volume == 0) != (reference == 0))}
 
 
 CASES = {
@@ -32,10 +31,9 @@ CASES = {
 
 def row(case):
     """The columns of a case; its lesions and its extra pieces are detected with certainties that differ."""
-    certainty = np.array([0.9] * case.lesions_tp + [0.7] * case.lesions_fp)
-    matched = np.arange(len(certainty)) < case.lesions_tp
-    lesions = case.lesions_tp + case.lesions_fn
-    return case.to_dict() | {"failed": float(case.failed)} | detections(certainty, matched, lesions, 0.5)
+    certainty = np.array([0.9] * case["lesions_tp"] + [0.7] * case["lesions_fp"])
+    matched = np.arange(len(certainty)) < case["lesions_tp"]
+    return case | detections(certainty, matched, case["lesions_tp"] + case["lesions_fn"], 0.5)
 
 
 def table(cases=CASES, *, centre="centre-d", arm="federated", model_hash="abc"):

@@ -13,10 +13,11 @@ from server.evaluation.metric_rows import sum_rows, table_rows
 from server.run_folder.predictions import case_table, read_predictions, write_predictions
 from shared.config.sections import EvaluationConfig
 from shared.evaluation import table_row
-from shared.metrics.agreement import bland_altman, icc
+from shared.metrics.agreement import icc
 from shared.metrics.intervals import wilson
 from shared.tasks import task_named
 from tests.server.evaluation.invented_outlines import CASES, metrics, row, table
+from tests.shared.metrics.exact_agreement import limits
 
 SETTINGS = EvaluationConfig(bootstrap=500)
 LESIONS, TISSUES = task_named("lesion-segmentation"), task_named("breast-segmentation")
@@ -48,11 +49,10 @@ def test_lesions_are_pooled_and_failures_counted():
 
 def test_volumes_agree_with_the_metrics_called_directly():
     rows = by_metric(rows_of(table()))
-    volumes = np.array([[item.volume_ml, item.reference_volume_ml] for item in CASES.values()])
-    limits = bland_altman(*volumes.T)
-    assert rows["volume_icc_a1"].value == pytest.approx(icc(volumes).a1)
-    assert rows["volume_bias"].value == pytest.approx(limits.bias)
-    assert (rows["volume_limit_low"].value, rows["volume_limit_high"].value) == pytest.approx((limits.low, limits.high))
+    volumes = np.array([[item["volume_ml"], item["reference_volume_ml"]] for item in CASES.values()])
+    assert rows["volume_icc_a1"].value == pytest.approx(icc(volumes).value)
+    found = [rows[f"volume_{name}"].value for name in ("bias", "limit_low", "limit_high")]
+    assert found == pytest.approx(limits(*volumes.T))
 
 
 def test_every_interval_holds_its_value_and_four_patients_are_the_units():
@@ -77,9 +77,9 @@ def test_ratios_stand_beside_differences_when_the_spread_grows():
         for i, (v, r) in enumerate(zip(size * ratio, size, strict=True))
     }
     rows = by_metric(rows_of(table(grown)))
-    expected = bland_altman(size * ratio, size, log=True)
-    assert rows["volume_ratio_bias"].value == pytest.approx(expected.bias)
-    assert rows["volume_ratio_limit_low"].value == pytest.approx(expected.low)
+    expected, low, _ = limits(size * ratio, size, log=True)
+    assert rows["volume_ratio_bias"].value == pytest.approx(expected)
+    assert rows["volume_ratio_limit_low"].value == pytest.approx(low)
     assert "volume_ratio_bias" not in by_metric(rows_of(table()))
 
 
@@ -182,10 +182,9 @@ def test_every_figure_of_tissues_is_that_of_the_table():
     assert (found["hd95_breast"].value, found["hd95_breast"].unit) == (2.5, "mm")
     assert (found["mae_density"].value, found["mae_density"].unit) == (pytest.approx((2 + 2 + 4 + 3) / 4), "%")
     assert found["mae_density_of_mean"].value == pytest.approx((18.75 + 8.75 + 6.25 + 21.25) / 4)
-    limits = bland_altman(PREDICTED, TRUE)
-    for name, value in (("bias", limits.bias), ("limit_low", limits.low), ("limit_high", limits.high)):
+    for name, value in zip(("bias", "limit_low", "limit_high"), limits(PREDICTED, TRUE), strict=True):
         assert found[f"{name}_density"].value == pytest.approx(value)
-    assert found["icc_a1_density"].value == pytest.approx(icc(np.array([PREDICTED, TRUE]).T).a1)
+    assert found["icc_a1_density"].value == pytest.approx(icc(np.array([PREDICTED, TRUE]).T).value)
     for name in ("dice_fibroglandular", "mae_density", "bias_density"):
         assert found[name].ci_low < found[name].value < found[name].ci_high
 

@@ -115,8 +115,6 @@ def test_the_first_cases_of_each_subtype_are_taken_in_order_of_their_keys():
     assert table["case"].unique().tolist() == ["d-p01-e-R", "d-p02-e-R", "d-p05-e-R"]
     alone = saliency_table(model, cases[1:2], view(), PLAN, samples=1)
     assert alone["value"].tolist() == table.loc[table["case"] == "d-p02-e-R", "value"].tolist()
-    other = saliency_table(model, cases[1:2], view(), PLAN, samples=1, seed=1)
-    assert alone["value"].tolist() != other["value"].tolist()
 
 
 def test_a_lesion_without_core_has_no_value_there():

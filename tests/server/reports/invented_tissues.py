@@ -9,7 +9,7 @@ from server.run_folder.pictures import picture_path, store_planes
 from server.run_folder.predictions import case_table, write_predictions
 from server.run_folder.results import TrainedTask, read_results, write_results
 from shared.config.run_config import load_config
-from shared.metrics.tissues import structure_metrics
+from shared.metrics.overlap import structure_metrics
 from shared.tasks import task_named
 from tests.server.reports.conftest import table
 

@@ -40,8 +40,8 @@ def likelihood(tau2, values, errors):
 
 def figures(found):
     """Return everything that is measured in the unit of the estimates."""
-    bounds = [found.estimate, found.low, found.high]
-    return bounds if found.prediction_low is None else [*bounds, found.prediction_low, found.prediction_high]
+    bounds = [found.estimate, found.ci_low, found.ci_high]
+    return bounds if found.k < 3 else [*bounds, found.pi_low, found.pi_high]
 
 
 def test_the_figures_of_the_bcg_trials_are_those_of_metafor():
@@ -50,12 +50,12 @@ def test_the_figures_of_the_bcg_trials_are_those_of_metafor():
     # metafor stops iterating at steps of 1e-5; its tau2 is 7e-8 from the maximum.
     assert found.estimate == pytest.approx(-0.714532348365, abs=1e-7)
     assert found.tau2 == pytest.approx(0.313243325981, abs=1e-6)
-    assert (found.low, found.high) == pytest.approx((-1.108443723, -0.32062097373), abs=1e-7)
+    assert (found.ci_low, found.ci_high) == pytest.approx((-1.108443723, -0.32062097373), abs=1e-7)
     assert found.q == pytest.approx(152.233008082, abs=1e-8)
     assert found.i2 == pytest.approx(92.22, abs=0.005)
     # From metafor's figures: t(11) sqrt(tau2 + se^2), se = 0.180792 from the interval.
     reach = 2.200985 * math.sqrt(0.313243 + 0.180792**2)
-    bounds = (found.prediction_low, found.prediction_high)
+    bounds = (found.pi_low, found.pi_high)
     assert bounds == pytest.approx((-0.714532 - reach, -0.714532 + reach), abs=1e-5)
 
 
@@ -65,10 +65,11 @@ def test_two_centres_by_hand():
     assert found.tau2 == pytest.approx(1.5)
     assert found.estimate == pytest.approx((2.25 * 1 + 1.75 * 3) / 4)
     assert found.se == pytest.approx(math.sqrt(1.75 * 2.25 / 4))
-    assert (found.low, found.high) == pytest.approx((1.875 - 12.706205 * found.se, 1.875 + 12.706205 * found.se))
+    assert (found.ci_low, found.ci_high) == pytest.approx((1.875 - 12.706205 * found.se, 1.875 + 12.706205 * found.se))
     # Fixed weights 4 and 4/3: Q = 2^2 / (0.25 + 0.75), typical variance 0.5.
     assert (found.q, found.q_p, found.i2) == pytest.approx((4.0, 2 * stats.norm.sf(2.0), 75.0))
-    assert (found.k, found.prediction_low, found.prediction_high) == (2, None, None)
+    assert found.k == 2
+    assert np.isnan([found.pi_low, found.pi_high]).all()
 
 
 # Student's t with 2 and with 1 degrees of freedom.
@@ -87,8 +88,8 @@ def test_centres_that_agree_better_than_their_errors_are_no_surer_than_a_fixed_m
     assert (found.tau2, found.i2) == (0.0, 0.0)
     # The plain variance would make this 0.1 / sqrt(3).
     assert found.se == pytest.approx(1 / math.sqrt(3))
-    assert found.high == pytest.approx(0.1 + 4.302653 / math.sqrt(3))
-    assert found.prediction_high == pytest.approx(0.1 + 12.706205 / math.sqrt(3))
+    assert found.ci_high == pytest.approx(0.1 + 4.302653 / math.sqrt(3))
+    assert found.pi_high == pytest.approx(0.1 + 12.706205 / math.sqrt(3))
     assert found.q_p == pytest.approx(math.exp(-0.01))
 
 
@@ -114,7 +115,7 @@ def test_at_its_tau2_the_mean_and_interval_are_those_of_statsmodels(centres):
     least = stats.t.ppf(0.975, len(values) - 1) / math.sqrt((1 / (errors**2 + found.tau2)).sum())
     reach = max((bounds[1] - bounds[0]) / 2, least)
     assert found.estimate == pytest.approx(oracle.mean_effect_fe, abs=1e-6)
-    assert (found.low, found.high) == pytest.approx((found.estimate - reach, found.estimate + reach), abs=1e-6)
+    assert (found.ci_low, found.ci_high) == pytest.approx((found.estimate - reach, found.estimate + reach), abs=1e-6)
     assert found.q == pytest.approx(fixed.q, abs=1e-6)
     assert found.q_p == pytest.approx(fixed.test_homogeneity().pvalue, abs=1e-3)
 
@@ -133,7 +134,7 @@ def test_at_equal_errors_reml_is_dersimonian_laird(values, share):
     found = random_effects(values, np.full(len(values), error))
     oracle = combine_effects(np.array(values), np.full(len(values), error**2), method_re="dl", use_t=True)
     assert found.tau2 == pytest.approx(oracle.tau2, rel=1e-6)
-    assert (found.low, found.high) == pytest.approx(tuple(oracle.conf_int()[3]), rel=1e-6, abs=1e-9)
+    assert (found.ci_low, found.ci_high) == pytest.approx(tuple(oracle.conf_int()[3]), rel=1e-6, abs=1e-9)
     assert found.i2 == pytest.approx(100 * oracle.i2, rel=1e-6)
 
 
@@ -187,7 +188,7 @@ def test_the_mean_lies_among_the_estimates_and_the_prediction_contains_its_inter
     assert found.tau2 >= 0
     assert 0 <= found.i2 <= 100
     if found.k > 2:
-        assert found.prediction_low <= found.low <= found.estimate <= found.high <= found.prediction_high
+        assert found.pi_low <= found.ci_low <= found.estimate <= found.ci_high <= found.pi_high
 
 
 def test_the_interval_of_the_mean_covers_as_often_as_it_says():
@@ -195,7 +196,7 @@ def test_the_interval_of_the_mean_covers_as_often_as_it_says():
     errors, hits = np.array([0.2, 0.3, 0.3, 0.5]), 0
     for _ in range(600):
         found = random_effects(2.0 + rng.normal(0, 0.5, 4) + rng.normal(0, errors), errors)
-        hits += found.low <= 2.0 <= found.high
+        hits += found.ci_low <= 2.0 <= found.ci_high
     assert 0.93 <= hits / 600 <= 0.985
 
 
@@ -220,7 +221,7 @@ def test_the_mirror_of_areas_has_the_mirrored_bounds_within_0_and_1(centres):
 def test_two_areas_have_no_prediction_and_one_has_no_mean():
     found = random_effects_of_auc([0.7, 0.8], [0.05, 0.05])
     assert 0.7 < found.estimate < 0.8
-    assert (found.prediction_low, found.prediction_high) == (None, None)
+    assert np.isnan([found.pi_low, found.pi_high]).all()
     assert random_effects_of_auc([0.7], [0.05]) is None
     assert random_effects([], []) is None
     assert random_effects([0.7], [0.05]) is None

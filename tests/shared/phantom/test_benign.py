@@ -16,7 +16,7 @@ from shared.phantom.benign import KINDS, BenignLabels, draw_benign_labels, draw_
 from shared.phantom.biology import Labels, auc, draw_labels, draw_latents, traits_at
 from shared.phantom.centres import CENTRES, protocol_at
 from shared.phantom.exam import PhantomSettings, make_exam, patient_streams
-from shared.phantom.kinetics import ToftsTable
+from shared.phantom.kinetics import tofts_concentration
 from shared.phantom.mr_signal import spoiled_gradient_echo
 from shared.phantom.traits import LATENTS, Traits
 from tests.mri_cases import mri_cohort
@@ -54,7 +54,7 @@ def late_change(bodies):
     """Signal from the first to the last phase of centre A, per cent."""
     protocol = protocol_at(CENTRES["A"], MIXED.shift)
     ktrans, kep = (np.array([getattr(body, name) for body in bodies], np.float32) for name in ("ktrans", "kep"))
-    agent = ToftsTable(protocol.post_times_s).concentration(ktrans, kep, np.full(len(bodies), 0.04, np.float32))
+    agent = tofts_concentration(protocol.post_times_s, ktrans, kep, np.full(len(bodies), 0.04, np.float32))
     signal = spoiled_gradient_echo(1500.0, 0.9, agent, protocol)
     return 100.0 * (signal[2] / signal[0] - 1.0)
 

@@ -13,7 +13,8 @@ from shared.errors import ConfigError
 from shared.modalities.mri.study import read_study
 from shared.phantom.centres import CENTRES
 from shared.phantom.exam import PhantomSettings, make_exam
-from shared.phantom.generate import MARKER, generate_federation
+from shared.phantom.generate import generate_federation
+from shared.phantom.marker import MARKER
 
 SETTINGS = PhantomSettings(cases_per_site=1, cases_external=1, seed=7)
 

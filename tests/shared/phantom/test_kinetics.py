@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from shared.phantom.kinetics import ARRIVAL_S, HAEMATOCRIT, ToftsTable, parker_blood, parker_plasma
+from shared.phantom.kinetics import ARRIVAL_S, HAEMATOCRIT, parker_blood, parker_plasma, tofts_concentration
 
 
 def scalar_parker(t):
@@ -39,7 +39,7 @@ def test_nothing_before_arrival_and_plasma_is_richer_than_blood():
 def test_tofts_table_equals_a_direct_convolution(ktrans, kep, plasma):
     times = (85.0, 170.0, 255.0)
     maps = [np.array([value], np.float32) for value in (ktrans, kep, plasma)]
-    table = ToftsTable(times).concentration(*maps)[:, 0]
+    table = tofts_concentration(times, *maps)[:, 0]
     for time, value in zip(times, table, strict=True):
         end = (time - ARRIVAL_S) / 60.0
         steps = 20_000
@@ -52,4 +52,4 @@ def test_tofts_table_equals_a_direct_convolution(ktrans, kep, plasma):
 
 def test_before_arrival_tissue_is_empty():
     one = np.ones(1, np.float32)
-    assert ToftsTable((ARRIVAL_S - 5.0, 60.0)).concentration(one, one, one)[0, 0] == 0.0
+    assert tofts_concentration((ARRIVAL_S - 5.0, 60.0), one, one, one)[0, 0] == 0.0

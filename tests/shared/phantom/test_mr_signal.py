@@ -9,7 +9,7 @@ import pytest
 from shared.phantom.biology import SUBTYPES, draw_latents
 from shared.phantom.centres import CENTRES, protocol_at
 from shared.phantom.exam import PhantomSettings, make_exam
-from shared.phantom.kinetics import ToftsTable
+from shared.phantom.kinetics import tofts_concentration
 from shared.phantom.mr_signal import GLAND_GREY, spoiled_gradient_echo, tissue_signal
 
 FULL = protocol_at(CENTRES["A"], 1.0)
@@ -54,7 +54,7 @@ def test_curve_type_of_a_cancer(subtype, early, late):
     rng = np.random.default_rng(0)
     latents = [draw_latents(rng, subtype, 1.0, 0.0) for _ in range(300)]
     ktrans, kep = (np.array([getattr(item, name) for item in latents], np.float32) for name in ("ktrans", "kep"))
-    agent = ToftsTable(FULL.post_times_s).concentration(ktrans, kep, np.full_like(kep, 0.04))
+    agent = tofts_concentration(FULL.post_times_s, ktrans, kep, np.full_like(kep, 0.04))
     signal = spoiled_gradient_echo(1560.0, 0.9, np.concatenate([np.zeros((1, 300), np.float32), agent]), FULL)
     assert 100 * (np.median(signal[1] / signal[0]) - 1) == pytest.approx(early, abs=15)
     assert 100 * (np.median(signal[3] / signal[1]) - 1) == pytest.approx(late, abs=6)

@@ -29,7 +29,7 @@ def test_the_caption_has_the_classical_intervals_of_the_cases(run_dir):
     (part,) = numbers(data)
     known = icc(data.own_cases[["volume_ml", "reference_volume_ml"]].to_numpy())
     caption = part["figures"][0]["caption"]
-    assert f"ICC(A,1) {fixed(known.a1_low, 3)} to {fixed(known.a1_high, 3)} (McGraw and Wong)" in caption
+    assert f"ICC(A,1) {fixed(known.low, 3)} to {fixed(known.high, 3)} (McGraw and Wong)" in caption
     assert "cases in which one of the two is 0 are absent" in part["figures"][1]["caption"]
     assert [column.title for column in part["table"]["columns"]] == ["Value"]
 

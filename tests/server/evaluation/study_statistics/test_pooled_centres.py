@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from server.evaluation.study_statistics.analysis import pooled
 from server.evaluation.study_statistics.estimates import SeedMean
-from server.evaluation.study_statistics.random_effects import pooled
 from shared.cohort.labels import SUBTYPES
 from shared.metrics.intervals import bootstrap_patients, weighted_mean
 from shared.metrics.random_effects import random_effects, random_effects_of_auc
@@ -28,10 +28,8 @@ def test_estimates_are_pooled_with_the_deviation_of_their_resamples():
     wanted = random_effects(values, errors)
     found = pooled(DICE, "federated", by_centre, 0.95)
     assert (found["quantity"], found["metric"], found["unit"], found["k"]) == ("federated", "dice", "1", 4)
-    names = {"estimate": "estimate", "ci_low": "low", "ci_high": "high", "pi_low": "prediction_low",
-             "pi_high": "prediction_high", "tau2": "tau2", "i2": "i2", "q": "q", "q_p": "q_p"}  # fmt: skip
-    for mine, theirs in names.items():
-        assert found[mine] == pytest.approx(getattr(wanted, theirs)), mine
+    for name in ("estimate", "ci_low", "ci_high", "pi_low", "pi_high", "tau2", "i2", "q", "q_p"):
+        assert found[name] == pytest.approx(getattr(wanted, name)), name
 
 
 def test_areas_go_by_their_logit_and_their_differences_do_not():
@@ -74,7 +72,9 @@ def test_a_studys_rows_pool_the_figures_of_its_centres():
         errors.append(kept[-1].std(ddof=1))
     row = only(found.meta, metric="dice", quantity="federated")
     wanted = random_effects(values, errors)
-    assert row[["estimate", "ci_low", "ci_high"]].tolist() == pytest.approx([wanted.estimate, wanted.low, wanted.high])
+    assert row[["estimate", "ci_low", "ci_high"]].tolist() == pytest.approx(
+        [wanted.estimate, wanted.ci_low, wanted.ci_high]
+    )
     gap = only(found.meta, metric="dice", quantity="federated-pooled")
     differences = found.comparisons[(found.comparisons["metric"] == "dice") & (found.comparisons["centre"] != "all")]
     assert differences["difference"].min() < gap["estimate"] < differences["difference"].max()

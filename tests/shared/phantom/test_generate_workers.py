@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from shared.phantom.workers import open_pool, run_all
+from shared.phantom.generate import open_pool, run_all
 
 
 def leave_a_file(folder, name):

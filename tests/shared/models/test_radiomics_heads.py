@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from shared.models.lesion_measures import lesion_measures, measure_count
-from shared.models.measured_heads import MEASURED_GAIN, MeasuredHeads
-from shared.models.radiomics import CLIP
+from shared.models.radiomics import CLIP, MEASURED_GAIN, MeasuredHeads
 from tests.shared.tasks.drawn_patches import patch
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shared.metrics.tissues import structure_metrics
+from shared.metrics.overlap import structure_metrics
 from shared.tasks import task_named
 
 SPACING = (2.0, 1.0, 5.0)  # 0.01 ml a voxel
