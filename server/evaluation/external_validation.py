@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from server.evaluation.case_pictures import draw_cases, store_pictures
+from server.evaluation.case_pictures import drawn_cases, store_picture
 from server.evaluation.case_tables import Outlines, TrainedModels, evaluate_models, load_model
 from server.evaluation.explain_cases import explain_centre
 from server.evaluation.late_fusion import fuse_rivals
@@ -93,7 +93,8 @@ def validate_externally(
         own = table[(table["model_hash"] == item.best) & (table["arm"] == FEDERATED)]
         model = load_model(task, view, item.models[item.best])
         if task.pictures is not None:
-            draw_cases(task, model, studies, cases, own, plan, view, store_pictures(folder.path, task))
+            for one in drawn_cases(task, model, studies, cases, own, plan, view):
+                store_picture(folder.path, name, task.pictures, one)
         if task.explained is not None and view.evaluation.explained_per_subtype and len(own):
             explain_centre(folder.path, cases, view, plan, model, own)
         tables[name] = own

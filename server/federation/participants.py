@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flwr.serverapp import Grid
@@ -169,7 +169,7 @@ class Participants:
         good = set()
         for name, answer in self._ask(names, FINGERPRINT, check):
             if answer.reply is None:
-                self._lose(name, _entry(answer))
+                self._lose(name, answer.entry)
                 continue
             merged = {modality: before + answer.reply.fingerprints[modality] for modality, before in merged.items()}
             good.add(name)
@@ -190,8 +190,9 @@ class Participants:
         for name, answer in self._ask(names, PREPARE, check, wait):
             reply = answer.reply
             if reply is None:
-                late = "did not prepare its cases before the deadline"
-                self._lose(name, _entry(answer, late if answer.reason == LATE else answer.reason))
+                late = answer.reason == LATE
+                reason = "did not prepare its cases before the deadline" if late else answer.reason
+                self._lose(name, replace(answer.entry, reason=reason))
                 continue
             self.lost.pop(name, None)
             included = dict(reply.included or {})
@@ -229,7 +230,3 @@ class Participants:
         if seen:
             done, total = sum(moment.done for moment in seen), sum(moment.total for moment in seen)
             self.on_progress(phase, done, total, f"{len(self.nodes)} sites")
-
-
-def _entry(answer: Answer, reason: str | None = None) -> SiteEntry:
-    return SiteEntry(answer.status, reason or answer.reason, attempts=answer.attempts)

@@ -59,7 +59,7 @@ class Federation:
         self.on_progress = on_progress
         self.on_evaluated = on_evaluated
         self.participants = Participants(grid, config, folder, on_progress)
-        self.requests = RoundRequests(self.participants, config)
+        self.requests = RoundRequests(self.participants)
         self.participation = Participation(folder.path, config.data.sites)
 
     @property

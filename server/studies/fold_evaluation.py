@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from server.evaluation.case_pictures import Draw, draw_cases, store_pictures
+from server.evaluation.case_pictures import drawn_cases, store_picture
 from server.evaluation.case_tables import Thresholds, load_model, threshold_columns
 from server.run_folder.arms import ENSEMBLE, FEDERATED, is_local
 from server.run_folder.external_access import OPENED
@@ -35,7 +35,6 @@ from shared.runtime.project import project_root
 from shared.site import Prepared, prepare_cohort, run_cohort
 from shared.tasks import task_named
 from shared.tasks.task import OWN, Task
-from shared.types import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +100,12 @@ def evaluate_fold(
     whole = pd.concat(tables, ignore_index=True)
     if task.pictures and cell.seed == design.config.study.seeds[0] and FEDERATED in models.arms.models:
         own = whole[(whole["arm"] == FEDERATED) & (whole["role"] == "external")]
-        draw = _keep_pictures(root, cell.centre, task)
-        draw_cases(task, models.arms.models[FEDERATED], studies, held_out, own, plan, view, draw)
+        for one in drawn_cases(task, models.arms.models[FEDERATED], studies, held_out, own, plan, view):
+            store_picture(root, task.name, task.pictures, one, cell.centre)
+            # The page's viewer turns the first structure about.
+            path = root / "volumes" / task.name / f"{cell.centre}-{one.label}.npz"
+            masks = {"reference": one.reference[0], "prediction": one.predicted[0]}
+            store_volume(path, one.key, one.label, image=one.shown, spacing=one.spacing, **masks)
     content = io.BytesIO()
     whole.to_parquet(content, index=False)
     replace_file(evaluated_path(root, cell), content.getvalue())
@@ -158,23 +161,3 @@ def _models(root: Path, cell: Cell, design: Design, view: RunConfig, sites: Mapp
     hashes[ENSEMBLE] = hashlib.sha256("".join(sorted(hashes[arm] for arm in members)).encode()).hexdigest()
     ensemble = ENSEMBLE if ENSEMBLE in design.config.study.arms and members else ""
     return FoldModels(Arms(models, answers, ensemble, members), hashes, thresholds)
-
-
-def _keep_pictures(root: Path, centre: str, task: Task) -> Draw:
-    """Store planes for the page and a volume of the first structure for its viewer."""
-    store_planes = store_pictures(root, task, centre)
-
-    def store(
-        label: str,
-        key: str,
-        shown: FloatArray,
-        reference: BoolArray,
-        predicted: BoolArray,
-        spacing: tuple[float, float, float],
-    ) -> None:
-        store_planes(label, key, shown, reference, predicted, spacing)
-        path = root / "volumes" / task.name / f"{centre}-{label}.npz"
-        masks = {"reference": reference[0], "prediction": predicted[0]}
-        store_volume(path, key, label, image=shown, spacing=spacing, **masks)
-
-    return store
