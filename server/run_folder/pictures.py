@@ -68,7 +68,7 @@ def select_pictures(cases: pd.DataFrame, by: str = "dice") -> dict[str, str]:
     Parameters
     ----------
     cases
-        One model's rows of the per-case table (`server.run_folder.predictions.select_cases`), at least one.
+        One model's rows of the per-case table and arm, at least one.
     by
         Column of the Dice.
 

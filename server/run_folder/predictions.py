@@ -83,20 +83,3 @@ def check_table(table: pd.DataFrame) -> None:
     for unit, column in (("case", "patient"), ("patient", "centre"), *truths):
         if table[[unit, column]].dropna().drop_duplicates().duplicated(unit).any():
             raise RunError(f"the per-case table holds two values of '{column}' for one {unit}")
-
-
-def select_cases(predictions: pd.DataFrame, *, arm: str, centre: str, model_hash: str) -> pd.DataFrame:
-    """One model's cases of one centre.
-
-    Raises
-    ------
-    RunError
-        There are none.
-
-    """
-    chosen = predictions[
-        (predictions["arm"] == arm) & (predictions["centre"] == centre) & (predictions["model_hash"] == model_hash)
-    ]
-    if chosen.empty:
-        raise RunError(f"no predictions of arm '{arm}' at centre '{centre}' by model {model_hash[:12]}")
-    return chosen.reset_index(drop=True)

@@ -17,8 +17,7 @@ from server.run_folder.journal import RunFolder
 from server.run_folder.predictions import predictions_path
 from server.run_folder.provenance import git_commit, is_phantom, package_versions
 from server.run_folder.results import replace_file
-from server.studies.design import Cell, Design
-from server.studies.paths import HELD_OUT, cell_folder, evaluated_path, fold_folder, trained
+from server.studies.design import HELD_OUT, Cell, Design, cell_folder, evaluated_path, fold_folder, trained
 from shared.cohort.labels import COLUMNS, CaseLabels, Label
 from shared.cohort.manifest import TABLE_NAME, CaseRow
 from shared.runtime.project import project_root

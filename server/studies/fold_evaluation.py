@@ -24,8 +24,7 @@ from server.run_folder.external_access import OPENED
 from server.run_folder.predictions import case_table
 from server.run_folder.results import replace_file
 from server.run_folder.volumes import store_volume
-from server.studies.design import Cell, Design
-from server.studies.paths import HELD_OUT, evaluated_path, fold_folder, trained
+from server.studies.design import HELD_OUT, Cell, Design, evaluated_path, fold_folder, trained
 from shared.cohort.preflight import Case
 from shared.config.run_config import RunConfig
 from shared.errors import RunError

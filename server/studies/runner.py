@@ -22,8 +22,7 @@ from typing import Any
 
 from server.run_folder.external_access import open_once
 from server.run_folder.journal import RunFolder
-from server.studies.design import Cell, Design
-from server.studies.paths import finished, fold_folder, progress_path, trained
+from server.studies.design import Cell, Design, finished, fold_folder, progress_path, trained
 from shared.errors import FedBreastError, RunError
 from shared.runtime.progress import read_progress, write_progress
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from shared.cohort.labels import Label
-from shared.config.execution import ComputeConfig, FederationConfig, TrackingConfig
+from shared.config.execution import ComputeConfig, FederationConfig, StudyConfig, TrackingConfig
 from shared.config.sections import (
     ClassifierSection,
     DataConfig,
@@ -34,7 +34,6 @@ from shared.config.sections import (
     TrainingConfig,
 )
 from shared.config.strict_toml import read_toml, validated
-from shared.config.study import StudyConfig
 from shared.errors import ConfigError
 from shared.modalities import MODALITIES, modality_named
 from shared.modalities.mri.settings import MriSettings

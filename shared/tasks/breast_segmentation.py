@@ -14,14 +14,13 @@ from torch import Generator, Tensor, nn
 from shared.cohort.labels import CaseLabels
 from shared.config.run_config import RunConfig
 from shared.config.sections import AugmentationConfig, TaskSection
-from shared.inference import mean_volume, predict_structures, volume_shape
+from shared.inference import mean_volume, volume_shape
 from shared.metrics.metric import Metric, Place
 from shared.metrics.overlap import CUBE
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, error_metrics
 from shared.metrics.tissues import structure_metrics
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.pipeline import to_native
-from shared.modalities.mri.plan import MriPlan
 from shared.modalities.mri.tissues import native_tissues, open_tissues
 from shared.models.res_unet import ResUNet
 from shared.reproducibility import derive_seed
@@ -106,14 +105,6 @@ def takes(labels: CaseLabels) -> bool:
     return labels.tissues
 
 
-def predict(
-    model: nn.Module, case: PreparedMri, plan: MriPlan, config: RunConfig, outline: BoolArray | None
-) -> FloatArray:
-    """Probabilities of both structures `(structure, z, y, x)` on the plan's grid."""
-    del plan, outline
-    return predict_structures(model, case.image, config)
-
-
 def tissue_masks(probability: FloatArray, case: PreparedMri, config: RunConfig) -> BoolArray:
     """Threshold probabilities `(structure, z, y, x)` of the plan's grid on the study's own.
 
@@ -174,7 +165,7 @@ TASK = Task(
         loss_title="Dice + cross-entropy",
         shape=volume_shape,
     ),
-    evaluator=Evaluator(predict, mean_volume, measure),
+    evaluator=Evaluator(lesion_segmentation.predict, mean_volume, measure),
     # The breast is easily outlined; the fibroglandular tissue inside is what models differ in.
     metrics=(*GLAND, *BREAST, *error_metrics(DENSITY), *agreement_metrics(DENSITY)),
     choice=highest_mean("mean Dice of both structures", BREAST[0], GLAND[0]),

@@ -98,7 +98,7 @@ def takes(labels: CaseLabels) -> bool:
 def predict(
     model: nn.Module, case: PreparedMri, plan: MriPlan, config: RunConfig, outline: BoolArray | None
 ) -> FloatArray:
-    """Lesion probability `(1, z, y, x)` on the plan's grid."""
+    """Probability of each structure that the network outlines, `(structure, z, y, x)` on the plan's grid."""
     del plan, outline
     return predict_structures(model, case.image, config)
 
