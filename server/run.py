@@ -34,11 +34,7 @@ log = logging.getLogger(__name__)
 def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress) -> list[ResultRow]:
     """Run a federation to its report; return the rows of `results.csv`.
 
-    Raises
-    ------
-    FedBreastError
-        What ended it; committed rounds stay and the run may be resumed.
-
+    Whatever ends it early is raised as a `FedBreastError`: committed rounds stay and the run may be resumed.
     """
 
     def facts() -> dict[str, str]:

@@ -106,13 +106,8 @@ def evaluate_site(
 ) -> tuple[Sums, int]:
     """The sums of a site's cases: all that leaves it, and how many cases were skipped.
 
-    A case whose prepared files are damaged costs itself, not the site's answer; the site's own log names it.
-
-    Raises
-    ------
-    RunError
-        The model answers with what is no number.
-
+    A case whose prepared files are damaged costs itself, not the site's answer; the site's own log names it. `RunError`
+    where the model answers with what is no number.
     """
     sums, skipped = Sums.zero(task.kinds), 0
     for case in cases:

@@ -115,14 +115,7 @@ def _oracle(view: RunConfig, site: Path) -> dict[str, float]:
 
 
 def _write_flow(folder: RunFolder, centre: str, cohort: Cohort, excluded: list[Exclusion], included: int) -> None:
-    """Count the centre's cases in `cases.json`.
-
-    Raises
-    ------
-    SiteError
-        None is usable.
-
-    """
+    """Count the centre's cases in `cases.json`; `SiteError` where none is usable."""
     reasons = Counter(item.reason for item in (*cohort.exclusions, *excluded))
     flow = folder.flow()
     flow[centre] = {"role": "external", "included": {"external": included}, "excluded": dict(reasons)}

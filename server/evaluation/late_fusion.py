@@ -63,15 +63,8 @@ def fuse(first: pd.DataFrame, second: pd.DataFrame, labels: Sequence[str]) -> pd
 def fuse_rivals(run_dir: Path, config: RunConfig, answers: Mapping[str, pd.DataFrame]) -> list[ResultRow]:
     """Fuse each task of the run with its rival, where that asks for it; store the tables, and return their rows.
 
-    Parameters
-    ----------
-    run_dir
-        The run's folder.
-    config
-        Seed and evaluation of the rows, which stand under the task as arm `fusion`.
-    answers
-        By task: the chosen model's table in the reference outline.
-
+    `answers` holds, by task, the chosen model's table in the reference outline. The rows stand under the task as arm
+    `fusion`.
     """
     rows: list[ResultRow] = []
     for name in answers:

@@ -33,20 +33,8 @@ def validate_at_node(
 ) -> list[ResultRow]:
     """Have the external centre's node evaluate every task's models on all its cases, once a run.
 
-    Parameters
-    ----------
-    participants
-        The run's sites; the external centre's node is known to them.
-    trained
-        Models by task.
-    on_model
-        Called with (done, total) over models.
-
-    Raises
-    ------
-    RunError
-        The centre was opened before for other models, or gives no good answer: the run may be resumed.
-
+    `on_model` is called with (done, total) over models. `RunError` where the centre was opened before for other models,
+    or gives no good answer: the run may be resumed.
     """
     config, centre = participants.config, str(participants.config.data.external)
     open_once(participants.folder, centre, [model for item in trained.values() for model in item.models], at_node=True)

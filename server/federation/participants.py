@@ -48,14 +48,7 @@ class Registered:
 
 
 class Participants:
-    """The sites of a run and the messages to them.
-
-    Parameters
-    ----------
-    grid, config, folder, on_progress
-        As `server.federation.rounds.Federation`.
-
-    """
+    """The sites of a run and the messages to them; parameters as `server.federation.rounds.Federation`."""
 
     def __init__(self, grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress) -> None:
         self.grid = grid
@@ -74,13 +67,8 @@ class Participants:
     def register(self) -> None:
         """Find the sites, merge their fingerprints into the plans, and have each prepare its cases.
 
-        A resumed run keeps its plans, and each site must still have the cases it had.
-
-        Raises
-        ------
-        RunError
-            Fewer than `min_sites` can take part.
-
+        A resumed run keeps its plans, and each site must still have the cases it had. `RunError` where fewer than
+        `min_sites` can take part.
         """
         names, federation = self.config.data.sites, self.config.federation
         self.on_progress("register", 0, len(names), "")
@@ -126,14 +114,7 @@ class Participants:
         return Instruction(self.run, number, self.plans, config=self.config, task=task)
 
     def need(self, able: int, where: str = "") -> None:
-        """Stop when fewer than `min_sites` are able to take part.
-
-        Raises
-        ------
-        RunError
-            So it is; the message says why each is not.
-
-        """
+        """Raise `RunError` where fewer than `min_sites` are able to take part; the message says why each is not."""
         if able < self.config.federation.min_sites:
             reasons = "; ".join(f"{name}: {entry.reason}" for name, entry in sorted(self.lost.items()))
             raise RunError(

@@ -79,12 +79,8 @@ class Federation:
     def train(self, task: Task) -> list[RoundRecord]:
         """Run a task's rounds that are not committed yet; return every round's record.
 
-        Raises
-        ------
-        RunError
-            Fewer than `min_sites` have the task's labels, or gave a good answer in a round; what was committed stays.
-            Or the committed rounds were drawn with another seed.
-
+        `RunError` where fewer than `min_sites` have the task's labels or gave a good answer in a round (what was
+        committed stays), or where the committed rounds were drawn with another seed.
         """
         name, view = task.name, self.config.for_task(task.name)
         self.participants.rejoin()

@@ -31,17 +31,8 @@ def server_step(
 ) -> tuple[FloatArray, ServerState]:
     """The new global model as a flat array and the strategy's new state; see `Strategy.server_step`.
 
-    Parameters
-    ----------
-    strategy
-        The run's.
-    parameters
-        From `parameter_places`.
-    current, mean
-        The model before the round and the updates' weighted mean, float32 `(n,)`, with buffers.
-    round_number, state
-        As `Strategy.server_step` takes them.
-
+    `current` is the model before the round and `mean` the updates' weighted mean, float32 `(n,)`, with buffers;
+    `parameters` comes from `parameter_places`.
     """
     new = mean.copy()
     new[parameters], state = strategy.server_step(current[parameters], mean[parameters], round_number, state)

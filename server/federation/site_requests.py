@@ -69,16 +69,8 @@ class Answer:
 class SiteRequests:
     """Requests to the sites of a run.
 
-    Parameters
-    ----------
-    grid, config
-        Flower's grid and the run's configuration: its `federation.round_timeout_s` is the deadline, and the message's
-        own time to live, so that a late answer is dropped.
-    nodes
-        The node of each site; it changes as sites leave and come back.
-    states
-        Where it is told what each site is at.
-
+    `config.federation.round_timeout_s` is the deadline, and the message's own time to live, so that a late answer is
+    dropped. `nodes` changes as sites leave and come back; `states` is told what each site is at.
     """
 
     def __init__(self, grid: Grid, config: RunConfig, nodes: Mapping[str, int], states: SiteStates) -> None:

@@ -45,11 +45,7 @@ def write_predictions(run_dir: Path, task: str, table: pd.DataFrame) -> None:
 def read_predictions(run_dir: Path, task: str) -> pd.DataFrame:
     """Read a task's table.
 
-    Raises
-    ------
-    RunError
-        The file is absent or not a parquet file, or holds a table of an earlier format.
-
+    `RunError` where the file is absent or not a parquet file, or holds a table of an earlier format.
     """
     try:
         table = pd.read_parquet(run_dir / predictions_path(task))
@@ -64,12 +60,8 @@ def read_predictions(run_dir: Path, task: str) -> pd.DataFrame:
 def check_table(table: pd.DataFrame) -> None:
     """Refuse what is not such a table.
 
-    Raises
-    ------
-    RunError
-        A column is missing, a cell that says whose row it is is empty, a figure is infinite, an arm's model answers a
-        case twice, or a case has two patients, centres or truths; the message names no case.
-
+    `RunError` where a column is missing, a cell that says whose row it is is empty, a figure is infinite, an arm's
+    model answers a case twice, or a case has two patients, centres or truths; the message names no case.
     """
     if missing := set(WHO) - set(table.columns):
         raise RunError(f"the per-case table lacks {', '.join(sorted(missing))}")

@@ -106,14 +106,7 @@ def write_results(run_dir: Path, rows: Sequence[ResultRow], provenance: Provenan
 
 
 def read_results(run_dir: Path) -> Results:
-    """Read `results.json`.
-
-    Raises
-    ------
-    RunError
-        The file is absent or not what `write_results` writes.
-
-    """
+    """Read `results.json`; `RunError` where it is absent or not what `write_results` writes."""
     try:
         return Results.model_validate_json((run_dir / "results.json").read_bytes())
     except (OSError, ValidationError) as error:
@@ -123,10 +116,6 @@ def read_results(run_dir: Path) -> Results:
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file of a run's folder atomically.
 
-    Raises
-    ------
-    RunError
-        There is no space left for it; see `shared.atomic_files`.
-
+    `RunError` where there is no space left for it; see `shared.atomic_files`.
     """
     atomic_files.replace_file(path, content, f"{path.parent.parent.name}/{path.parent.name}")

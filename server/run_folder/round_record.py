@@ -56,11 +56,7 @@ class RoundRecord:
     def sums(self, site: str) -> Sums:
         """The round's model on a site's validation cases; of no case where the site did not answer.
 
-        Raises
-        ------
-        ValueError
-            What the journal holds are no sums.
-
+        `ValueError` where what the journal holds are no sums.
         """
         flat = self.sites[site].validation
         return Sums.from_flat(flat, task_named(self.task).kinds, strict=False) if flat else Sums()
@@ -103,25 +99,14 @@ def record_bytes(record: RoundRecord) -> bytes:
 def read_records(run_dir: Path, task: str) -> list[RoundRecord]:
     """Every committed round of a task, in order, from round 0 (the start).
 
-    Raises
-    ------
-    RunError
-        A record is damaged.
-
+    `RunError` where a record is damaged.
     """
     files = (run_dir / "journal" / task).glob("round-*.json")
     return sorted((read_record(file) for file in files), key=lambda item: item.round)
 
 
 def read_record(file: Path) -> RoundRecord:
-    """Read one record.
-
-    Raises
-    ------
-    RunError
-        It is absent, or not what the journal writes.
-
-    """
+    """Read one record; `RunError` where it is absent, or not what the journal writes."""
     try:
         record = _RECORD.validate_json(file.read_bytes())
         record.validation()

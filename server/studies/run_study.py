@@ -83,11 +83,7 @@ def run_study(
 def make_report(root: Path) -> Path:
     """Statistics, page and model card from what `collect` gathered; the same folder gives the same numbers and bytes.
 
-    Raises
-    ------
-    RunError
-        The study is not finished, or a file of it is damaged.
-
+    `RunError` where the study is not finished, or a file of it is damaged.
     """
     from server.reports.study.model_card import write_model_card
     from server.reports.study.page import build_study_report

@@ -49,11 +49,7 @@ class FederationConfig(Section):
     def parse(cls, raw: Any, source: str) -> FederationConfig:
         """Check the section, and each strategy's table by the class that its file declares.
 
-        Raises
-        ------
-        ConfigError
-            A key is unknown, missing or out of range, or is given under its former name as well.
-
+        `ConfigError` where a key is unknown, missing or out of range, or is given under its former name as well.
         """
         if not isinstance(raw, dict):
             return validated(cls, raw, source, "federation")

@@ -46,13 +46,8 @@ def build_model(config: RunConfig) -> nn.Module:
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
     """Mean over the structures of `lesion_segmentation.loss`: a Dice each, lest the breast outweigh its gland.
 
-    Parameters
-    ----------
-    outputs
-        Logits `(n, structure, z, y, x)`, the first at the target's resolution, the others coarser.
-    target
-        float `(n, structure, z, y, x)` of 0 and 1.
-
+    Logits `(n, structure, z, y, x)`, the first at the target's resolution, the others coarser; the target is float
+    `(n, structure, z, y, x)` of 0 and 1.
     """
     parts = [
         lesion_segmentation.loss([item[:, [number]] for item in outputs], target[:, [number]])

@@ -71,15 +71,8 @@ def highest_mean(title: str, *metrics: Metric) -> Choice:
 def separates_best(labels: tuple[str, ...], losses: Sequence[tuple[Metric, float]]) -> Choice:
     """The last round whose mean AUC is within a standard error of the best; without any AUC the lowest mean loss.
 
-    Losses alone would stop at round 1, since networks soon become too certain of themselves.
-
-    Parameters
-    ----------
-    labels
-        Whose AUCs are looked at.
-    losses
-        Metrics, each with how much of it weighs as much as one nat of log-loss.
-
+    Losses alone would stop at round 1, since networks soon become too certain of themselves. Each of `losses` says how
+    much of it weighs as much as one nat of log-loss.
     """
 
     def fallback(sums: Sums) -> float | None:

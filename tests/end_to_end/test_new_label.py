@@ -10,8 +10,8 @@ from server.evaluation.case_tables import TrainedModels
 from server.evaluation.external_validation import validate_externally
 from server.federation.rounds import Federation
 from server.run_folder.journal import RunFolder
-from server.run_folder.round_record import chosen_record
 from server.run_folder.predictions import read_predictions
+from server.run_folder.round_record import chosen_record
 from server.studies.in_process_grid import InProcessGrid
 from shared.errors import RunError, TableError
 from shared.messages.payload import FEW
