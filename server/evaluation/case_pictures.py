@@ -54,19 +54,9 @@ def drawn_cases(
     plan: Plan,
     view: RunConfig,
 ) -> Iterator[DrawnCase]:
-    """The best, median and worst case of one model's table; none of a task without pictures.
+    """The best, median and worst case of one model's table, in one arm; none of a task without pictures.
 
-    Parameters
-    ----------
-    task, model
-        What is drawn.
-    studies, cases
-        The centre's cases as they were located, by pseudonym, and as they were prepared.
-    table
-        One model's rows of the per-case table, in one arm.
-    plan, view
-        As `evaluate`.
-
+    `studies` and `cases` are the centre's as they were located, by pseudonym, and as they were prepared.
     """
     if task.pictures is None or table.empty:
         return

@@ -41,25 +41,10 @@ def validate_externally(
 ) -> list[ResultRow]:
     """Evaluate every task's models on the external centre: predictions, pictures, rows with intervals.
 
-    Parameters
-    ----------
-    folder
-        The run's folder.
-    site
-        The external centre's site folder; read-only.
-    config, plans
-        The run's configuration and the federation's plans: the external centre changes neither.
-    trained
-        Models by task, in the order of training. A classifier is read twice: in the reference outline, and in the one
-        that an earlier task's chosen model predicted, where there is one.
-    on_case
-        Called with (done, total) over preparing and evaluating.
-
-    Raises
-    ------
-    SiteError
-        The centre's folder cannot be used, or none of its cases.
-
+    `site` is the centre's folder, read-only; it changes neither the configuration nor the federation's plans. `trained`
+    are models by task, in the order of training: a classifier is read twice, in the reference outline, and in the one
+    that an earlier task's chosen model predicted, where there is one. `on_case` is called with (done, total) over
+    preparing and evaluating. `SiteError` where the centre's folder cannot be used, or none of its cases.
     """
     centre = str(config.data.external)
     open_once(folder, centre, [model for item in trained.values() for model in item.models])

@@ -29,29 +29,13 @@ from shared.tasks.task import Task
 def table_rows(
     table: pd.DataFrame, metrics: Sequence[Metric], config: EvaluationConfig, *, task: str, seed: int, role: Role
 ) -> list[ResultRow]:
-    """Summarise every arm, centre and model of a per-case table.
+    """Summarise every arm, centre and model of a per-case table; see `predictions.case_table`.
 
     A case without a figure is left out of it; the row's `n` says how many cases it rests on. A metric whose columns the
     table lacks, whose label an arm never answers at any centre, or whose threshold its model lacks, has no row.
     Bootstraps draw patients within centres, never cases; the same patients give the same resamples, whatever the arm or
-    metric.
-
-    Parameters
-    ----------
-    table
-        See `predictions.case_table`.
-    metrics
-        The task's.
-    config
-        Resamples and confidence.
-    task, seed, role
-        Written into the rows; the seed also fixes the draws.
-
-    Raises
-    ------
-    RunError
-        The table is not such a table, or holds a truth or a score that cannot be.
-
+    metric: `seed` fixes the draws. `RunError` where the table is not such a table, or holds a truth or a score that
+    cannot be.
     """
     check_table(table)
     _check_scores(table, {label for metric in metrics if metric.sent == "histogram" for label in metric.labels})

@@ -30,20 +30,9 @@ log = logging.getLogger(__name__)
 class Federation:
     """A run's tasks, trained and evaluated by its sites, round by round.
 
-    Parameters
-    ----------
-    grid
-        Flower's grid, or the in-process one of `server.studies.in_process_grid`.
-    config
-        The run's configuration.
-    folder
-        The run's folder; its name is the run's.
-    on_progress
-        Where to report.
-    on_evaluated
-        Called with each round's record once the sites have evaluated its model: during the next round, and after the
-        last.
-
+    `grid` is Flower's, or the in-process one of `server.studies.in_process_grid`; the folder's name is the run's.
+    `on_evaluated` is called with each round's record once the sites have evaluated its model: during the next round,
+    and after the last.
     """
 
     def __init__(

@@ -6,13 +6,10 @@ Running means and variances are measured, not learnt: an optimiser's step would 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from shared.strategies.strategy import ServerState, Strategy
-from shared.types import FloatArray
-
-BoolArray = npt.NDArray[np.bool_]
+from shared.types import BoolArray, FloatArray
 
 
 def parameter_places(model: nn.Module) -> BoolArray:

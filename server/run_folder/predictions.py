@@ -5,14 +5,13 @@ One row for each case, arm and model; behind who it is about, the columns that t
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from server.run_folder.results import replace_file
+from server.run_folder.results import write_parquet
 from shared.errors import RunError
 
 FOLDER = Path("predictions")
@@ -37,9 +36,7 @@ def predictions_path(task: str) -> Path:
 
 def write_predictions(run_dir: Path, task: str, table: pd.DataFrame) -> None:
     """Write a task's table atomically."""
-    content = io.BytesIO()
-    table.to_parquet(content, index=False)
-    replace_file(run_dir / predictions_path(task), content.getvalue())
+    write_parquet(run_dir / predictions_path(task), table)
 
 
 def read_predictions(run_dir: Path, task: str) -> pd.DataFrame:

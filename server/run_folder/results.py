@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from shared import atomic_files
@@ -111,6 +112,13 @@ def read_results(run_dir: Path) -> Results:
         return Results.model_validate_json((run_dir / "results.json").read_bytes())
     except (OSError, ValidationError) as error:
         raise RunError(f"{run_dir.name}/results.json cannot be read: did the run finish? ({error})") from error
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write a table atomically, without its index."""
+    content = io.BytesIO()
+    table.to_parquet(content, index=False)
+    replace_file(path, content.getvalue())
 
 
 def replace_file(path: Path, content: bytes) -> None:

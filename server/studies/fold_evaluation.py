@@ -7,7 +7,6 @@ model whose site has no case with a label does not answer for it.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from server.evaluation.case_tables import Thresholds, load_model, threshold_colu
 from server.run_folder.arms import ENSEMBLE, FEDERATED, is_local
 from server.run_folder.external_access import OPENED
 from server.run_folder.predictions import case_table
-from server.run_folder.results import replace_file
+from server.run_folder.results import replace_file, write_parquet
 from server.run_folder.volumes import store_volume
 from server.studies.design import HELD_OUT, Cell, Design, evaluated_path, fold_folder, trained
 from shared.cohort.preflight import Case
@@ -54,22 +53,10 @@ def evaluate_fold(
     sites: Mapping[str, Prepared],
     report: Callable[[int, int, str], None],
 ) -> None:
-    """Write the cell's per-case table; for the first seed of a task with pictures also these and volumes.
+    """Write the table of an `evaluate` cell; for the first seed of a task with pictures also these and volumes.
 
-    Parameters
-    ----------
-    root, cell, design
-        The study's folder, the `evaluate` cell and the design.
-    config, plans, sites
-        The fold's configuration, its plans, and the training centres' prepared cases of the task's modality.
-    report
-        Called with (done, total, text).
-
-    Raises
-    ------
-    RunError
-        The centre was not opened for these models, or there is no case to evaluate them on.
-
+    `sites` are the training centres' prepared cases of the task's modality; `report` is called with (done, total,
+    text). `RunError` where the centre was not opened for these models, or there is no case to evaluate them on.
     """
     task, view = task_named(cell.task), config.for_task(cell.task)
     models = _models(root, cell, design, view, sites)
@@ -105,9 +92,7 @@ def evaluate_fold(
             path = root / "volumes" / task.name / f"{cell.centre}-{one.label}.npz"
             masks = {"reference": one.reference[0], "prediction": one.predicted[0]}
             store_volume(path, one.key, one.label, image=one.shown, spacing=one.spacing, **masks)
-    content = io.BytesIO()
-    whole.to_parquet(content, index=False)
-    replace_file(evaluated_path(root, cell), content.getvalue())
+    write_parquet(evaluated_path(root, cell), whole)
 
 
 def fold_table(

@@ -6,6 +6,8 @@ fibroglandular volume over the breast's, as the predicted masks have it (`shared
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -14,7 +16,6 @@ from torch import Generator, Tensor, nn
 from shared.cohort.labels import CaseLabels
 from shared.config.run_config import RunConfig
 from shared.config.sections import AugmentationConfig, TaskSection
-from shared.inference import mean_volume, volume_shape
 from shared.metrics.metric import Metric, Place
 from shared.metrics.overlap import CUBE
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, error_metrics
@@ -26,7 +27,7 @@ from shared.models.res_unet import ResUNet
 from shared.reproducibility import derive_seed
 from shared.tasks import augmentation, lesion_segmentation
 from shared.tasks.choice import highest_mean
-from shared.tasks.task import OWN, Card, Evaluator, Learner, Measured, Pictures, Structure, Task
+from shared.tasks.task import OWN, Card, Measured, Pictures, Structure, Task
 from shared.types import STRUCTURES, BoolArray, FloatArray
 
 PRIOR_LOGITS = (-0.5, -2.5)
@@ -151,16 +152,15 @@ TASK = Task(
     title="Breast and fibroglandular tissue",
     settings=TaskSection,
     uses=lambda labels, _config: takes(labels),
-    learner=Learner(
+    learner=replace(
+        lesion_segmentation.TASK.learner,
         build_model=build_model,
         open=lambda cases, _plan, _config: [case for case in cases if takes(case.labels)],
         sample=sample,
         augment=augment,
         loss=loss,
-        loss_title="Dice + cross-entropy",
-        shape=volume_shape,
     ),
-    evaluator=Evaluator(lesion_segmentation.predict, mean_volume, measure),
+    evaluator=replace(lesion_segmentation.TASK.evaluator, measure=measure),
     # The breast is easily outlined; the fibroglandular tissue inside is what models differ in.
     metrics=(*GLAND, *BREAST, *error_metrics(DENSITY), *agreement_metrics(DENSITY)),
     choice=highest_mean("mean Dice of both structures", BREAST[0], GLAND[0]),

@@ -56,23 +56,11 @@ def patch_classifier(
     error_scales: Mapping[str, float] = MappingProxyType({}),
     settings: type[ClassifierSection] = ClassifierSection,
 ) -> Task:
-    """A classifier of lesion patches: `Task` with what all of them share.
+    """A classifier of lesion patches: `Task` with what all of them share; parameters as there and as `Learner`.
 
-    Parameters
-    ----------
-    name, title, build_model, loss, loss_title, card, owners, settings, scored, pairs
-        See `Task` and `Learner`.
-    target
-        See `patches.open_patches`.
-    truths, scores
-        See `score_evaluator`.
-    labels
-        Columns of the table that it learns from, where they are others than `scored`.
-    exclusive
-        Whether the labels exclude each other, so that the mean of their AUCs is the headline.
-    error_scales
-        See `log_losses`.
-
+    `target` is as `patches.open_patches` takes it, `truths` and `scores` as `score_evaluator`, `error_scales` as
+    `log_losses`. `labels` are the columns that it learns from, where they are others than `scored`. `exclusive`: the
+    labels exclude each other, so that the mean of their AUCs is the headline.
     """
     metrics = tuple(score_metrics(scored, pairs, macro=exclusive))
     return Task(
