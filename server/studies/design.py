@@ -11,12 +11,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from server.run_folder.arms import FEDERATED, LOCAL, POOLED, is_local, local_arm
-from server.run_folder.journal import RunFolder
-from server.run_folder.round_record import RoundRecord
 from shared.config.run_config import RunConfig
+
+if TYPE_CHECKING:
+    from server.run_folder.journal import RunFolder
+    from server.run_folder.round_record import RoundRecord
 
 Kind = Literal["extract", "prepare", "train", "evaluate"]
 
@@ -151,6 +153,9 @@ def progress_path(root: Path, cell: Cell) -> Path:
 
 def trained(root: Path, cell: Cell) -> tuple[dict[str, Any], RunFolder, RoundRecord]:
     """What a finished `train` cell says of itself, its run folder, and the record of the chosen round."""
+    # Imported here: the command line reads a design, and torch takes seconds.
+    from server.run_folder.journal import RunFolder
+
     entry = json.loads(last_file(root, cell).read_text(encoding="utf-8"))
     folder = RunFolder(cell_folder(root, cell))
     return entry, folder, next(item for item in folder.records(cell.task) if item.round == entry["best_round"])
