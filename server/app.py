@@ -23,14 +23,7 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run the configured federation.
-
-    Raises
-    ------
-    FedBreastError
-        What ended the run; Flower then marks it failed.
-
-    """
+    """Run the configured federation; whatever ends it early is raised, so that Flower marks the run failed."""
     # Imported here: Flower imports this module to find `app`, and torch takes seconds.
     from server.deployment.simulation import ensure_data
     from server.federation.nonblocking_grid import whole_answers
@@ -88,11 +81,7 @@ def main(grid: Grid, context: Context) -> None:
 def check_one_root(rooms: Iterable[ModuleSpec | None]) -> None:
     """Check that `server`, `client` and `shared` come from one checkout or package.
 
-    Raises
-    ------
-    RunError
-        A foreign package of the same name came first on the path.
-
+    `RunError` where a foreign package of the same name came first on the path.
     """
     roots = {str(Path(str(room.origin)).resolve().parent.parent) for room in rooms if room}
     if len(roots) != 1:

@@ -13,21 +13,20 @@ from server.evaluation.case_tables import TrainedModels
 from server.evaluation.external_validation import validate_externally
 from server.evaluation.metric_rows import sum_rows
 from server.evaluation.remote_external_validation import validate_at_node
-from server.federation.model_selection import chosen_record, thresholds
 from server.federation.participants import Progress
 from server.federation.rounds import Federation
 from server.monitoring.mlflow_tracking import open_tracking
 from server.reports.page import build_report
-from server.run_folder.arms import FEDERATED
 from server.run_folder.journal import RunFolder
 from server.run_folder.participation import sentence
 from server.run_folder.provenance import git_commit, is_phantom, provenance
 from server.run_folder.results import ResultRow, Role, TrainedTask, read_results, write_results
-from server.run_folder.round_record import RoundRecord
+from server.run_folder.round_record import RoundRecord, chosen_record
 from shared.config.run_config import RunConfig
 from shared.metrics.sums import Sums
 from shared.runtime.project import project_root
 from shared.tasks import task_named
+from shared.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +34,7 @@ log = logging.getLogger(__name__)
 def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress) -> list[ResultRow]:
     """Run a federation to its report; return the rows of `results.csv`.
 
-    Raises
-    ------
-    FedBreastError
-        What ended it; committed rounds stay and the run may be resumed.
-
+    Whatever ends it early is raised as a `FedBreastError`: committed rounds stay and the run may be resumed.
     """
 
     def facts() -> dict[str, str]:
@@ -62,11 +57,11 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
             trained: dict[str, TrainedModels] = {}
             for task in tasks:
                 records = federation.train(task)
-                best = chosen_record(task, records)
+                best = chosen_record(records)
                 chosen = {item.model_hash: item for item in (best, records[-1])}
                 models = {model_hash: folder.model(item) for model_hash, item in chosen.items()}
-                frozen = {model_hash: thresholds(task, item) for model_hash, item in chosen.items()}
-                rows += _internal_rows(federation, config.for_task(task.name), chosen, models)
+                frozen = {model_hash: item.thresholds() for model_hash, item in chosen.items()}
+                rows += _internal_rows(federation, task, chosen, models)
                 trained[task.name] = TrainedModels(models, best.model_hash, frozen)
             rows += _external_rows(federation, trained, on_progress)
             _finish(federation, trained, rows, time.perf_counter() - started)
@@ -115,26 +110,17 @@ def _finish(
 
 def _internal_rows(
     federation: Federation,
-    view: RunConfig,
+    task: Task,
     records: Mapping[str, RoundRecord],
     models: Mapping[str, Mapping[str, torch.Tensor]],
 ) -> list[ResultRow]:
     """Figures of the training sites: validation of each chosen round as journalled, test as asked for now."""
     rows: list[ResultRow] = []
-    task = task_named(view.task)
+    config = federation.config
     for model_hash, record in records.items():
         validation = {name: record.sums(name) for name, entry in record.sites.items() if entry.validation}
         test = federation.evaluate(record, models[model_hash])
         roles: tuple[tuple[Role, Mapping[str, Sums]], ...] = (("validation", validation), ("test", test))
         for role, sums in roles:
-            rows += sum_rows(
-                sums,
-                task.metrics,
-                view.evaluation,
-                task=view.task,
-                arm=FEDERATED,
-                seed=view.seed,
-                role=role,
-                model_hash=model_hash,
-            )
+            rows += sum_rows(sums, task, config.evaluation, seed=config.seed, role=role, model_hash=model_hash)
     return rows

@@ -59,30 +59,9 @@ def evaluate(
 ) -> Iterator[tuple[PreparedCase, dict[str, Measured]]]:
     """Evaluate every arm on every case: one model is one arm, and so are the mean of several, and a second reading.
 
-    Parameters
-    ----------
-    task
-        The task; its evaluator says what a prediction is.
-    arms
-        The models.
-    cases
-        Prepared cases that the task can use.
-    plan, config
-        The plan of the task's modality, and the configuration as the task sees it.
-    full
-        Every column; otherwise those that sums need.
-    on_case
-        Called after each case.
-
-    Yields
-    ------
-    A case, and by arm what was measured of it.
-
-    Raises
-    ------
-    RunError
-        A model answers with what is no number.
-
+    Prepared cases must be such as the task can use; `plan` is that of its modality, `config` as the task sees it.
+    Yields each case, and by arm what was measured of it: every column where `full`, otherwise those that sums need;
+    `on_case` is called after each. `RunError` where a model answers with what is no number.
     """
     reader = task.evaluator
     for case in cases:
@@ -106,13 +85,8 @@ def evaluate_site(
 ) -> tuple[Sums, int]:
     """The sums of a site's cases: all that leaves it, and how many cases were skipped.
 
-    A case whose prepared files are damaged costs itself, not the site's answer; the site's own log names it.
-
-    Raises
-    ------
-    RunError
-        The model answers with what is no number.
-
+    A case whose prepared files are damaged costs itself, not the site's answer; the site's own log names it. `RunError`
+    where the model answers with what is no number.
     """
     sums, skipped = Sums.zero(task.kinds), 0
     for case in cases:

@@ -25,15 +25,7 @@ def pick_device(config: RunConfig) -> torch.device:
 def predict_structures(model: nn.Module, image: npt.NDArray[np.floating[Any]], config: RunConfig) -> FloatArray:
     """Probability of each structure in one prepared case, float32 `(structure, z, y, x)` on the plan's grid.
 
-    Parameters
-    ----------
-    model
-        Network of the task.
-    image
-        float `(channel, z, y, x)` on the plan's grid.
-    config
-        Configuration with mode, overlap, batch size and flip averaging.
-
+    `image` is float `(channel, z, y, x)` on that grid; mode, overlap, batch size and flips are the configuration's.
     """
     device = pick_device(config)
     torch.set_num_threads(config.compute.threads)

@@ -49,34 +49,14 @@ def train_round(
     site: str,
     loss_term: LossTerm = lambda _model: 0.0,
 ) -> TrainSummary:
-    """Train `model` in place for one round.
+    """Train `model`, the round's global one, in place for one round on a site's opened cases, in a fixed order.
 
-    Parameters
-    ----------
-    model
-        Global model of the round.
-    cases
-        Training cases of the site, opened by the task, in a fixed order.
-    config
-        Configuration of the run, with steps, learning rate and batch size.
-    round_number
-        1 for the first round; together with `site` and the run's seed it determines all random draws.
-    site
-        Name of the site or arm, part of the seed.
-    loss_term
-        Term that the strategy of the federation adds to the loss; the reported loss does not include it.
+    The run's seed, `site` (its name, or the arm's) and `round_number` (1 for the first) determine all random draws.
+    `loss_term` is what the strategy adds to the loss; the reported loss does not include it. Parameters of labels that
+    no case has are not changed, not even by weight decay. If a GPU has too little memory, the round is repeated from
+    its start, with its seed, in batches of half the size.
 
-    Notes
-    -----
-    Parameters of labels that no case has are not changed, not even by weight decay.
-
-    If a GPU has too little memory, the round is repeated from its start, with its seed, in batches of half the size.
-
-    Raises
-    ------
-    RunError
-        There are no cases, the loss is not finite, or the GPU has too little memory for a batch of 1.
-
+    `RunError` where there are no cases, the loss is not finite, or the GPU has too little memory for a batch of 1.
     """
     if not cases:
         raise RunError("no training case is left at this site: see its exclusions with `fedbreast check`")

@@ -57,7 +57,7 @@ def study(
     design = Design(settings)
     for fold in design.folds:
         design.fold(fold)  # an impossible fold is refused before anything is timed
-    from server.studies.paths import finished
+    from server.studies.design import finished
     from server.studies.runner import jobs_here
     from server.studies.time_estimate import estimate
 

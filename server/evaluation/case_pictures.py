@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,36 @@ from shared.config.run_config import RunConfig
 from shared.evaluation import Arms, evaluate
 from shared.modalities import modality_named
 from shared.modalities.modality import Plan, PreparedCase
-from shared.tasks.task import OWN, Task
+from shared.tasks.task import OWN, Pictures, Task
 from shared.types import BoolArray, FloatArray
 
-Draw = Callable[[str, str, FloatArray, BoolArray, BoolArray, tuple[float, float, float]], None]
-"""Given the label (`best`), the case, what is shown of it `(z, y, x)`, reference and predicted masks
-`(structure, z, y, x)` on the study's own grid, and the grid's spacing, mm."""
+
+@dataclass(frozen=True, slots=True)
+class DrawnCase:
+    """A case that a page shows.
+
+    Attributes
+    ----------
+    label, key
+        Why it is shown (`best`), and its pseudonym.
+    shown
+        What is drawn below the outlines, `(z, y, x)` on the study's own grid.
+    reference, predicted
+        Masks `(structure, z, y, x)` on the same grid.
+    spacing
+        `(z, y, x)`, mm.
+
+    """
+
+    label: str
+    key: str
+    shown: FloatArray
+    reference: BoolArray
+    predicted: BoolArray
+    spacing: tuple[float, float, float]
 
 
-def draw_cases(
+def drawn_cases(
     task: Task,
     model: nn.Module,
     studies: Mapping[str, Case],
@@ -31,23 +53,10 @@ def draw_cases(
     table: pd.DataFrame,
     plan: Plan,
     view: RunConfig,
-    draw: Draw,
-) -> None:
-    """Have the best, median and worst case of one model's table drawn; nothing of a task without pictures.
+) -> Iterator[DrawnCase]:
+    """The best, median and worst case of one model's table, in one arm; none of a task without pictures.
 
-    Parameters
-    ----------
-    task, model
-        What is drawn.
-    studies, cases
-        The centre's cases as they were located, by pseudonym, and as they were prepared.
-    table
-        One model's rows of the per-case table, in one arm.
-    plan, view
-        As `evaluate`.
-    draw
-        Called for each.
-
+    `studies` and `cases` are the centre's as they were located, by pseudonym, and as they were prepared.
     """
     if task.pictures is None or table.empty:
         return
@@ -59,29 +68,16 @@ def draw_cases(
             if masks is not None:
                 predicted, reference = masks
                 shown = background.images[task.pictures.background]
-                draw(label, key, shown, reference, predicted, background.spacing)
+                yield DrawnCase(label, key, shown, reference, predicted, background.spacing)
 
 
-def store_pictures(folder: Path, task: Task, centre: str = "") -> Draw:
-    """Store what a page shows of a case, below a run's folder or, by centre, below a study's; see `draw_cases`."""
-    pictures = task.pictures
-    assert pictures is not None  # noqa: S101 - asked for by a task that has them
-
-    def store(
-        label: str,
-        key: str,
-        shown: FloatArray,
-        reference: BoolArray,
-        predicted: BoolArray,
-        spacing: tuple[float, float, float],
-    ) -> None:
-        volumes = {
-            "image": shown,
-            # Of nested structures, in how many each voxel lies.
-            "reference": reference.sum(axis=0, dtype=np.uint8),
-            "prediction": predicted.sum(axis=0, dtype=np.uint8),
-        }
-        path = picture_path(folder, task.name, label, centre)
-        store_planes(path, key, volumes, spacing=spacing, field_mm=pictures.field_mm)
-
-    return store
+def store_picture(folder: Path, task: str, pictures: Pictures, one: DrawnCase, centre: str = "") -> None:
+    """Store what a page shows of a case, below a run's folder or, by centre, below a study's."""
+    volumes = {
+        "image": one.shown,
+        # Of nested structures, in how many each voxel lies.
+        "reference": one.reference.sum(axis=0, dtype=np.uint8),
+        "prediction": one.predicted.sum(axis=0, dtype=np.uint8),
+    }
+    path = picture_path(folder, task, one.label, centre)
+    store_planes(path, one.key, volumes, spacing=one.spacing, field_mm=pictures.field_mm)

@@ -54,21 +54,11 @@ def evaluate_models(
     outlines: Outlines,
     on_case: Callable[[], None],
 ) -> pd.DataFrame:
-    """The per-case table of a task's models; see `predictions.case_table`.
+    """The per-case table of a task's models on prepared cases that it can use; see `predictions.case_table`.
 
-    Parameters
-    ----------
-    task, trained
-        What is evaluated.
-    cases
-        Prepared cases that the task can use.
-    plan, view
-        The plan of the task's modality, and the configuration as the task sees it.
-    outlines
-        The chosen model's own masks are added where the task gives them; a task that can is also read in them.
-    on_case
-        Called after each case and model.
-
+    The chosen model's own masks are added to `outlines` where the task gives them; a task that can is also read in
+    them. `plan` is that of the task's modality, `view` the configuration as the task sees it; `on_case` is called after
+    each case and model.
     """
     centre, rows = str(view.data.external), []
     for model_hash, state in trained.models.items():

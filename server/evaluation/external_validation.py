@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from server.evaluation.case_pictures import draw_cases, store_pictures
+from server.evaluation.case_pictures import drawn_cases, store_picture
 from server.evaluation.case_tables import Outlines, TrainedModels, evaluate_models, load_model
 from server.evaluation.explain_cases import explain_centre
 from server.evaluation.late_fusion import fuse_rivals
@@ -41,25 +41,10 @@ def validate_externally(
 ) -> list[ResultRow]:
     """Evaluate every task's models on the external centre: predictions, pictures, rows with intervals.
 
-    Parameters
-    ----------
-    folder
-        The run's folder.
-    site
-        The external centre's site folder; read-only.
-    config, plans
-        The run's configuration and the federation's plans: the external centre changes neither.
-    trained
-        Models by task, in the order of training. A classifier is read twice: in the reference outline, and in the one
-        that an earlier task's chosen model predicted, where there is one.
-    on_case
-        Called with (done, total) over preparing and evaluating.
-
-    Raises
-    ------
-    SiteError
-        The centre's folder cannot be used, or none of its cases.
-
+    `site` is the centre's folder, read-only; it changes neither the configuration nor the federation's plans. `trained`
+    are models by task, in the order of training: a classifier is read twice, in the reference outline, and in the one
+    that an earlier task's chosen model predicted, where there is one. `on_case` is called with (done, total) over
+    preparing and evaluating. `SiteError` where the centre's folder cannot be used, or none of its cases.
     """
     centre = str(config.data.external)
     open_once(folder, centre, [model for item in trained.values() for model in item.models])
@@ -93,7 +78,8 @@ def validate_externally(
         own = table[(table["model_hash"] == item.best) & (table["arm"] == FEDERATED)]
         model = load_model(task, view, item.models[item.best])
         if task.pictures is not None:
-            draw_cases(task, model, studies, cases, own, plan, view, store_pictures(folder.path, task))
+            for one in drawn_cases(task, model, studies, cases, own, plan, view):
+                store_picture(folder.path, name, task.pictures, one)
         if task.explained is not None and view.evaluation.explained_per_subtype and len(own):
             explain_centre(folder.path, cases, view, plan, model, own)
         tables[name] = own
@@ -114,14 +100,7 @@ def _oracle(view: RunConfig, site: Path) -> dict[str, float]:
 
 
 def _write_flow(folder: RunFolder, centre: str, cohort: Cohort, excluded: list[Exclusion], included: int) -> None:
-    """Count the centre's cases in `cases.json`.
-
-    Raises
-    ------
-    SiteError
-        None is usable.
-
-    """
+    """Count the centre's cases in `cases.json`; `SiteError` where none is usable."""
     reasons = Counter(item.reason for item in (*cohort.exclusions, *excluded))
     flow = folder.flow()
     flow[centre] = {"role": "external", "included": {"external": included}, "excluded": dict(reasons)}

@@ -33,17 +33,8 @@ def fuse(first: pd.DataFrame, second: pd.DataFrame, labels: Sequence[str]) -> pd
     1986, Stat Sci 1:114). No weight is fitted: the sites' 18 validation cases in the demo cannot fit one, and no other
     case may choose it. So no threshold is frozen for it either.
 
-    Parameters
-    ----------
-    first, second
-        Per-case tables, one model each.
-    labels
-        That exclude each other.
-
-    Returns
-    -------
-    Table of arm `fusion`, of the cases in which both give all labels; `model_hash` is `<first>+<second>`.
-
+    Of two per-case tables, one model each, comes one of arm `fusion`, of the cases in which both give all labels;
+    `model_hash` is `<first>+<second>`.
     """
     truths, scores = ([f"{part}_{label}" for label in labels] for part in ("truth", "score"))
     keys = ["case", "patient", "centre", *truths]
@@ -63,15 +54,8 @@ def fuse(first: pd.DataFrame, second: pd.DataFrame, labels: Sequence[str]) -> pd
 def fuse_rivals(run_dir: Path, config: RunConfig, answers: Mapping[str, pd.DataFrame]) -> list[ResultRow]:
     """Fuse each task of the run with its rival, where that asks for it; store the tables, and return their rows.
 
-    Parameters
-    ----------
-    run_dir
-        The run's folder.
-    config
-        Seed and evaluation of the rows, which stand under the task as arm `fusion`.
-    answers
-        By task: the chosen model's table in the reference outline.
-
+    `answers` holds, by task, the chosen model's table in the reference outline. The rows stand under the task as arm
+    `fusion`.
     """
     rows: list[ResultRow] = []
     for name in answers:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from server.run_folder.arms import ORACLE
+from server.run_folder.arms import FEDERATED, ORACLE
 from server.run_folder.predictions import check_table
 from server.run_folder.results import ResultRow, Role
 from shared.config.sections import EvaluationConfig
@@ -23,34 +23,19 @@ from shared.metrics.metric import Metric
 from shared.metrics.roc import delong
 from shared.metrics.sums import Sums
 from shared.reproducibility import derive_seed
+from shared.tasks.task import Task
 
 
 def table_rows(
     table: pd.DataFrame, metrics: Sequence[Metric], config: EvaluationConfig, *, task: str, seed: int, role: Role
 ) -> list[ResultRow]:
-    """Summarise every arm, centre and model of a per-case table.
+    """Summarise every arm, centre and model of a per-case table; see `predictions.case_table`.
 
     A case without a figure is left out of it; the row's `n` says how many cases it rests on. A metric whose columns the
     table lacks, whose label an arm never answers at any centre, or whose threshold its model lacks, has no row.
     Bootstraps draw patients within centres, never cases; the same patients give the same resamples, whatever the arm or
-    metric.
-
-    Parameters
-    ----------
-    table
-        See `predictions.case_table`.
-    metrics
-        The task's.
-    config
-        Resamples and confidence.
-    task, seed, role
-        Written into the rows; the seed also fixes the draws.
-
-    Raises
-    ------
-    RunError
-        The table is not such a table, or holds a truth or a score that cannot be.
-
+    metric: `seed` fixes the draws. `RunError` where the table is not such a table, or holds a truth or a score that
+    cannot be.
     """
     check_table(table)
     _check_scores(table, {label for metric in metrics if metric.sent == "histogram" for label in metric.labels})
@@ -118,24 +103,16 @@ def oracle_rows(
 
 
 def sum_rows(
-    sums_by_site: Mapping[str, Sums],
-    metrics: Sequence[Metric],
-    config: EvaluationConfig,
-    *,
-    task: str,
-    arm: str,
-    seed: int,
-    role: Role,
-    model_hash: str,
+    sums_by_site: Mapping[str, Sums], task: Task, config: EvaluationConfig, *, seed: int, role: Role, model_hash: str
 ) -> list[ResultRow]:
-    """Summarise sites from the sums they sent, each site and all together (`centre` is then `all`)."""
+    """Summarise a federated model from the sums that sites sent: each site, and all together as centre `all`."""
     named = dict(sums_by_site)
     if len(named) > 1:
         named["all"] = functools.reduce(operator.add, sums_by_site.values())
     return [
-        _row(metric, estimate, task=task, arm=arm, seed=seed, centre=centre, role=role, model=model_hash)
+        _row(metric, estimate, task=task.name, arm=FEDERATED, seed=seed, centre=centre, role=role, model=model_hash)
         for centre, sums in named.items()
-        for metric in metrics
+        for metric in task.metrics
         if (estimate := metric.estimate(sums, config.confidence)) is not None
     ]
 

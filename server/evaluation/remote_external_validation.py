@@ -14,7 +14,6 @@ from server.evaluation.case_tables import TrainedModels
 from server.evaluation.metric_rows import sum_rows
 from server.federation.participants import Participants
 from server.federation.update_checks import Expected, check_answer, check_sums
-from server.run_folder.arms import FEDERATED
 from server.run_folder.external_access import open_once
 from server.run_folder.results import ResultRow
 from shared.errors import RunError, UpdateError
@@ -34,20 +33,8 @@ def validate_at_node(
 ) -> list[ResultRow]:
     """Have the external centre's node evaluate every task's models on all its cases, once a run.
 
-    Parameters
-    ----------
-    participants
-        The run's sites; the external centre's node is known to them.
-    trained
-        Models by task.
-    on_model
-        Called with (done, total) over models.
-
-    Raises
-    ------
-    RunError
-        The centre was opened before for other models, or gives no good answer: the run may be resumed.
-
+    `on_model` is called with (done, total) over models. `RunError` where the centre was opened before for other models,
+    or gives no good answer: the run may be resumed.
     """
     config, centre = participants.config, str(participants.config.data.external)
     open_once(participants.folder, centre, [model for item in trained.values() for model in item.models], at_node=True)
@@ -56,14 +43,10 @@ def validate_at_node(
     rows: list[ResultRow] = []
     on_model(done, total)
     for name, item in trained.items():
-        view, task = config.for_task(name), task_named(name)
+        task = task_named(name)
         for model_hash, state in item.models.items():
-            instruction = replace(
-                participants.instruction(0, name),
-                split=EXTERNAL,
-                weights=flatten(state),
-                manifest=manifest_of(state),
-            )
+            asked = participants.instruction(0, name)
+            instruction = replace(asked, split=EXTERNAL, weights=flatten(state), manifest=manifest_of(state))
 
             def check(site: str, reply: Reply, task: Task = task) -> None:
                 check_sums(reply, Expected(site, participants.run, 0, cases=cases), task)
@@ -72,14 +55,7 @@ def validate_at_node(
             if sums is None:
                 raise RunError(f"the external centre '{centre}' sent no sums: resume the run")
             rows += sum_rows(
-                {centre: sums},
-                task.metrics,
-                view.evaluation,
-                task=name,
-                arm=FEDERATED,
-                seed=view.seed,
-                role="external",
-                model_hash=model_hash,
+                {centre: sums}, task, config.evaluation, seed=config.seed, role="external", model_hash=model_hash
             )
             done += 1
             on_model(done, total)
@@ -108,8 +84,7 @@ def _prepare(participants: Participants, centre: str) -> int:
 def _answer(
     participants: Participants, centre: str, kind: str, instruction: Instruction, check: Callable[[str, Reply], None]
 ) -> Reply:
-    for _, answer in participants.requests.ask([centre], kind, instruction, check):
-        if answer.reply is not None:
-            return answer.reply
+    ((_, answer),) = participants.requests.ask([centre], kind, instruction, check)
+    if answer.reply is None:
         raise RunError(f"the external centre '{centre}' did not evaluate: {answer.reason}; mend and resume the run")
-    raise RunError(f"the external centre '{centre}' was not asked")
+    return answer.reply

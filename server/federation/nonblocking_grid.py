@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from flwr.app import ArrayRecord, Error, Message, Metadata, RecordDict
+from flwr.app import ArrayRecord, Error, Message, Metadata
 from flwr.serverapp import Grid
 
 from shared.runtime.flower_internals import flower_internal, number_message
@@ -51,19 +51,11 @@ class _Coming:
     look_at: float = 0.0
 
 
-class WholeAnswers(Grid):
-    """A grid over Flower's `HttpGrid` whose `pull_messages` gives what has arrived whole, and never waits.
+class WholeAnswers:
+    """Flower's `HttpGrid`, but that `pull_messages` gives what has arrived whole, and never waits."""
 
-    Parameters
-    ----------
-    grid
-        What Flower gave the ServerApp.
-
-    """
-
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: Any) -> None:
         self._grid = grid
-        self._own: Any = grid
         self._coming: dict[str, _Coming] = {}
         self._longest = 0
 
@@ -94,7 +86,7 @@ class WholeAnswers(Grid):
         if time.monotonic() < item.look_at:
             return None
         run = self._grid.run.run_id
-        fetch = make_pull(self._client.PullObject, self._own.node, run)
+        fetch = make_pull(self._client.PullObject, self._grid.node, run)
         try:
             fetch(item.objects[-1])  # small, and sent last: without it the rest need not be looked for
             contents = self._fetched(item.objects, fetch)
@@ -107,7 +99,7 @@ class WholeAnswers(Grid):
             return self._given_up(question)
         del self._coming[question]
         self._client.ConfirmMessageReceived(
-            ConfirmMessageReceivedRequest(node=self._own.node, run_id=run, message_object_id=item.message)
+            ConfirmMessageReceivedRequest(node=self._grid.node, run_id=run, message_object_id=item.message)
         )
         message: Message = inflate(item.message, contents)
         number_message(message, item.message)
@@ -128,7 +120,7 @@ class WholeAnswers(Grid):
 
     def _given_up(self, question: str) -> Message:
         """What Flower's own grid says then."""
-        own = self._own.node.node_id
+        own = self._grid.node.node_id
         facts = Metadata(
             run_id=self._grid.run.run_id,
             message_id="",
@@ -145,44 +137,22 @@ class WholeAnswers(Grid):
 
     @property
     def _client(self) -> Any:
-        return self._own._runtime_client  # noqa: SLF001 - listed in flower_internals
+        return self._grid._runtime_client  # noqa: SLF001 - listed in flower_internals
 
-    def get_node_ids(self) -> Iterable[int]:
-        """As Flower's."""
-        return self._grid.get_node_ids()
-
-    def get_nodes(self) -> Iterable[Any]:
-        """As Flower's."""
-        return self._grid.get_nodes()
+    def __getattr__(self, name: str) -> Any:
+        """All else is as Flower's."""
+        return getattr(self._grid, name)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """As Flower's."""
+        """As Flower's; notes the longest question."""
         asked = list(messages)
         for message in asked:
             arrays = [record for record in message.content.values() if isinstance(record, ArrayRecord)]
             self._longest = max(self._longest, sum(len(item.data) for record in arrays for item in record.values()))
-        return self._grid.push_messages(asked)
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """As Flower's, which waits."""
-        return self._grid.send_and_receive(messages, timeout=timeout)
-
-    def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
-    ) -> Message:
-        """As Flower's."""
-        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def set_run(self, run: Any) -> None:
-        """As Flower's."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Any:
-        """As Flower's."""
-        return self._grid.run
+        identifiers: Iterable[str] = self._grid.push_messages(asked)
+        return identifiers
 
 
 def whole_answers(grid: Grid) -> Grid:
     """A grid that does not wait for uploads; one of a simulation has none and stays as it is."""
-    return WholeAnswers(grid) if isinstance(grid, HttpGrid) else grid
+    return cast("Grid", WholeAnswers(grid)) if isinstance(grid, HttpGrid) else grid

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flwr.serverapp import Grid
@@ -48,14 +48,7 @@ class Registered:
 
 
 class Participants:
-    """The sites of a run and the messages to them.
-
-    Parameters
-    ----------
-    grid, config, folder, on_progress
-        As `server.federation.rounds.Federation`.
-
-    """
+    """The sites of a run and the messages to them; parameters as `server.federation.rounds.Federation`."""
 
     def __init__(self, grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress) -> None:
         self.grid = grid
@@ -74,13 +67,8 @@ class Participants:
     def register(self) -> None:
         """Find the sites, merge their fingerprints into the plans, and have each prepare its cases.
 
-        A resumed run keeps its plans, and each site must still have the cases it had.
-
-        Raises
-        ------
-        RunError
-            Fewer than `min_sites` can take part.
-
+        A resumed run keeps its plans, and each site must still have the cases it had. `RunError` where fewer than
+        `min_sites` can take part.
         """
         names, federation = self.config.data.sites, self.config.federation
         self.on_progress("register", 0, len(names), "")
@@ -126,14 +114,7 @@ class Participants:
         return Instruction(self.run, number, self.plans, config=self.config, task=task)
 
     def need(self, able: int, where: str = "") -> None:
-        """Stop when fewer than `min_sites` are able to take part.
-
-        Raises
-        ------
-        RunError
-            So it is; the message says why each is not.
-
-        """
+        """Raise `RunError` where fewer than `min_sites` are able to take part; the message says why each is not."""
         if able < self.config.federation.min_sites:
             reasons = "; ".join(f"{name}: {entry.reason}" for name, entry in sorted(self.lost.items()))
             raise RunError(
@@ -169,7 +150,7 @@ class Participants:
         good = set()
         for name, answer in self._ask(names, FINGERPRINT, check):
             if answer.reply is None:
-                self._lose(name, _entry(answer))
+                self._lose(name, answer.entry)
                 continue
             merged = {modality: before + answer.reply.fingerprints[modality] for modality, before in merged.items()}
             good.add(name)
@@ -190,8 +171,9 @@ class Participants:
         for name, answer in self._ask(names, PREPARE, check, wait):
             reply = answer.reply
             if reply is None:
-                late = "did not prepare its cases before the deadline"
-                self._lose(name, _entry(answer, late if answer.reason == LATE else answer.reason))
+                late = answer.reason == LATE
+                reason = "did not prepare its cases before the deadline" if late else answer.reason
+                self._lose(name, replace(answer.entry, reason=reason))
                 continue
             self.lost.pop(name, None)
             included = dict(reply.included or {})
@@ -229,7 +211,3 @@ class Participants:
         if seen:
             done, total = sum(moment.done for moment in seen), sum(moment.total for moment in seen)
             self.on_progress(phase, done, total, f"{len(self.nodes)} sites")
-
-
-def _entry(answer: Answer, reason: str | None = None) -> SiteEntry:
-    return SiteEntry(answer.status, reason or answer.reason, attempts=answer.attempts)

@@ -14,7 +14,6 @@ from server.federation.participants import Participants
 from server.federation.site_requests import Answer
 from server.federation.update_checks import Expected, check_sums, check_update, weighed_cases
 from server.run_folder.round_record import NO_LABEL, SiteEntry
-from shared.config.run_config import RunConfig
 from shared.errors import UpdateError
 from shared.messages.instruction_reply import EVALUATE, TRAIN, Reply
 from shared.messages.payload import State, flatten, manifest_of
@@ -55,20 +54,11 @@ class RoundResult:
 
 
 class RoundRequests:
-    """The requests of a run's rounds.
+    """The requests of a run's rounds to its sites."""
 
-    Parameters
-    ----------
-    participants
-        The sites.
-    config
-        The run's configuration.
-
-    """
-
-    def __init__(self, participants: Participants, config: RunConfig) -> None:
+    def __init__(self, participants: Participants) -> None:
         self.participants = participants
-        self.config = config
+        self.config = participants.config
 
     def train(self, task: Task, number: int, state: State, *, evaluating: bool) -> RoundResult:
         """Ask for a round's updates; good answers go into the running average.
@@ -118,12 +108,12 @@ class RoundRequests:
             evaluating=evaluating,
         )
         for site, answer in self.participants.requests.ask(asked, TRAIN, instruction, check):
-            ledger[site] = _entry(answer)
+            ledger[site] = answer.entry
             reply = answer.reply
             if reply is None or reply.weights is None:
                 log.warning("round %d, %s: %s", number, site, answer.reason)
                 if site in evaluators and (answer.waited or answer.status == "absent"):
-                    evaluation.sites[site] = _entry(answer)
+                    evaluation.sites[site] = answer.entry
                 continue
             average.add(reply.weights, weighed_cases(reply, expected[site], task.name))
             ledger[site].loss = reply.loss
@@ -190,7 +180,7 @@ def _take_evaluation(evaluation: Evaluation, answer: Answer, expected: Expected,
 
 def _take(evaluation: Evaluation, site: str, answer: Answer) -> None:
     """Enter a site's answer into an evaluation."""
-    evaluation.sites[site] = _entry(answer)
+    evaluation.sites[site] = answer.entry
     sums = answer.reply.sums if answer.reply is not None else None
     if sums is not None:
         evaluation.sites[site].cases = sums.n
@@ -204,11 +194,3 @@ def _ordered(evaluation: Evaluation, sites: Collection[str]) -> Evaluation:
         {site: evaluation.sums[site] for site in sites if site in evaluation.sums},
         {site: evaluation.sites[site] for site in sites},
     )
-
-
-def _entry(answer: Answer) -> SiteEntry:
-    """A site's line in the ledger."""
-    entry = SiteEntry(answer.status, answer.reason, attempts=answer.attempts)
-    if answer.reply is not None:
-        entry.cases, entry.skipped, entry.seconds = answer.reply.cases, answer.reply.skipped, answer.reply.seconds
-    return entry

@@ -30,20 +30,9 @@ log = logging.getLogger(__name__)
 class Federation:
     """A run's tasks, trained and evaluated by its sites, round by round.
 
-    Parameters
-    ----------
-    grid
-        Flower's grid, or the in-process one of `server.studies.in_process_grid`.
-    config
-        The run's configuration.
-    folder
-        The run's folder; its name is the run's.
-    on_progress
-        Where to report.
-    on_evaluated
-        Called with each round's record once the sites have evaluated its model: during the next round, and after the
-        last.
-
+    `grid` is Flower's, or the in-process one of `server.studies.in_process_grid`; the folder's name is the run's.
+    `on_evaluated` is called with each round's record once the sites have evaluated its model: during the next round,
+    and after the last.
     """
 
     def __init__(
@@ -59,7 +48,7 @@ class Federation:
         self.on_progress = on_progress
         self.on_evaluated = on_evaluated
         self.participants = Participants(grid, config, folder, on_progress)
-        self.requests = RoundRequests(self.participants, config)
+        self.requests = RoundRequests(self.participants)
         self.participation = Participation(folder.path, config.data.sites)
 
     @property
@@ -79,12 +68,8 @@ class Federation:
     def train(self, task: Task) -> list[RoundRecord]:
         """Run a task's rounds that are not committed yet; return every round's record.
 
-        Raises
-        ------
-        RunError
-            Fewer than `min_sites` have the task's labels, or gave a good answer in a round; what was committed stays.
-            Or the committed rounds were drawn with another seed.
-
+        `RunError` where fewer than `min_sites` have the task's labels or gave a good answer in a round (what was
+        committed stays), or where the committed rounds were drawn with another seed.
         """
         name, view = task.name, self.config.for_task(task.name)
         self.participants.rejoin()

@@ -6,13 +6,10 @@ Running means and variances are measured, not learnt: an optimiser's step would 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from shared.strategies.strategy import ServerState, Strategy
-from shared.types import FloatArray
-
-BoolArray = npt.NDArray[np.bool_]
+from shared.types import BoolArray, FloatArray
 
 
 def parameter_places(model: nn.Module) -> BoolArray:
@@ -31,17 +28,8 @@ def server_step(
 ) -> tuple[FloatArray, ServerState]:
     """The new global model as a flat array and the strategy's new state; see `Strategy.server_step`.
 
-    Parameters
-    ----------
-    strategy
-        The run's.
-    parameters
-        From `parameter_places`.
-    current, mean
-        The model before the round and the updates' weighted mean, float32 `(n,)`, with buffers.
-    round_number, state
-        As `Strategy.server_step` takes them.
-
+    `current` is the model before the round and `mean` the updates' weighted mean, float32 `(n,)`, with buffers;
+    `parameters` comes from `parameter_places`.
     """
     new = mean.copy()
     new[parameters], state = strategy.server_step(current[parameters], mean[parameters], round_number, state)

@@ -13,7 +13,7 @@ import httpx
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from server.run_folder.round_record import Status
+from server.run_folder.round_record import SiteEntry, Status
 from server.run_folder.site_states import SiteStates
 from shared.config.run_config import RunConfig
 from shared.errors import UpdateError
@@ -57,20 +57,20 @@ class Answer:
     reply: Reply | None = None
     waited: bool = False
 
+    @property
+    def entry(self) -> SiteEntry:
+        """The site's line in a ledger."""
+        entry = SiteEntry(self.status, self.reason, attempts=self.attempts)
+        if self.reply is not None:
+            entry.cases, entry.skipped, entry.seconds = self.reply.cases, self.reply.skipped, self.reply.seconds
+        return entry
+
 
 class SiteRequests:
     """Requests to the sites of a run.
 
-    Parameters
-    ----------
-    grid, config
-        Flower's grid and the run's configuration: its `federation.round_timeout_s` is the deadline, and the message's
-        own time to live, so that a late answer is dropped.
-    nodes
-        The node of each site; it changes as sites leave and come back.
-    states
-        Where it is told what each site is at.
-
+    `config.federation.round_timeout_s` is the deadline, and the message's own time to live, so that a late answer is
+    dropped. `nodes` changes as sites leave and come back; `states` is told what each site is at.
     """
 
     def __init__(self, grid: Grid, config: RunConfig, nodes: Mapping[str, int], states: SiteStates) -> None:
@@ -129,9 +129,7 @@ class SiteRequests:
                     name: Message(records, dst_node_id=self.nodes[name], message_type=kind, ttl=left)
                     for name, records in write_instructions(instruction, there).items()
                 }
-                identifiers = list(self.grid.push_messages(list(messages.values()))) if messages else []
-                # What Flower does not take is as if it were never answered.
-                pending |= {item: name for item, name in zip(identifiers, messages, strict=False) if item}
+                pending |= push(self.grid, messages)
                 to_send = []
                 del messages
             arrived = False

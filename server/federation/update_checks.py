@@ -43,14 +43,7 @@ class Expected:
 
 
 def check_error(_site: str, reply: Reply) -> None:
-    """Check that the site does not report a failure.
-
-    Raises
-    ------
-    UpdateError
-        It does.
-
-    """
+    """Raise `UpdateError` where the site reports a failure."""
     if reply.error:
         raise UpdateError(f"the site could not do it: {reply.error}")
 
@@ -58,11 +51,7 @@ def check_error(_site: str, reply: Reply) -> None:
 def check_answer(reply: Reply, expected: Expected) -> None:
     """Check who answers what: any kind of message.
 
-    Raises
-    ------
-    UpdateError
-        The site reports a failure, or the answer belongs to another site, run or round.
-
+    `UpdateError` where the site reports a failure, or the answer belongs to another site, run or round.
     """
     check_error(expected.site, reply)
     if reply.site != expected.site:
@@ -74,12 +63,8 @@ def check_answer(reply: Reply, expected: Expected) -> None:
 def check_update(reply: Reply, expected: Expected) -> None:
     """Check a trained update; see `check_answer` for what comes first.
 
-    Raises
-    ------
-    UpdateError
-        Another model, another number of values, a value that is not finite or too large for the average, or another
-        number of cases than registered.
-
+    `UpdateError` for another model, another number of values, a value that is not finite or too large for the average,
+    or another number of cases than registered.
     """
     check_answer(reply, expected)
     if reply.weights is None:
@@ -99,11 +84,7 @@ def check_update(reply: Reply, expected: Expected) -> None:
 def check_sums(reply: Reply, expected: Expected, task: Task) -> None:
     """Check an evaluation; see `check_answer` for what comes first.
 
-    Raises
-    ------
-    UpdateError
-        No sums, of other cases than the site has, or such as no cases can have.
-
+    `UpdateError` for no sums, for sums of other cases than the site has, and for such as no cases can have.
     """
     check_answer(reply, expected)
     if reply.sums is None:
@@ -119,13 +100,8 @@ def check_sums(reply: Reply, expected: Expected, task: Task) -> None:
 def weighed_cases(reply: Reply, expected: Expected, task: str) -> dict[str, int]:
     """Cases by label that a checked update counts with, "" for those the task uses.
 
-    Those registered, unless the site skipped some: then those it says it used.
-
-    Raises
-    ------
-    UpdateError
-        It claims more cases of a label than it registered, or more of them skipped than it skipped.
-
+    Those registered, unless the site skipped some: then those it says it used. `UpdateError` where it claims more cases
+    of a label than it registered, or more of them skipped than it skipped.
     """
     counts = {"": reply.cases} | dict(expected.labels)
     if reply.skipped:

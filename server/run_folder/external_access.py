@@ -29,13 +29,7 @@ class Opened(BaseModel):
 def open_once(folder: RunFolder, centre: str, hashes: Iterable[str], *, at_node: bool = False) -> None:
     """Record that the external centre is opened, before its first case is read.
 
-    A run that was stopped in between may go on with the same models, and with no others.
-
-    Raises
-    ------
-    RunError
-        It was opened before, for other models.
-
+    A run that was stopped in between may go on with the same models; `RunError` where it was opened for others.
     """
     names = tuple(sorted(set(hashes)))
     before = read_opened(folder.path)
@@ -50,14 +44,7 @@ def open_once(folder: RunFolder, centre: str, hashes: Iterable[str], *, at_node:
 
 
 def read_opened(run_dir: Path) -> Opened | None:
-    """How the centre was opened; None where it was not.
-
-    Raises
-    ------
-    RunError
-        The file is damaged.
-
-    """
+    """How the centre was opened; None where it was not, `RunError` where the file is damaged."""
     try:
         return Opened.model_validate_json((run_dir / OPENED).read_bytes())
     except FileNotFoundError:

@@ -89,13 +89,8 @@ class FinishedTask(BaseModel):
 def read_finished_run(run_dir: Path) -> list[FinishedTask]:
     """Read a finished run's folder: one entry per task, in the order of training.
 
-    Raises
-    ------
-    RunError
-        A file is missing or damaged; the message names it.
-    ConfigError
-        `config.toml` is not a configuration.
-
+    `RunError` where a file is missing or damaged (the message names it), `ConfigError` where `config.toml` is no
+    configuration.
     """
     check_format(run_dir)
     results = read_results(run_dir)
@@ -121,14 +116,7 @@ def read_finished_run(run_dir: Path) -> list[FinishedTask]:
 
 
 def read_flow(run_dir: Path) -> dict[str, SiteFlow]:
-    """Read `cases.json`: each site's cases.
-
-    Raises
-    ------
-    RunError
-        It is missing or damaged.
-
-    """
+    """Read `cases.json`, each site's cases; `RunError` where it is missing or damaged."""
     try:
         return TypeAdapter(dict[str, SiteFlow]).validate_json((run_dir / "cases.json").read_bytes())
     except (OSError, ValidationError) as error:

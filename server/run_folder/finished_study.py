@@ -114,11 +114,7 @@ class FinishedStudy:
     def tables(self) -> StudyTables:
         """What the statistics made of it: the only source of numbers on page and card.
 
-        Raises
-        ------
-        RunError
-            A table is missing or damaged.
-
+        `RunError` where a table is missing or damaged.
         """
         return read_tables(self.path)
 
@@ -172,13 +168,8 @@ class FinishedStudy:
 def read_finished_study(folder: Path) -> FinishedStudy:
     """Read a study's folder.
 
-    Raises
-    ------
-    RunError
-        A file is missing (the study is not finished) or damaged; the message names it.
-    ConfigError
-        The folder is of another format, or `study.toml` is not a configuration.
-
+    `RunError` where a file is missing (the study is not finished) or damaged; the message names it. `ConfigError` where
+    the folder is of another format, or `study.toml` is no configuration.
     """
     check_format(folder)
     config = load_config(folder / CONFIG)

@@ -22,14 +22,7 @@ def write_format(folder: Path) -> None:
 
 
 def check_format(folder: Path) -> None:
-    """Check that a run or a study is of the format that this version reads and writes.
-
-    Raises
-    ------
-    ConfigError
-        It is older or newer, or does not say.
-
-    """
+    """Raise `ConfigError` where a run or a study is of an older or a newer format, or does not say of which."""
     try:
         written = int(json.loads((folder / _FILE).read_text(encoding="utf-8"))["format"])
     except FileNotFoundError:

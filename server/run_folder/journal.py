@@ -107,11 +107,7 @@ class RunFolder:
     def write(self, name: str, content: bytes) -> None:
         """Write a file of the folder atomically, and so that it outlasts a loss of power.
 
-        Raises
-        ------
-        RunError
-            There is no space left for it; what was committed stays.
-
+        `RunError` where there is no space left for it; what was committed stays.
         """
         replace_file(self.path / name, content, f"runs/{self.path.name}", durable=True)
 
@@ -142,14 +138,7 @@ class RunFolder:
         return read_records(self.path, task)
 
     def model(self, record: RoundRecord) -> dict[str, torch.Tensor]:
-        """The global model after a round.
-
-        Raises
-        ------
-        RunError
-            Its bytes are not those that were committed.
-
-        """
+        """The global model after a round; `RunError` where its bytes are not those that were committed."""
         path = self.path / "models" / f"{_stem(record)}.safetensors"
         state: dict[str, torch.Tensor] = load_tensors(path.read_bytes())
         if state_hash(state) != record.model_hash:

@@ -63,15 +63,9 @@ class Picture:
 
 
 def select_pictures(cases: pd.DataFrame, by: str = "dice") -> dict[str, str]:
-    """Best, median and worst case by Dice, label to case; ties go to the first name, so the choice is reproducible.
+    """Best, median and worst case by a column, label to case; ties go to the first name, so the choice is reproducible.
 
-    Parameters
-    ----------
-    cases
-        One model's rows of the per-case table (`server.run_folder.predictions.select_cases`), at least one.
-    by
-        Column of the Dice.
-
+    `cases` are one model's rows of the per-case table, at least one.
     """
     ordered = cases.sort_values([by, "case"], ascending=[False, True])["case"].tolist()
     return {"best": ordered[0], "median": ordered[(len(ordered) - 1) // 2], "worst": ordered[-1]}
@@ -129,11 +123,7 @@ def largest_section(mask: BoolArray) -> tuple[int, int, int]:
 def read_pictures(root: Path, task: str, centre: str = "") -> list[Picture]:
     """A task's stored pictures in the order best, median, worst; a missing one is left out.
 
-    Raises
-    ------
-    RunError
-        A file is not what `store_planes` writes. Nothing is unpickled.
-
+    `RunError` where a file is not what `store_planes` writes. Nothing is unpickled.
     """
     files = [(label, picture_path(root, task, label, centre)) for label in LABELS]
     return [_read_picture(label, file) for label, file in files if file.is_file()]

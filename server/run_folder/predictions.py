@@ -5,14 +5,13 @@ One row for each case, arm and model; behind who it is about, the columns that t
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from server.run_folder.results import replace_file
+from server.run_folder.results import write_parquet
 from shared.errors import RunError
 
 FOLDER = Path("predictions")
@@ -37,19 +36,13 @@ def predictions_path(task: str) -> Path:
 
 def write_predictions(run_dir: Path, task: str, table: pd.DataFrame) -> None:
     """Write a task's table atomically."""
-    content = io.BytesIO()
-    table.to_parquet(content, index=False)
-    replace_file(run_dir / predictions_path(task), content.getvalue())
+    write_parquet(run_dir / predictions_path(task), table)
 
 
 def read_predictions(run_dir: Path, task: str) -> pd.DataFrame:
     """Read a task's table.
 
-    Raises
-    ------
-    RunError
-        The file is absent or not a parquet file, or holds a table of an earlier format.
-
+    `RunError` where the file is absent or not a parquet file, or holds a table of an earlier format.
     """
     try:
         table = pd.read_parquet(run_dir / predictions_path(task))
@@ -64,12 +57,8 @@ def read_predictions(run_dir: Path, task: str) -> pd.DataFrame:
 def check_table(table: pd.DataFrame) -> None:
     """Refuse what is not such a table.
 
-    Raises
-    ------
-    RunError
-        A column is missing, a cell that says whose row it is is empty, a figure is infinite, an arm's model answers a
-        case twice, or a case has two patients, centres or truths; the message names no case.
-
+    `RunError` where a column is missing, a cell that says whose row it is is empty, a figure is infinite, an arm's
+    model answers a case twice, or a case has two patients, centres or truths; the message names no case.
     """
     if missing := set(WHO) - set(table.columns):
         raise RunError(f"the per-case table lacks {', '.join(sorted(missing))}")
@@ -83,20 +72,3 @@ def check_table(table: pd.DataFrame) -> None:
     for unit, column in (("case", "patient"), ("patient", "centre"), *truths):
         if table[[unit, column]].dropna().drop_duplicates().duplicated(unit).any():
             raise RunError(f"the per-case table holds two values of '{column}' for one {unit}")
-
-
-def select_cases(predictions: pd.DataFrame, *, arm: str, centre: str, model_hash: str) -> pd.DataFrame:
-    """One model's cases of one centre.
-
-    Raises
-    ------
-    RunError
-        There are none.
-
-    """
-    chosen = predictions[
-        (predictions["arm"] == arm) & (predictions["centre"] == centre) & (predictions["model_hash"] == model_hash)
-    ]
-    if chosen.empty:
-        raise RunError(f"no predictions of arm '{arm}' at centre '{centre}' by model {model_hash[:12]}")
-    return chosen.reset_index(drop=True)

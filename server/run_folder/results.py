@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from shared import atomic_files
@@ -106,27 +107,23 @@ def write_results(run_dir: Path, rows: Sequence[ResultRow], provenance: Provenan
 
 
 def read_results(run_dir: Path) -> Results:
-    """Read `results.json`.
-
-    Raises
-    ------
-    RunError
-        The file is absent or not what `write_results` writes.
-
-    """
+    """Read `results.json`; `RunError` where it is absent or not what `write_results` writes."""
     try:
         return Results.model_validate_json((run_dir / "results.json").read_bytes())
     except (OSError, ValidationError) as error:
         raise RunError(f"{run_dir.name}/results.json cannot be read: did the run finish? ({error})") from error
 
 
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write a table atomically, without its index."""
+    content = io.BytesIO()
+    table.to_parquet(content, index=False)
+    replace_file(path, content.getvalue())
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file of a run's folder atomically.
 
-    Raises
-    ------
-    RunError
-        There is no space left for it; see `shared.atomic_files`.
-
+    `RunError` where there is no space left for it; see `shared.atomic_files`.
     """
     atomic_files.replace_file(path, content, f"{path.parent.parent.name}/{path.parent.name}")

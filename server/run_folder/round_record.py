@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,7 @@ from pydantic import AliasChoices, ConfigDict, Field, TypeAdapter, ValidationErr
 from pydantic.dataclasses import dataclass
 
 from shared.errors import RunError
+from shared.metrics.scores import youden_threshold
 from shared.metrics.sums import Sums
 from shared.tasks import task_named
 
@@ -54,11 +56,7 @@ class RoundRecord:
     def sums(self, site: str) -> Sums:
         """The round's model on a site's validation cases; of no case where the site did not answer.
 
-        Raises
-        ------
-        ValueError
-            What the journal holds are no sums.
-
+        `ValueError` where what the journal holds are no sums.
         """
         flat = self.sites[site].validation
         return Sums.from_flat(flat, task_named(self.task).kinds, strict=False) if flat else Sums()
@@ -74,18 +72,23 @@ class RoundRecord:
         """
         return self.round > 0 and any(item.status != "accepted" for item in self.evaluated.values() or [_NOBODY])
 
-    def is_complete(self) -> bool:
-        """Whether every site's update is in the average."""
-        return all(item.status == "accepted" for item in self.sites.values())
+    def thresholds(self) -> dict[str, float | None]:
+        """Operating point of each label that the task scores, on the training sites' validation cases."""
+        sums = self.validation()
+        return {label.name: youden_threshold(sums.histogram(label.name)) for label in task_named(self.task).scored}
 
 
 _NOBODY = SiteEntry("absent")
 _RECORD = TypeAdapter(RoundRecord)
 
 
-def record_path(run_dir: Path, record: RoundRecord) -> Path:
-    """Where a round's record lies."""
-    return run_dir / "journal" / record.task / f"round-{record.round:03d}.json"
+def chosen_record(records: Sequence[RoundRecord]) -> RoundRecord:
+    """The round whose model the training sites' validation cases choose; `RunError` where none was committed."""
+    rounds = {item.round: item for item in records if item.round > 0}
+    if not rounds:
+        raise RunError("no round was committed")
+    choice = task_named(records[0].task).choice
+    return rounds[choice.best({number: item.validation() for number, item in rounds.items()})]
 
 
 def record_bytes(record: RoundRecord) -> bytes:
@@ -96,25 +99,14 @@ def record_bytes(record: RoundRecord) -> bytes:
 def read_records(run_dir: Path, task: str) -> list[RoundRecord]:
     """Every committed round of a task, in order, from round 0 (the start).
 
-    Raises
-    ------
-    RunError
-        A record is damaged.
-
+    `RunError` where a record is damaged.
     """
     files = (run_dir / "journal" / task).glob("round-*.json")
     return sorted((read_record(file) for file in files), key=lambda item: item.round)
 
 
 def read_record(file: Path) -> RoundRecord:
-    """Read one record.
-
-    Raises
-    ------
-    RunError
-        It is absent, or not what the journal writes.
-
-    """
+    """Read one record; `RunError` where it is absent, or not what the journal writes."""
     try:
         record = _RECORD.validate_json(file.read_bytes())
         record.validation()

@@ -16,15 +16,9 @@ FILE = "sites.json"
 
 
 class SiteStates:
-    """The state of every site; the file is replaced whenever one changes, atomically.
+    """The state of every site of a run, by name; the file is replaced whenever one changes, atomically.
 
-    Parameters
-    ----------
-    folder
-        The run's folder.
-    names
-        Every site of the run; none has connected yet.
-
+    At first none has connected.
     """
 
     def __init__(self, folder: Path, names: Iterable[str]) -> None:

@@ -101,14 +101,7 @@ def write_tables(folder: Path, tables: StudyTables) -> None:
 
 
 def read_tables(folder: Path) -> StudyTables:
-    """Read what `write_tables` wrote, bit for bit.
-
-    Raises
-    ------
-    RunError
-        A file is absent or not that table.
-
-    """
+    """Read what `write_tables` wrote, bit for bit; `RunError` where a file is absent or not that table."""
     return StudyTables(**{name: _read(_path(folder, name), columns) for name, columns in _COLUMNS.items()})
 
 

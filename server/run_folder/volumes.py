@@ -144,11 +144,7 @@ def _at_most(volume: npt.NDArray[Any], order: Literal[0, 1]) -> npt.NDArray[Any]
 def read_volumes(folder: Path) -> list[Volume]:
     """The volumes in a folder in the order of their file names; none without the folder.
 
-    Raises
-    ------
-    RunError
-        A file is not what `store_volume` writes. Nothing is unpickled.
-
+    `RunError` where a file is not what `store_volume` writes. Nothing is unpickled.
     """
     return [_read_volume(file) for file in sorted(folder.glob("*.npz"))]
 

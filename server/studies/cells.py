@@ -13,18 +13,16 @@ from pathlib import Path
 
 import tomli_w
 
-from server.federation.model_selection import chosen_record, thresholds
 from server.federation.rounds import Federation
 from server.run_folder.arms import FEDERATED
 from server.run_folder.finished_study import CONFIG
 from server.run_folder.journal import RunFolder
 from server.run_folder.results import replace_file
-from server.run_folder.round_record import RoundRecord
+from server.run_folder.round_record import RoundRecord, chosen_record
 from server.studies.comparator_arms import train_arm
-from server.studies.design import Cell, Design
+from server.studies.design import Cell, Design, cell_folder, fold_folder, last_file
 from server.studies.fold_evaluation import evaluate_fold
 from server.studies.in_process_grid import InProcessGrid, client_app
-from server.studies.paths import cell_folder, fold_folder, last_file
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import RunError
 from shared.modalities import modality_named
@@ -40,11 +38,7 @@ Report = Callable[[int, int, str], None]
 def run_cell(root: Path, cell: Cell, report: Report) -> None:
     """Do a cell of the study in `root`.
 
-    Raises
-    ------
-    FedBreastError
-        What ended it; the study goes on with the cells that do not wait for it.
-
+    Whatever ends it is raised; the study goes on with the cells that do not wait for it.
     """
     design = Design(load_config(root / CONFIG))
     if cell.kind == "extract":
@@ -113,8 +107,7 @@ def _train(root: Path, cell: Cell, config: RunConfig, report: Report) -> None:
 
 
 def _finish(root: Path, cell: Cell, folder: RunFolder, records: list[RoundRecord]) -> None:
-    task = task_named(cell.task)
-    best = chosen_record(task, records)
+    best = chosen_record(records)
     entry = {
         "task": cell.task,
         "held_out": cell.centre,
@@ -124,7 +117,7 @@ def _finish(root: Path, cell: Cell, folder: RunFolder, records: list[RoundRecord
         "best_round": best.round,
         "rounds": len(records) - 1,
         "seconds": round(sum(item.seconds for item in records), 1),
-        "thresholds": thresholds(task, best),
+        "thresholds": best.thresholds(),
     }
     replace_file(last_file(root, cell), json.dumps(entry, indent=1).encode())
     # The other rounds' weights have done their work: hundreds of models are many gigabytes.

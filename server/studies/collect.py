@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 from datetime import UTC, datetime
@@ -16,9 +15,8 @@ from server.run_folder.external_access import OPENED
 from server.run_folder.journal import RunFolder
 from server.run_folder.predictions import predictions_path
 from server.run_folder.provenance import git_commit, is_phantom, package_versions
-from server.run_folder.results import replace_file
-from server.studies.design import Cell, Design
-from server.studies.paths import HELD_OUT, cell_folder, evaluated_path, fold_folder, trained
+from server.run_folder.results import replace_file, write_parquet
+from server.studies.design import HELD_OUT, Cell, Design, cell_folder, evaluated_path, fold_folder, trained
 from shared.cohort.labels import COLUMNS, CaseLabels, Label
 from shared.cohort.manifest import TABLE_NAME, CaseRow
 from shared.runtime.project import project_root
@@ -38,12 +36,12 @@ def collect(root: Path, design: Design) -> None:
         ]
         whole = pd.concat(tables, ignore_index=True)
         keys = ["held_out", "role", "centre", "case", "arm", "seed"]
-        _write_parquet(root / predictions_path(task), whole.sort_values(keys, ignore_index=True))
+        write_parquet(root / predictions_path(task), whole.sort_values(keys, ignore_index=True))
     cells = [cell for fold in design.folds for cell in design.trainings(fold)]
     entries = [trained(root, cell)[0] for cell in cells]
     _write_json(root / "cells.json", entries)
-    _write_parquet(root / "curves.parquet", pd.DataFrame([line for cell in cells for line in _curve(root, cell)]))
-    _write_parquet(root / "cohort.parquet", _cohort(root, design))
+    write_parquet(root / "curves.parquet", pd.DataFrame([line for cell in cells for line in _curve(root, cell)]))
+    write_parquet(root / "cohort.parquet", _cohort(root, design))
     _write_json(root / "flow.json", _flow(root, design))
     opened = {fold: json.loads((fold_folder(root, fold) / OPENED).read_text(encoding="utf-8")) for fold in design.folds}
     _write_json(
@@ -154,9 +152,3 @@ def _provenance(root: Path, design: Design, seconds: float) -> dict[str, Any]:
 
 def _write_json(path: Path, content: Any) -> None:
     replace_file(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
-
-
-def _write_parquet(path: Path, table: pd.DataFrame) -> None:
-    content = io.BytesIO()
-    table.to_parquet(content, index=False)
-    replace_file(path, content.getvalue())

@@ -45,26 +45,9 @@ def train_arm(
 ) -> list[RoundRecord]:
     """Train `local:<site>` or `pooled` for the rounds that are not committed yet; return every round's record.
 
-    Parameters
-    ----------
-    arm
-        Which.
-    folder
-        Where its rounds are committed.
-    config
-        The fold's configuration as the task sees it.
-    plan, prepared
-        The plan of the task's modality, and the prepared cases of each site.
-    on_round
-        Told each finished round.
-
-    Raises
-    ------
-    KeyError
-        The arm names a site that has no prepared cases.
-    RunError
-        None of its cases has the task's labels.
-
+    `config` is the fold's as the task sees it, `plan` that of the task's modality, `prepared` holds each site's cases.
+    Rounds are committed in `folder`, and `on_round` is told each. `KeyError` where the arm names a site that has no
+    prepared cases, `RunError` where none of its cases has the task's labels.
     """
     task, view = task_named(config.task), arm_config(arm, config, len(prepared))
     names = list(prepared) if arm == POOLED else [arm.partition(":")[2]]

@@ -1,21 +1,29 @@
-"""What a study consists of: folds, and cells of work that wait for one another.
+"""What a study consists of: folds, cells of work that wait for one another, and the files of both.
 
 A fold leaves one centre out. Its cells: `prepare` the plan and the training centres, `train` one model for each arm and
 seed, and, once every model of the fold is frozen, `evaluate` all of them on the centre left out. `extract` reads a
-centre's images once, for every fold in which it trains.
+centre's images once, for every fold in which it trains. A cell is finished when its last file is there.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from server.run_folder.arms import FEDERATED, LOCAL, POOLED, is_local, local_arm
 from shared.config.run_config import RunConfig
 
+if TYPE_CHECKING:
+    from server.run_folder.journal import RunFolder
+    from server.run_folder.round_record import RoundRecord
+
 Kind = Literal["extract", "prepare", "train", "evaluate"]
 
+HELD_OUT = "held_out.json"
+"""In a fold's folder: how many cases of the centre left out were evaluated, and why others were not."""
 _NO_DEADLINE_S = 1e6  # in one process a slow machine must not change who takes part
 
 
@@ -105,3 +113,49 @@ def differences(before: Mapping[str, object], after: Mapping[str, object], path:
         elif old != new:
             keys.append(here)
     return keys
+
+
+def fold_folder(root: Path, held_out: str) -> Path:
+    """Folder of a fold."""
+    return root / "folds" / held_out
+
+
+def cell_folder(root: Path, cell: Cell) -> Path:
+    """Run folder of a `train` cell."""
+    return fold_folder(root, cell.centre) / "cells" / cell.task / f"{cell.arm.replace(':', '-')}-seed-{cell.seed}"
+
+
+def evaluated_path(root: Path, cell: Cell) -> Path:
+    """Per-case table of an `evaluate` cell."""
+    return fold_folder(root, cell.centre) / "evaluated" / f"{cell.task}-seed-{cell.seed}.parquet"
+
+
+def last_file(root: Path, cell: Cell) -> Path:
+    """What a cell writes last."""
+    if cell.kind == "extract":
+        return root / "extracted" / f"{cell.centre}.json"
+    if cell.kind == "prepare":
+        return fold_folder(root, cell.centre) / "prepared.json"
+    if cell.kind == "train":
+        return cell_folder(root, cell) / "cell.json"
+    return evaluated_path(root, cell)
+
+
+def finished(root: Path, cell: Cell) -> bool:
+    """Whether a cell's last file is there."""
+    return last_file(root, cell).is_file()
+
+
+def progress_path(root: Path, cell: Cell) -> Path:
+    """Where a running cell says how far it is."""
+    return root / "progress" / f"{cell.name.replace(' ', '_')}.json"
+
+
+def trained(root: Path, cell: Cell) -> tuple[dict[str, Any], RunFolder, RoundRecord]:
+    """What a finished `train` cell says of itself, its run folder, and the record of the chosen round."""
+    # Imported here: the command line reads a design, and torch takes seconds.
+    from server.run_folder.journal import RunFolder
+
+    entry = json.loads(last_file(root, cell).read_text(encoding="utf-8"))
+    folder = RunFolder(cell_folder(root, cell))
+    return entry, folder, next(item for item in folder.records(cell.task) if item.round == entry["best_round"])

@@ -7,7 +7,6 @@ model whose site has no case with a label does not answer for it.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,15 +16,14 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from server.evaluation.case_pictures import Draw, draw_cases, store_pictures
+from server.evaluation.case_pictures import drawn_cases, store_picture
 from server.evaluation.case_tables import Thresholds, load_model, threshold_columns
 from server.run_folder.arms import ENSEMBLE, FEDERATED, is_local
 from server.run_folder.external_access import OPENED
 from server.run_folder.predictions import case_table
-from server.run_folder.results import replace_file
+from server.run_folder.results import replace_file, write_parquet
 from server.run_folder.volumes import store_volume
-from server.studies.design import Cell, Design
-from server.studies.paths import HELD_OUT, evaluated_path, fold_folder, trained
+from server.studies.design import HELD_OUT, Cell, Design, evaluated_path, fold_folder, trained
 from shared.cohort.preflight import Case
 from shared.config.run_config import RunConfig
 from shared.errors import RunError
@@ -35,7 +33,6 @@ from shared.runtime.project import project_root
 from shared.site import Prepared, prepare_cohort, run_cohort
 from shared.tasks import task_named
 from shared.tasks.task import OWN, Task
-from shared.types import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +53,10 @@ def evaluate_fold(
     sites: Mapping[str, Prepared],
     report: Callable[[int, int, str], None],
 ) -> None:
-    """Write the cell's per-case table; for the first seed of a task with pictures also these and volumes.
+    """Write the table of an `evaluate` cell; for the first seed of a task with pictures also these and volumes.
 
-    Parameters
-    ----------
-    root, cell, design
-        The study's folder, the `evaluate` cell and the design.
-    config, plans, sites
-        The fold's configuration, its plans, and the training centres' prepared cases of the task's modality.
-    report
-        Called with (done, total, text).
-
-    Raises
-    ------
-    RunError
-        The centre was not opened for these models, or there is no case to evaluate them on.
-
+    `sites` are the training centres' prepared cases of the task's modality; `report` is called with (done, total,
+    text). `RunError` where the centre was not opened for these models, or there is no case to evaluate them on.
     """
     task, view = task_named(cell.task), config.for_task(cell.task)
     models = _models(root, cell, design, view, sites)
@@ -101,11 +86,13 @@ def evaluate_fold(
     whole = pd.concat(tables, ignore_index=True)
     if task.pictures and cell.seed == design.config.study.seeds[0] and FEDERATED in models.arms.models:
         own = whole[(whole["arm"] == FEDERATED) & (whole["role"] == "external")]
-        draw = _keep_pictures(root, cell.centre, task)
-        draw_cases(task, models.arms.models[FEDERATED], studies, held_out, own, plan, view, draw)
-    content = io.BytesIO()
-    whole.to_parquet(content, index=False)
-    replace_file(evaluated_path(root, cell), content.getvalue())
+        for one in drawn_cases(task, models.arms.models[FEDERATED], studies, held_out, own, plan, view):
+            store_picture(root, task.name, task.pictures, one, cell.centre)
+            # The page's viewer turns the first structure about.
+            path = root / "volumes" / task.name / f"{cell.centre}-{one.label}.npz"
+            masks = {"reference": one.reference[0], "prediction": one.predicted[0]}
+            store_volume(path, one.key, one.label, image=one.shown, spacing=one.spacing, **masks)
+    write_parquet(evaluated_path(root, cell), whole)
 
 
 def fold_table(
@@ -158,23 +145,3 @@ def _models(root: Path, cell: Cell, design: Design, view: RunConfig, sites: Mapp
     hashes[ENSEMBLE] = hashlib.sha256("".join(sorted(hashes[arm] for arm in members)).encode()).hexdigest()
     ensemble = ENSEMBLE if ENSEMBLE in design.config.study.arms and members else ""
     return FoldModels(Arms(models, answers, ensemble, members), hashes, thresholds)
-
-
-def _keep_pictures(root: Path, centre: str, task: Task) -> Draw:
-    """Store planes for the page and a volume of the first structure for its viewer."""
-    store_planes = store_pictures(root, task, centre)
-
-    def store(
-        label: str,
-        key: str,
-        shown: FloatArray,
-        reference: BoolArray,
-        predicted: BoolArray,
-        spacing: tuple[float, float, float],
-    ) -> None:
-        store_planes(label, key, shown, reference, predicted, spacing)
-        path = root / "volumes" / task.name / f"{centre}-{label}.npz"
-        masks = {"reference": reference[0], "prediction": predicted[0]}
-        store_volume(path, key, label, image=shown, spacing=spacing, **masks)
-
-    return store

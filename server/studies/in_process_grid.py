@@ -27,11 +27,7 @@ from shared.runtime.project import project_root
 def client_app() -> ClientApp:
     """The project's ClientApp, by the name that `pyproject.toml` gives this component, as Flower finds it.
 
-    Raises
-    ------
-    RunError
-        There is no `pyproject.toml`.
-
+    `RunError` where there is no `pyproject.toml`.
     """
     # Beside the code first: FEDBREAST_ROOT may lead to a folder of data and runs alone.
     places = [root / "pyproject.toml" for root in (Path(__file__).parents[2], project_root())]
@@ -45,19 +41,10 @@ def client_app() -> ClientApp:
 
 
 class InProcessGrid(Grid):
-    """Flower's grid with the sites behind it in this process.
+    """Flower's grid with so many sites behind it in this process, each running `app`.
 
-    Parameters
-    ----------
-    app
-        The ClientApp every site runs.
-    run_config
-        What `flwr run --run-config` would give.
-    sites
-        How many; each has its partition's number in its node configuration.
-    order
-        Arranges the answers of a push, to try other orders of arrival.
-
+    `run_config` is what `flwr run --run-config` would give. Each site has its partition's number in its node
+    configuration. `order` arranges the answers of a push, to try other orders of arrival.
     """
 
     def __init__(

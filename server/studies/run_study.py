@@ -34,28 +34,12 @@ def run_study(
     on_progress: Progress,
     on_moment: Callable[[Moment], None],
 ) -> Path:
-    """Run or resume a study to its report; return the report's path.
+    """Run or resume a study in its folder to its report; return the report's path.
 
-    Parameters
-    ----------
-    config
-        Its configuration; `study` says what is left out, the arms and the seeds.
-    root
-        Its folder.
-    jobs, ray_address
-        As `runner.run_cells`.
-    on_progress
-        Told of what comes before and after the cells: (phase, done, total, text).
-    on_moment
-        Told how far the cells are.
-
-    Raises
-    ------
-    ConfigError
-        The folder holds another study, or too few centres are left when one is held out.
-    RunError
-        Cells failed, or another process runs this study.
-
+    `config.study` says what is left out, the arms and the seeds; `jobs` and `ray_address` are as `runner.run_cells`
+    takes them. `on_progress` is told of what comes before and after the cells (phase, done, total, text), `on_moment`
+    how far the cells are. `ConfigError` where the folder holds another study, or too few centres are left when one is
+    held out; `RunError` where cells failed, or another process runs this study.
     """
     design = Design(config)
     for held_out in design.folds:
@@ -83,11 +67,7 @@ def run_study(
 def make_report(root: Path) -> Path:
     """Statistics, page and model card from what `collect` gathered; the same folder gives the same numbers and bytes.
 
-    Raises
-    ------
-    RunError
-        The study is not finished, or a file of it is damaged.
-
+    `RunError` where the study is not finished, or a file of it is damaged.
     """
     from server.reports.study.model_card import write_model_card
     from server.reports.study.page import build_study_report

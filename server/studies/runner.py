@@ -22,8 +22,7 @@ from typing import Any
 
 from server.run_folder.external_access import open_once
 from server.run_folder.journal import RunFolder
-from server.studies.design import Cell, Design
-from server.studies.paths import finished, fold_folder, progress_path, trained
+from server.studies.design import Cell, Design, finished, fold_folder, progress_path, trained
 from shared.errors import FedBreastError, RunError
 from shared.runtime.progress import read_progress, write_progress
 
@@ -47,24 +46,11 @@ class Moment:
 def run_cells(
     design: Design, root: Path, *, jobs: int, ray_address: str = "", on_moment: Callable[[Moment], None]
 ) -> None:
-    """Run every cell that is not finished.
+    """Run every cell that is not finished, `jobs` at once on this machine or as many as a Ray cluster takes.
 
-    Parameters
-    ----------
-    design, root
-        The study and its folder.
-    jobs
-        Cells at once on this machine.
-    ray_address
-        Of a Ray cluster (`auto` for one this machine belongs to); empty: processes of this machine.
-    on_moment
-        Told how far the study is, twice a second.
-
-    Raises
-    ------
-    RunError
-        Cells failed; those that did not wait for them are finished and kept.
-
+    `ray_address` is the cluster's (`auto` for one this machine belongs to); empty: processes of this machine.
+    `on_moment` is told how far the study is, twice a second. `RunError` where cells failed; those that did not wait for
+    them are finished and kept.
     """
     waits = design.cells()
     done = [cell for cell in waits if finished(root, cell)]

@@ -31,17 +31,8 @@ class StudyTime:
     ) -> float:
         """Seconds to go on `jobs` workers.
 
-        Parameters
-        ----------
-        done
-            Cells that are finished.
-        shares
-            Share done of each running cell.
-        jobs
-            Workers.
-        paces
-            By kind of cell: how many times as long as expected they took so far.
-
+        `shares` says how much of each running cell is done, `paces` by kind of cell how many times as long as expected
+        they took so far.
         """
         finished, known = set(done), paces or {}
         rest = [

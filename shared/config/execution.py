@@ -1,4 +1,4 @@
-"""The sections on how a run is carried out: its rounds, its cores, and where it is followed."""
+"""The sections on how a run or a study is carried out: rounds, cores, tracking, folds and arms."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from shared.config.sections import Section
+from shared.config.sections import Section, SiteName
 from shared.config.strict_toml import validated
 from shared.errors import ConfigError
 from shared.strategies import STRATEGIES, strategy_named
@@ -42,11 +49,7 @@ class FederationConfig(Section):
     def parse(cls, raw: Any, source: str) -> FederationConfig:
         """Check the section, and each strategy's table by the class that its file declares.
 
-        Raises
-        ------
-        ConfigError
-            A key is unknown, missing or out of range, or is given under its former name as well.
-
+        `ConfigError` where a key is unknown, missing or out of range, or is given under its former name as well.
         """
         if not isinstance(raw, dict):
             return validated(cls, raw, source, "federation")
@@ -111,3 +114,29 @@ class TrackingConfig(Section):
                 "MLFLOW_TRACKING_TOKEN"
             )
         return uri
+
+
+class StudyConfig(Section):
+    """Every centre is left out once; each arm trains on the others and is evaluated on the one left out."""
+
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="Training seeds; the data keep theirs.")
+    arms: tuple[Literal["local", "federated", "pooled", "ensemble"], ...] = Field(
+        default=("local", "federated", "pooled", "ensemble"),
+        min_length=1,
+        description="local: each centre alone; pooled: all data in one place; ensemble: mean of the local predictions.",
+    )
+    held_out: tuple[SiteName, ...] | None = Field(
+        default=None, min_length=1, description="Centres to leave out, one at a time; none: every centre."
+    )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> StudyConfig:
+        for name in ("seeds", "arms", "held_out"):
+            values = getattr(self, name) or ()
+            if len(set(values)) != len(values):
+                raise ValueError(f"study.{name} names one twice")
+        if min(self.seeds) < 0:
+            raise ValueError("study.seeds are whole numbers from 0")
+        if "ensemble" in self.arms and "local" not in self.arms:
+            raise ValueError("study.arms: the ensemble is the mean of the local models: add 'local'")
+        return self

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from shared.cohort.labels import Label
-from shared.config.execution import ComputeConfig, FederationConfig, TrackingConfig
+from shared.config.execution import ComputeConfig, FederationConfig, StudyConfig, TrackingConfig
 from shared.config.sections import (
     ClassifierSection,
     DataConfig,
@@ -34,7 +34,6 @@ from shared.config.sections import (
     TrainingConfig,
 )
 from shared.config.strict_toml import read_toml, validated
-from shared.config.study import StudyConfig
 from shared.errors import ConfigError
 from shared.modalities import MODALITIES, modality_named
 from shared.modalities.mri.settings import MriSettings
@@ -91,11 +90,7 @@ class RunConfig(Section):
     def section_of(self, name: str, kind: type[S]) -> S:
         """The own section of one of the run's tasks or modalities.
 
-        Raises
-        ------
-        ConfigError
-            It has none, or one of another kind.
-
+        `ConfigError` where it has none, or one of another kind.
         """
         own = self._sections.get(name)
         if not isinstance(own, kind):
@@ -121,11 +116,7 @@ class RunConfig(Section):
     def leaving_out(self, centre: str) -> RunConfig:
         """The same run with one centre held out as the external one and all others training, in their order.
 
-        Raises
-        ------
-        ConfigError
-            There is no such centre, or too few are left to train.
-
+        `ConfigError` where there is no such centre, or too few are left to train.
         """
         if centre not in self.centres:
             raise ConfigError(f"no centre '{centre}' to hold out; there are {', '.join(self.centres)}")
@@ -185,11 +176,8 @@ class RunConfig(Section):
 def load_config(path: Path) -> RunConfig:
     """Read and check a run's TOML file.
 
-    Raises
-    ------
-    ConfigError
-        The file is absent, not TOML, or a key is unknown or out of range; the message has the key's full path.
-
+    `ConfigError` where the file is absent, not TOML, or a key is unknown or out of range; the message has the key's
+    full path.
     """
     return parse_config(read_toml(path, "configuration"), source=path.name)
 

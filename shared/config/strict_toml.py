@@ -18,11 +18,7 @@ M = TypeVar("M", bound=BaseModel)
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """Parse a TOML file; `what` names the kind of file in messages.
 
-    Raises
-    ------
-    ConfigError
-        The file is missing (the message lists the TOML files beside it) or is not TOML in UTF-8.
-
+    `ConfigError` where the file is missing (the message lists the TOML files beside it) or is not TOML in UTF-8.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -41,20 +37,9 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 def validated(model: type[M], raw: Any, source: str, section: str = "", others: Collection[str] = ()) -> M:
     """Check a parsed file, or a section of it, against its model.
 
-    Parameters
-    ----------
-    model, raw
-        What it must be, and what it is.
-    source, section
-        The file, and the section of it, as messages name them.
-    others
-        Keys beside the model's that may stand there too: they were taken out before.
-
-    Raises
-    ------
-    ConfigError
-        A key is unknown, missing or out of range; the message has each key's full path.
-
+    `source` and `section` name the file, and the section of it, in messages; `others` are keys beside the model's that
+    may stand there too, as they were taken out before. `ConfigError` where a key is unknown, missing or out of range;
+    the message has each key's full path.
     """
     try:
         return model.model_validate(raw)

@@ -50,11 +50,7 @@ def flatten(state: State) -> FloatArray:
 def unflatten(flat: FloatArray, like: State) -> dict[str, torch.Tensor]:
     """Cut a flat array into tensors of the names, shapes and types of `like`.
 
-    Raises
-    ------
-    UpdateError
-        The array's length is not the model's.
-
+    `UpdateError` where the array's length is not the model's.
     """
     total = sum(value.numel() for value in like.values())
     if flat.shape != (total,):
@@ -71,13 +67,8 @@ def record_of(content: RecordDict, name: str, kind: type[Record]) -> Record:
     """A message's record by its name and kind.
 
     Flower's `array_records` and the like are views that point back at the message: its weights would stay in memory
-    until Python next looks for such circles, many answers later.
-
-    Raises
-    ------
-    KeyError, TypeError
-        There is none of that name, or it is of another kind.
-
+    until Python next looks for such circles, many answers later. `KeyError` where there is none of that name,
+    `TypeError` where it is of another kind.
     """
     record = content[name]
     if not isinstance(record, kind):
@@ -93,11 +84,7 @@ def pack_weights(flat: FloatArray) -> ArrayRecord:
 def unpack_weights(record: ArrayRecord) -> FloatArray:
     """Undo `pack_weights`, distrusting the sender: read-only float32 `(n,)` in the memory of the record.
 
-    Raises
-    ------
-    UpdateError
-        The record is not one float32 vector, or not in NumPy's format.
-
+    `UpdateError` where the record is not one float32 vector, or not in NumPy's format.
     """
     if set(record) != {_FLAT}:
         raise UpdateError(f"weights must be one array named '{_FLAT}'")
@@ -135,11 +122,7 @@ def counted_tasks(config: RunConfig) -> tuple[str, ...]:
 def named_counts(found: Mapping[str, Any], allowed: tuple[str, ...]) -> dict[str, int]:
     """Counts under names of a closed list: a name is a word, and words could be anything.
 
-    Raises
-    ------
-    TypeError, ValueError
-        Not a whole number; a name that is not `allowed`.
-
+    `TypeError` where one is no whole number, `ValueError` where a name is not `allowed`.
     """
     counts = {name: whole_number(count) for name, count in found.items()}
     if not set(counts) <= set(allowed):
@@ -148,28 +131,14 @@ def named_counts(found: Mapping[str, Any], allowed: tuple[str, ...]) -> dict[str
 
 
 def whole_numbers(value: object) -> tuple[int, ...]:
-    """A list of counts as a message holds it.
-
-    Raises
-    ------
-    TypeError
-        Not a list, or not of whole numbers.
-
-    """
+    """A list of counts as a message holds it; `TypeError` where it is no list, or not of whole numbers."""
     if not isinstance(value, list):
         raise TypeError("not a list")
     return tuple(whole_number(item) for item in value)
 
 
 def whole_number(value: object) -> int:
-    """A count as a message holds it.
-
-    Raises
-    ------
-    TypeError
-        Not a whole number.
-
-    """
+    """A count as a message holds it; `TypeError` where it is no whole number."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError("not a whole number")
     return value

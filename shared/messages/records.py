@@ -73,11 +73,7 @@ def write_instruction(instruction: Instruction) -> RecordDict:
 def read_instruction(message: Message) -> Instruction:
     """Unpack an instruction, at a site.
 
-    Raises
-    ------
-    ConfigError
-        The configuration is not one that this site's code knows, or a plan's modality is none.
-
+    `ConfigError` where the configuration is not one that this site's code knows, or a plan's modality is none.
     """
     header = record_of(message.content, _HEADER, ConfigRecord)
     plans, config = json.loads(str(header["plans"])), str(header["config"])
@@ -127,11 +123,7 @@ def write_reply(reply: Reply) -> RecordDict:
 def read_reply(message: Message, config: RunConfig, task: str) -> Reply:
     """Unpack and check the form of an answer about a task, on the server; `update_checks` sees to its meaning.
 
-    Raises
-    ------
-    UpdateError
-        The answer is an error, or a record is missing or of another form than `write_reply` gives it.
-
+    `UpdateError` where the answer is an error, or a record is missing or of another form than `write_reply` gives it.
     """
     if message.has_error():
         # The reason is another process's text: it may quote data and stays where it is.

@@ -45,11 +45,7 @@ def version_parts(text: str) -> tuple[int, ...]:
 def read_versions(found: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Versions as a message holds them.
 
-    Raises
-    ------
-    TypeError, ValueError
-        Not whole numbers, or more than three; a name that is not in the list.
-
+    `TypeError` where one is no list of whole numbers, `ValueError` where one has more than three or is not in the list.
     """
     read = {name: whole_numbers(value) for name, value in found.items()}
     if not set(read) <= set(AGREED) or any(len(parts) > _TOLD for parts in read.values()):

@@ -6,6 +6,8 @@ fibroglandular volume over the breast's, as the predicted masks have it (`struct
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -14,19 +16,17 @@ from torch import Generator, Tensor, nn
 from shared.cohort.labels import CaseLabels
 from shared.config.run_config import RunConfig
 from shared.config.sections import AugmentationConfig, TaskSection
-from shared.inference import mean_volume, predict_structures, volume_shape
 from shared.metrics.metric import Metric, Place
 from shared.metrics.overlap import CUBE, structure_metrics
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, error_metrics
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.pipeline import to_native
-from shared.modalities.mri.plan import MriPlan
 from shared.modalities.mri.tissues import native_tissues, open_tissues
 from shared.models.res_unet import ResUNet
 from shared.reproducibility import derive_seed
 from shared.tasks import augmentation, lesion_segmentation
 from shared.tasks.choice import highest_mean
-from shared.tasks.task import OWN, Card, Evaluator, Learner, Measured, Pictures, Structure, Task
+from shared.tasks.task import OWN, Card, Measured, Pictures, Structure, Task
 from shared.types import STRUCTURES, BoolArray, FloatArray
 
 PRIOR_LOGITS = (-0.5, -2.5)
@@ -46,13 +46,8 @@ def build_model(config: RunConfig) -> nn.Module:
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
     """Mean over the structures of `lesion_segmentation.loss`: a Dice each, lest the breast outweigh its gland.
 
-    Parameters
-    ----------
-    outputs
-        Logits `(n, structure, z, y, x)`, the first at the target's resolution, the others coarser.
-    target
-        float `(n, structure, z, y, x)` of 0 and 1.
-
+    Logits `(n, structure, z, y, x)`, the first at the target's resolution, the others coarser; the target is float
+    `(n, structure, z, y, x)` of 0 and 1.
     """
     parts = [
         lesion_segmentation.loss([item[:, [number]] for item in outputs], target[:, [number]])
@@ -103,14 +98,6 @@ def other_tone(pre: Tensor, generator: Generator) -> Tensor:
 def takes(labels: CaseLabels) -> bool:
     """Cases with both reference masks, whatever their lesion."""
     return labels.tissues
-
-
-def predict(
-    model: nn.Module, case: PreparedMri, plan: MriPlan, config: RunConfig, outline: BoolArray | None
-) -> FloatArray:
-    """Probabilities of both structures `(structure, z, y, x)` on the plan's grid."""
-    del plan, outline
-    return predict_structures(model, case.image, config)
 
 
 def tissue_masks(probability: FloatArray, case: PreparedMri, config: RunConfig) -> BoolArray:
@@ -164,16 +151,15 @@ TASK = Task(
     title="Breast and fibroglandular tissue",
     settings=TaskSection,
     uses=lambda labels, _config: takes(labels),
-    learner=Learner(
+    learner=replace(
+        lesion_segmentation.TASK.learner,
         build_model=build_model,
         open=lambda cases, _plan, _config: [case for case in cases if takes(case.labels)],
         sample=sample,
         augment=augment,
         loss=loss,
-        loss_title="Dice + cross-entropy",
-        shape=volume_shape,
     ),
-    evaluator=Evaluator(predict, mean_volume, measure),
+    evaluator=replace(lesion_segmentation.TASK.evaluator, measure=measure),
     # The breast is easily outlined; the fibroglandular tissue inside is what models differ in.
     metrics=(*GLAND, *BREAST, *error_metrics(DENSITY), *agreement_metrics(DENSITY)),
     choice=highest_mean("mean Dice of both structures", BREAST[0], GLAND[0]),

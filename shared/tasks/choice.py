@@ -49,7 +49,8 @@ class Choice:
         comparable = {number: item for number, item in rounds.items() if item.n == most}
         scores = {number: known for number, item in comparable.items() if (known := self.score(item)) is not None}
         if not scores:
-            return max(comparable, key=lambda number: (_or_worst(self.fallback(comparable[number])), -number))
+            scored = [(self.fallback(item), -number) for number, item in comparable.items()]
+            return -max((-math.inf if score is None else score, number) for score, number in scored)[1]
         best, error = max(scores.values())
         if self.within_error:
             return max(number for number, (score, _) in scores.items() if score >= best - error)
@@ -70,15 +71,8 @@ def highest_mean(title: str, *metrics: Metric) -> Choice:
 def separates_best(labels: tuple[str, ...], losses: Sequence[tuple[Metric, float]]) -> Choice:
     """The last round whose mean AUC is within a standard error of the best; without any AUC the lowest mean loss.
 
-    Losses alone would stop at round 1, since networks soon become too certain of themselves.
-
-    Parameters
-    ----------
-    labels
-        Whose AUCs are looked at.
-    losses
-        Metrics, each with how much of it weighs as much as one nat of log-loss.
-
+    Losses alone would stop at round 1, since networks soon become too certain of themselves. Each of `losses` says how
+    much of it weighs as much as one nat of log-loss.
     """
 
     def fallback(sums: Sums) -> float | None:
@@ -86,7 +80,3 @@ def separates_best(labels: tuple[str, ...], losses: Sequence[tuple[Metric, float
         return -sum(known) / len(known) if known else None
 
     return Choice("mean AUC of the labels", lambda sums: separation(sums, labels), within_error=True, fallback=fallback)
-
-
-def _or_worst(score: float | None) -> float:
-    return -math.inf if score is None else score

@@ -56,23 +56,11 @@ def patch_classifier(
     error_scales: Mapping[str, float] = MappingProxyType({}),
     settings: type[ClassifierSection] = ClassifierSection,
 ) -> Task:
-    """A classifier of lesion patches: `Task` with what all of them share.
+    """A classifier of lesion patches: `Task` with what all of them share; parameters as there and as `Learner`.
 
-    Parameters
-    ----------
-    name, title, build_model, loss, loss_title, card, owners, settings, scored, pairs
-        See `Task` and `Learner`.
-    target
-        See `patches.open_patches`.
-    truths, scores
-        See `score_evaluator`.
-    labels
-        Columns of the table that it learns from, where they are others than `scored`.
-    exclusive
-        Whether the labels exclude each other, so that the mean of their AUCs is the headline.
-    error_scales
-        See `log_losses`.
-
+    `target` is as `patches.open_patches` takes it, `truths` and `scores` as `score_evaluator`, `error_scales` as
+    `log_losses`. `labels` are the columns that it learns from, where they are others than `scored`. `exclusive`: the
+    labels exclude each other, so that the mean of their AUCs is the headline.
     """
     metrics = tuple(score_metrics(scored, pairs, macro=exclusive))
     return Task(
@@ -107,17 +95,9 @@ def score_evaluator(
     scores: Callable[[list[Tensor]], list[Scores]],
     read: Callable[[FloatArray, RunConfig], FloatArray] = lambda patch, _config: patch,
 ) -> Evaluator:
-    """The evaluator of a classifier.
+    """The evaluator of a classifier, from a case's truths and the scores of each case of a batch of outputs.
 
-    Parameters
-    ----------
-    truths
-        Of a case.
-    scores
-        From the network's outputs to the scores of each case of the batch.
-    read
-        From a patch `(channel + 1, z, y, x)` to the network's input.
-
+    `read` makes the network's input of a patch `(channel + 1, z, y, x)`.
     """
 
     def predict(
@@ -168,17 +148,9 @@ def read_patch(
 
 
 def score_metrics(labels: Sequence[Label], numbers: Sequence[NumberPair] = (), *, macro: bool = False) -> list[Metric]:
-    """Metrics of a classifier, the headline first.
+    """Metrics of a classifier that scores binary labels and predicts numbers, the headline first.
 
-    Parameters
-    ----------
-    labels
-        Binary labels that it scores.
-    numbers
-        Numbers that it predicts.
-    macro
-        Whether the labels exclude each other, so that the mean of their AUCs comes first.
-
+    `macro`: the labels exclude each other, so the mean of their AUCs comes first.
     """
     metrics = [macro_auc({label.name: label.title for label in labels})] if macro else []
     for label in labels:
@@ -191,13 +163,7 @@ def score_metrics(labels: Sequence[Label], numbers: Sequence[NumberPair] = (), *
 def log_losses(metrics: Sequence[Metric], scales: Mapping[str, float] | None = None) -> list[tuple[Metric, float]]:
     """What chooses a classifier's round where no AUC exists: its log-losses, and errors of numbers.
 
-    Parameters
-    ----------
-    metrics
-        The classifier's.
-    scales
-        By name of such an error, how much of it weighs as much as one nat.
-
+    `scales` says, by name of such an error, how much of it weighs as much as one nat.
     """
     known = scales or {}
     chosen = [metric for metric in metrics if metric.name.startswith("log_loss_") or metric.name in known]

@@ -24,13 +24,7 @@ _DEPTHS = {"small": 10, "published": 18}
 class MalignancyResNet(nn.Module):
     """A 3D ResNet beside a linear term in the lesion's measures; one logit.
 
-    Parameters
-    ----------
-    channels_in
-        Image channels of the patch.
-    size
-        "published": ResNet18 from 64 feature maps. "small": ten layers from 12.
-
+    "published" is a ResNet18 from 64 feature maps, "small" has ten layers from 12.
     """
 
     def __init__(self, channels_in: int, size: str) -> None:
@@ -65,15 +59,9 @@ def build_model(config: RunConfig) -> nn.Module:
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
-    """Binary cross-entropy, each case by its weight.
+    """Binary cross-entropy of one tensor of logits `(n, 1)`, each case by its weight.
 
-    Parameters
-    ----------
-    outputs
-        One tensor of logits `(n, 1)`.
-    target
-        `(n, 2)`: 0 or 1, and the case's weight.
-
+    `target` is `(n, 2)`: 0 or 1, and the case's weight.
     """
     each = F.binary_cross_entropy_with_logits(outputs[0][:, 0], target[:, 0], reduction="none")
     return (each * target[:, 1]).mean()

@@ -41,13 +41,8 @@ def build_model(config: RunConfig) -> nn.Module:
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
     """Dice plus cross-entropy over the supervised levels, weights halved a level (Isensee 2021).
 
-    Parameters
-    ----------
-    outputs
-        Logits `(n, 1, z, y, x)`, the first at the target's resolution, the others coarser.
-    target
-        float `(n, 1, z, y, x)` of 0 and 1.
-
+    Logits `(n, 1, z, y, x)`, the first at the target's resolution, the others coarser; the target is float
+    `(n, 1, z, y, x)` of 0 and 1.
     """
     weights = [0.5**level for level in range(len(outputs))]
     total = torch.zeros((), device=target.device)
@@ -98,7 +93,7 @@ def takes(labels: CaseLabels) -> bool:
 def predict(
     model: nn.Module, case: PreparedMri, plan: MriPlan, config: RunConfig, outline: BoolArray | None
 ) -> FloatArray:
-    """Lesion probability `(1, z, y, x)` on the plan's grid."""
+    """Probability of each structure that the network outlines, `(structure, z, y, x)` on the plan's grid."""
     del plan, outline
     return predict_structures(model, case.image, config)
 

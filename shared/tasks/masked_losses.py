@@ -16,43 +16,25 @@ from torch import Tensor, nn
 from shared.models.spatial_multitask import KI67_UNIT, MARKERS
 
 
-def masked_binary(logits: Tensor, target: Tensor, positive_weight: float = 1.0) -> Tensor:
-    """Mean binary cross-entropy over the labelled cases; exactly 0, without gradient, where there are none.
+def masked_binary(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean binary cross-entropy of logits `(n, 1)` over the cases whose target `(n,)` is 0 or 1; NaN is unlabelled.
 
-    Parameters
-    ----------
-    logits
-        `(n, 1)`.
-    target
-        0, 1 or NaN, `(n,)`.
-    positive_weight
-        Factor of a positive case's loss.
-
+    Exactly 0, without gradient, where no case is labelled.
     """
     labelled = ~target.isnan()
     known = logits[labelled, 0].float()
-    weight = known.new_tensor(positive_weight)
-    total = F.binary_cross_entropy_with_logits(known, target[labelled].float(), pos_weight=weight, reduction="sum")
+    total = F.binary_cross_entropy_with_logits(known, target[labelled].float(), reduction="sum")
     return total / labelled.sum().clamp(min=1)
 
 
-def masked_huber(output: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
-    """Mean Huber loss over the labelled cases; exactly 0, without gradient, where there are none.
+def masked_huber(output: Tensor, target: Tensor) -> Tensor:
+    """Mean Huber loss of outputs `(n, 1)` over the cases whose target `(n,)`, in the output's unit, is no NaN.
 
-    Half the squared error up to `delta`, then `delta * (|error| - delta / 2)` (Huber 1964).
-
-    Parameters
-    ----------
-    output
-        `(n, 1)`.
-    target
-        `(n,)` in the output's unit, or NaN.
-    delta
-        Where the loss turns linear, in the output's unit.
-
+    Half the squared error up to 1, then `|error| - 1/2` (Huber 1964). Exactly 0, without gradient, where no case is
+    labelled.
     """
     labelled = ~target.isnan()
-    total = F.huber_loss(output[labelled, 0].float(), target[labelled].float(), delta=delta, reduction="sum")
+    total = F.huber_loss(output[labelled, 0].float(), target[labelled].float(), reduction="sum")
     return total / labelled.sum().clamp(min=1)
 
 

@@ -66,11 +66,7 @@ Target = Callable[[CaseLabels, RunConfig], tuple[tuple[float, ...], str]]
 def open_patches(cases: Sequence[PreparedMri], plan: MriPlan, config: RunConfig, target: Target) -> list[PatchCase]:
     """Cases that have the task's labels, with their patches cut from the reference outline.
 
-    Raises
-    ------
-    StudyError
-        See `lesion_patch.cut_patch`; a prepared case always has a reference in its breast.
-
+    Raises as `lesion_patch.cut_patch`; a prepared case always has a reference in its breast.
     """
     settings = config.section(ClassifierSection)
     opened = []

@@ -52,13 +52,8 @@ def build_model(config: RunConfig) -> nn.Module:
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
     """Sum of the four losses over the cases that have the label, weighed alike or by uncertainty.
 
-    Parameters
-    ----------
-    outputs
-        ER, PR, HER2, Ki-67 `(n, 1)`, then log-variances where there are any.
-    target
-        `(n, 5)`: three receptors, Ki-67 in units of 10 points, NaN where missing; the case's weight, not used.
-
+    `outputs`: ER, PR, HER2, Ki-67 `(n, 1)`, then log-variances where there are any. `target` is `(n, 5)`: three
+    receptors, Ki-67 in units of 10 points, NaN where missing; the case's weight, not used.
     """
     spread = dict(zip(MARKERS, outputs[_HEADS:], strict=True)) if len(outputs) > _HEADS else None
     return multitask_loss(outputs[:_HEADS], target[:, :_HEADS], spread)

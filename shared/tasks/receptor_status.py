@@ -26,16 +26,10 @@ def build_model(config: RunConfig) -> nn.Module:
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
-    """Sum of the three binary cross-entropies over the cases that have the label.
+    """Sum of the three binary cross-entropies over the cases that have the label; logits `(n, 1)` of ER, PR and HER2.
 
-    Parameters
-    ----------
-    outputs
-        Logits `(n, 1)` of ER, PR and HER2.
-    target
-        `(n, 4)`: ER, PR, HER2 as 0, 1 or NaN, and the case's weight, which balances ER and HER2 together and so is not
-        used here: each network has its own classes.
-
+    `target` is `(n, 4)`: ER, PR, HER2 as 0, 1 or NaN, and the case's weight, which balances ER and HER2 together and so
+    is not used here: each network has its own classes.
     """
     total = torch.zeros((), device=target.device)
     for logits, truth in zip(outputs, target[:, :3].unbind(1), strict=True):

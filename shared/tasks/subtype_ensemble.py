@@ -69,13 +69,7 @@ def build_model(config: RunConfig) -> nn.Module:
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
     """Sum of the branches' weighted cross-entropies: each branch learns as if it were alone.
 
-    Parameters
-    ----------
-    outputs
-        Logits `(n, 4)`, one tensor a branch.
-    target
-        `(n, 5)`: probability of each subtype, weight of the case.
-
+    One tensor of logits `(n, 4)` a branch; `target` is `(n, 5)`: probability of each subtype, weight of the case.
     """
     classes, weight = target[:, :-1], target[:, -1]
     return torch.stack(

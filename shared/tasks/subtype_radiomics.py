@@ -54,20 +54,11 @@ class FeatureCase:
         """What the table says of it."""
         return self.lesion.labels
 
-    @property
-    def patch(self) -> FloatArray:
-        """float32 `(channel + 1, z, y, x)`."""
-        return self.lesion.patch
-
 
 def read(patch: FloatArray, config: RunConfig) -> FloatArray:
     """The compact set of features of a lesion patch `(channel + 1, z, y, x)`, `(feature,)`, in mm, cm2 and mL.
 
-    Raises
-    ------
-    ConfigError
-        The patch has no fixed spacing: features in mm need one.
-
+    `ConfigError` where the patch has no fixed spacing: features in mm need one.
     """
     spacing = config.section(RadiomicsSection).patch.spacing_mm
     if spacing is None:

@@ -10,10 +10,10 @@ import pytest
 from client.app import app
 from server.evaluation.case_tables import TrainedModels
 from server.evaluation.external_validation import validate_externally
-from server.federation.model_selection import chosen_record, thresholds
 from server.federation.rounds import Federation
 from server.run_folder.journal import RunFolder
 from server.run_folder.predictions import read_predictions
+from server.run_folder.round_record import chosen_record
 from server.studies.in_process_grid import InProcessGrid
 from shared.errors import RunError, TableError
 from shared.messages.payload import FEW
@@ -73,9 +73,9 @@ def test_a_new_label_goes_from_its_column_to_the_table_and_its_rows(run, sites):
     assert classes["size_mm/known"] == 5
     assert classes["grade3/missing"] == FEW
 
-    best = chosen_record(task_named(NAME), records)
+    best = chosen_record(records)
     trained = TrainedModels({best.model_hash: folder.model(best)}, best.model_hash,
-                            {best.model_hash: thresholds(task_named(NAME), best)})  # fmt: skip
+                            {best.model_hash: best.thresholds()})  # fmt: skip
     rows = validate_externally(folder, sites / "centre-d", config, federation.plans, {NAME: trained}, lambda *_: None)
     table = read_predictions(folder.path, NAME)
     assert sorted(table["truth_grade3"].dropna().tolist()) == [0.0, 1.0, 1.0]  # yes, no, 1

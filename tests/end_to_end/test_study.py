@@ -21,9 +21,8 @@ from server.federation.rounds import Federation
 from server.reports.figures import vector_files
 from server.run_folder.journal import RunFolder
 from server.studies.comparator_arms import train_arm
-from server.studies.design import Cell, Design
+from server.studies.design import Cell, Design, cell_folder, finished, trained
 from server.studies.in_process_grid import InProcessGrid
-from server.studies.paths import cell_folder, finished, trained
 from server.studies.run_study import make_report, run_study
 from shared.config.run_config import load_config
 from shared.errors import ConfigError, RunError

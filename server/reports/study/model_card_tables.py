@@ -28,8 +28,7 @@ from server.reports.study.metric_lookup import (
 )
 from server.run_folder.arms import FEDERATED
 from server.run_folder.finished_study import FinishedStudy, ModelEntry
-from server.studies.design import Cell
-from server.studies.paths import cell_folder
+from server.studies.design import Cell, cell_folder
 from shared.tasks.task import Task
 
 _SPECIAL = re.compile(r"[\\`*<>|\[\]]")

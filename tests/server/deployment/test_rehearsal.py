@@ -7,7 +7,7 @@ import pytest
 from server.deployment.rehearsal import Rehearsal, call, model_hashes, prepare, run_member
 from server.deployment.server_kit import ServerKit
 from server.run_folder.journal import RunFolder
-from server.run_folder.round_record import RoundRecord, record_bytes, record_path
+from server.run_folder.round_record import RoundRecord
 from shared.config.run_config import parse_config
 from shared.errors import RunError
 from shared.runtime.children import wait_until_ready
@@ -49,10 +49,9 @@ def test_a_command_that_fails_is_an_error_in_its_own_words(tmp_path):
 def test_models_stand_side_by_side_round_by_round_and_a_missing_round_differs(tmp_path):
     paths = tmp_path / "first", tmp_path / "second"
     for path, hashes in zip(paths, (["a", "b", "c"], ["a", "x"]), strict=True):
-        RunFolder.create(path, CONFIG).release()
+        folder = RunFolder.create(path, CONFIG)
         for number, digest in enumerate(hashes):
-            record = RoundRecord(TASK, number, digest, 1.0)
-            record_path(path, record).parent.mkdir(parents=True, exist_ok=True)
-            record_path(path, record).write_bytes(record_bytes(record))
+            folder.enter(RoundRecord(TASK, number, digest, 1.0))
+        folder.release()
     assert model_hashes(*paths, [TASK]) == {TASK: [("a", "a"), ("b", "x"), ("c", "")]}
     assert Rehearsal(tmp_path, (), tmp_path).server == tmp_path / "kits" / "server"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from server.evaluation import case_pictures
-from server.evaluation.case_pictures import draw_cases, store_pictures
+from server.evaluation.case_pictures import drawn_cases, store_picture
 from server.run_folder.pictures import read_pictures
 from shared.modalities.modality import Background
 from shared.tasks import task_named
@@ -48,21 +48,20 @@ def drawn(monkeypatch):
 
 def test_the_cases_are_chosen_by_the_tasks_column_and_drawn_with_their_masks_and_image(drawn):
     task, studies, cases, table = drawn
-    told = []
-    draw_cases(task, None, studies, cases, table, None, None, lambda *item: told.append(item))
-    assert [(label, key) for label, key, *_ in told] == [
+    told = list(drawn_cases(task, None, studies, cases, table, None, None))
+    assert [(item.label, item.key) for item in told] == [
         ("best", "d-p0-e-L"),
         ("median", "d-p4-e-L"),
         ("worst", "d-p2-e-L"),
     ]
-    _, _, shown, reference, predicted, spacing = told[2]
-    assert (float(shown.max()), spacing) == (2.0, (2.0, 1.0, 1.0))
-    assert (int(reference.sum()), int(predicted.sum())) == (200, 160)
+    assert (float(told[2].shown.max()), told[2].spacing) == (2.0, (2.0, 1.0, 1.0))
+    assert (int(told[2].reference.sum()), int(told[2].predicted.sum())) == (200, 160)
 
 
 def test_what_is_drawn_is_stored_for_the_page(drawn, tmp_path):
     task, studies, cases, table = drawn
-    draw_cases(task, None, studies, cases, table, None, None, store_pictures(tmp_path, task))
+    for one in drawn_cases(task, None, studies, cases, table, None, None):
+        store_picture(tmp_path, task.name, task.pictures, one)
     found = read_pictures(tmp_path, task.name)
     assert [item.label for item in found] == ["best", "median", "worst"]
     axial = found[2].views["axial"]
@@ -73,7 +72,5 @@ def test_what_is_drawn_is_stored_for_the_page(drawn, tmp_path):
 
 def test_a_task_without_pictures_and_a_centre_without_cases_have_none(drawn, tmp_path):
     task, studies, cases, table = drawn
-    told = []
-    draw_cases(replace(task, pictures=None), None, studies, cases, table, None, None, lambda *item: told.append(item))
-    draw_cases(task, None, studies, cases, table.head(0), None, None, lambda *item: told.append(item))
-    assert told == []
+    assert list(drawn_cases(replace(task, pictures=None), None, studies, cases, table, None, None)) == []
+    assert list(drawn_cases(task, None, studies, cases, table.head(0), None, None)) == []

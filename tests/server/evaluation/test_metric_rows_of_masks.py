@@ -129,9 +129,7 @@ def sums(cases):
 
 
 def summed(by_site):
-    rows = sum_rows(
-        by_site, LESIONS.metrics, SETTINGS, task=LESIONS.name, arm="federated", seed=1, role="test", model_hash="abc"
-    )
+    rows = sum_rows(by_site, LESIONS, SETTINGS, seed=1, role="test", model_hash="abc")
     return {(item.centre, item.metric): item for item in rows}
 
 
@@ -207,9 +205,7 @@ def test_sites_with_tissues_are_summarised_from_their_sums():
     names = ("dice_breast", "dice_fibroglandular", "density_percent", "reference_density_percent")
     cases = [dict(zip(names, values, strict=True)) for values in ((0.9, 0.6, 10.0, 12.0), (0.7, 0.4, 20.0, 18.0))]
     sites = {"a": TISSUES.sums(cases[0]), "b": TISSUES.sums(cases[1])}
-    rows = sum_rows(
-        sites, TISSUES.metrics, SETTINGS, task=TISSUES.name, arm="federated", seed=0, role="test", model_hash="h"
-    )
+    rows = sum_rows(sites, TISSUES, SETTINGS, seed=0, role="test", model_hash="h")
     found = {(item.centre, item.metric): item for item in rows}
     assert found["a", "dice_breast"].value == pytest.approx(0.9)
     assert found["all", "dice_fibroglandular"].value == pytest.approx(0.5)

@@ -32,7 +32,7 @@ class Asked:
         self.participants.register()
         self.change = change
         self.seen.clear()
-        self.requests = RoundRequests(self.participants, settings)
+        self.requests = RoundRequests(self.participants)
         self.state = LESIONS.learner.build_model(settings.for_task(TASK)).state_dict()
 
     def _client(self, message, context):

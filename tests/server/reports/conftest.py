@@ -15,7 +15,7 @@ from server.evaluation.metric_rows import sum_rows, table_rows
 from server.reports.page import build_report
 from server.run_folder.format import write_format
 from server.run_folder.pictures import picture_path, select_pictures, store_planes
-from server.run_folder.predictions import case_table, select_cases, write_predictions
+from server.run_folder.predictions import case_table, write_predictions
 from server.run_folder.results import Provenance, TrainedTask, write_results
 from shared.config.run_config import load_config
 from shared.evaluation import table_row
@@ -115,11 +115,11 @@ def make_run(root, arms=()):
         rows += table(weaker, arm, arm)
     predictions = case_table(rows)
     write_predictions(run, TASK, predictions)
-    metrics, common = task_named(TASK).metrics, {"task": TASK, "seed": settings.seed}
-    rows = table_rows(predictions, metrics, settings.evaluation, role="external", **common)
+    task, seed = task_named(TASK), settings.seed
+    rows = table_rows(predictions, task.metrics, settings.evaluation, task=TASK, seed=seed, role="external")
     for role, n in (("test", 4), ("validation", 3)):
         by_site = {site: sums(rng, n, 0.8) for site in SITES}
-        rows += sum_rows(by_site, metrics, settings.evaluation, arm="federated", role=role, model_hash=BEST, **common)
+        rows += sum_rows(by_site, task, settings.evaluation, seed=seed, role=role, model_hash=BEST)
     provenance = Provenance(
         name="quick-0",
         created="2026-01-02T03:04:05+00:00",
@@ -132,7 +132,7 @@ def make_run(root, arms=()):
         phantom=True,
     )
     write_results(run, rows, provenance)
-    chosen = select_cases(predictions, arm="federated", centre="centre-d", model_hash=BEST)
+    chosen = predictions[(predictions["arm"] == "federated") & (predictions["model_hash"] == BEST)]
     for label, case in select_pictures(chosen).items():
         reference, prediction = pairs[case]
         volumes = {

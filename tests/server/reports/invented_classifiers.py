@@ -97,10 +97,7 @@ def internal(task=TASK, table=None, model_hash=BEST):
     by_site = {f"centre-{'abc'[part]}": summed(task, table.iloc[part::3]) for part in range(3)}
     rows = []
     for role in ("validation", "test"):
-        rows += sum_rows(
-            by_site, task_named(task).metrics, SETTINGS, task=task, arm="federated", seed=3, role=role,
-            model_hash=model_hash,
-        )  # fmt: skip
+        rows += sum_rows(by_site, task_named(task), SETTINGS, seed=3, role=role, model_hash=model_hash)
     return rows
 
 

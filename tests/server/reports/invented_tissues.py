@@ -48,10 +48,9 @@ def add_tissues(run, *, alone=False, cases=12):
     write_predictions(run, TASK, cases)
     task, sites = task_named(TASK), ("centre-a", "centre-b")
     sums = {site: task.sums(measured((masks(27, 15), masks(28, 14)))) for site in sites}
-    who = {"task": TASK, "seed": 3}
     rows = [
-        *table_rows(cases, task.metrics, settings, role="external", **who),
-        *sum_rows(sums, task.metrics, settings, arm="federated", role="test", model_hash=MODEL, **who),
+        *table_rows(cases, task.metrics, settings, task=TASK, seed=3, role="external"),
+        *sum_rows(sums, task, settings, seed=3, role="test", model_hash=MODEL),
     ]
     old = read_results(run)
     trained = {} if alone else dict(old.provenance.tasks)

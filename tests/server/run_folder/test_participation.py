@@ -1,12 +1,10 @@
 """The ledger of who took part, and the one answer to whether all did."""
 
 import csv
-import json
 
 from server.run_folder.participation import Participation, missing, round_rows, sentence
 from server.run_folder.results import ResultRow
 from server.run_folder.round_record import NO_LABEL, RoundRecord, SiteEntry
-from server.run_folder.site_states import SiteStates
 
 TASK = "lesion-segmentation"
 SITES = ("a", "b")
@@ -105,19 +103,3 @@ def test_the_file_names_the_cases_behind_every_model(tmp_path):
     ]
     assert {row["model_hash"] for row in rows if row["round"] == "2"} == {"hash-2"}
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
-def test_states_keep_the_time_of_their_change_and_the_absent_do_not_end_as_done(tmp_path):
-    def read():
-        return json.loads((tmp_path / "sites.json").read_text())["sites"]
-
-    states = SiteStates(tmp_path, SITES)
-    assert {item["state"] for item in read().values()} == {"absent"}
-    states.change({"a": ("training", "")})
-    first = (tmp_path / "sites.json").stat().st_mtime_ns, read()["a"]["since"]
-    states.change({"a": ("training", "")})
-    assert ((tmp_path / "sites.json").stat().st_mtime_ns, read()["a"]["since"]) == first  # nothing to write
-    states.change({"a": ("connected", "weights are not finite")})
-    assert read()["a"]["since"] > first[1]
-    states.finish()
-    assert {name: item["state"] for name, item in read().items()} == {"a": "done", "b": "absent"}

@@ -12,7 +12,6 @@ from server.run_folder.predictions import (
     check_table,
     predictions_path,
     read_predictions,
-    select_cases,
     write_predictions,
 )
 from shared.errors import RunError
@@ -98,11 +97,3 @@ def test_what_is_no_such_table_is_refused_without_naming_a_case(change, words):
     with pytest.raises(RunError, match=words) as caught:
         check_table(change(case_table(rows())))
     assert "d-p" not in str(caught.value)
-
-
-def test_one_models_cases_are_chosen_and_none_is_an_error():
-    table = case_table([*rows(), *rows(model="def"), *rows("local:a")])
-    chosen = select_cases(table, arm="federated", centre="d", model_hash="def")
-    assert (len(chosen), set(chosen["model_hash"]), chosen.index.tolist()) == (4, {"def"}, [0, 1, 2, 3])
-    with pytest.raises(RunError, match="no predictions of arm 'pooled' at centre 'd' by model abc"):
-        select_cases(table, arm="pooled", centre="d", model_hash="abc")

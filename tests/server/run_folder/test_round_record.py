@@ -1,14 +1,25 @@
 """A round's record: sums of its sites, who is still to evaluate it, and journals of versions before and after."""
 
 import json
+from functools import reduce
+from operator import add
 
 import pytest
 
-from server.run_folder.round_record import RoundRecord, SiteEntry, read_record, read_records, record_bytes, record_path
+from server.run_folder.round_record import (
+    RoundRecord,
+    SiteEntry,
+    chosen_record,
+    read_record,
+    read_records,
+    record_bytes,
+)
 from shared.errors import RunError
 from shared.metrics.sums import Moments, Sums
+from shared.tasks import task_named
 
 TASK = "lesion-segmentation"
+LESIONS, RECEPTORS = task_named("lesion-segmentation"), task_named("receptor-status")
 
 
 def entry(dice=None, cases=1, status="accepted", **options):
@@ -30,11 +41,8 @@ def test_a_record_reads_back_as_it_was_and_rounds_come_in_order(tmp_path):
         RoundRecord(TASK, 10, "h10", 2.0, {"a": entry(0.6)}, {"a": SiteEntry("accepted", cases=1, attempts=2)}, 7),
     ]
     for record in reversed(records):
-        path = record_path(tmp_path, record)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(record_bytes(record))
+        written(tmp_path, json.loads(record_bytes(record)), f"round-{record.round:03d}.json")
     assert read_records(tmp_path, TASK) == records
-    assert record_path(tmp_path, records[2]).name == "round-010.json"
     assert read_records(tmp_path, "receptor-status") == []
 
 
@@ -44,11 +52,6 @@ def test_the_validation_dice_pools_cases_not_sites():
     assert record.sums("a").n == 3
     assert record.sums("c") == Sums()
     assert RoundRecord(TASK, 1, "h", 0.0).validation() == Sums()
-
-
-def test_a_round_with_an_absent_site_is_not_complete():
-    assert RoundRecord(TASK, 1, "h", 0.0, {"a": entry(), "b": entry()}).is_complete()
-    assert not RoundRecord(TASK, 1, "h", 0.0, {"a": entry(), "b": entry(status="absent")}).is_complete()
 
 
 def test_a_round_is_evaluated_when_everybody_who_was_asked_answered():
@@ -131,3 +134,43 @@ def test_a_record_that_is_no_json_or_is_not_there_names_itself(tmp_path):
     file.unlink()
     with pytest.raises(RunError, match=r"round-001\.json cannot be read"):
         read_record(file)
+
+
+def record(number, task=LESIONS, **sites):
+    entries = {site: SiteEntry("accepted", validation=sums.to_flat()) for site, sums in sites.items()}
+    return RoundRecord(task.name, number, f"h{number}", 1.0, entries)
+
+
+def outlined(dice, cases=1):
+    return Sums({"n": cases, "dice": Moments(cases, dice * cases, dice**2 * cases)})
+
+
+def scored(*pairs, label="er"):
+    return reduce(add, (RECEPTORS.sums({f"truth_{label}": float(t), f"score_{label}": s}) for t, s in pairs))
+
+
+def test_the_round_is_chosen_by_the_cases_of_all_sites_together_and_the_start_is_none():
+    start = RoundRecord(LESIONS.name, 0, "h0", 0.0)
+    # Means of sites would choose the first round: 0.65 against 0.6.
+    records = [start, record(1, a=outlined(0.9), b=outlined(0.4, 3)), record(2, a=outlined(0.7), b=outlined(0.5, 3))]
+    assert chosen_record(records).round == 2
+    with pytest.raises(RunError, match="no round was committed"):
+        chosen_record([start])
+
+
+def test_a_round_that_a_site_did_not_evaluate_is_not_chosen():
+    assert chosen_record([record(1, a=outlined(0.5), b=outlined(0.5)), record(2, a=outlined(0.9))]).round == 1
+
+
+def test_thresholds_are_those_of_all_sites_cases_and_none_where_a_class_is_missing():
+    chosen = record(
+        1, RECEPTORS, a=scored((0, 0.16), (1, 0.81)), b=scored((0, 0.19), (1, 0.97)) + scored((1, 0.9), label="pr")
+    )
+    assert chosen.thresholds() == {"er": 0.5, "pr": None, "her2": None}
+    # Each site alone has other gaps: together the highest negative and the lowest positive part them.
+    shifted = record(1, RECEPTORS, a=scored((0, 0.56), (1, 0.97)), b=scored((0, 0.1), (1, 0.66)))
+    assert shifted.thresholds()["er"] == 0.6
+
+
+def test_a_task_without_scores_freezes_nothing():
+    assert record(1, a=outlined(0.5)).thresholds() == {}

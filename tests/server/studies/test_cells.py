@@ -6,8 +6,7 @@ import torch
 
 from server.run_folder.round_record import RoundRecord, SiteEntry
 from server.studies.cells import _finish, _run_folder
-from server.studies.design import Cell
-from server.studies.paths import cell_folder, finished, trained
+from server.studies.design import Cell, cell_folder, finished, trained
 from shared.config.run_config import parse_config
 from shared.metrics.sums import CASES, Histogram, Moments, Sums
 from shared.reproducibility import state_hash

@@ -9,8 +9,7 @@ import pytest
 
 from server.run_folder.journal import RunFolder
 from server.studies import collect
-from server.studies.design import Design
-from server.studies.paths import HELD_OUT, fold_folder
+from server.studies.design import HELD_OUT, Design, fold_folder
 from shared.cohort.labels import CaseLabels, Label
 from shared.config.run_config import parse_config
 

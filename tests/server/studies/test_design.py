@@ -2,7 +2,17 @@
 
 import pytest
 
-from server.studies.design import Cell, Design, differences, training_steps
+from server.studies.design import (
+    Cell,
+    Design,
+    cell_folder,
+    differences,
+    evaluated_path,
+    finished,
+    last_file,
+    progress_path,
+    training_steps,
+)
 from shared.config.run_config import load_config, parse_config
 from shared.errors import ConfigError
 from shared.runtime.project import load_run_config
@@ -13,6 +23,8 @@ RAW = {
     "federation": {"rounds": 3},
     "training": {"steps_per_round": 5},
 }
+TRAIN = Cell("train", "centre-d", "lesion-segmentation", "local:centre-a", 1)
+EVALUATE = Cell("evaluate", "centre-d", "lesion-segmentation", "", 1)
 
 
 def design(**study):
@@ -93,3 +105,29 @@ def test_a_run_can_leave_out_another_centre(tmp_path, monkeypatch):
 def test_differences_name_the_key():
     assert differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}, "d": 3}) == ["a.c"]
     assert differences({}, {"a": 1}) == ["a"]
+
+
+def test_every_cell_has_a_last_file_and_a_progress_of_its_own(tmp_path):
+    sites = {"root": "d", "sites": ["a", "b", "c"], "external": "x"}
+    config = parse_config({"name": "t", "data": sites, "study": {"seeds": [0, 1]}}, "t")
+    cells = list(Design(config).cells())
+    assert len({last_file(tmp_path, cell) for cell in cells}) == len(cells)
+    assert len({progress_path(tmp_path, cell) for cell in cells}) == len(cells)
+
+
+def test_names_of_files_hold_no_colon_and_no_blank(tmp_path):
+    assert cell_folder(tmp_path, TRAIN) == (
+        tmp_path / "folds" / "centre-d" / "cells" / "lesion-segmentation" / "local-centre-a-seed-1"
+    )
+    assert evaluated_path(tmp_path, EVALUATE) == (
+        tmp_path / "folds" / "centre-d" / "evaluated" / "lesion-segmentation-seed-1.parquet"
+    )
+    assert progress_path(tmp_path, TRAIN).name == "centre-d_train_lesion-segmentation_local-centre-a_seed-1.json"
+
+
+def test_a_cell_is_finished_when_its_last_file_is_there(tmp_path):
+    assert not finished(tmp_path, EVALUATE)
+    evaluated_path(tmp_path, EVALUATE).parent.mkdir(parents=True)
+    evaluated_path(tmp_path, EVALUATE).touch()
+    assert finished(tmp_path, EVALUATE)
+    assert not finished(tmp_path, TRAIN)

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from server.studies import cells, runner
-from server.studies.design import Cell, Design
-from server.studies.paths import last_file
+from server.studies.design import Cell, Design, last_file
 from shared.config.run_config import parse_config
 from shared.errors import RunError
 

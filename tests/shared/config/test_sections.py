@@ -3,12 +3,12 @@
 import pytest
 from pydantic import ValidationError
 
-from shared.config import execution, sections, study
+from shared.config import execution, sections
 from shared.config.sections import ClassifierSection, DataConfig, EvaluationConfig, LoopConfig, Section, TaskSection
 
 
 def every_section():
-    found = [item for module in (sections, execution, study) for item in vars(module).values()]
+    found = [item for module in (sections, execution) for item in vars(module).values()]
     return sorted({item for item in found if isinstance(item, type) and issubclass(item, Section)}, key=str)
 
 

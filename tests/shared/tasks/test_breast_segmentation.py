@@ -150,7 +150,7 @@ def test_a_breast_is_its_largest_piece_and_gland_lies_within_it(monkeypatch):
     logits[1, 4:8, 4:8, 4:8] = 5.0
     monkeypatch.setattr("shared.tasks.breast_segmentation.to_native", lambda probability, _: probability)
     case = SimpleNamespace(image=np.zeros((1, 8, 8, 8), np.float16), meta=None)
-    found = breast_segmentation.predict(Fixed(logits), case, None, settings(), None)
+    found = breast_segmentation.TASK.evaluator.predict(Fixed(logits), case, None, settings(), None)
     np.testing.assert_allclose(found, torch.sigmoid(logits).numpy(), rtol=1e-6)
     breast, gland = breast_segmentation.tissue_masks(found, case, settings())
     assert breast.sum() == 125

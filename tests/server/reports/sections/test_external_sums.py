@@ -41,8 +41,8 @@ def at_node(run, *, cases=12, tissues=None, answers=None):
     old = read_results(run)
     rows = [row for row in old.rows if row.role != "external"] + internal(RECEPTORS, receptors())
     for task, model, sent_sums in sent:
-        who = {"task": task, "arm": "federated", "seed": 3, "role": "external", "model_hash": model}
-        rows += sum_rows({"centre-d": sent_sums}, task_named(task).metrics, settings, **who)
+        who = {"seed": 3, "role": "external", "model_hash": model}
+        rows += sum_rows({"centre-d": sent_sums}, task_named(task), settings, **who)
     tasks = old.provenance.tasks | {RECEPTORS: TrainedTask(best=BEST, final=BEST, best_round=2, rounds=4)}
     write_results(run, rows, old.provenance.model_copy(update={"tasks": tasks}))
     for name in ("predictions", "pictures"):
