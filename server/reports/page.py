@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
-
 from server.reports import metric_text
 from server.reports.sections import training_course
 from server.reports.sections.external_data import FEWEST, external_data
 from server.reports.sections.external_sums import external_sums
 from server.reports.sections.task_section import task_section
+from server.reports.templates import environment
 from server.run_folder.finished_run import FinishedTask, read_finished_run
 from server.run_folder.participation import missing, round_rows
 from server.run_folder.results import replace_file
@@ -43,23 +42,6 @@ def build_report(run_dir: Path) -> Path:
     text = environment().get_template("page.html").render(_content(runs))
     replace_file(run_dir / "report.html", text.encode())
     return run_dir / "report.html"
-
-
-def environment() -> jinja2.Environment:
-    """Where the page's templates lie, and how they write figures."""
-    # Flower ships an app without its HTML: a server started by it finds the template in the checkout.
-    homes = (Path(__file__).parent, project_root() / "server" / "reports")
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([here / name for here in homes for name in (".", "sections")]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters |= {
-        name: getattr(metric_text, name) for name in ("label", "unit", "value", "interval", "fixed", "counted")
-    }
-    return templates
 
 
 def _content(runs: list[FinishedTask]) -> dict[str, Any]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from server.reports import metric_text
-from server.reports.study.checklists import Item, answered_counts, claim_items, tripod_items
 from server.reports.study.metric_lookup import ALL, Summary, arm_name, axis_name, lines_of, place_name, rounded
 from server.run_folder.arms import POOLED
 from server.run_folder.finished_study import FinishedStudy, counted
 from shared.tasks.task import Task
 
 _SHORT = 12
-_GUIDELINES = (("CLAIM 2024", claim_items), ("TRIPOD+AI", tripod_items))
 
 
 def every_figure(study: FinishedStudy, task: Task) -> dict[str, Any]:
@@ -38,27 +36,6 @@ def every_figure(study: FinishedStudy, task: Task) -> dict[str, Any]:
             }
         )
     return {"title": task.title, "seeds": seeds, "lines": lines}
-
-
-def checklists(anchors: set[str]) -> list[dict[str, Any]]:
-    """Each guideline's items with links to the sections of this page that answer them."""
-    return [{"name": name, **_checklist(items(), anchors)} for name, items in _GUIDELINES]
-
-
-def _checklist(items: tuple[Item, ...], anchors: set[str]) -> dict[str, Any]:
-    counts = answered_counts(items)
-    return {
-        "counts": counts,
-        "total": len(items),
-        "lines": [
-            {
-                "item": item,
-                "links": [name for name in item.anchors if name in anchors],
-                "text": item.where if item.answered == "authors" else item.where.partition(":")[2].strip(),
-            }
-            for item in items
-        ],
-    }
 
 
 def provenance(study: FinishedStudy) -> list[tuple[str, str]]:

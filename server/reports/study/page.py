@@ -11,15 +11,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from server.reports import metric_text
 from server.reports.figures import vector_files
 from server.reports.figures.volume_viewer import viewer_notes, viewer_script, viewer_style
 from server.reports.study import (
     agreement,
     appendix,
     case_gallery,
+    checklists,
     cohort_table,
     design_schematic,
     flow_diagram,
@@ -30,9 +28,9 @@ from server.reports.study import (
     roc_calibration,
     subgroups,
 )
+from server.reports.templates import environment
 from server.run_folder.finished_study import FinishedStudy, read_finished_study
 from server.run_folder.results import replace_file
-from shared.runtime.project import project_root
 from shared.tasks.task import Task
 
 STAMP = "PHANTOM DATA, not patients"
@@ -60,19 +58,9 @@ def build_study_report(folder: Path) -> Path:
 
     """
     study = read_finished_study(folder)
-    # Flower ships an app without its HTML: a server started by it finds the template in the checkout.
-    homes = [Path(__file__).parents[1], project_root() / "server" / "reports"]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([*(home / "study" for home in homes), *homes]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"unit": metric_text.unit, "value": metric_text.value, "interval": metric_text.interval}
     with vector_files.kept_in(folder / "figures", STAMP if study.phantom else ""):
         content = _content(study)
-    replace_file(folder / "report.html", environment.get_template("study.html").render(content).encode())
+    replace_file(folder / "report.html", environment().get_template("study.html").render(content).encode())
     return folder / "report.html"
 
 
@@ -105,7 +93,7 @@ def _content(study: FinishedStudy) -> dict[str, Any]:
         "style": viewer_style() if volumes else "",
         "notes": viewer_notes(),
         "policy": _policy(script),
-        "checklists": appendix.checklists(anchors),
+        "checklists": checklists.checklists(anchors),
         "every_figure": [appendix.every_figure(study, task) for task in study.tasks],
         "provenance": appendix.provenance(study),
         "openings": appendix.openings(study),
