@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from server.reports.figures import vector_files
-from server.reports.figures.volume_viewer import viewer_notes, viewer_script, viewer_style
+from server.reports.figures.volume_viewer import viewer_script
 from server.reports.study import (
     agreement,
     appendix,
@@ -90,8 +90,6 @@ def _content(study: FinishedStudy) -> dict[str, Any]:
         "galleries": pictures,
         "volumes": volumes,
         "script": script,
-        "style": viewer_style() if volumes else "",
-        "notes": viewer_notes(),
         "policy": _policy(script),
         "checklists": checklists.checklists(anchors),
         "every_figure": [appendix.every_figure(study, task) for task in study.tasks],

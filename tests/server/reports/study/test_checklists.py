@@ -38,13 +38,13 @@ def test_tripod_ai_has_its_27_items_with_their_52_parts_once_and_in_order():
     assert [item.number for item in TRIPOD] == expected
 
 
-@pytest.mark.parametrize(("items", "published"), zip((CLAIM, TRIPOD), PUBLISHED, strict=True))
+@pytest.mark.parametrize(("items", "published"), [(CLAIM, PUBLISHED[0]), (TRIPOD, PUBLISHED[1])])
 def test_items_stand_in_the_published_part_of_the_manuscript(items, published):
     sections = {item.number: item.section for item in items}
     assert all(sections[number].startswith(name) for number, name in published.items())
 
 
-@pytest.mark.parametrize(("items", "authors"), zip((CLAIM, TRIPOD), AUTHORS, strict=True))
+@pytest.mark.parametrize(("items", "authors"), [(CLAIM, AUTHORS[0]), (TRIPOD, AUTHORS[1])])
 def test_what_no_software_knows_is_left_to_the_authors(items, authors):
     assert {item.number for item in items if item.answered == "authors"} >= authors
 
