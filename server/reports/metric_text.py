@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from server.run_folder.results import ResultRow
 from shared.config.sections import EvaluationConfig
@@ -59,7 +59,23 @@ def fixed(number: float | None, digits: int) -> str:
 
 def listed(words: Sequence[str]) -> str:
     """Words with commas and an `and`."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return " and ".join([", ".join(words[:-1]), *words[-1:]] if len(words) > 1 else words)
+
+
+def pairs(values: Mapping[str, object]) -> str:
+    """Names with their values: "flwr 1.42.0, torch 2.13.0"."""
+    return ", ".join(f"{name} {text}" for name, text in values.items())
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds."""
+    return "{} min {} s".format(*divmod(round(seconds), 60))
+
+
+def in_words(number: int) -> str:
+    """A count up to nine in words."""
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return words[number] if number < len(words) else str(number)
 
 
 def counted(number: int, noun: str) -> str:

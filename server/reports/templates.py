@@ -10,7 +10,7 @@ from server.reports import metric_text
 from shared.runtime.project import project_root
 
 _FOLDERS = (".", "sections", "figures", "study")
-_FILTERS = ("label", "unit", "value", "interval", "fixed", "counted")
+_FILTERS = ("label", "unit", "value", "interval", "fixed", "counted", "pairs", "duration")
 
 
 def environment() -> jinja2.Environment:

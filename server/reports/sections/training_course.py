@@ -1,4 +1,4 @@
-"""What the sections on a run's course show: its cases, their classes, how it learnt, and who took part."""
+"""What the sections on a run's course show: its cases, their classes, and how it learnt."""
 
 from __future__ import annotations
 
@@ -94,31 +94,3 @@ def curves(run: FinishedTask) -> list[dict[str, Any]]:
         how = ": the last round no more than a standard error below the best" if task.choice.within_error else ""
         drawn.append({"svg": svg, "caption": f"{task.title}: {text}; all cases together (black) chose the round{how}."})
     return drawn
-
-
-def ledger(run: FinishedTask) -> dict[str, Any]:
-    """Round by site: the cases that entered the average, or why none did."""
-    sites = list(run.config.data.sites)
-    lines = []
-    for item in run.rounds:
-        cells = []
-        for name in sites:
-            site = item.sites.get(name)
-            if site is None:
-                cells.append({"good": False, "text": "absent"})
-            elif site.status == "accepted":
-                skipped = f" ({site.skipped} skipped)" if site.skipped else ""
-                cells.append({"good": not site.skipped, "text": f"{site.cases}{skipped}"})
-            else:
-                reason = f": {site.reason}" if site.reason else ""
-                cells.append({"good": False, "text": f"{site.status}{reason}"})
-        lines.append(
-            {
-                "round": item.round,
-                "best": item.round == run.chosen.best_round,
-                "cells": cells,
-                "seconds": item.seconds,
-                "hash": item.model_hash[:12],
-            }
-        )
-    return {"title": run.task.title, "sites": sites, "lines": lines}

@@ -15,7 +15,6 @@ from server.reports.figures import vector_files
 from server.reports.figures.volume_viewer import viewer_script
 from server.reports.study import (
     agreement,
-    appendix,
     case_gallery,
     checklists,
     cohort_table,
@@ -27,6 +26,17 @@ from server.reports.study import (
     per_centre,
     roc_calibration,
     subgroups,
+)
+from server.reports.study.metric_lookup import (
+    ALL,
+    Summary,
+    arm_name,
+    axis_name,
+    between,
+    lines_of,
+    p_value,
+    place_name,
+    rounded,
 )
 from server.reports.templates import environment
 from server.run_folder.finished_study import FinishedStudy, read_finished_study
@@ -57,10 +67,11 @@ def build_study_report(folder: Path) -> Path:
         `study.toml` is not a configuration.
 
     """
-    study = read_finished_study(folder)
+    study, templates = read_finished_study(folder), environment()
+    templates.filters |= {item.__name__: item for item in (arm_name, place_name, axis_name, rounded, between, p_value)}
     with vector_files.kept_in(folder / "figures", STAMP if study.phantom else ""):
         content = _content(study)
-    replace_file(folder / "report.html", environment().get_template("study.html").render(content).encode())
+    replace_file(folder / "report.html", templates.get_template("study.html").render(content).encode())
     return folder / "report.html"
 
 
@@ -92,11 +103,8 @@ def _content(study: FinishedStudy) -> dict[str, Any]:
         "script": script,
         "policy": _policy(script),
         "checklists": checklists.checklists(anchors),
-        "every_figure": [appendix.every_figure(study, task) for task in study.tasks],
-        "provenance": appendix.provenance(study),
-        "openings": appendix.openings(study),
-        "models": appendix.models(study),
-        "limits": appendix.limits(study),
+        "study": study,
+        "every_figure": [_every_figure(study, task) for task in study.tasks],
         "config_text": study.config_text,
     }
 
@@ -124,3 +132,22 @@ def _block(study: FinishedStudy, task: Task, taken: set[str]) -> dict[str, Any]:
     anchors = {part: part if part not in taken else f"{part}-{task.name}" for part in parts if parts[part]}
     taken |= set(anchors.values())
     return {"task": task.name, "title": task.title, "anchors": anchors, **parts}
+
+
+def _every_figure(study: FinishedStudy, task: Task) -> dict[str, Any]:
+    """Every row of the summary beside each seed's own values: of several models at one centre there are several."""
+    by_seed: dict[tuple[Any, ...], list[Any]] = {}
+    for line in lines_of(study.tables.results, task):
+        key = tuple(line[name] for name in ("arm", "centre", "role", "metric", "seed"))
+        by_seed.setdefault(key, []).append(line["value"])
+    summary = Summary(study, task)
+    order = {arm: place for place, arm in enumerate(summary.arms)}
+    rows = sorted(summary.rows, key=lambda row: (order[row.arm], row.role, row.centre != ALL))
+    seeds = study.config.study.seeds
+    return {
+        "title": task.title,
+        "lines": [
+            (row, [by_seed.get((row.arm, row.centre, row.role, row.metric.name, seed), []) for seed in seeds])
+            for row in rows
+        ],
+    }

@@ -4,7 +4,21 @@ import math
 
 import pytest
 
-from server.reports.metric_text import DASH, counted, fixed, interval, label, listed, meaning, opening, unit, value
+from server.reports.metric_text import (
+    DASH,
+    counted,
+    duration,
+    fixed,
+    in_words,
+    interval,
+    label,
+    listed,
+    meaning,
+    opening,
+    pairs,
+    unit,
+    value,
+)
 from server.run_folder.results import ResultRow
 from shared.config.sections import EvaluationConfig
 from shared.tasks import TASKS, task_named
@@ -37,6 +51,9 @@ def test_numbers_have_a_true_minus_sign_and_no_negative_zero():
 
 
 def test_words_are_listed_counted_and_opened():
-    assert (listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])) == ("a", "a and b", "a, b and c")
+    assert [listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
     assert (counted(1, "case"), counted(0, "case"), counted(2, "case")) == ("1 case", "0 cases", "2 cases")
     assert opening("centre-A's") == "Centre-A's"
+    assert (in_words(0), in_words(4), in_words(12)) == ("no", "four", "12")
+    assert (pairs({"torch": "2.13.0", "seed": 3}), pairs({})) == ("torch 2.13.0, seed 3", "")
+    assert (duration(123.4), duration(59.6)) == ("2 min 3 s", "1 min 0 s")
