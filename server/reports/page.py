@@ -16,7 +16,7 @@ from urllib.parse import quote
 from server.reports import metric_text
 from server.reports.sections import training_course
 from server.reports.sections.external_data import FEWEST, external_data
-from server.reports.sections.external_sums import external_sums
+from server.reports.sections.site_sums import external_sums
 from server.reports.sections.task_section import task_section
 from server.reports.templates import environment
 from server.run_folder.finished_run import FinishedTask, read_finished_run

@@ -13,7 +13,7 @@ from server.reports.sections.pictures import pictures
 from server.reports.sections.saliency import saliency
 from server.reports.sections.scores import scores
 from server.reports.sections.sentence import no_sentence, sentence
-from server.reports.sections.training_sites import training_sites
+from server.reports.sections.site_sums import training_sites
 from server.run_folder.arms import END_TO_END
 from server.run_folder.finished_run import FinishedTask
 
