@@ -120,12 +120,7 @@ class ExternalData:
 def external_data(run: FinishedTask, others: Sequence[FinishedTask] = ()) -> ExternalData | None:
     """Gather what the external centre has of a task's chosen model; None where it evaluated no case.
 
-    Parameters
-    ----------
-    run
-        The task.
-    others
-        Tasks of the same run, of which some may be its rivals.
+    Some of the `others`, tasks of the same run, may be its rivals.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from server.evaluation.arm_comparison import compare_arms
-from server.reports.metric_text import fixed, listed, meaning
+from server.reports.metric_text import between, fixed, listed, meaning, p_value
 from server.reports.sections.external_data import FEWEST, ExternalData
 from server.reports.sections.figure_table import Column, figure_table
 from server.reports.sections.score_figures import score_figures
@@ -166,8 +166,8 @@ def _tested(item: Mapping[Any, Any] | None) -> dict[str, str] | None:
         return None
     return {
         "difference": fixed(item["difference"], 3),
-        "interval": "" if np.isnan(item["low"]) else f"{fixed(item['low'], 3)} to {fixed(item['high'], 3)}",
-        "p": "" if np.isnan(item["p"]) else f"p {_p(item['p'])}, Holm {_p(item['p_holm'])}",
+        "interval": "" if np.isnan(item["low"]) else between(item["low"], item["high"], "1"),
+        "p": "" if np.isnan(item["p"]) else f"p {p_value(item['p'])}, Holm {p_value(item['p_holm'])}",
     }
 
 
@@ -183,7 +183,3 @@ def _left_out(data: ExternalData) -> str:
         return "All answered the same cases."
     counts = listed([f"{n} with {data.arm_name(arm).lower()}" for arm, n in apart.items() if n])
     return f"Left out, as only one of the two answered them: {counts}."
-
-
-def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else fixed(value, 3)  # noqa: PLR2004 - the usual last digit

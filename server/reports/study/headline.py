@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.reports.study.metric_lookup import (
-    ALL,
-    ARM_NAMES,
-    Summary,
-    axis_name,
-    better_side,
-    between,
-    line_of,
-    number,
-    p_value,
-    rounded,
-)
+from server.reports.metric_text import between, p_value, rounded
+from server.reports.study.metric_lookup import ALL, ARM_NAMES, Summary, axis_name, better_side, line_of, number
 from server.run_folder.arms import ENSEMBLE, FEDERATED, LOCAL, POOLED
 from server.run_folder.finished_study import FinishedStudy, counted
 from shared.metrics.metric import Metric

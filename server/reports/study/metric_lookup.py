@@ -1,4 +1,4 @@
-"""A study's figures by arm, centre and metric, and how arms, metrics and numbers are written on its page and card."""
+"""A study's figures by arm, centre and metric, and how arms and metrics are written on its page and card."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from server.reports import metric_text
 from server.reports.figures.style import SITES
+from server.reports.metric_text import with_interval
 from server.run_folder.arms import ENSEMBLE, FEDERATED, LOCAL, POOLED, is_local
 from server.run_folder.finished_study import FinishedStudy
 from server.run_folder.results import ResultRow, Role
@@ -157,27 +157,3 @@ def place_name(centre: str) -> str:
 def number(value: Any) -> float | None:
     """A table's number; nothing where the cell is empty."""
     return None if pd.isna(value) else float(value)
-
-
-def rounded(value: Any, unit: str) -> str:
-    """A number rounded for its unit; a dash for none."""
-    return metric_text.fixed(number(value), metric_text.digits(unit))
-
-
-def between(low: Any, high: Any, unit: str) -> str:
-    """An interval rounded for its unit; a dash for none."""
-    return metric_text.DASH if pd.isna(low) or pd.isna(high) else f"{rounded(low, unit)} to {rounded(high, unit)}"
-
-
-def with_interval(value: Any, low: Any, high: Any, unit: str) -> str:
-    """A number and its interval on one line; the number alone where it has none."""
-    bounds = between(low, high, unit)
-    return rounded(value, unit) + ("" if bounds == metric_text.DASH else f" ({bounds})")
-
-
-def p_value(value: Any) -> str:
-    """A p value; a dash for none."""
-    p = number(value)
-    if p is None:
-        return metric_text.DASH
-    return "<0.001" if p < 0.001 else metric_text.fixed(p, 3)  # noqa: PLR2004 - the usual last digit

@@ -14,20 +14,9 @@ from typing import Any
 import pandas as pd
 from safetensors import safe_open
 
-from server.reports.metric_text import DASH, fixed, meaning
+from server.reports.metric_text import DASH, between, fixed, meaning, p_value, rounded
 from server.reports.study.cohort_table import FACTORS
-from server.reports.study.metric_lookup import (
-    ALL,
-    ARMS,
-    Summary,
-    SummaryRow,
-    between,
-    lines_of,
-    metric_of,
-    p_value,
-    place_name,
-    rounded,
-)
+from server.reports.study.metric_lookup import ALL, ARMS, Summary, SummaryRow, lines_of, metric_of, place_name
 from server.run_folder.arms import FEDERATED
 from server.run_folder.finished_study import FinishedStudy, ModelEntry, StudyProvenance
 from server.studies.design import Cell

@@ -13,6 +13,7 @@ from typing import Any
 
 from server.reports.figures import vector_files
 from server.reports.figures.volume_viewer import viewer_script
+from server.reports.metric_text import between, p_value, rounded
 from server.reports.study import (
     agreement,
     case_gallery,
@@ -27,17 +28,7 @@ from server.reports.study import (
     roc_calibration,
     subgroups,
 )
-from server.reports.study.metric_lookup import (
-    ALL,
-    Summary,
-    arm_name,
-    axis_name,
-    between,
-    lines_of,
-    p_value,
-    place_name,
-    rounded,
-)
+from server.reports.study.metric_lookup import ALL, Summary, arm_name, axis_name, lines_of, place_name
 from server.reports.templates import environment
 from server.run_folder.finished_study import FinishedStudy, read_finished_study
 from server.run_folder.results import replace_file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.reports import metric_text
+from server.reports.metric_text import DASH, between, fixed, p_value, rounded, with_interval
 from server.reports.study.forest import Line, forest_plot
 from server.reports.study.metric_lookup import (
     ALL,
@@ -14,15 +14,11 @@ from server.reports.study.metric_lookup import (
     arm_name,
     axis_name,
     better_side,
-    between,
     line_of,
     lines_of,
     metric_of,
     number,
-    p_value,
     place_name,
-    rounded,
-    with_interval,
 )
 from server.run_folder.arms import FEDERATED
 from server.run_folder.finished_study import FinishedStudy, counted
@@ -79,8 +75,8 @@ def _words(model: dict[str, Any], metric: Metric) -> str:
     tau2, predicted = number(model["tau2"]), between(model["pi_low"], model["pi_high"], metric.unit)
     scale = " (logit scale)" if metric.is_auc and model["quantity"] in ARMS else ""
     return (
-        f"Random effects (k = {int(model['k'])}): {_TAU2} {metric_text.DASH if tau2 is None else f'{tau2:.2g}'}"
-        f"{scale}, {_I2} {metric_text.fixed(number(model['i2']), 0)}%, Q test p {p_value(model['q_p'])}; "
+        f"Random effects (k = {int(model['k'])}): {_TAU2} {DASH if tau2 is None else f'{tau2:.2g}'}"
+        f"{scale}, {_I2} {fixed(number(model['i2']), 0)}%, Q test p {p_value(model['q_p'])}; "
         f"prediction interval {predicted}."
     )
 

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from server.reports.metric_text import between, p_value, rounded, with_interval
 from server.reports.study.cohort_table import FACTORS
 from server.reports.study.forest import Line, forest_plot
-from server.reports.study.metric_lookup import (
-    axis_name,
-    better_side,
-    between,
-    lines_of,
-    metric_of,
-    number,
-    p_value,
-    rounded,
-    with_interval,
-)
+from server.reports.study.metric_lookup import axis_name, better_side, lines_of, metric_of, number
 from server.run_folder.arms import FEDERATED, LOCAL
 from server.run_folder.finished_study import FinishedStudy
 from shared.metrics.metric import Metric
