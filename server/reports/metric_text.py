@@ -88,6 +88,16 @@ def pairs(values: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {text}" for name, text in values.items())
 
 
+def ordered(excluded: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Reasons of leaving cases out with their counts, the most frequent first."""
+    return sorted(excluded.items(), key=lambda item: (-item[1], item[0]))
+
+
+def reasons(excluded: Mapping[str, int]) -> str:
+    """Reasons with their counts in words: "missing phase (3), empty mask (1)"."""
+    return ", ".join(f"{reason.replace('_', ' ')} ({count})" for reason, count in ordered(excluded))
+
+
 def duration(seconds: float) -> str:
     """Minutes and seconds."""
     return "{} min {} s".format(*divmod(round(seconds), 60))

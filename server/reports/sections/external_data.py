@@ -24,28 +24,17 @@ FEWEST = 10
 
 @dataclass(frozen=True, slots=True)
 class ExternalData:
-    """The chosen model at the external centre.
-
-    Attributes
-    ----------
-    run
-        The task as the run has it.
-    cases
-        The per-case table of every arm, one model each; empty where the centre sent sums from its own node.
-    rows
-        By arm, in the order to show: the reference outline, the model's other readings, rivals, the best possible.
-    rivals
-        What the arms of other models are, in words, by arm.
-    name
-        Of the model among its rivals; empty without any.
-
-    """
+    """The chosen model at the external centre."""
 
     run: FinishedTask
     cases: pd.DataFrame
+    """The per-case table of every arm, one model each; empty where the centre sent sums from its own node."""
     rows: Mapping[str, Rows]
+    """By arm, in the order to show: the reference outline, the model's other readings, rivals, the best possible."""
     rivals: Mapping[str, str] = field(default_factory=dict)
+    """What the arms of other models are, in words, by arm."""
     name: str = ""
+    """Of the model among its rivals; empty without any."""
 
     @property
     def task(self) -> Task:

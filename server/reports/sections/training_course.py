@@ -16,31 +16,20 @@ _SPLITS = ("train", "validation", "test", "external")
 def flow(run: FinishedTask) -> dict[str, Any]:
     """Cases of each site: all, taken in by split, left out and why, and their totals."""
     used = [name for name in _SPLITS if any(name in site.included for site in run.flow.values())]
-    lines: list[dict[str, Any]] = []
-    for name, site in run.flow.items():
-        reasons = sorted(site.excluded.items(), key=lambda item: (-item[1], item[0]))
-        lines.append(
-            {
-                "site": name,
-                "role": site.role,
-                "included": [site.included.get(split, 0) for split in used],
-                "left_out": sum(site.excluded.values()),
-                "cases": sum(site.included.values()) + sum(site.excluded.values()),
-                "why": ", ".join(f"{reason.replace('_', ' ')} ({count})" for reason, count in reasons)
-                or metric_text.DASH,
-                "total": False,
-            }
-        )
-    total = {
-        "site": "all",
-        "role": "",
-        "included": [sum(line["included"][index] for line in lines) for index in range(len(used))],
-        "left_out": sum(line["left_out"] for line in lines),
-        "cases": sum(line["cases"] for line in lines),
-        "why": "",
-        "total": True,
-    }
-    return {"splits": used, "lines": [*lines, total]}
+    lines: list[dict[str, Any]] = [
+        {
+            "site": name,
+            "role": site.role,
+            "included": [site.included.get(split, 0) for split in used],
+            "left_out": sum(site.excluded.values()),
+            "cases": sum(site.included.values()) + sum(site.excluded.values()),
+            "why": metric_text.reasons(site.excluded) or metric_text.DASH,
+        }
+        for name, site in run.flow.items()
+    ]
+    total: dict[str, Any] = {key: sum(line[key] for line in lines) for key in ("left_out", "cases")}
+    total["included"] = [sum(counts) for counts in zip(*(line["included"] for line in lines), strict=True)]
+    return {"splits": used, "lines": [*lines, {"site": "all", "role": "", "why": "", **total}]}
 
 
 def classes(runs: Sequence[FinishedTask]) -> dict[str, Any] | None:

@@ -75,14 +75,11 @@ def _content(study: FinishedStudy) -> dict[str, Any]:
     anchors = taken | shared | {"design", "flow", "table-1", "provenance", "limits", "model-card"}
     script = viewer_script() if volumes else None
     return {
-        "name": study.provenance.name,
-        "created": f"{study.provenance.created:%Y-%m-%d %H:%M} UTC",
         "phantom": study.phantom,
         "title": headline.title(study),
         "answers": [headline.cards(study, task) for task in study.tasks],
         "remarks": headline.remarks(study),
         "confidence": study.confidence,
-        "resamples": f"{study.config.evaluation.bootstrap:,}",
         "blocks": blocks,
         "parts": PARTS,
         "weak": per_centre.WEAK,
@@ -96,7 +93,6 @@ def _content(study: FinishedStudy) -> dict[str, Any]:
         "checklists": checklists.checklists(anchors),
         "study": study,
         "every_figure": [_every_figure(study, task) for task in study.tasks],
-        "config_text": study.config_text,
     }
 
 
