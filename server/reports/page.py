@@ -63,7 +63,6 @@ def _content(runs: list[FinishedTask]) -> dict[str, Any]:
         "fewest": FEWEST,
         "missing": _missing(runs),
         "ready_study": _ready_study(run) if made.phantom else None,
-        "created": f"{made.created:%Y-%m-%d %H:%M} UTC",
         "phantom": made.phantom,
         "confidence": f"{config.evaluation.confidence:.0%}",
         "resamples": f"{config.evaluation.bootstrap:,}",
@@ -74,9 +73,6 @@ def _content(runs: list[FinishedTask]) -> dict[str, Any]:
         "curves": curves,
         "made": made,
         "runs": runs,
-        "data": config.data,
-        "sites": config.data.sites,
-        "config_text": run.config_text,
     }
 
 
@@ -99,11 +95,7 @@ def _title(runs: list[FinishedTask]) -> str:
 def _averaged(runs: list[FinishedTask]) -> str:
     title = runs[0].config.federation.algorithm.title
     rounds = sorted({len(run.rounds) for run in runs})
-    number = (
-        f"{rounds[0]} to {metric_text.counted(rounds[-1], 'round')}"
-        if len(rounds) > 1
-        else metric_text.counted(rounds[0], "round")
-    )
+    number = ("" if len(rounds) == 1 else f"{rounds[0]} to ") + metric_text.counted(rounds[-1], "round")
     return f"The sites' models were averaged by {title} over {number}; no image left a site."
 
 

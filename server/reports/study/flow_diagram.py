@@ -15,7 +15,7 @@ from server.reports.metric_text import ordered, reasons
 from server.run_folder.finished_study import CentreFlow, FinishedStudy
 from shared.tasks.task import Task
 
-_STEP, _BOX = 1.0, 0.86
+_BOX = 0.86
 _SPLITS = ("train", "validation", "test")
 _LINE = 0.19  # height of a line of text
 _LONGEST = 22  # letters of a reason that fit its box

@@ -35,16 +35,6 @@ from server.run_folder.results import replace_file
 from shared.tasks.task import Task
 
 STAMP = "PHANTOM DATA, not patients"
-PARTS = {
-    "forest": "By centre",
-    "differences": "Differences",
-    "matrix": "Arms by centres",
-    "learning": "Learning",
-    "roc": "ROC and calibration",
-    "agreement": "Agreement",
-    "subgroups": "Subgroups",
-}
-"""Parts of a task's block, in the order of the page."""
 
 
 def build_study_report(folder: Path) -> Path:
@@ -81,8 +71,6 @@ def _content(study: FinishedStudy) -> dict[str, Any]:
         "remarks": headline.remarks(study),
         "confidence": study.confidence,
         "blocks": blocks,
-        "parts": PARTS,
-        "weak": per_centre.WEAK,
         "design": design_schematic.design(study),
         "flow": flow_diagram.flow(study),
         "table_1": cohort_table.table_1(study),

@@ -26,12 +26,6 @@ from shared.tasks.task import Task
 CHANCE = 0.5
 _SHOWN = 2  # plots of differences beside each other; the others are folded away
 _I2, _TAU2 = "I\N{SUPERSCRIPT TWO}", "\N{GREEK SMALL LETTER TAU}\N{SUPERSCRIPT TWO}"
-WEAK = (
-    f"Heterogeneity from so few centres is hardly measurable: with 3 to 5 of them {_I2} and {_TAU2} are weak, and a "
-    f"small {_I2} does not show that centres agree. Squares: held-out centres, open where too few cases to be ranked; "
-    "diamond: random-effects mean; thin bar: prediction interval, where the next centre may lie, with arrows where it "
-    "leaves the axis."
-)
 
 
 def forests(study: FinishedStudy, task: Task) -> list[dict[str, Any]]:
