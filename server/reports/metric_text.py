@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
 
 from server.run_folder.results import ResultRow
 from shared.config.sections import EvaluationConfig
@@ -32,14 +34,33 @@ def unit(row: ResultRow) -> str:
 
 def value(row: ResultRow) -> str:
     """The figure, rounded for its unit; a dash where it does not exist."""
-    return fixed(row.value, digits(row.unit))
+    return rounded(row.value, row.unit)
 
 
 def interval(row: ResultRow) -> str:
     """Both bounds, rounded like the figure; a dash where there is no interval."""
-    if row.ci_low is None or row.ci_high is None:
-        return DASH
-    return f"{fixed(row.ci_low, digits(row.unit))} to {fixed(row.ci_high, digits(row.unit))}"
+    return between(row.ci_low, row.ci_high, row.unit)
+
+
+def rounded(number: Any, unit: str) -> str:
+    """A number rounded for its unit; a dash for none."""
+    return fixed(number, digits(unit))
+
+
+def between(low: Any, high: Any, unit: str) -> str:
+    """An interval rounded for its unit; a dash for none."""
+    return DASH if pd.isna(low) or pd.isna(high) else f"{rounded(low, unit)} to {rounded(high, unit)}"
+
+
+def with_interval(number: Any, low: Any, high: Any, unit: str) -> str:
+    """A number and its interval on one line; the number alone where it has none."""
+    bounds = between(low, high, unit)
+    return rounded(number, unit) + ("" if bounds == DASH else f" ({bounds})")
+
+
+def p_value(p: Any) -> str:
+    """A p value; a dash for none."""
+    return "<0.001" if not pd.isna(p) and p < 0.001 else fixed(p, 3)  # noqa: PLR2004 - the usual last digit
 
 
 def digits(unit: str) -> int:
@@ -47,9 +68,9 @@ def digits(unit: str) -> int:
     return _DIGITS.get(unit, 3)
 
 
-def fixed(number: float | None, digits: int) -> str:
+def fixed(number: Any, digits: int) -> str:
     """A number with fixed decimals and a true minus sign; a dash for what does not exist."""
-    if number is None or math.isnan(number):
+    if pd.isna(number):
         return DASH
     text = f"{number:.{digits}f}"
     if float(text) == 0:
@@ -59,7 +80,33 @@ def fixed(number: float | None, digits: int) -> str:
 
 def listed(words: Sequence[str]) -> str:
     """Words with commas and an `and`."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return " and ".join([", ".join(words[:-1]), *words[-1:]] if len(words) > 1 else words)
+
+
+def pairs(values: Mapping[str, object]) -> str:
+    """Names with their values: "flwr 1.42.0, torch 2.13.0"."""
+    return ", ".join(f"{name} {text}" for name, text in values.items())
+
+
+def ordered(excluded: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Reasons of leaving cases out with their counts, the most frequent first."""
+    return sorted(excluded.items(), key=lambda item: (-item[1], item[0]))
+
+
+def reasons(excluded: Mapping[str, int]) -> str:
+    """Reasons with their counts in words: "missing phase (3), empty mask (1)"."""
+    return ", ".join(f"{reason.replace('_', ' ')} ({count})" for reason, count in ordered(excluded))
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds."""
+    return "{} min {} s".format(*divmod(round(seconds), 60))
+
+
+def in_words(number: int) -> str:
+    """A count up to nine in words."""
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return words[number] if number < len(words) else str(number)
 
 
 def counted(number: int, noun: str) -> str:

@@ -24,21 +24,9 @@ def bland_altman_plot(
     name: str,
     description: str,
 ) -> Markup:
-    """Difference (or ratio) against the mean of both; bias and limits with the intervals of `rows`.
+    """One model's differences against the mean of both; bias and limits with the intervals of `rows`, by metric.
 
-    Parameters
-    ----------
-    cases
-        One model's rows of the per-case table.
-    rows
-        The model's figures by metric.
-    quantity
-        The number, predicted and in the reference.
-    log
-        Ratios in place of differences; cases where one of the two is 0 have none.
-    name, description
-        Of the figure: part of its ids, and what a reader hears who cannot see it.
-
+    With `log` ratios in place of differences; cases where one of the two is 0 have none.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _axes()

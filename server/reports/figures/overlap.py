@@ -13,17 +13,9 @@ from server.run_folder.results import ResultRow
 
 
 def dice_strip(dice: pd.Series, failed: pd.Series, row: ResultRow, *, name: str, description: str) -> Markup:
-    """Dice of every case in order, the mean with its interval as a band, failures as crosses.
+    """Dice of every case in order, the mean (`row`) with its interval as a band, cases that `failed` as crosses.
 
-    Parameters
-    ----------
-    dice, failed
-        Of each case: its Dice, and whether exactly one of its outlines is empty.
-    row
-        The mean.
-    name, description
-        Of the figure: part of its ids, and what a reader hears who cannot see it.
-
+    A case failed where exactly one of its outlines is empty.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _axes()

@@ -64,17 +64,8 @@ def roc_curves(
 ) -> Markup:
     """One panel per label, in it one curve per arm with its AUC.
 
-    Parameters
-    ----------
-    cases, rows
-        The per-case table of all arms, one model each; their figures by arm and metric.
-    labels, arms
-        Names as shown.
-    thin
-        Arms that are drawn behind, without name and AUC.
-    name, description
-        Of the figure: part of its ids, and what a reader hears who cannot see it.
-
+    `cases` is the per-case table of all arms, one model each; `rows` are their figures by arm and metric. `labels` and
+    `arms` have names as shown; `thin` arms are drawn behind, without name and AUC.
     """
     with mpl.rc_context(_STYLE):
         figure, panels = _panels(len(labels), "1 \N{MINUS SIGN} specificity", "sensitivity")

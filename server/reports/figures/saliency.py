@@ -42,8 +42,6 @@ def saliency_panel(patch: FloatArray, saliency: FloatArray, *, title: str, proba
         float32 `(z, y, x)` of the true class's score; drawn over its mean in the patch, on one scale for all planes.
     title, probability
         The true class as shown, and what the network gave it.
-    name
-        Of the figure; part of its ids.
 
     """
     image, distance = patch[_FIRST_UPTAKE], patch[-1]
@@ -106,20 +104,7 @@ def _blend(grey: FloatArray, plane: FloatArray, colours: ScalarMappable) -> Floa
 
 
 def saliency_by_region(summary: pd.DataFrame, classes: Mapping[str, str], *, reader: str, name: str) -> Markup:
-    """Draw one reader's saliency by region and class: a point and its interval; 1 is no preference.
-
-    Parameters
-    ----------
-    summary
-        Of `server.evaluation.saliency.saliency_summary`.
-    classes
-        Their titles as shown.
-    reader
-        Whose rows are drawn.
-    name
-        Of the figure; part of its ids.
-
-    """
+    """Draw one reader's `saliency_summary` by region and class: a point and its interval; 1 is no preference."""
     own = summary[summary["reader"] == reader]
     told = _findings(own)
     with mpl.rc_context(_STYLE):

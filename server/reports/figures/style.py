@@ -1,6 +1,7 @@
 """Figures of the report as inline SVG: text stays text, colours are told apart by colour-blind readers (Okabe and Ito).
 
-Drawn with matplotlib's objects, not pyplot: no global state, and the same numbers give the same bytes.
+Drawn with matplotlib's objects, not pyplot: no global state, and the same numbers give the same bytes. Of every figure
+`name` is part of its ids and the name of its files, `description` what a reader hears who cannot see it.
 """
 
 from __future__ import annotations

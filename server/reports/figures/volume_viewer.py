@@ -1,7 +1,7 @@
-"""Volumes as a fragment of the page: three linked planes a case, with everything they need inside the page.
+"""Volumes as a fragment of the page: three linked planes per case, with everything they need inside the page.
 
-Without the script every plane shows its slice through the lesion; `viewer.js` puts canvases in its place. The page's
-author puts `viewer_style()` and `viewer_script()` on the page once.
+Without the script every plane shows its slice through the lesion; `volume_viewer.js` puts canvases in its place. The
+page's author puts `volume_viewer.css` and `viewer_script()` on the page once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import io
 import json
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,9 @@ from markupsafe import Markup
 from matplotlib.image import imsave
 
 from server.reports.figures.style import FIELD_MM
+from server.reports.templates import environment, source
 from server.run_folder.pictures import PLANES, largest_section
 from server.run_folder.volumes import Volume
-from shared.runtime.project import project_root
 from shared.types import BoolArray
 
 MAX_BYTES = 400_000
@@ -30,69 +29,23 @@ MAX_BYTES = 400_000
 _STILL_BYTES = 60_000  # of these for the slices without the script, and the controls
 _LETTERS = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI"}  # left, right, top, bottom of the page
 _AXES = {"axial": "z", "coronal": "y", "sagittal": "x"}
-_BAR_MM, _MARGIN_MM = 20.0, 4.0
-
-_NOTES = Markup(
-    "<noscript><p>Without JavaScript each plane shows one slice, through the lesion: the other slices, the window and "
-    "the choice of outlines are missing.</p></noscript>"
-    '<p class="volume-hint note">Click or drag moves the cross in all planes; the wheel, after a click, and the arrow '
-    "keys turn slices. Positions are mm from the first cross: z to superior, y to posterior, x to left.</p>"
-)
-_CASE = Markup(
-    '<figure class="volume" data-volume="{data}" data-voxels="{voxels}">'
-    "<figcaption><strong>{label}</strong> <code>{case}</code></figcaption>"
-    '<p class="message" role="status"></p><div class="planes">{planes}</div>'
-    '<div class="controls live">'
-    '<label><input type="checkbox" class="reference" autocomplete="off" checked><span class="line"></span>reference'
-    "</label>"
-    '<label><input type="checkbox" class="prediction" autocomplete="off" checked>'
-    '<span class="line prediction"></span>prediction</label>'
-    '<label class="wide">window <output></output><input type="range" class="window" min="10" max="255" value="255" '
-    'autocomplete="off" aria-label="window, upper end"></label></div></figure>'
-)
-_PLANE = Markup(
-    '<div class="plane" data-plane="{name}"><div class="view">'
-    '<canvas class="live" tabindex="0" role="img" aria-label="{description}"></canvas>'
-    '<svg viewBox="0 0 {field} {field}"><g class="still" role="img" aria-label="{description}">'
-    '<image x="{left}" y="{top}" width="{width}" height="{height}" preserveAspectRatio="none" href="{picture}"/>'
-    '<path class="reference" d="{reference}"/><path class="prediction" d="{prediction}"/></g>'
-    '<g class="marks" aria-hidden="true">{marks}</g></svg></div>'
-    '<label class="slice"><span class="at">{name} slice, {number} of {slices}, {axis}&nbsp;=&nbsp;0.0&nbsp;mm</span>'
-    '<input class="live" type="range" min="1" max="{slices}" value="{number}" autocomplete="off" '
-    'aria-label="{name} slice"></label></div>'
-)
 
 
 def volume_figures(volumes: Sequence[Volume]) -> Markup:
-    """A figure a volume, less than `MAX_BYTES` each; the same every time. `viewer_notes` stand above the first.
+    """One figure per volume, less than `MAX_BYTES` each; the same every time.
 
     Where a noisy image does not fit, its finest grey levels are dropped: 128, 64, ... of 256 are left.
     """
-    return Markup("").join(map(_figure, volumes))
-
-
-def viewer_notes() -> Markup:
-    """How the viewer is used, and a line for readers without JavaScript."""
-    return _NOTES
+    text = environment().get_template("volume_viewer.html").render(volumes=[_volume(volume) for volume in volumes])
+    return Markup(text)  # noqa: S704 - escaped by the template
 
 
 def viewer_script() -> Markup:
     """The script for one `<script>` element of the page; its SHA-256 is what a security policy names."""
-    return Markup(_beside("volume_viewer.js"))  # noqa: S704 - our own file
+    return Markup(source("volume_viewer.js"))  # noqa: S704 - our own file
 
 
-def viewer_style() -> Markup:
-    """The rules for the page's `<style>`."""
-    return Markup(_beside("volume_viewer.css"))  # noqa: S704 - our own file
-
-
-def _beside(name: str) -> str:
-    """A file beside this one, or in the checkout: Flower ships an app without its scripts and styles."""
-    folders = (Path(__file__).parent, project_root() / "server" / "reports" / "figures")
-    return next(path for folder in folders if (path := folder / name).is_file()).read_text(encoding="utf-8")
-
-
-def _figure(volume: Volume) -> Markup:
+def _volume(volume: Volume) -> dict[str, Any]:
     start = largest_section(volume.reference if volume.reference.any() else volume.prediction)
     sizes = [n * step for n, step in zip(volume.image.shape, volume.spacing, strict=True)]
     field = float(f"{max(FIELD_MM, *sizes):.4g}")
@@ -104,13 +57,14 @@ def _figure(volume: Volume) -> Markup:
         "start": start,
         "field": field,
     }
-    return _CASE.format(
-        data=json.dumps(data),
-        voxels=_packed(volume),
-        label=volume.label.capitalize(),
-        case=volume.case,
-        planes=Markup("").join(_plane(volume, axis, start[axis], field) for axis in range(len(PLANES))),
-    )
+    return {
+        "data": json.dumps(data),
+        "voxels": _packed(volume),
+        "label": volume.label.capitalize(),
+        "case": volume.case,
+        "field": field,
+        "planes": [_plane(volume, axis, start[axis], field) for axis in range(len(PLANES))],
+    }
 
 
 def _packed(volume: Volume) -> str:
@@ -124,7 +78,8 @@ def _packed(volume: Volume) -> str:
     return base64.b64encode(packed).decode()
 
 
-def _plane(volume: Volume, axis: int, index: int, field: float) -> Markup:
+def _plane(volume: Volume, axis: int, index: int, field: float) -> dict[str, Any]:
+    """One plane's slice and outlines, in mm from the page's left and top, in a square of `field` mm."""
     name = PLANES[axis]
     rows, columns = (step for other, step in enumerate(volume.spacing) if other != axis)
     image, reference, prediction = (
@@ -132,22 +87,21 @@ def _plane(volume: Volume, axis: int, index: int, field: float) -> Markup:
     )
     height, width = image.shape[0] * rows, image.shape[1] * columns
     corner = ((field - width) / 2, (field - height) / 2)
-    return _PLANE.format(
-        name=name,
-        description=f"{volume.label} case {volume.case}, {name} slice through the lesion with both outlines",
-        axis=_AXES[name],
-        number=index + 1,
-        slices=volume.image.shape[axis],
-        field=f"{field:g}",
-        left=f"{corner[0]:.3f}",
-        top=f"{corner[1]:.3f}",
-        width=f"{width:.3f}",
-        height=f"{height:.3f}",
-        picture=_png(image),
-        reference=_edges(reference, (columns, rows), corner),
-        prediction=_edges(prediction, (columns, rows), corner),
-        marks=_marks(_LETTERS[name], field),
-    )
+    return {
+        "name": name,
+        "description": f"{volume.label} case {volume.case}, {name} slice through the lesion with both outlines",
+        "axis": _AXES[name],
+        "letters": _LETTERS[name],
+        "number": index + 1,
+        "slices": volume.image.shape[axis],
+        "left": corner[0],
+        "top": corner[1],
+        "width": width,
+        "height": height,
+        "picture": _png(image),
+        "reference": _edges(reference, (columns, rows), corner),
+        "prediction": _edges(prediction, (columns, rows), corner),
+    }
 
 
 def _page_rows(array: npt.NDArray[Any], axis: int, index: int) -> npt.NDArray[Any]:
@@ -176,14 +130,3 @@ def _edges(mask: BoolArray, step: tuple[float, float], corner: tuple[float, floa
                 x, y = corner[0] + column * step[0], corner[1] + row * step[1]
                 parts.append(f"M{x:.2f} {y:.2f}{letter}{(last - first) * step[along]:.2f}")
     return "".join(parts)
-
-
-def _marks(letters: str, field: float) -> Markup:
-    """Anatomical letters at the edges and the scale bar, as `figures.view_panel` has them."""
-    middle, far = field / 2, field - _MARGIN_MM
-    spots = ((_MARGIN_MM, middle), (far, middle), (middle, _MARGIN_MM), (middle, far))
-    letter = Markup('<text class="letter" x="{:.2f}" y="{:.2f}">{}</text>')
-    bar = Markup(
-        '<rect x="{:.2f}" y="{:.2f}" width="{:g}" height=".8"/><text x="{:.2f}" y="{:.2f}">{:g} mm</text>'
-    ).format(far - _BAR_MM, far, _BAR_MM, far - _BAR_MM / 2, far - 1.2, _BAR_MM)
-    return Markup("").join([*(letter.format(*spot, name) for name, spot in zip(letters, spots, strict=True)), bar])

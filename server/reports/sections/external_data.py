@@ -24,28 +24,17 @@ FEWEST = 10
 
 @dataclass(frozen=True, slots=True)
 class ExternalData:
-    """The chosen model at the external centre.
-
-    Attributes
-    ----------
-    run
-        The task as the run has it.
-    cases
-        The per-case table of every arm, one model each; empty where the centre sent sums from its own node.
-    rows
-        By arm, in the order to show: the reference outline, the model's other readings, rivals, the best possible.
-    rivals
-        What the arms of other models are, in words, by arm.
-    name
-        Of the model among its rivals; empty without any.
-
-    """
+    """The chosen model at the external centre."""
 
     run: FinishedTask
     cases: pd.DataFrame
+    """The per-case table of every arm, one model each; empty where the centre sent sums from its own node."""
     rows: Mapping[str, Rows]
+    """By arm, in the order to show: the reference outline, the model's other readings, rivals, the best possible."""
     rivals: Mapping[str, str] = field(default_factory=dict)
+    """What the arms of other models are, in words, by arm."""
     name: str = ""
+    """Of the model among its rivals; empty without any."""
 
     @property
     def task(self) -> Task:
@@ -89,6 +78,28 @@ class ExternalData:
         known = answers(self.own_cases, label)
         return int(known["truth"].sum()), len(known)
 
+    @property
+    def areas(self) -> list[Metric]:
+        """The AUCs that the results have: of single labels, and of a mean over several."""
+        return [metric for metric in self.task.metrics if metric.sent == "histogram" and metric.name in self.own]
+
+    @property
+    def label_areas(self) -> dict[str, Metric]:
+        """The AUCs of single labels, by label."""
+        return {metric.labels[0]: metric for metric in self.areas if len(metric.labels) == 1}
+
+    @property
+    def leading_areas(self) -> list[Metric]:
+        """The AUCs that sum the task up: the page's first figures, or every label's where none of those exists."""
+        first = [metric for metric in self.areas if "card" in metric.shown]
+        exists = any(self.own[metric.name].value is not None for metric in first)
+        return first if exists else list(self.label_areas.values())
+
+    def area_name(self, metric: Metric) -> str:
+        """What an AUC is of: its label's title, or the metric's own for a mean."""
+        titles = {label.name: label.title for label in self.task.scored}
+        return titles[metric.labels[0]] if len(metric.labels) == 1 else metric.title
+
     def few(self, metric: Metric) -> bool:
         """Whether some class of its labels has too few cases for the figure to be ranked; unknown of sums."""
         counts = [] if self.run.at_node else [self.counts(label) for label in metric.labels]
@@ -98,12 +109,7 @@ class ExternalData:
 def external_data(run: FinishedTask, others: Sequence[FinishedTask] = ()) -> ExternalData | None:
     """Gather what the external centre has of a task's chosen model; None where it evaluated no case.
 
-    Parameters
-    ----------
-    run
-        The task.
-    others
-        Tasks of the same run, of which some may be its rivals.
+    Some of the `others`, tasks of the same run, may be its rivals.
 
     Raises
     ------

@@ -31,19 +31,9 @@ class Column:
 def figure_table(
     head: str, columns: Sequence[Column], lines: Mapping[str, Mapping[str, ResultRow]], *, each_n: bool = False
 ) -> dict[str, Any]:
-    """One line per arm, model or site, one column per metric that some line has; `all` is a total.
+    """One line per arm, model or site, one column per metric that some line has; the line `all` is a total.
 
-    Parameters
-    ----------
-    head
-        What the lines are.
-    columns
-        Candidates.
-    lines
-        Rows by metric, by the line's name.
-    each_n
-        Write n in each cell; otherwise once for each line, and in a cell only where it differs.
-
+    n stands in each cell with `each_n`; otherwise once for each line, and in a cell only where it differs.
     """
     used = [column for column in columns if any(column.metric in rows for rows in lines.values())]
     return {

@@ -21,12 +21,10 @@ def saliency(run: FinishedTask) -> dict[str, Any] | None:
         return None
     summary = saliency_summary(tables["trained"], run.config.evaluation, run.config.seed, untrained=tables["untrained"])
     rows = {row["subtype"]: row for row in summary[summary["reader"] == READER].to_dict("records")}
-    differences = {}
-    for key, name in (("difference", DIFFERENCE), ("learnt", LEARNT)):
-        row = rows[name]
-        differences[key] = {part: fixed(float(row[part]), 2) for part in ("value", "low", "high")} | {
-            "n": int(row["n"])
-        }
+    differences = {
+        key: {part: fixed(row[part], 2) for part in ("value", "low", "high")} | {"n": row["n"]}
+        for key, row in (("difference", rows[DIFFERENCE]), ("learnt", rows[LEARNT]))
+    }
     classes = {label.name: label.title for label in run.task.scored}
     return differences | {
         "compared": DIFFERENCE.replace("_", " "),

@@ -8,13 +8,12 @@ from typing import Any
 from server.reports.figures.arms import forest
 from server.reports.figures.roc_calibration import calibration_plots, roc_curves
 from server.reports.sections.external_data import ExternalData
-from server.reports.sections.score_data import area_name, label_areas, leading_areas
 from server.run_folder.arms import END_TO_END, FEDERATED
 
 
 def score_figures(data: ExternalData, *, compared: bool = True) -> list[dict[str, Any]]:
     """Figures of one task; without `compared` only those of the model alone, not of arm against arm."""
-    labels = {name: area_name(metric, data) for name, metric in label_areas(data).items() if data.counts(name)[1]}
+    labels = {name: data.area_name(metric) for name, metric in data.label_areas.items() if data.counts(name)[1]}
     return [
         *(_roc(data, labels) if labels and compared else ()),
         *(_calibration(data, labels) if labels else ()),
@@ -53,13 +52,13 @@ def _calibration(data: ExternalData, labels: dict[str, str]) -> Iterator[dict[st
 
 def _forest(data: ExternalData) -> Iterator[dict[str, Any]]:
     groups = {
-        f"{area_name(metric, data)}{' (few)' if data.few(metric) else ''}": {
+        f"{data.area_name(metric)}{' (few)' if data.few(metric) else ''}": {
             data.arm_name(arm): rows[metric.name] for arm, rows in data.rows.items() if metric.name in rows
         }
-        for metric in leading_areas(data)
+        for metric in data.leading_areas
     }
     if any(row.value is not None for group in groups.values() for row in group.values()):
-        numbers = [data.own[metric.name].n for metric in leading_areas(data)]
+        numbers = [data.own[metric.name].n for metric in data.leading_areas]
         n = f"n = {min(numbers)}" + (f" to {max(numbers)}" if max(numbers) > min(numbers) else "")
         name = next(iter(groups)) if len(groups) == 1 else "AUC"
         text = f"{name} by arm, {data.where}"

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from server.reports.metric_text import DASH, fixed, interval, listed, opening, unit, value
 from server.reports.sections.external_data import ExternalData
 from server.reports.sections.masks import general_metrics
-from server.reports.sections.score_data import area_name, leading_areas
 from server.run_folder.arms import END_TO_END, FEDERATED, ORACLE
 from server.run_folder.finished_run import FinishedTask
 from server.run_folder.results import ResultRow
@@ -22,7 +21,7 @@ def sentence(data: ExternalData) -> str:
     where = f"On {data.n} {cases}, which never trained{node}"
     cards = [metric for metric in general_metrics(data) if "card" in metric.shown]
     figures = [f"{metric.title} {_figure(data, data.own[metric.name], first=metric is cards[0])}" for metric in cards]
-    texts = [*([f": {'; '.join(figures)}."] if cards else []), *_areas(data, leading_areas(data))]
+    texts = [*([f": {'; '.join(figures)}."] if cards else []), *_areas(data, data.leading_areas)]
     texts += [text for pair in data.task.pairs if (text := _error(data, pair))]
     if not texts:
         return f"{where}."
@@ -110,4 +109,4 @@ def _bounds(row: ResultRow) -> str:
 
 
 def _of(data: ExternalData, leading: Sequence[Metric], metric: Metric) -> str:
-    return "" if len(leading) == 1 else f" for {area_name(metric, data)}"
+    return "" if len(leading) == 1 else f" for {data.area_name(metric)}"

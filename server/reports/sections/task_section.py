@@ -13,7 +13,7 @@ from server.reports.sections.pictures import pictures
 from server.reports.sections.saliency import saliency
 from server.reports.sections.scores import scores
 from server.reports.sections.sentence import no_sentence, sentence
-from server.reports.sections.training_sites import training_sites
+from server.reports.sections.site_sums import training_sites
 from server.run_folder.arms import END_TO_END
 from server.run_folder.finished_run import FinishedTask
 
@@ -21,16 +21,9 @@ from server.run_folder.finished_run import FinishedTask
 def task_section(run: FinishedTask, data: ExternalData | None, others: Sequence[FinishedTask]) -> dict[str, Any]:
     """Everything that `task.html` shows of one task, there called `part`.
 
-    Parameters
-    ----------
-    run
-        The task.
-    data
-        What the external centre has of it; None where it evaluated no case.
-    others
-        All tasks of the run. What the section of a task shows of its rival is left out of the rival's own and linked:
-        AUCs, ROC curves and tests, unless the rival was also read end to end, which only its own section shows.
-
+    `data` is None where the external centre evaluated no case; `others` are all tasks of the run. What the section of a
+    task shows of its rival is left out of the rival's own and linked: AUCs, ROC curves and tests, unless the rival was
+    also read end to end, which only its own section shows.
     """
     shown = data if data and not run.at_node else None
     host = next((other.task for other in others if other.task.name == run.task.rival_of), None)

@@ -1,4 +1,4 @@
-"""What the sections on a run's course show: its cases, their classes, how it learnt, and who took part."""
+"""What the sections on a run's course show: its cases, their classes, and how it learnt."""
 
 from __future__ import annotations
 
@@ -16,31 +16,20 @@ _SPLITS = ("train", "validation", "test", "external")
 def flow(run: FinishedTask) -> dict[str, Any]:
     """Cases of each site: all, taken in by split, left out and why, and their totals."""
     used = [name for name in _SPLITS if any(name in site.included for site in run.flow.values())]
-    lines: list[dict[str, Any]] = []
-    for name, site in run.flow.items():
-        reasons = sorted(site.excluded.items(), key=lambda item: (-item[1], item[0]))
-        lines.append(
-            {
-                "site": name,
-                "role": site.role,
-                "included": [site.included.get(split, 0) for split in used],
-                "left_out": sum(site.excluded.values()),
-                "cases": sum(site.included.values()) + sum(site.excluded.values()),
-                "why": ", ".join(f"{reason.replace('_', ' ')} ({count})" for reason, count in reasons)
-                or metric_text.DASH,
-                "total": False,
-            }
-        )
-    total = {
-        "site": "all",
-        "role": "",
-        "included": [sum(line["included"][index] for line in lines) for index in range(len(used))],
-        "left_out": sum(line["left_out"] for line in lines),
-        "cases": sum(line["cases"] for line in lines),
-        "why": "",
-        "total": True,
-    }
-    return {"splits": used, "lines": [*lines, total]}
+    lines: list[dict[str, Any]] = [
+        {
+            "site": name,
+            "role": site.role,
+            "included": [site.included.get(split, 0) for split in used],
+            "left_out": sum(site.excluded.values()),
+            "cases": sum(site.included.values()) + sum(site.excluded.values()),
+            "why": metric_text.reasons(site.excluded) or metric_text.DASH,
+        }
+        for name, site in run.flow.items()
+    ]
+    total: dict[str, Any] = {key: sum(line[key] for line in lines) for key in ("left_out", "cases")}
+    total["included"] = [sum(counts) for counts in zip(*(line["included"] for line in lines), strict=True)]
+    return {"splits": used, "lines": [*lines, {"site": "all", "role": "", "why": "", **total}]}
 
 
 def classes(runs: Sequence[FinishedTask]) -> dict[str, Any] | None:
@@ -94,31 +83,3 @@ def curves(run: FinishedTask) -> list[dict[str, Any]]:
         how = ": the last round no more than a standard error below the best" if task.choice.within_error else ""
         drawn.append({"svg": svg, "caption": f"{task.title}: {text}; all cases together (black) chose the round{how}."})
     return drawn
-
-
-def ledger(run: FinishedTask) -> dict[str, Any]:
-    """Round by site: the cases that entered the average, or why none did."""
-    sites = list(run.config.data.sites)
-    lines = []
-    for item in run.rounds:
-        cells = []
-        for name in sites:
-            site = item.sites.get(name)
-            if site is None:
-                cells.append({"good": False, "text": "absent"})
-            elif site.status == "accepted":
-                skipped = f" ({site.skipped} skipped)" if site.skipped else ""
-                cells.append({"good": not site.skipped, "text": f"{site.cases}{skipped}"})
-            else:
-                reason = f": {site.reason}" if site.reason else ""
-                cells.append({"good": False, "text": f"{site.status}{reason}"})
-        lines.append(
-            {
-                "round": item.round,
-                "best": item.round == run.chosen.best_round,
-                "cells": cells,
-                "seconds": item.seconds,
-                "hash": item.model_hash[:12],
-            }
-        )
-    return {"title": run.task.title, "sites": sites, "lines": lines}

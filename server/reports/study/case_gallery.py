@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.reports import metric_text
-from server.reports.figures import style
 from server.reports.figures.volume_viewer import volume_figures
+from server.reports.sections.pictures import drawn_cases
 from server.run_folder.arms import FEDERATED
 from server.run_folder.finished_study import FinishedStudy
-from server.run_folder.pictures import VIEWS, Picture, read_pictures
+from server.run_folder.pictures import read_pictures
 from server.run_folder.volumes import read_volumes
-from shared.tasks.task import Pictures, Task
+from shared.tasks.task import Task
 
-_VIEW_NAMES = {"projection": "maximum intensity projection"}
 _BACKGROUNDS = {
     "uptake": "First post-contrast minus pre-contrast signal",
     "pre-contrast": "Signal before the contrast agent",
@@ -31,44 +29,19 @@ def galleries(study: FinishedStudy) -> list[dict[str, Any]]:
             "groups": groups,
         }
         for task, pictures in drawn
-        if pictures and (groups := _groups(study, task, pictures))
+        if pictures and (groups := _groups(study, task))
     ]
 
 
-def _groups(study: FinishedStudy, task: Task, pictures: Pictures) -> list[dict[str, Any]]:
+def _groups(study: FinishedStudy, task: Task) -> list[dict[str, Any]]:
     table, seed = study.predictions[task.name], study.config.study.seeds[0]
     own = table[(table["role"] == "external") & (table["seed"] == seed) & (table["arm"] == FEDERATED)]
-    figure = own.set_index("case")[pictures.by]
-    title = next((metric.title for metric in task.metrics if metric.columns == (pictures.by,)), pictures.by)
     groups = []
     for centre in study.held_out:
-        shown = [
-            {
-                "title": f"{picture.label.capitalize()}: {title} {metric_text.fixed(figure.get(picture.case), 3)}",
-                "case": picture.case,
-                "views": _views(task, centre, picture, pictures),
-            }
-            for picture in read_pictures(study.path, task.name, centre)
-        ]
-        if shown:
+        stored = read_pictures(study.path, task.name, centre)
+        if shown := drawn_cases(stored, task, own, outlines="reference, predicted outline", centre=centre):
             groups.append({"centre": centre, "n": int((own["centre"] == centre).sum()), "pictures": shown})
     return groups
-
-
-def _views(task: Task, centre: str, picture: Picture, pictures: Pictures) -> list[dict[str, Any]]:
-    return [
-        {
-            "svg": style.view_panel(
-                picture.views[name],
-                name,
-                f"{task.name}-{centre}-{picture.label}-{name}",
-                f"{centre}, {picture.label} case, {_VIEW_NAMES.get(name, name)}: reference, predicted outline",
-                field_mm=pictures.field_mm,
-            ),
-            "caption": _VIEW_NAMES.get(name, name),
-        }
-        for name in VIEWS
-    ]
 
 
 def volumes(study: FinishedStudy) -> list[dict[str, Any]]:

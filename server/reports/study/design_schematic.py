@@ -29,9 +29,6 @@ def design(study: FinishedStudy) -> dict[str, Any]:
         "arms": [(name.capitalize(), ARM_MEANINGS[name]) for name in study.config.study.arms],
         "budget": [_budget(study, task) for task in study.tasks],
         "pooled": POOLED in study.config.study.arms,
-        "models": len(study.models),
-        "folds": len(study.held_out),
-        "seeds": ", ".join(map(str, study.config.study.seeds)),
     }
 
 

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from server.reports.figures.style import _STYLE, ACCENT, ALARM, INK, MUTED, _svg
+from server.reports.metric_text import ordered, reasons
 from server.run_folder.finished_study import CentreFlow, FinishedStudy
 from shared.tasks.task import Task
 
-_STEP, _BOX = 1.0, 0.86
+_BOX = 0.86
 _SPLITS = ("train", "validation", "test")
 _LINE = 0.19  # height of a line of text
 _LONGEST = 22  # letters of a reason that fit its box
@@ -35,7 +36,7 @@ def flow(study: FinishedStudy) -> dict[str, Any]:
         {
             "centre": name,
             "listed": own.listed,
-            "why": _reasons(own),
+            "why": reasons(own.excluded) or "none",
             "left_out": sum(own.excluded.values()),
             "splits": [own.splits.get(split, 0) for split in _SPLITS],
             "evaluated": [counts.get(name, (0, 0)) for counts in evaluated.values()],
@@ -56,14 +57,6 @@ def _evaluated(study: FinishedStudy, task: Task) -> dict[str, tuple[int, int]]:
     table = study.predictions[task.name]
     groups = table[table["role"] == "external"].groupby("centre")
     return {str(name): (part["case"].nunique(), part["patient"].nunique()) for name, part in groups}
-
-
-def _reasons(own: CentreFlow) -> str:
-    return ", ".join(f"{reason.replace('_', ' ')} ({count})" for reason, count in _ordered(own)) or "none"
-
-
-def _ordered(own: CentreFlow) -> list[tuple[str, int]]:
-    return sorted(own.excluded.items(), key=lambda item: (-item[1], item[0]))
 
 
 def diagram(study: FinishedStudy, evaluated: Evaluated, description: str) -> Markup:
@@ -102,7 +95,7 @@ def _box(axes: Axes, column: int, top: float, height: float, lines: list[str], r
 
 
 def _texts(name: str, own: CentreFlow, evaluated: Evaluated) -> list[list[str]]:
-    reasons = [f"{_short(reason)}: {count}" for reason, count in _ordered(own)]
+    left_out = [f"{_short(reason)}: {count}" for reason, count in ordered(own.excluded)]
     splits = [f"{split}: {own.splits.get(split, 0)}" for split in _SPLITS]
     held = [(title, counts.get(name, (0, 0))) for title, counts in evaluated.items()]
     known = [f"{cases} cases, {patients} patients" for _, (cases, patients) in held[:1]]
@@ -110,7 +103,7 @@ def _texts(name: str, own: CentreFlow, evaluated: Evaluated) -> list[list[str]]:
         known = [f"{_short(title)}: {cases}" for title, (cases, _) in held]
     return [
         [name, f"listed: {own.listed}"],
-        [f"left out: {sum(own.excluded.values())}", *reasons],
+        [f"left out: {sum(own.excluded.values())}", *left_out],
         [f"taken in: {own.included}", *splits],
         ["evaluated, held out", *known],
     ]

@@ -22,22 +22,7 @@ _DASHED = (0, (4, 3))
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a forest plot.
-
-    Attributes
-    ----------
-    name, text
-        Left and right of the plot.
-    value, low, high
-        The figure and its interval; `None` where it does not exist.
-    kind
-        `centre` a square, `all` a diamond marker, `model` the random-effects diamond, `heading` words alone.
-    ranked
-        False: too few cases, drawn open.
-    prediction
-        Interval for a new centre, of a `model` line.
-
-    """
+    """One line of a forest plot: its name on the left, its figure as `text` on the right."""
 
     name: str
     text: str = ""
@@ -45,8 +30,11 @@ class Line:
     low: float | None = None
     high: float | None = None
     kind: Literal["centre", "all", "model", "heading"] = "centre"
+    """`centre` a square, `all` a diamond marker, `model` the random-effects diamond, `heading` words alone."""
     ranked: bool = True
+    """Not ranked: too few cases, drawn open."""
     prediction: tuple[float, float] | None = None
+    """Interval for a new centre, of a `model` line."""
 
 
 def forest_plot(
@@ -58,21 +46,9 @@ def forest_plot(
     reference: float | None = None,
     bounds: tuple[float, float] | None = None,
 ) -> Markup:
-    """Draw the lines from above to below.
+    """Draw the lines, at least one, from above to below.
 
-    Parameters
-    ----------
-    lines
-        At least one.
-    label
-        Of the axis, with unit.
-    name, description
-        The figure's name on the page and in its files; what a reader hears who cannot see it.
-    reference
-        A dashed line: no difference, or chance.
-    bounds
-        The figure's own range, beyond which the axis never goes.
-
+    The dashed `reference` is no difference, or chance; the axis never goes beyond `bounds`, the figure's own range.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH, 0.75 + 0.27 * len(lines)), layout="constrained")

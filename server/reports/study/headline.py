@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.reports.study.metric_lookup import (
-    ALL,
-    ARM_NAMES,
-    Summary,
-    axis_name,
-    better_side,
-    between,
-    line_of,
-    number,
-    p_value,
-    rounded,
-)
+from server.reports.metric_text import between, in_words, opening, p_value, rounded
+from server.reports.study.metric_lookup import ALL, ARM_NAMES, Summary, axis_name, better_side, line_of
 from server.run_folder.arms import ENSEMBLE, FEDERATED, LOCAL, POOLED
 from server.run_folder.finished_study import FinishedStudy, counted
 from shared.metrics.metric import Metric
@@ -27,7 +17,6 @@ _RIVALS = {
     ENSEMBLE: "the mean of the local models' predictions",
     POOLED: "all data in one place",
 }
-_NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
 
 def sentence(study: FinishedStudy, task: Task) -> str:
@@ -53,8 +42,8 @@ def outcome(study: FinishedStudy, task: Task, arm: str) -> str:
         return ""
     if own is None or not own.ranked:
         return "on too few cases to compare with"
-    low, high, p = (number(line[name]) for name in ("ci_low", "ci_high", "p_holm"))
-    p = number(line["p"]) if p is None else p
+    low, high, p = (line[name] for name in ("ci_low", "ci_high", "p_holm"))
+    p = line["p"] if p is None else p
     sure = p is not None and p < 1 - study.config.evaluation.confidence
     if low is None or high is None or not sure or low <= 0 <= high:
         return "not shown to differ from"
@@ -68,7 +57,7 @@ def _against(study: FinishedStudy, task: Task, summary: Summary, arm: str) -> st
     unit, other = task.headline.unit, summary.get(arm, ALL, task.headline)
     value = "" if other is None else f"{rounded(other.value, unit)}, "
     gap, interval = rounded(line["difference"], unit), between(line["ci_low"], line["ci_high"], unit)
-    p = f"Holm p {p_value(line['p_holm'])}" if number(line["p_holm"]) is not None else f"p {p_value(line['p'])}"
+    p = f"Holm p {p_value(line['p_holm'])}" if line["p_holm"] is not None else f"p {p_value(line['p'])}"
     told = f"{value}difference {gap}, {study.confidence} interval {interval}, {p}"
     return f"{outcome(study, task, arm)} {_RIVALS[arm]} ({told})"
 
@@ -92,7 +81,7 @@ def cards(study: FinishedStudy, task: Task) -> dict[str, Any]:
 def title(study: FinishedStudy) -> str:
     """The design in a line."""
     centres = len(study.centres)
-    count = _NUMBERS[centres] if centres < len(_NUMBERS) else str(centres)
+    count = opening(in_words(centres))
     noun = "phantom centre" if study.phantom else "hospital"
     return f"{count} {noun}{'' if centres == 1 else 's'}, each left out in turn: {QUESTION[0].lower()}{QUESTION[1:]}"
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from server.reports.figures.style import _STYLE, INK, MUTED, _svg
-from server.reports.metric_text import fixed
-from server.reports.study.metric_lookup import Summary, SummaryRow, arm_name, axis_name, better_side, rounded
+from server.reports.metric_text import fixed, rounded
+from server.reports.study.metric_lookup import Summary, SummaryRow, arm_name, axis_name
 from server.run_folder.arms import local_arm
 from server.run_folder.finished_study import FinishedStudy, counted
 from shared.metrics.metric import Metric
@@ -34,17 +34,8 @@ def matrix(study: FinishedStudy, task: Task) -> dict[str, Any] | None:
     known = next((cell for line in cells for cell in line if cell is not None), None)
     if known is None:
         return None
-    axis = axis_name(metric)
-    description = f"{axis} of each arm (rows) at each centre (columns)"
-    svg = matrix_plot(
-        cells,
-        rows=[arm_name(arm) for arm in arms],
-        columns=list(study.centres),
-        label=axis,
-        name=f"{task.name}-matrix",
-        description=description,
-        darker_is_lower=better_side(metric) == "left",
-    )
+    description = f"{axis_name(metric)} of each arm (rows) at each centre (columns)"
+    svg = matrix_plot(cells, metric, arms, study.centres, name=f"{task.name}-matrix", description=description)
     caption = (
         f"{description}, below it the number of {study.subject} and patients; mean of "
         f"{counted(known.seeds, 'seed')}. Upright: the centre was held out. Italic in a dashed frame: a local "
@@ -78,32 +69,31 @@ def _alarms(summary: Summary, arms: Sequence[str], centres: Sequence[str], metri
 
 def matrix_plot(
     cells: Sequence[Sequence[SummaryRow | None]],
+    metric: Metric,
+    arms: Sequence[str],
+    centres: Sequence[str],
     *,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    label: str,
     name: str,
     description: str,
-    darker_is_lower: bool = False,
 ) -> Markup:
-    """A heat map with numbers; the darker, the better."""
+    """A heat map with numbers, one row per arm and one column per centre; the darker, the better."""
     values = np.array(
         [[np.nan if cell is None or cell.value is None else cell.value for cell in line] for line in cells]
     )
     low, high = (float(pick(values)) if np.isfinite(values).any() else 0.0 for pick in (np.nanmin, np.nanmax))
     with mpl.rc_context(_STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(1.9 + 1.15 * len(columns), 0.9 + 0.46 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(1.9 + 1.15 * len(centres), 0.9 + 0.46 * len(arms)), layout="constrained")
         axes = figure.add_subplot()
-        shades = _SHADES.reversed() if darker_is_lower else _SHADES
+        shades = _SHADES if metric.higher_is_better else _SHADES.reversed()
         for (row, column), value in np.ndenumerate(values):
             depth = 0.5 if high == low else (value - low) / (high - low)
             shade = "white" if np.isnan(value) else shades(depth)
             _drawn(axes, (column, row), cells[row][column], shade)
-        axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
-        axes.set_xticks(range(len(columns)), columns)
-        axes.set_yticks(range(len(rows)), rows)
+        axes.set(xlim=(-0.5, len(centres) - 0.5), ylim=(len(arms) - 0.5, -0.5))
+        axes.set_xticks(range(len(centres)), centres)
+        axes.set_yticks(range(len(arms)), [arm_name(arm) for arm in arms])
         axes.tick_params(length=0, labelcolor=INK, top=True, labeltop=True, bottom=False, labelbottom=False)
-        axes.set_xlabel(f"{label}; darker is better", color=MUTED, fontsize=8)
+        axes.set_xlabel(f"{axis_name(metric)}; darker is better", color=MUTED, fontsize=8)
         for spine in axes.spines.values():
             spine.set_visible(False)
         return _svg(figure, name, description)

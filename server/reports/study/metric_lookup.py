@@ -1,15 +1,14 @@
-"""A study's figures by arm, centre and metric, and how arms, metrics and numbers are written on its page and card."""
+"""A study's figures by arm, centre and metric, and how arms and metrics are written on its page and card."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from server.reports import metric_text
 from server.reports.figures.style import SITES
+from server.reports.metric_text import with_interval
 from server.run_folder.arms import ENSEMBLE, FEDERATED, LOCAL, POOLED, is_local
 from server.run_folder.finished_study import FinishedStudy
 from server.run_folder.results import ResultRow, Role
@@ -37,10 +36,12 @@ MARKERS = {FEDERATED: "s", POOLED: "o"}
 class SummaryRow:
     """One row of `summary`: a figure over seeds, on whom it was measured, and whether it may be ranked."""
 
-    metric: Metric
+    task: str
     arm: str
     centre: str
     role: Role
+    metric: Metric
+    unit: str
     value: float | None
     ci_low: float | None
     ci_high: float | None
@@ -49,11 +50,6 @@ class SummaryRow:
     seeds: int
     ranked: bool
     note: str
-
-    @property
-    def unit(self) -> str:
-        """As the metric declares it."""
-        return self.metric.unit
 
     @property
     def text(self) -> str:
@@ -65,7 +61,8 @@ class Summary:
     """`summary` of one task, by arm, centre, role and metric."""
 
     def __init__(self, study: FinishedStudy, task: Task) -> None:
-        rows = [_summary_row(line, task) for line in lines_of(study.tables.summary, task)]
+        lines = lines_of(study.tables.summary, task)
+        rows = [SummaryRow(**line | {"metric": metric_of(task, line["metric"])}) for line in lines]
         self._by = {(row.arm, row.centre, row.role, row.metric.name): row for row in rows}
 
     def get(self, arm: str, centre: str, metric: Metric, role: Role = "external") -> SummaryRow | None:
@@ -88,15 +85,6 @@ class Summary:
         return [arm for arm in ARMS if arm in known] + sorted(arm for arm in known if is_local(arm))
 
 
-def _summary_row(line: Mapping[str, Any], task: Task) -> SummaryRow:
-    return SummaryRow(
-        metric_of(task, line["metric"]), line["arm"], line["centre"], line["role"],
-        number(line["value"]), number(line["ci_low"]), number(line["ci_high"]),
-        n=int(line["n"]), patients=int(line["patients"]), seeds=int(line["seeds"]), ranked=bool(line["ranked"]),
-        note="" if pd.isna(line["note"]) else line["note"],
-    )  # fmt: skip
-
-
 def metric_of(task: Task, name: str) -> Metric:
     """A metric of a table's row.
 
@@ -115,11 +103,12 @@ def metric_of(task: Task, name: str) -> Metric:
 
 
 def lines_of(table: pd.DataFrame, task: Task, **where: str) -> list[dict[str, Any]]:
-    """Rows of one of the study's tables that concern a task, and have these cells."""
+    """Rows of one of the study's tables that concern a task, and have these cells; `None` for what does not exist."""
     keep = table["task"] == task.name
     for column, value in where.items():
         keep &= table[column] == value
-    return [{str(key): value for key, value in line.items()} for line in table[keep].to_dict("records")]
+    lines = table[keep].to_dict("records")
+    return [{str(key): None if pd.isna(value) else value for key, value in line.items()} for line in lines]
 
 
 def line_of(table: pd.DataFrame, task: Task, **where: str) -> dict[str, Any] | None:
@@ -130,8 +119,7 @@ def line_of(table: pd.DataFrame, task: Task, **where: str) -> dict[str, Any] | N
 def seed_rows(study: FinishedStudy, task: Task, arm: str, seed: int) -> dict[str, ResultRow]:
     """One seed's figures of an arm at all held-out centres together, by metric."""
     lines = lines_of(study.tables.results, task, arm=arm, centre=ALL, role="external")
-    rows = ({key: None if pd.isna(value) else value for key, value in line.items()} for line in lines)
-    return {row.metric: row for row in map(ResultRow.model_validate, rows) if row.seed == seed}
+    return {row.metric: row for row in map(ResultRow.model_validate, lines) if row.seed == seed}
 
 
 def axis_name(metric: Metric) -> str:
@@ -152,32 +140,3 @@ def arm_name(arm: str) -> str:
 def place_name(centre: str) -> str:
     """A centre, or all of them, in words."""
     return "all held-out centres" if centre == ALL else centre
-
-
-def number(value: Any) -> float | None:
-    """A table's number; nothing where the cell is empty."""
-    return None if pd.isna(value) else float(value)
-
-
-def rounded(value: Any, unit: str) -> str:
-    """A number rounded for its unit; a dash for none."""
-    return metric_text.fixed(number(value), metric_text.digits(unit))
-
-
-def between(low: Any, high: Any, unit: str) -> str:
-    """An interval rounded for its unit; a dash for none."""
-    return metric_text.DASH if pd.isna(low) or pd.isna(high) else f"{rounded(low, unit)} to {rounded(high, unit)}"
-
-
-def with_interval(value: Any, low: Any, high: Any, unit: str) -> str:
-    """A number and its interval on one line; the number alone where it has none."""
-    bounds = between(low, high, unit)
-    return rounded(value, unit) + ("" if bounds == metric_text.DASH else f" ({bounds})")
-
-
-def p_value(value: Any) -> str:
-    """A p value; a dash for none."""
-    p = number(value)
-    if p is None:
-        return metric_text.DASH
-    return "<0.001" if p < 0.001 else metric_text.fixed(p, 3)  # noqa: PLR2004 - the usual last digit

@@ -1,37 +1,32 @@
 """`MODEL_CARD.md` of a study: what the models are, on whom they were evaluated, and what they must not be used for.
 
-The sections are those of Mitchell et al., Model Cards for Model Reporting, FAT* 2019. Every figure is one of the
-study's tables; the same folder gives the same bytes.
+Its text is `model_card.md.j2`. Every figure is one of the study's tables; the same folder gives the same bytes.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from server.reports import metric_text
-from server.reports.study import model_card_tables, model_card_text
+from pydantic import BaseModel
+
+from server.reports.study import model_card_tables
 from server.reports.study.metric_lookup import ARM_MEANINGS
-from server.reports.study.model_card_tables import markdown_table
+from server.reports.templates import environment
 from server.run_folder.arms import FEDERATED
-from server.run_folder.finished_study import FinishedStudy, read_finished_study
+from server.run_folder.finished_study import FinishedStudy, ModelEntry, read_finished_study
 from server.run_folder.results import replace_file
+from shared.config.run_config import RunConfig
+from shared.config.sections import LoopConfig, TaskSection
+from shared.modalities import modality_named
+from shared.tasks.augmentation import no_augmentation
 from shared.tasks.task import Task
 
 NAME = "MODEL_CARD.md"
 
 
 def write_model_card(folder: Path) -> Path:
-    """Write the model card of a finished study, atomically.
-
-    Parameters
-    ----------
-    folder
-        The study's folder, with its tables.
-
-    Returns
-    -------
-    Path
-        `MODEL_CARD.md` in that folder.
+    """Write the model card into a finished study's folder, atomically, and return its path.
 
     Raises
     ------
@@ -41,113 +36,69 @@ def write_model_card(folder: Path) -> Path:
         `study.toml` is not a configuration.
 
     """
-    study = read_finished_study(folder)
-    parts = [
-        *([f"> {model_card_text.PHANTOM}"] if study.phantom else []),
-        f"# Model card: {study.provenance.name}",
-        *_details(study),
-        *("## Intended use", model_card_text.intended(study.tasks)),
-        *("## Factors", model_card_tables.factors_table(study.cohort)),
-        *_metrics(study),
-        "## Training data",
-        model_card_text.DATA,
-        model_card_tables.training_table(study),
-        "## Evaluation data",
-        "Each held-out centre, whole, opened once after every model of its fold was frozen.",
-        model_card_tables.openings_table(study),
-        "## Quantitative analyses",
-        "\n".join(f"- **{arm}**: {ARM_MEANINGS[arm]}" for arm in study.config.study.arms),
-        *(part for task in study.tasks for part in _analyses(study, task)),
-        *("## Ethical considerations and privacy", model_card_text.PRIVACY),
-        "## Caveats and recommendations",
-        *([model_card_text.PHANTOM] if study.phantom else []),
-        model_card_text.CAVEATS,
-        *_loading(study),
-        *("## Licence", model_card_text.LICENCE),
-        *_provenance(study),
-    ]
-    path = folder / NAME
-    replace_file(path, ("\n\n".join(parts) + "\n").encode())
-    return path
+    study, templates = read_finished_study(folder), environment()
+    templates.filters["table"] = model_card_tables.markdown_table
+    text = templates.get_template("model_card.md.j2").render(
+        study=study, details=details, tables=model_card_tables, arm_meanings=ARM_MEANINGS, kept=_kept(study)
+    )
+    replace_file(folder / NAME, f"{text}\n".encode())
+    return folder / NAME
 
 
-def _details(study: FinishedStudy) -> list[str]:
+def _kept(study: FinishedStudy) -> tuple[ModelEntry, str] | None:
+    """The first federated model whose weights the folder holds, with its file; None where it holds none."""
+    for model in study.models:
+        path = model_card_tables.weights_file(study, model)
+        if model.arm == FEDERATED and path.is_file():
+            return model, path.relative_to(study.path).as_posix()
+    return None
+
+
+def details(task: Task, config: RunConfig) -> list[tuple[str, str]]:
+    """What a task's network is, reads and answers, and how it learns, from its card and the configuration it sees."""
+    loop, card = config.training, task.card
+    changes = {name: value for name, value in loop.augmentation.model_dump().items() if value}
     facts = [
-        ("study", study.provenance.name),
-        ("finished", study.provenance.created.isoformat()),
-        ("kind", "deep learning on breast images, trained across centres without moving an image"),
-        ("folds", f"one centre held out at a time: {', '.join(study.held_out)}"),
-        ("seeds", ", ".join(map(str, study.config.study.seeds))),
+        ("model", f"{card.network} ({card.citation})"),
+        ("reads", card.reads),
+        ("answers", card.answers),
+        *modality_named(task.modality).settings(config).describe(),
+        ("loss", task.learner.loss_title),
+        ("optimiser", f"AdamW, rate {loop.learning_rate:g} falling as a cosine, decay {loop.weight_decay:g}"),
+        ("rounds", f"{config.federation.rounds} of {loop.steps_per_round} steps a site, batches of {loop.batch_size}"),
+        ("round chosen by", f"{task.choice.title}, on validation cases of the training centres"),
+        ("averaging", f"{config.federation.strategy}, weighted by training cases"),
+        ("augmentation", "none" if task.learner.augment is no_augmentation else f"at random: {_listed(changes)}"),
+        ("missing labels", "left out of the loss and of the figure they belong to; nothing is imputed"),
     ]
-    parts = ["## Model details", markdown_table(("detail", "value"), facts, "")]
-    for task in study.tasks:
-        rows = model_card_text.details(task, study.config.for_task(task.name))
-        parts += [f"### {task.title} (`{task.name}`)", markdown_table(("detail", "value"), rows, "")]
+    if task.structures:
+        facts += [("network", _listed(config.model.model_dump()))]
+        facts += [("threshold", f"probability {config.inference.threshold:g} a voxel")]
+    if task.scored:
+        facts += [("threshold", "Youden's on validation cases, frozen before the held-out centre was opened")]
+    return [*facts, *_settings(config.section(TaskSection))]
+
+
+def _settings(section: BaseModel) -> list[tuple[str, str]]:
+    """The task's own section, but for its training loop and rounds, which stand above."""
+    own = {name: getattr(section, name) for name in type(section).model_fields if name != "rounds"}
     return [
-        *parts,
-        "### Federated models",
-        "Files are named from the study's folder; the hash is over names, shapes, types and bytes of all tensors.",
-        model_card_tables.models_table(study),
+        (
+            name.replace("_", " "),
+            _listed(value.model_dump(exclude_none=True)) if isinstance(value, BaseModel) else _shown(value),
+        )
+        for name, value in own.items()
+        if not isinstance(value, LoopConfig)
     ]
 
 
-def _metrics(study: FinishedStudy) -> list[str]:
-    config = study.config.evaluation
-    measured = set(zip(study.tables.summary["task"], study.tables.summary["metric"], strict=True))
-    metrics = {
-        metric.name: metric for task in study.tasks for metric in task.metrics if (task.name, metric.name) in measured
-    }
-    rows = [
-        (metric.title, "" if metric.unit == "1" else metric.unit, metric_text.meaning(metric, config))
-        for metric in metrics.values()
-    ]
-    words = (
-        f"Intervals are {study.confidence} percentile bootstraps over patients ({config.bootstrap:,} resamples, by "
-        "centre), the mean over seeds under the same resample: a seed is no further patient. Figures that rest on too "
-        "few cases are called thin, and those that do not exist undefined."
-    )
-    return ["## Metrics", words, markdown_table(("figure", "unit", "meaning"), rows, "Nothing was measured.")]
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in values.items())
 
 
-def _analyses(study: FinishedStudy, task: Task) -> list[str]:
-    tables = model_card_tables.TaskTables(study, task)
-    return [
-        f"### {task.title}: results of the federated model",
-        "On each held-out centre and on all of them together.",
-        tables.results(),
-        f"### {task.title}: pooled over centres",
-        "Random effects; the prediction interval is where the next centre is expected. The tau2 of AUCs is of logits.",
-        tables.pooled(),
-        f"### {task.title}: beside the other arms",
-        "All held-out centres together, value (interval), n cases.",
-        tables.arms(),
-        "Federated minus each arm, paired on the same cases; p of the primary comparisons is adjusted after Holm.",
-        tables.comparisons(),
-        f"### {task.title}: subgroups",
-        tables.subgroups(),
-    ]
-
-
-def _loading(study: FinishedStudy) -> list[str]:
-    stored = ((model, model_card_tables.weights_file(study, model)) for model in study.models)
-    kept = next(((model, path) for model, path in stored if model.arm == FEDERATED and path.is_file()), None)
-    if kept is None:
-        return ["## How to load a model", "This folder holds no federated weights."]
-    model, path = kept
-    code = model_card_text.LOADING.format(
-        file=path.relative_to(study.path).as_posix(), task=model.task, held_out=model.held_out, hash=model.model_hash
-    )
-    return ["## How to load a model", model_card_text.FIRST, code]
-
-
-def _provenance(study: FinishedStudy) -> list[str]:
-    made = study.provenance
-    rows = [
-        ("code", made.git or "unknown commit"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in sorted(made.versions.items()))),
-        ("machine", ", ".join(f"{name} {value}" for name, value in sorted(made.machine.items()))),
-        ("computing time, s", f"{made.seconds:.0f}"),
-        ("data", "phantoms (generated)" if made.phantom else "site folders"),
-        *((f"plan, {centre} held out", plan) for centre, plan in made.plans.items()),
-    ]
-    return ["## Provenance", markdown_table(("what", "value"), rows, "")]
+def _shown(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_shown, value))})"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -11,15 +11,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from server.reports import metric_text
 from server.reports.figures import vector_files
-from server.reports.figures.volume_viewer import viewer_notes, viewer_script, viewer_style
+from server.reports.figures.volume_viewer import viewer_script
+from server.reports.metric_text import between, p_value, rounded
 from server.reports.study import (
     agreement,
-    appendix,
     case_gallery,
+    checklists,
     cohort_table,
     design_schematic,
     flow_diagram,
@@ -30,22 +28,13 @@ from server.reports.study import (
     roc_calibration,
     subgroups,
 )
+from server.reports.study.metric_lookup import ALL, Summary, arm_name, axis_name, lines_of, place_name
+from server.reports.templates import environment
 from server.run_folder.finished_study import FinishedStudy, read_finished_study
 from server.run_folder.results import replace_file
-from shared.runtime.project import project_root
 from shared.tasks.task import Task
 
 STAMP = "PHANTOM DATA, not patients"
-PARTS = {
-    "forest": "By centre",
-    "differences": "Differences",
-    "matrix": "Arms by centres",
-    "learning": "Learning",
-    "roc": "ROC and calibration",
-    "agreement": "Agreement",
-    "subgroups": "Subgroups",
-}
-"""Parts of a task's block, in the order of the page."""
 
 
 def build_study_report(folder: Path) -> Path:
@@ -59,20 +48,11 @@ def build_study_report(folder: Path) -> Path:
         `study.toml` is not a configuration.
 
     """
-    study = read_finished_study(folder)
-    # Flower ships an app without its HTML: a server started by it finds the template in the checkout.
-    homes = [Path(__file__).parents[1], project_root() / "server" / "reports"]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([*(home / "study" for home in homes), *homes]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"unit": metric_text.unit, "value": metric_text.value, "interval": metric_text.interval}
+    study, templates = read_finished_study(folder), environment()
+    templates.filters |= {item.__name__: item for item in (arm_name, place_name, axis_name, rounded, between, p_value)}
     with vector_files.kept_in(folder / "figures", STAMP if study.phantom else ""):
         content = _content(study)
-    replace_file(folder / "report.html", environment.get_template("study.html").render(content).encode())
+    replace_file(folder / "report.html", templates.get_template("study.html").render(content).encode())
     return folder / "report.html"
 
 
@@ -85,33 +65,22 @@ def _content(study: FinishedStudy) -> dict[str, Any]:
     anchors = taken | shared | {"design", "flow", "table-1", "provenance", "limits", "model-card"}
     script = viewer_script() if volumes else None
     return {
-        "name": study.provenance.name,
-        "created": f"{study.provenance.created:%Y-%m-%d %H:%M} UTC",
         "phantom": study.phantom,
         "title": headline.title(study),
         "answers": [headline.cards(study, task) for task in study.tasks],
         "remarks": headline.remarks(study),
         "confidence": study.confidence,
-        "resamples": f"{study.config.evaluation.bootstrap:,}",
         "blocks": blocks,
-        "parts": PARTS,
-        "weak": per_centre.WEAK,
         "design": design_schematic.design(study),
         "flow": flow_diagram.flow(study),
         "table_1": cohort_table.table_1(study),
         "galleries": pictures,
         "volumes": volumes,
         "script": script,
-        "style": viewer_style() if volumes else "",
-        "notes": viewer_notes(),
         "policy": _policy(script),
-        "checklists": appendix.checklists(anchors),
-        "every_figure": [appendix.every_figure(study, task) for task in study.tasks],
-        "provenance": appendix.provenance(study),
-        "openings": appendix.openings(study),
-        "models": appendix.models(study),
-        "limits": appendix.limits(study),
-        "config_text": study.config_text,
+        "checklists": checklists.checklists(anchors),
+        "study": study,
+        "every_figure": [_every_figure(study, task) for task in study.tasks],
     }
 
 
@@ -138,3 +107,22 @@ def _block(study: FinishedStudy, task: Task, taken: set[str]) -> dict[str, Any]:
     anchors = {part: part if part not in taken else f"{part}-{task.name}" for part in parts if parts[part]}
     taken |= set(anchors.values())
     return {"task": task.name, "title": task.title, "anchors": anchors, **parts}
+
+
+def _every_figure(study: FinishedStudy, task: Task) -> dict[str, Any]:
+    """Every row of the summary beside each seed's own values: of several models at one centre there are several."""
+    by_seed: dict[tuple[Any, ...], list[Any]] = {}
+    for line in lines_of(study.tables.results, task):
+        key = tuple(line[name] for name in ("arm", "centre", "role", "metric", "seed"))
+        by_seed.setdefault(key, []).append(line["value"])
+    summary = Summary(study, task)
+    order = {arm: place for place, arm in enumerate(summary.arms)}
+    rows = sorted(summary.rows, key=lambda row: (order[row.arm], row.role, row.centre != ALL))
+    seeds = study.config.study.seeds
+    return {
+        "title": task.title,
+        "lines": [
+            (row, [by_seed.get((row.arm, row.centre, row.role, row.metric.name, seed), []) for seed in seeds])
+            for row in rows
+        ],
+    }

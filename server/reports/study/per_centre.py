@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.reports import metric_text
+from server.reports.metric_text import DASH, between, fixed, p_value, with_interval
 from server.reports.study.forest import Line, forest_plot
 from server.reports.study.metric_lookup import (
     ALL,
@@ -14,15 +14,9 @@ from server.reports.study.metric_lookup import (
     arm_name,
     axis_name,
     better_side,
-    between,
     line_of,
     lines_of,
     metric_of,
-    number,
-    p_value,
-    place_name,
-    rounded,
-    with_interval,
 )
 from server.run_folder.arms import FEDERATED
 from server.run_folder.finished_study import FinishedStudy, counted
@@ -32,12 +26,6 @@ from shared.tasks.task import Task
 CHANCE = 0.5
 _SHOWN = 2  # plots of differences beside each other; the others are folded away
 _I2, _TAU2 = "I\N{SUPERSCRIPT TWO}", "\N{GREEK SMALL LETTER TAU}\N{SUPERSCRIPT TWO}"
-WEAK = (
-    f"Heterogeneity from so few centres is hardly measurable: with 3 to 5 of them {_I2} and {_TAU2} are weak, and a "
-    f"small {_I2} does not show that centres agree. Squares: held-out centres, open where too few cases to be ranked; "
-    "diamond: random-effects mean; thin bar: prediction interval, where the next centre may lie, with arrows where it "
-    "leaves the axis."
-)
 
 
 def forests(study: FinishedStudy, task: Task) -> list[dict[str, Any]]:
@@ -76,21 +64,20 @@ def _forest(study: FinishedStudy, task: Task, summary: Summary, metric: Metric) 
 
 def _words(model: dict[str, Any], metric: Metric) -> str:
     """Heterogeneity in a line."""
-    tau2, predicted = number(model["tau2"]), between(model["pi_low"], model["pi_high"], metric.unit)
+    tau2, predicted = model["tau2"], between(model["pi_low"], model["pi_high"], metric.unit)
     scale = " (logit scale)" if metric.is_auc and model["quantity"] in ARMS else ""
     return (
-        f"Random effects (k = {int(model['k'])}): {_TAU2} {metric_text.DASH if tau2 is None else f'{tau2:.2g}'}"
-        f"{scale}, {_I2} {metric_text.fixed(number(model['i2']), 0)}%, Q test p {p_value(model['q_p'])}; "
+        f"Random effects (k = {model['k']}): {_TAU2} {DASH if tau2 is None else f'{tau2:.2g}'}"
+        f"{scale}, {_I2} {fixed(model['i2'], 0)}%, Q test p {p_value(model['q_p'])}; "
         f"prediction interval {predicted}."
     )
 
 
 def _model_line(model: dict[str, Any], unit: str) -> Line:
-    low, high = number(model["pi_low"]), number(model["pi_high"])
-    value, start, end = (number(model[name]) for name in ("estimate", "ci_low", "ci_high"))
+    low, high = model["pi_low"], model["pi_high"]
+    figure = model["estimate"], model["ci_low"], model["ci_high"]
     prediction = None if low is None or high is None else (low, high)
-    text = with_interval(value, start, end, unit)
-    return Line("random effects", text, value, start, end, "model", prediction=prediction)
+    return Line("random effects", with_interval(*figure, unit), *figure, "model", prediction=prediction)
 
 
 def differences(study: FinishedStudy, task: Task) -> dict[str, Any] | None:
@@ -101,22 +88,8 @@ def differences(study: FinishedStudy, task: Task) -> dict[str, Any] | None:
     names = dict.fromkeys(line["metric"] for line in compared)
     metrics = {metric.name: metric for metric in task.metrics if metric.name in names}
     figures = [_difference_plot(study, task, metric) for metric in metrics.values()]
-    lines = []
-    for line in sorted(compared, key=lambda line: line["centre"] != ALL):
-        metric = metric_of(task, line["metric"])
-        lines.append(
-            {
-                "metric": axis_name(metric),
-                "arm": arm_name(line["arm"]),
-                "centre": place_name(line["centre"]),
-                "difference": rounded(line["difference"], metric.unit),
-                "interval": between(line["ci_low"], line["ci_high"], metric.unit),
-                "p": p_value(line["p"]),
-                "p_holm": p_value(line["p_holm"]),
-                "n": int(line["n"]),
-                "primary": bool(line["primary"]),
-            }
-        )
+    ordered = sorted(compared, key=lambda line: line["centre"] != ALL)
+    lines = [(metric_of(task, line["metric"]), line) for line in ordered]
     return {"figures": figures[:_SHOWN], "more": figures[_SHOWN:], "lines": lines}
 
 
@@ -127,25 +100,17 @@ def _difference_plot(study: FinishedStudy, task: Task, metric: Metric) -> dict[s
         if not compared:
             continue
         by_place = {line["centre"]: line for line in compared}
-        together = number(by_place[ALL]["p_holm"]) if ALL in by_place else None
+        together = by_place[ALL]["p_holm"] if ALL in by_place else None
         holm = "" if together is None else f"Holm p {p_value(together)}"
         lines.append(Line(f"Federated \N{MINUS SIGN} {arm_name(arm).lower()}", holm, kind="heading"))
         for place in (*study.held_out, ALL):
             if place not in by_place:
                 continue
             line, own = by_place[place], summary.get(FEDERATED, place, metric)
-            value, low, high = (number(line[name]) for name in ("difference", "ci_low", "ci_high"))
-            lines.append(
-                Line(
-                    f"{place} ({int(line['n'])})",
-                    with_interval(value, low, high, metric.unit),
-                    value,
-                    low,
-                    high,
-                    kind="all" if place == ALL else "centre",
-                    ranked=own is None or own.ranked,
-                )
-            )
+            figure = line["difference"], line["ci_low"], line["ci_high"]
+            name, text = f"{place} ({line['n']})", with_interval(*figure, metric.unit)
+            ranked = own is None or own.ranked
+            lines.append(Line(name, text, *figure, "all" if place == ALL else "centre", ranked=ranked))
         model = line_of(study.tables.meta, task, quantity=f"{FEDERATED}-{arm}", metric=metric.name)
         lines += [_model_line(model, metric.unit)] if model else []
     description = f"Difference in {metric.title}, federated minus each other arm, on the same cases"

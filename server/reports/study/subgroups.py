@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from server.reports.metric_text import with_interval
 from server.reports.study.cohort_table import FACTORS
 from server.reports.study.forest import Line, forest_plot
-from server.reports.study.metric_lookup import (
-    axis_name,
-    better_side,
-    between,
-    lines_of,
-    metric_of,
-    number,
-    p_value,
-    rounded,
-    with_interval,
-)
+from server.reports.study.metric_lookup import axis_name, better_side, lines_of, metric_of
 from server.run_folder.arms import FEDERATED, LOCAL
 from server.run_folder.finished_study import FinishedStudy
 from shared.metrics.metric import Metric
@@ -31,21 +22,14 @@ def subgroups(study: FinishedStudy, task: Task) -> dict[str, Any] | None:
     metric, local = metric_of(task, lines[0]["metric"]), lines_of(study.tables.subgroups, task, arm=LOCAL)
     values = {(line["factor"], line["level"]): line["value"] for line in local}
     return {
-        "metric": axis_name(metric),
+        "metric": metric,
         "figures": [_plot(study, task, lines, metric, gained=gained) for gained in (False, True)],
         "lines": [
-            {
+            line
+            | {
                 "factor": FACTORS.get(line["factor"], line["factor"]),
                 "level": _level(line["level"]),
-                "n": f"{line['n']} ({line['patients']})",
-                "value": rounded(line["value"], metric.unit),
-                "interval": between(line["ci_low"], line["ci_high"], metric.unit),
-                "local": rounded(values.get((line["factor"], line["level"])), metric.unit),
-                "difference": rounded(line["difference"], metric.unit),
-                "gap": between(line["difference_low"], line["difference_high"], metric.unit),
-                "p": p_value(line["p"]),
-                "p_bh": p_value(line["p_bh"]),
-                "ranked": bool(line["ranked"]),
+                "local": values.get((line["factor"], line["level"])),
             }
             for line in lines
         ],
@@ -61,11 +45,9 @@ def _plot(
         if line["factor"] != factor:
             factor = line["factor"]
             drawn.append(Line(FACTORS.get(factor, factor), kind="heading"))
-        value, low, high = (number(line[name]) for name in names)
+        value, low, high = (line[name] for name in names)
         text = with_interval(value, low, high, metric.unit)
-        drawn.append(
-            Line(f"{_level(line['level'])} ({line['n']})", text, value, low, high, ranked=bool(line["ranked"]))
-        )
+        drawn.append(Line(f"{_level(line['level'])} ({line['n']})", text, value, low, high, ranked=line["ranked"]))
     what = f"{metric.title} in subgroups, federated" + (" minus local" if gained else "")
     difference = f"difference in {axis_name(metric)}\n(better: {better_side(metric)} of 0)"
     svg = forest_plot(

@@ -14,6 +14,7 @@ from server.evaluation.metric_rows import oracle_rows, sum_rows, table_rows
 from server.reports import page
 from server.reports.sections.external_data import external_data
 from server.reports.sections.task_section import task_section
+from server.reports.templates import environment
 from server.run_folder.finished_run import FinishedTask
 from server.run_folder.predictions import case_table
 from server.run_folder.results import Provenance, Results, TrainedTask
@@ -133,8 +134,7 @@ def section(table, rows, task=TASK, others=(), **changes):
 
 def render(*parts, phantom=True):
     """The sections in a page with the report's own style."""
-    environment = page.environment()
-    template = environment.from_string(
+    template = environment().from_string(
         '<!DOCTYPE html><meta charset="utf-8"><title>-</title><style>{{ style }}</style><main>'
         '{% for part in sections %}{% include "task.html" %}{% endfor %}</main>'
     )

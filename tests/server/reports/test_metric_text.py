@@ -4,7 +4,25 @@ import math
 
 import pytest
 
-from server.reports.metric_text import DASH, counted, fixed, interval, label, listed, meaning, opening, unit, value
+from server.reports.metric_text import (
+    DASH,
+    between,
+    counted,
+    duration,
+    fixed,
+    in_words,
+    interval,
+    label,
+    listed,
+    meaning,
+    opening,
+    p_value,
+    pairs,
+    rounded,
+    unit,
+    value,
+    with_interval,
+)
 from server.run_folder.results import ResultRow
 from shared.config.sections import EvaluationConfig
 from shared.tasks import TASKS, task_named
@@ -37,6 +55,19 @@ def test_numbers_have_a_true_minus_sign_and_no_negative_zero():
 
 
 def test_words_are_listed_counted_and_opened():
-    assert (listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])) == ("a", "a and b", "a, b and c")
+    assert [listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
     assert (counted(1, "case"), counted(0, "case"), counted(2, "case")) == ("1 case", "0 cases", "2 cases")
     assert opening("centre-A's") == "Centre-A's"
+    assert (in_words(0), in_words(4), in_words(12)) == ("no", "four", "12")
+    assert (pairs({"torch": "2.13.0", "seed": 3}), pairs({})) == ("torch 2.13.0, seed 3", "")
+    assert (duration(123.4), duration(59.6)) == ("2 min 3 s", "1 min 0 s")
+
+
+def test_numbers_are_rounded_for_their_unit_and_what_does_not_exist_is_a_dash():
+    assert rounded(0.12345, "1") == "0.123"
+    assert rounded(-2.34, "mm") == "\N{MINUS SIGN}2.3"
+    assert rounded(math.nan, "ml") == rounded(None, "ml") == "\N{EN DASH}"
+    assert between(0.1, math.nan, "1") == "\N{EN DASH}"
+    assert with_interval(0.5, 0.25, 0.75, "1") == "0.500 (0.250 to 0.750)"
+    assert with_interval(0.5, None, None, "1") == "0.500"
+    assert (p_value(0.0004), p_value(0.0426), p_value(math.nan)) == ("<0.001", "0.043", "\N{EN DASH}")

@@ -224,3 +224,10 @@ def test_results_without_the_chosen_models_external_figures_are_refused(make_fol
     (run / "results.json").write_text(json.dumps(stored))
     with pytest.raises(RunError, match="no external figures of the chosen model at 'centre-d'"):
         build_report(run)
+
+
+def test_the_ledger_says_who_was_away_and_why_and_which_round_was_chosen(page):
+    part = page[page.index('id="ledger"') : page.index('id="provenance"')]
+    assert re.findall(r'<td class="num">(\d) ★</td>', part) == ["5"]
+    rows = part.split("<tr>")[2:]
+    assert [row.count('<td class="bad">absent: no answer within 900 s</td>') for row in rows] == [0, 0, 1, 0, 0, 0]

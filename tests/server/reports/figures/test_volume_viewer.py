@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from server.reports.figures.volume_viewer import MAX_BYTES, viewer_script, viewer_style, volume_figures
+from server.reports.figures.volume_viewer import MAX_BYTES, viewer_script, volume_figures
+from server.reports.templates import source
 from server.run_folder.volumes import LARGEST, Volume
 
 SPACING = (4.0, 1.0, 2.0)
@@ -125,4 +126,4 @@ def test_names_are_escaped_and_nothing_needs_more_than_the_policy_allows():
     assert not re.search(r"</script|<!--|https?:|eval\(|Function\(|innerHTML|cssText|fetch\(", script)
     assert len(script.splitlines()) <= 200
     assert script.__html__() == script
-    assert not re.search(r"@import|url\(|</style", viewer_style())
+    assert not re.search(r"@import|url\(|</style", source("volume_viewer.css"))

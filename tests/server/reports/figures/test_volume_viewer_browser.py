@@ -9,7 +9,8 @@ import subprocess
 
 import pytest
 
-from server.reports.figures.volume_viewer import viewer_script, viewer_style, volume_figures
+from server.reports.figures.volume_viewer import viewer_script, volume_figures
+from server.reports.templates import source
 from tests.server.reports.figures.test_volume_viewer import make_volume
 from tests.server.reports.test_browser import CHROMIUM, FLAGS
 
@@ -92,7 +93,7 @@ def standalone():
     return (
         '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="'
         f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'\"><title>t</title>"
-        f"<style>{viewer_style()}</style><script>{script}</script><body>{volume_figures([make_volume()])}"
+        f"<style>{source('volume_viewer.css')}</style><script>{script}</script><body>{volume_figures([make_volume()])}"
     )
 
 

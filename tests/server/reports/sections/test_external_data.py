@@ -7,10 +7,12 @@ from tests.server.reports.invented_classifiers import (
     ALL,
     END,
     ORACLE,
+    RECEPTORS,
     evaluated,
     external,
     finished,
     internal,
+    receptors,
     subtypes,
 )
 
@@ -46,3 +48,20 @@ def test_sums_from_a_node_have_rows_and_no_cases():
     assert list(data.rows) == ["federated", END]
     assert data.own_cases.empty
     assert not data.few(data.task.metric("auc_luminal_a"))
+
+
+def test_the_mean_leads_where_it_exists_and_the_labels_where_not():
+    table = subtypes()
+    data = evaluated(table, external(table))
+    assert [metric.name for metric in data.leading_areas] == ["auc_macro"]
+    assert len(data.areas) == 5
+    single = subtypes(counts=(30, 18, 0, 12))
+    data = evaluated(single, external(single))
+    assert [metric.name for metric in data.leading_areas] == [metric.name for metric in data.label_areas.values()]
+
+
+def test_every_label_leads_where_no_mean_is_declared():
+    table = receptors()
+    data = evaluated(table, external(table, RECEPTORS), RECEPTORS)
+    assert [metric.name for metric in data.leading_areas] == ["auc_er", "auc_pr", "auc_her2"]
+    assert list(data.label_areas) == ["er", "pr", "her2"]

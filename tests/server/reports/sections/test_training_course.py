@@ -1,6 +1,6 @@
-"""A run's course: cases by site, classes by label, curves of what chose the round, and who took part."""
+"""A run's course: cases by site, classes by label, and curves of what chose the round."""
 
-from server.reports.sections.training_course import classes, curves, flow, ledger
+from server.reports.sections.training_course import classes, curves, flow
 from server.run_folder.finished_run import SiteFlow, read_finished_run
 from shared.messages.payload import FEW
 from shared.tasks import task_named
@@ -34,10 +34,3 @@ def test_curves_say_what_is_lost_and_what_chose_the_round(run_dir):
     assert "standard error" not in score["caption"]
     assert task_named(run.task.name).choice.of(run.rounds[0].validation()) is not None
     assert "all cases" in score["svg"]
-
-
-def test_the_ledger_says_who_was_away_and_why(run_dir):
-    (run,) = read_finished_run(run_dir)
-    lines = ledger(run)["lines"]
-    assert [line["round"] for line in lines if line["best"]] == [5]
-    assert lines[2]["cells"][1] == {"good": False, "text": "absent: no answer within 900 s"}

@@ -1,7 +1,5 @@
 """Figures by name: what a metric declares decides how it is written and which side of zero is good."""
 
-import math
-
 import pytest
 
 from server.reports.study.metric_lookup import (
@@ -9,13 +7,9 @@ from server.reports.study.metric_lookup import (
     Summary,
     axis_name,
     better_side,
-    between,
     line_of,
     metric_of,
-    p_value,
-    rounded,
     seed_rows,
-    with_interval,
 )
 from shared.errors import RunError
 from shared.tasks import task_named
@@ -48,16 +42,6 @@ def test_every_metric_of_every_task_has_a_title_and_a_meaning_that_can_be_filled
         for metric in task.metrics:
             assert axis_name(metric).startswith(metric.title), metric.name
             assert "{" not in metric.meaning.format(**settings), metric.name
-
-
-def test_numbers_are_rounded_for_their_unit_and_what_does_not_exist_is_a_dash():
-    assert rounded(0.12345, "1") == "0.123"
-    assert rounded(-2.34, "mm") == "\N{MINUS SIGN}2.3"
-    assert rounded(math.nan, "ml") == rounded(None, "ml") == "\N{EN DASH}"
-    assert between(0.1, math.nan, "1") == "\N{EN DASH}"
-    assert with_interval(0.5, 0.25, 0.75, "1") == "0.500 (0.250 to 0.750)"
-    assert with_interval(0.5, None, None, "1") == "0.500"
-    assert (p_value(0.0004), p_value(0.0426), p_value(math.nan)) == ("<0.001", "0.043", "\N{EN DASH}")
 
 
 def test_a_figure_is_found_by_arm_centre_role_and_metric(study):

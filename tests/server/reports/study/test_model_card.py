@@ -238,6 +238,14 @@ def test_each_task_has_its_own_part_and_no_patient_is_named(study):
     assert not any(name in text for name in pd.read_parquet(study / "cohort.parquet")["patient"])
 
 
+def test_an_outline_is_asked_for_by_the_tasks_that_read_one(study):
+    assert "- **An outline of the lesion is needed** (Receptor status). Drawn by a reader" in card(study)
+
+
+def test_no_outline_is_asked_for_where_no_task_reads_one(outlines):
+    assert "outline of the lesion is needed" not in card(outlines)
+
+
 def test_a_study_without_statistics_is_refused_by_name(outlines):
     (outlines / "comparisons.csv").unlink()
     with pytest.raises(RunError, match=r"comparisons\.csv"):

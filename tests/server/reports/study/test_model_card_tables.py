@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from markdown_it import MarkdownIt
 
-from server.reports.study.model_card_tables import factors_table, markdown_table, weights_file
+from server.reports.study.model_card_tables import factors, markdown_table, weights_file
 from server.run_folder.finished_study import ModelEntry
 
 
@@ -18,17 +18,17 @@ def cells(text):
 
 def test_what_would_be_markup_is_shown_as_it_is():
     hostile = "a|b `c` *d* [e](f) <g> \\h\ni"
-    assert cells(markdown_table(("name", "text"), [("x", hostile)], "")) == [
+    assert cells(markdown_table([("x", hostile)], ("name", "text"))) == [
         "name", "text", "x", "a|b `c` *d* [e](f) <g> \\h i",
     ]  # fmt: skip
 
 
 def test_a_table_without_rows_is_a_sentence():
-    assert markdown_table(("name",), [], "Nothing was measured.") == "Nothing was measured."
+    assert markdown_table([], ("name",), "Nothing was measured.") == "Nothing was measured."
 
 
 def test_factors_count_every_case_and_the_unknown(study):
-    rows = cells(factors_table(study.cohort))
+    rows = cells(markdown_table(factors(study.cohort), ("factor", "cases")))
     assert rows[rows.index("Field strength, T") + 1] == "1.5: 40, 3: 40"
     assert "unknown: " in rows[rows.index("Age, years") + 1]
     assert "Lesion size" not in rows

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from server.reports.study.checklists import ANCHORS
 from server.reports.study.page import build_study_report
 from server.run_folder.study_tables import read_tables
-from tests.server.reports.study.invented_study import CLASSIFIER, make_study
+from tests.server.reports.study.invented_study import CLASSIFIER, SEGMENTATION, make_study
+from tests.server.reports.study.test_checklists import ANCHORS
 
 
 @pytest.fixture(scope="session")
@@ -69,4 +69,23 @@ def test_every_link_leads_to_one_place_and_the_checklists_find_their_sections(pa
     places = re.findall(r'\bid="([^"]+)"', page)
     assert len(places) == len(set(places))
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(places)
-    assert set(ANCHORS) <= set(places)
+    assert set(places) >= ANCHORS
+
+
+def test_every_figure_of_the_summary_is_listed_beside_its_seeds(page, study_dir):
+    part = page[page.index('id="figures"') : page.index('id="model-card"')]
+    summary = read_tables(study_dir).summary
+    assert part.count("<tr") == len(summary) + 2  # two headings
+    results = read_tables(study_dir).results.query(f"task == '{SEGMENTATION}' and arm == 'pooled' and centre == 'all'")
+    first, second = (
+        results.query(f"role == 'external' and metric == 'dice' and seed == {seed}")["value"].iloc[0] for seed in (0, 1)
+    )
+    assert f"<td>{first:.3f}<td>{second:.3f}<td>" in part
+
+
+def test_opened_locks_and_hashes_stand_in_the_provenance(page):
+    part = page[page.index('id="provenance"') :]
+    assert "2026-01-02 02:00:00 UTC" in part
+    assert f"{12:064x}" in part  # the third centre's data
+    assert f"{3:064x}" in part  # the plan of the fold without the fourth
+    assert part.count('class="hash nowrap"') == 80  # 4 folds, 2 seeds, 5 models, 2 tasks

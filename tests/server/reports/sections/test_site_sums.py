@@ -1,4 +1,4 @@
-"""The page of a run whose external centre evaluated at its own node: figures from sums, and nothing of a case."""
+"""Figures from sums: the page of a centre that evaluated at its own node, nothing of a case, and training sites."""
 
 import json
 import re
@@ -10,6 +10,7 @@ import pytest
 from server.commands.display import show_results
 from server.evaluation.metric_rows import sum_rows
 from server.reports.page import build_report
+from server.reports.sections.site_sums import training_sites
 from server.run_folder.results import TrainedTask, read_results, write_results
 from shared.config.run_config import load_config
 from shared.errors import RunError
@@ -17,7 +18,7 @@ from shared.metrics.sums import Sums
 from shared.runtime.terminal import console
 from shared.tasks import task_named
 from tests.server.reports.conftest import BEST, FINAL, sums
-from tests.server.reports.invented_classifiers import RECEPTORS, internal, receptors, summed, text_of
+from tests.server.reports.invented_classifiers import RECEPTORS, finished, internal, receptors, summed, text_of
 from tests.server.reports.invented_tissues import MODEL, add_tissues, masks, measured
 from tests.server.reports.invented_tissues import TASK as TISSUES
 
@@ -170,3 +171,23 @@ def test_a_lost_table_of_a_centre_that_was_evaluated_at_the_server_is_still_name
     (run / "predictions" / f"{LESIONS}.parquet").unlink()
     with pytest.raises(RunError, match=r"predictions/lesion-segmentation\.parquet"):
         build_report(run)
+
+
+def test_sites_stand_with_the_rows_they_sent_and_their_total():
+    rows = internal(RECEPTORS, receptors(seed=4))
+    other = [row.model_copy(update={"model_hash": "f" * 64, "value": 0.123}) for row in rows]
+    test, validation = training_sites(finished(None, [*other, *rows], RECEPTORS, centre=None))
+    assert test["caption"].startswith("Test cases, never used")
+    assert validation["caption"] == "Validation cases, which chose the round and the thresholds: optimistic."
+    assert [line["name"] for line in test["table"]["lines"]] == ["centre-a", "centre-b", "centre-c", "all"]
+    assert [column.metric for column in test["table"]["columns"]] == [
+        "auc_er", "auc_pr", "auc_her2", "mae_ki67", "bias_ki67",
+    ]  # fmt: skip
+    stored = {(row.centre, row.metric): row for row in rows if row.role == "test"}
+    assert test["table"]["lines"][3]["rows"][3] == stored["all", "mae_ki67"]
+    assert test["table"]["lines"][3]["n"] == 60
+
+
+def test_a_role_that_no_site_answered_has_no_table():
+    rows = [row for row in internal() if row.role == "validation"]
+    assert len(training_sites(finished(None, rows, centre=None))) == 1

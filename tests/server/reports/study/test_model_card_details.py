@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.reports.study.model_card_text import details, intended
+from server.reports.study.model_card import details
 from shared.config.run_config import parse_config
 from shared.tasks import TASKS, task_named
 
@@ -37,8 +37,3 @@ def test_a_task_without_augmentation_says_none():
     assert dict(details(task_named(rival), config(rival).for_task(rival)))["augmentation"] == "none"
     facts = dict(details(task_named(outlines), config(outlines).for_task(outlines)))
     assert facts["augmentation"].startswith("at random: flip 0.5, ")
-
-
-def test_an_outline_is_asked_for_by_the_tasks_that_read_one():
-    assert "outline of the lesion is needed" not in intended([task_named("lesion-segmentation")])
-    assert "is needed** (Malignancy)" in intended([task_named("lesion-segmentation"), task_named("lesion-malignancy")])
