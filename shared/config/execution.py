@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from shared.config.sections import Section, SiteName
+from shared.config.sections import Rounds, Section, SiteName, Workers
 from shared.config.strict_toml import validated
 from shared.errors import ConfigError
 from shared.strategies import STRATEGIES, strategy_named
@@ -26,18 +26,28 @@ from shared.strategies.strategy import Strategy
 class FederationConfig(Section):
     """The rounds and who must take part; each strategy has a table of its own in it, `[federation.NAME]`."""
 
-    rounds: int = Field(default=10, ge=1, description="Of each segmentation task; a classifier's section has its own.")
-    strategy: str = Field(default="fedavg", description="How the sites' updates become the next global model.")
-    min_sites: int = Field(default=1, ge=1, description="Fewer good replies than this end the run with an error.")
+    rounds: Rounds = Field(default=10, description="Of each segmentation task; a classifier's section has its own.")
+    strategy: str = Field(
+        default="fedavg", max_length=64, description="How the sites' updates become the next global model."
+    )
+    min_sites: int = Field(
+        default=1, ge=1, le=1000, description="Fewer good replies than this end the run with an error."
+    )
     round_timeout_s: float = Field(
-        default=3600.0, gt=0.0, description="A site that has not evaluated and trained by then is absent this round."
+        default=3600.0,
+        gt=0.0,
+        le=30 * 86400.0,
+        description="A site that has not evaluated and trained by then is absent this round.",
     )
     join_timeout_s: float = Field(
         default=120.0,
         gt=0.0,
+        le=30 * 86400.0,
         description="How long sites may take to connect; others wait no longer for one that joins.",
     )
-    retries: int = Field(default=1, ge=0, description="How often a site that failed or was refused is asked once more.")
+    retries: int = Field(
+        default=1, ge=0, le=100, description="How often a site that failed or was refused is asked once more."
+    )
     _tables: dict[str, Strategy] = PrivateAttr(default_factory=dict)
 
     @property
@@ -87,8 +97,8 @@ class FederationConfig(Section):
 class ComputeConfig(Section):
     """Cores; clients x threads <= cores."""
 
-    threads: int = Field(default=1, ge=1, description="torch threads a client: part of what makes bytes reproducible.")
-    server_workers: int = Field(default=1, ge=1, description="Studies of the external centre prepared at once.")
+    threads: Workers = Field(default=1, description="torch threads a client: part of what makes bytes reproducible.")
+    server_workers: Workers = Field(default=1, description="Studies of the external centre prepared at once.")
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -97,7 +107,9 @@ class TrackingConfig(Section):
 
     mlflow: bool = False
     uri: str = Field(
-        default="", description="Address of an MLflow server; empty: `runs/mlflow.db`, with `runs/mlflow-artifacts`."
+        default="",
+        max_length=2000,
+        description="Address of an MLflow server; empty: `runs/mlflow.db`, with `runs/mlflow-artifacts`.",
     )
     experiment: str = Field(default="fedbreast", min_length=1, max_length=100)
 
@@ -119,14 +131,20 @@ class TrackingConfig(Section):
 class StudyConfig(Section):
     """Every centre is left out once; each arm trains on the others and is evaluated on the one left out."""
 
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="Training seeds; the data keep theirs.")
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(
+        default=(0,), min_length=1, max_length=1000, description="Training seeds; the data keep theirs."
+    )
     arms: tuple[Literal["local", "federated", "pooled", "ensemble"], ...] = Field(
         default=("local", "federated", "pooled", "ensemble"),
         min_length=1,
+        max_length=4,
         description="local: each centre alone; pooled: all data in one place; ensemble: mean of the local predictions.",
     )
     held_out: tuple[SiteName, ...] | None = Field(
-        default=None, min_length=1, description="Centres to leave out, one at a time; none: every centre."
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="Centres to leave out, one at a time; none: every centre.",
     )
 
     @model_validator(mode="after")
@@ -135,8 +153,6 @@ class StudyConfig(Section):
             values = getattr(self, name) or ()
             if len(set(values)) != len(values):
                 raise ValueError(f"study.{name} names one twice")
-        if min(self.seeds) < 0:
-            raise ValueError("study.seeds are whole numbers from 0")
         if "ensemble" in self.arms and "local" not in self.arms:
             raise ValueError("study.arms: the ensemble is the mean of the local models: add 'local'")
         return self

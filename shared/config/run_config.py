@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     Field,
@@ -46,10 +46,13 @@ class RunConfig(Section):
     """Everything a run needs; `resolved` is written beside its results."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
-    tasks: tuple[str, ...] = Field(
-        default=("lesion-segmentation",), min_length=1, description="Trained in this order, over the same sites."
+    tasks: tuple[Annotated[str, Field(max_length=64)], ...] = Field(
+        default=("lesion-segmentation",),
+        min_length=1,
+        max_length=100,
+        description="Trained in this order, over the same sites.",
     )
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     data: DataConfig
     splits: SplitConfig = SplitConfig()
     preprocessing: MriSettings = MriSettings()

@@ -7,14 +7,20 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Rounds = Annotated[int, Field(ge=1, le=10_000)]
+Workers = Annotated[int, Field(ge=1, le=256)]
+Voxels = Annotated[int, Field(ge=1, le=1024)]
 SubtypeRule = Literal["st-gallen-2023", "as-given"]
 SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
 
 class Section(BaseModel):
-    """A strict, immutable table of the configuration."""
+    """A strict, immutable table of the configuration.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Every number has two bounds and every list and text a longest length: a run must not ask a hospital for anything.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TaskSection(Section):
@@ -29,23 +35,27 @@ class TaskSection(Section):
 class PhantomConfig(Section):
     """The embedded phantom; present only when the run's data are phantoms."""
 
-    cases_per_site: int = Field(default=36, ge=2, description="Patients a training centre.")
-    cases_external: int = Field(default=36, ge=2, description="Patients at the external centre.")
+    cases_per_site: int = Field(default=36, ge=2, le=100_000, description="Patients a training centre.")
+    cases_external: int = Field(default=36, ge=2, le=100_000, description="Patients at the external centre.")
     cases_benign: int = Field(
-        default=0, ge=0, description="Further patients at every centre whose index lesion is benign."
+        default=0, ge=0, le=100_000, description="Further patients at every centre whose index lesion is benign."
     )
     shift: float = Field(
         default=0.6, ge=0.0, le=2.0, description="0: one consensus protocol; 1: the centres' full differences."
     )
     separation: float = Field(default=0.75, gt=0.0, le=2.0, description="How far apart the subtypes' latent means lie.")
-    seed: int = Field(default=0, ge=0, description="Seed of the data, apart from the training's.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the data, apart from the training's.")
 
 
 class DataConfig(Section):
     """Which sites there are and where a simulation finds their folders."""
 
-    root: str = Field(description="Folder with one folder a site; relative to the project's root. Simulation only.")
-    sites: tuple[SiteName, ...] = Field(min_length=1, description="Training sites, in the order of their partitions.")
+    root: str = Field(
+        max_length=4096, description="Folder with one folder a site; relative to the project's root. Simulation only."
+    )
+    sites: tuple[SiteName, ...] = Field(
+        min_length=1, max_length=1000, description="Training sites, in the order of their partitions."
+    )
     external: SiteName | None = Field(default=None, description="The locked centre: never trains, is opened once.")
     phantom: PhantomConfig | None = Field(default=None, description="Generate the data when the folder is absent.")
 
@@ -71,7 +81,9 @@ class SplitConfig(Section):
 class ModelConfig(Section):
     """The 3D ResU-Net of `lesion-segmentation` and of `breast-segmentation`, a network each."""
 
-    channels: tuple[int, ...] = Field(default=(16, 24, 32, 48), min_length=2, description="Feature maps a level.")
+    channels: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field(
+        default=(16, 24, 32, 48), min_length=2, max_length=8, description="Feature maps a level."
+    )
     stem_stride: Literal[1, 2] = Field(
         default=2, description="2 halves the resolution at once: fast whole-breast mode."
     )
@@ -100,13 +112,15 @@ class LoopConfig(Section):
     """The training loop, the same for every task and arm."""
 
     batch_size: int = Field(
-        default=2, ge=2, description="Never 1: 3D convolutions at batch 1 are up to 3.5 times slower on CPU."
+        default=2, ge=2, le=1024, description="Never 1: 3D convolutions at batch 1 are up to 3.5 times slower on CPU."
     )
-    steps_per_round: int = Field(default=20, ge=1)
-    learning_rate: float = Field(default=4e-3, gt=0.0)
-    weight_decay: float = Field(default=1e-2, ge=0.0)
-    warmup_steps: int = Field(default=0, ge=0, description="Linear warm-up at the start of the first round, steps.")
-    gradient_clip: float = Field(default=12.0, gt=0.0, description="Largest norm of the gradient.")
+    steps_per_round: int = Field(default=20, ge=1, le=100_000)
+    learning_rate: float = Field(default=4e-3, gt=0.0, le=10.0)
+    weight_decay: float = Field(default=1e-2, ge=0.0, le=10.0)
+    warmup_steps: int = Field(
+        default=0, ge=0, le=100_000, description="Linear warm-up at the start of the first round, steps."
+    )
+    gradient_clip: float = Field(default=12.0, gt=0.0, le=1e6, description="Largest norm of the gradient.")
     augmentation: AugmentationConfig = AugmentationConfig()
     mixed_precision: Literal["auto", "off"] = Field(default="auto", description="auto: only where the hardware has it.")
 
@@ -115,7 +129,7 @@ class TrainingConfig(LoopConfig):
     """The loop of the segmentation networks, the same for each, and what of a breast they see at once."""
 
     mode: Literal["whole_breast", "patch"] = "whole_breast"
-    patch_voxels: tuple[int, int, int] = Field(default=(48, 96, 96), description="(z, y, x), patch mode.")
+    patch_voxels: tuple[Voxels, Voxels, Voxels] = Field(default=(48, 96, 96), description="(z, y, x), patch mode.")
     foreground_share: float = Field(
         default=0.67, ge=0.0, le=1.0, description="Share of patches centred on the lesion; of tissues none is."
     )
@@ -124,9 +138,9 @@ class TrainingConfig(LoopConfig):
 class PatchConfig(Section):
     """The box around the lesion that a classifier reads."""
 
-    voxels: tuple[int, int, int] = Field(default=(36, 36, 36), description="(z, y, x) of the box.")
+    voxels: tuple[Voxels, Voxels, Voxels] = Field(default=(36, 36, 36), description="(z, y, x) of the box.")
     spacing_mm: float | None = Field(
-        default=None, gt=0.0, description="Edge of a voxel; none: the box is as large as `over_lesion` says."
+        default=None, ge=0.1, le=20.0, description="Edge of a voxel; none: the box is as large as `over_lesion` says."
     )
     over_lesion: float = Field(
         default=1.5, ge=1.0, le=5.0, description="Shortest side of the box over the lesion's longest; without spacing."
@@ -137,7 +151,7 @@ class ClassifierSection(TaskSection):
     """A classifier of lesion patches: what it reads, its size, and its own rounds and training loop."""
 
     size: Literal["published", "small"] = Field(default="small", description="small: for a few CPU cores.")
-    rounds: int = Field(default=10, ge=1)
+    rounds: Rounds = 10
     patch: PatchConfig = PatchConfig()
     balance: Literal["none", "weights", "oversampling"] = Field(
         default="weights", description="What a site does about rare classes: nothing, weigh their loss, draw them more."
@@ -152,9 +166,9 @@ class InferenceConfig(Section):
     """How a trained model reads a case."""
 
     overlap: float = Field(default=0.5, ge=0.0, lt=1.0, description="Overlap of neighbouring patches, patch mode.")
-    batch_size: int = Field(default=2, ge=1)
+    batch_size: int = Field(default=2, ge=1, le=1024)
     threshold: float = Field(default=0.5, gt=0.0, lt=1.0, description="Probability from which a voxel is taken.")
-    min_lesion_ml: float = Field(default=0.03, ge=0.0, description="Smaller connected predictions are dropped, ml.")
+    min_lesion_ml: float = Field(default=0.03, ge=0.0, le=1000.0, description="Smaller pieces are dropped, ml.")
     relative_certainty: Fraction = Field(
         default=0.9, description="Pieces with a mean probability below this times the most certain one's are dropped."
     )
@@ -164,12 +178,14 @@ class InferenceConfig(Section):
 class EvaluationConfig(Section):
     """How results are stated."""
 
-    bootstrap: int = Field(default=2000, ge=100, description="Resamples of patients for intervals.")
+    bootstrap: int = Field(default=2000, ge=100, le=1_000_000, description="Resamples of patients for intervals.")
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     explained_per_subtype: int = Field(
-        default=8, ge=0, description="External cases of each subtype whose saliency is taken; 0: none."
+        default=8, ge=0, le=10_000, description="External cases of each subtype whose saliency is taken; 0: none."
     )
-    nsd_tolerance_mm: float = Field(default=2.0, gt=0.0, description="Tolerance of the normalised surface Dice.")
+    nsd_tolerance_mm: float = Field(
+        default=2.0, gt=0.0, le=100.0, description="Tolerance of the normalised surface Dice."
+    )
     lesion_overlap: float = Field(
         default=0.1, gt=0.0, le=1.0, description="IoU from which a predicted lesion counts as found."
     )

@@ -36,9 +36,11 @@ class SubtypeSection(ClassifierSection):
     """The subtype ensemble: three 2D ResNets on the planes through the lesion and one 3D ResNet."""
 
     plane_depth: Literal[10, 18, 34, 50] = Field(default=18, description="Layers of a 2D ResNet.")
-    plane_width: int = Field(default=64, ge=4, description="Feature maps of its first level; 64 is the published one.")
+    plane_width: int = Field(
+        default=64, ge=4, le=1024, description="Feature maps of its first level; 64 is the published one."
+    )
     volume_depth: Literal[10, 18, 34, 50] = Field(default=18, description="Layers of the 3D ResNet.")
-    volume_width: int = Field(default=64, ge=4)
+    volume_width: int = Field(default=64, ge=4, le=1024)
     dropout: Fraction = 0.0
     label_smoothing: Fraction = Field(
         default=0.0,
@@ -47,6 +49,7 @@ class SubtypeSection(ClassifierSection):
     measured: bool = Field(default=True, description="Add a linear term in the lesion's size, shape and uptake.")
     pretrained: str = Field(
         default="hub",
+        max_length=4096,
         description="2D weights: a file, `hub` for torch's own cache, `none` for a random start.",
     )
 

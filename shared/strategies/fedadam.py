@@ -27,10 +27,12 @@ class FedAdam(Strategy):
         "server_tau": "tau",
     }
 
-    learning_rate: float = Field(default=0.01, gt=0.0, description="The server's step, eta.")
+    learning_rate: float = Field(default=0.01, gt=0.0, le=10.0, description="The server's step, eta.")
     beta_1: Annotated[Fraction, Field(description="Share of the first moment that is kept.")] = 0.9
     beta_2: Annotated[Fraction, Field(description="Share of the second moment that is kept.")] = 0.99
-    tau: float = Field(default=1e-3, gt=0.0, description="Degree of adaptability: the least divisor of a step.")
+    tau: float = Field(
+        default=1e-3, gt=0.0, le=10.0, description="Degree of adaptability: the least divisor of a step."
+    )
 
     def server_step(
         self, current: FloatArray, mean: FloatArray, round_number: int, state: ServerState

@@ -19,7 +19,7 @@ class FedProx(Strategy):
     title: ClassVar[str] = "FedProx"
     former_keys: ClassVar[Mapping[str, str]] = {"proximal_mu": "mu"}
 
-    mu: float = Field(default=0.01, ge=0.0, description="Strength of the proximal term; 0: FedAvg.")
+    mu: float = Field(default=0.01, ge=0.0, le=1e4, description="Strength of the proximal term; 0: FedAvg.")
 
     def loss_term(
         self, model: nn.Module, anchor: Mapping[str, Tensor], site_state: Mapping[str, Tensor]

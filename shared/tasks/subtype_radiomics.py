@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from shared.cohort.labels import SUBTYPE_LABELS, SUBTYPES, CaseLabels
 from shared.config.run_config import RunConfig
-from shared.config.sections import ClassifierSection, LoopConfig, PatchConfig
+from shared.config.sections import ClassifierSection, LoopConfig, PatchConfig, Rounds
 from shared.errors import ConfigError
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.plan import MriPlan
@@ -31,7 +31,7 @@ _UNITS = {"shape_MeshVolume": 1e-3, "shape_SurfaceArea": 1e-2}
 class RadiomicsSection(ClassifierSection):
     """The rival of the networks: a linear model on radiomic features."""
 
-    rounds: int = Field(default=30, ge=1)
+    rounds: Rounds = 30
     patch: PatchConfig = PatchConfig(spacing_mm=2.0)
     mirrored_copies: int = Field(default=1, ge=1, le=1, description="A mirrored lesion has the same features.")
     training: LoopConfig = LoopConfig(batch_size=24, steps_per_round=10, learning_rate=0.01, weight_decay=0.3)

@@ -75,7 +75,7 @@ def test_arms_follow_the_configuration_and_have_the_same_budget():
         ({"held_out": ["nowhere"]}, "study.held_out names nowhere"),
         ({"arms": ["ensemble"]}, "add 'local'"),
         ({"seeds": [1, 1]}, "names one twice"),
-        ({"seeds": [-1]}, "whole numbers from 0"),
+        ({"seeds": [-1]}, "greater than or equal to 0"),
     ],
 )
 def test_a_design_that_cannot_be_meant_is_refused(study, message):

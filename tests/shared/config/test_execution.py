@@ -36,7 +36,7 @@ def test_what_is_no_address_or_holds_a_password_is_refused(uri):
     ("given", "message"),
     [
         ({"seeds": [1, 1]}, "names one twice"),
-        ({"seeds": [-1]}, "whole numbers from 0"),
+        ({"seeds": [-1]}, "greater than or equal to 0"),
         ({"arms": ["ensemble", "pooled"]}, "add 'local'"),
     ],
 )
