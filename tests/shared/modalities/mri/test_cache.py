@@ -78,7 +78,7 @@ def test_a_cached_case_holds_what_preprocess_makes(cases, tmp_path):
     rebuilt = np.zeros(found.mask.shape, bool)
     rebuilt[tuple(found.foreground.T)] = True
     np.testing.assert_array_equal(rebuilt, expected.mask)
-    assert found.meta == expected.meta
+    assert found.place == expected.place
     assert found.native_grid == study.grid
     assert (found.key, found.side) == (case.key, "left")
     assert found.seconds > 0
