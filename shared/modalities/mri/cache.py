@@ -25,8 +25,16 @@ from shared.modalities.mri.pipeline import Placement, prepare_region
 from shared.modalities.mri.plan import Extraction, MriPlan
 from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.modalities.mri.study import image_files, read_case
-from shared.preprocessing.cache import Entry, content_digest, entry_name, get_or_make
-from shared.preprocessing.store import open_array, pack_mask, read_entry, unpack_mask
+from shared.preprocessing.cache import (
+    Entry,
+    content_digest,
+    entry_name,
+    get_or_make,
+    open_array,
+    pack_mask,
+    read_entry,
+    unpack_mask,
+)
 from shared.types import BoolArray, Grid, Side
 
 log = logging.getLogger(__name__)

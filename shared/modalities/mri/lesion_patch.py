@@ -18,9 +18,8 @@ from shared.errors import StudyError
 from shared.modalities.mri.intensity import scale_channels, to_channels
 from shared.modalities.mri.plan import MriPlan
 from shared.modalities.mri.region import BreastRegion
-from shared.preprocessing.cache import entry_name, get_or_make
+from shared.preprocessing.cache import entry_name, get_or_make, open_array
 from shared.preprocessing.resample import Axis, resample, resample_mask
-from shared.preprocessing.store import open_array
 from shared.types import BoolArray, FloatArray
 
 Doubles = npt.NDArray[np.float64]

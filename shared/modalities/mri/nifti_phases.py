@@ -22,11 +22,7 @@ _FEWEST = 2
 def find_nifti_phases(path: Path) -> list[Path]:
     """Find the files `<name>_0000.nii.gz`, `<name>_0001.nii.gz`, ... of a folder or a prefix, in order.
 
-    Raises
-    ------
-    StudyError
-        `several_studies`: the folder has phases of more than one exam. `missing_phase`: a number is missing.
-
+    Raises `StudyError`: `several_studies` in a folder with more than one exam; `missing_phase` if a number is missing.
     """
     folder, wanted = (path, None) if path.is_dir() else (path.parent, path.name)
     if not folder.is_dir():

@@ -18,9 +18,8 @@ import numpy.typing as npt
 from shared.cohort.preflight import TISSUE_MASKS, Case
 from shared.errors import ExclusionReason, StudyError
 from shared.modalities.mri.cache import PreparedMri
-from shared.preprocessing.cache import Entry, entry_name, get_or_make
+from shared.preprocessing.cache import Entry, entry_name, get_or_make, open_array, pack_mask, unpack_mask
 from shared.preprocessing.resample import resample_mask
-from shared.preprocessing.store import open_array, pack_mask, unpack_mask
 from shared.types import STRUCTURES, BoolArray, Grid
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from shared.cohort.labels import CaseLabels
 from shared.config.run_config import parse_config
 from shared.config.sections import AugmentationConfig, ModelConfig
 from shared.models.res_unet import ResUNet
-from shared.preprocessing.store import pack_mask, write_entry
+from shared.preprocessing.cache import pack_mask, write_entry
 from shared.reproducibility import state_hash
 from shared.tasks import breast_segmentation, lesion_segmentation, task_named
 from shared.tasks.augmentation import augment
