@@ -16,22 +16,10 @@ _DRAFT = re.compile(r"\..+\.\d+")
 
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o666, durable: bool = False) -> None:
-    """Write a file so that a reader sees the old or the new content, never half of it.
+    """Write a file so that a reader sees the old or the new content, never half of it; missing folders are made.
 
-    Parameters
-    ----------
-    path, content
-        The file and its bytes; missing folders are made.
-    mode
-        Permissions of the file from its first byte on, less the process's umask.
-    durable
-        Whether it must survive a loss of power.
-
-    Raises
-    ------
-    OSError
-        It cannot be written; the old file is unchanged, and nothing of the new one is left.
-
+    `mode` are its permissions from the first byte on, less the process's umask; `durable` files survive a loss of
+    power. After an `OSError` the old file is unchanged, and nothing of the new one is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -49,21 +37,7 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o666, durable: 
 
 
 def replace_file(path: Path, content: bytes, place: str, *, durable: bool = False) -> None:
-    """Write a file as `write_atomically` does, with a message for the user when that fails.
-
-    Parameters
-    ----------
-    path, content, durable
-        As in `write_atomically`.
-    place
-        As in `writing`.
-
-    Raises
-    ------
-    RunError
-        It cannot be written; the old file is unchanged, and nothing of the new one is left.
-
-    """
+    """Write a file as `write_atomically` does; a failure is a `RunError` that names `place`, as in `writing`."""
     with writing(place):
         write_atomically(path, content, durable=durable)
 
@@ -77,18 +51,9 @@ def remove_drafts(folder: Path) -> None:
 
 @contextmanager
 def writing(place: str) -> Iterator[None]:
-    """Turn a failed write in this context into an error of ours.
+    """Turn a failed write in this context into a `RunError` for the user: no space is left, or it cannot be written.
 
-    Parameters
-    ----------
-    place
-        Name of the folder in the message. At a site it is no path, because the message goes to the server.
-
-    Raises
-    ------
-    RunError
-        No space is left, or the place cannot be written to.
-
+    `place` names the folder in the message. At a site it is no path, because the message goes to the server.
     """
     try:
         yield

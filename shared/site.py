@@ -20,7 +20,7 @@ from shared.errors import ConfigError, RunError
 from shared.messages.payload import FEW, label_key
 from shared.modalities import modality_named
 from shared.modalities.modality import Fingerprint, Plan, PreparedCase
-from shared.preprocessing.store import CACHE
+from shared.preprocessing.cache import CACHE
 from shared.runtime.progress import site_progress_path, write_progress
 from shared.runtime.project import cache_root, project_root
 from shared.tasks import task_named
@@ -32,17 +32,9 @@ Prepared = dict[Split, list[PreparedCase]]
 
 @dataclass
 class Site:
-    """A site folder; its table is read when it is first needed.
+    """A site folder under the site's name in the federation; `run` is the run's name, for the progress file.
 
-    Attributes
-    ----------
-    folder, name
-        Where it lies, and the site's name in the federation.
-    config
-        The run's configuration.
-    run
-        Name of the run, for the progress file.
-
+    Its table is read when it is first needed.
     """
 
     folder: Path
@@ -55,13 +47,7 @@ class Site:
     def cohort(self) -> Cohort:
         """Cases of the run's modalities, and those left out before a pixel was read.
 
-        Raises
-        ------
-        SiteError
-            The folder or its table cannot be used.
-        RunError
-            No case is usable.
-
+        Raises `SiteError` if the folder or its table cannot be used, `RunError` if no case can.
         """
         cohort = run_cohort(self.folder, self.config)
         if not cohort.cases:
@@ -172,14 +158,7 @@ def open_site(folder: Path, name: str, config: RunConfig, run: str = "") -> Site
 
 
 def run_cohort(folder: Path, config: RunConfig) -> Cohort:
-    """A site folder's cases of every modality of a run, with the masks that its tasks need.
-
-    Raises
-    ------
-    SiteError
-        The folder or its table cannot be used.
-
-    """
+    """A site folder's cases of every modality of a run, with the masks that its tasks need; raises as `open_cohort`."""
     wanted = [(modality_named(name).locate, config.needs(name)) for name in config.modalities]
     return open_cohort(folder, wanted, config.labels)
 
@@ -192,23 +171,11 @@ def prepare_cohort(
     workers: int = 1,
     on_progress: Callable[[int, int], None],
 ) -> tuple[dict[str, list[PreparedCase]], list[Exclusion]]:
-    """Prepare the cases of a centre that does not train.
+    """Prepare the cases of a centre that does not train, by the run's `plans` for its modalities.
 
-    Parameters
-    ----------
-    cohort, config
-        Its cases, and the run's configuration.
-    plans
-        The run's plans by modality.
-    workers
-        Processes; with more than one the calling script needs a `__main__` guard.
-    on_progress
-        Told (cases done, cases in all) after each.
-
-    Returns
-    -------
-    The prepared cases by modality, and an exclusion for each that could not be prepared.
-
+    Returned are the prepared cases by modality, and an exclusion for each that could not be prepared. `on_progress` is
+    told (cases done, cases in all) after each; with more than one of the `workers`, processes, the calling script needs
+    a `__main__` guard.
     """
     prepared: dict[str, list[PreparedCase]] = {}
     excluded: list[Exclusion] = []
@@ -232,13 +199,7 @@ def held_sites(node_config: Mapping[str, object], config: RunConfig) -> dict[str
     A hospital's node holds one, its own `data-dir`. A simulated node stands for the sites of its partition: site `i` of
     `data.sites` belongs to partition `i` modulo the number of nodes, so any number of nodes can play the federation.
     The server cannot name a path: `data-dir` is given to the node by the hospital, a simulation's root stands in the
-    configuration.
-
-    Raises
-    ------
-    ConfigError
-        The node has no data, or its site is no centre of the run.
-
+    configuration. Raises `ConfigError` if the node has no data, or its site is no centre of the run.
     """
     if "data-dir" in node_config:
         folder = Path(str(node_config["data-dir"]))

@@ -16,7 +16,7 @@ from server.run_folder.predictions import case_table
 from shared.config.run_config import RunConfig
 from shared.evaluation import Arms, evaluate, table_row
 from shared.modalities.modality import Plan, PreparedCase
-from shared.preprocessing.store import pack_mask, unpack_mask
+from shared.preprocessing.cache import pack_mask, unpack_mask
 from shared.tasks.task import OWN, Task
 
 Thresholds = Mapping[str, float | None]

@@ -15,99 +15,13 @@ SubtypeRule = Literal["st-gallen-2023", "hr-her2"]
 SUBTYPES = ("luminal_a", "luminal_b", "her2_enriched", "triple_negative")
 KI67_CUT_PERCENT = 20.0
 
-_SCORES: dict[str, int] = {"0": 0, "1+": 1, "2+": 2, "3+": 3}
-_POSITIVE_SCORE = 3
-_EQUIVOCAL_SCORE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Receptors:
-    """Receptor status of one lesion; None means missing. `ki67_percent` is the share of stained nuclei, 0 to 100."""
-
-    er: bool | None
-    pr: bool | None
-    her2: bool | None
-    ki67_percent: float | None
-
-    @property
-    def hormone(self) -> bool | None:
-        """Hormone receptor status: positive if ER or PR is, negative only if both are known to be negative."""
-        if self.er or self.pr:
-            return True
-        return None if self.er is None or self.pr is None else False
-
-
-def her2_status(score: str | None, fish: bool | None) -> tuple[bool | None, bool]:
-    """HER2 status by ASCO/CAP (Wolff 2018): 3+ is positive, 0 and 1+ negative; 2+ is decided by in-situ hybridisation.
-
-    Parameters
-    ----------
-    score
-        Score of immunohistochemistry: `0`, `1+`, `2+`, `3+`, or None if missing.
-    fish
-        Result of in-situ hybridisation, or None if it was not done.
-
-    Returns
-    -------
-    The status, or None if missing (2+ without hybridisation is missing, never negative), and whether score and
-    hybridisation contradict each other, in which case the status is missing too.
-
-    """
-    number = None if score is None else _SCORES[score]
-    if number is None or number == _EQUIVOCAL_SCORE:
-        return fish, False
-    status = number == _POSITIVE_SCORE
-    return (None, True) if fish is not None and fish != status else (status, False)
-
-
-def subtype_of(receptors: Receptors, rule: SubtypeRule) -> str | None:
-    """Subtype by a named rule, or None if the known receptors do not determine it.
-
-    `st-gallen-2023` gives luminal_a (ER and PR positive, HER2 negative, Ki-67 below the cut-off), luminal_b (all other
-    hormone receptor positive cases), her2_enriched, triple_negative. `hr-her2` gives hr_positive_her2_negative,
-    hr_positive_her2_positive, hr_negative_her2_positive, triple_negative.
-    """
-    hormone, her2 = receptors.hormone, receptors.her2
-    if hormone is None or her2 is None:
-        return None
-    if not hormone:
-        negative = "her2_enriched" if rule == "st-gallen-2023" else "hr_negative_her2_positive"
-        return negative if her2 else "triple_negative"
-    if rule == "hr-her2":
-        return "hr_positive_her2_positive" if her2 else "hr_positive_her2_negative"
-    if her2 or receptors.pr is False or receptors.er is False:
-        return "luminal_b"
-    if receptors.ki67_percent is None or receptors.pr is None or receptors.er is None:
-        high = receptors.ki67_percent is not None and receptors.ki67_percent >= KI67_CUT_PERCENT
-        return "luminal_b" if high else None
-    return "luminal_b" if receptors.ki67_percent >= KI67_CUT_PERCENT else "luminal_a"
-
-
-def contradicts(subtype: str, receptors: Receptors) -> bool:
-    """Say whether the subtype in a table contradicts the receptors under every rule in use.
-
-    "Luminal A" and "luminal B" mean different things in different datasets: they differ by Ki-67 in St. Gallen and by
-    HER2 in MAMA-MIA, where her2_enriched may be hormone receptor positive. Only what all rules exclude contradicts.
-    """
-    hormone, her2 = receptors.hormone, receptors.her2
-    if subtype == "triple_negative":
-        return bool(hormone) or bool(her2)
-    if subtype == "her2_enriched":
-        return her2 is False
-    if hormone is False:
-        return True
-    low = receptors.ki67_percent is not None and receptors.ki67_percent < KI67_CUT_PERCENT
-    if subtype == "luminal_a":
-        return bool(her2)
-    return subtype == "luminal_b" and her2 is False and low and bool(receptors.er) and bool(receptors.pr)
-
 
 @dataclass(frozen=True, slots=True)
 class CaseLabels:
     """Labels of a case; None means missing. They leave the site only as counts and sums.
 
-    `tissues` says whether reference masks of breast and fibroglandular tissue are prepared; `other` holds further
-    labels that a task declares.
+    `ki67_percent` is the share of stained nuclei, 0 to 100; `tissues` says whether reference masks of breast and
+    fibroglandular tissue are prepared; `other` holds further labels that a task declares.
     """
 
     er: bool | None = None
@@ -119,6 +33,13 @@ class CaseLabels:
     tissues: bool = False
     other: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def hormone(self) -> bool | None:
+        """Hormone receptor status: positive if ER or PR is, negative only if both are known to be negative."""
+        if self.er or self.pr:
+            return True
+        return None if self.er is None or self.pr is None else False
+
     def value(self, name: str) -> float | None:
         """Value of a binary label (0 or 1) or a number; None if missing."""
         value = getattr(self, name) if name in _FIELDS else self.other.get(name)
@@ -128,21 +49,63 @@ class CaseLabels:
 _FIELDS = {item.name for item in fields(CaseLabels)} - {"other", "tissues", "subtype"}
 
 
+def her2_status(score: str | None, fish: bool | None) -> tuple[bool | None, bool]:
+    """HER2 status by ASCO/CAP (Wolff 2018): 3+ is positive, 0 and 1+ negative; 2+ is decided by in-situ hybridisation.
+
+    Without a score hybridisation decides, too. Returned are the status, None if missing (2+ without hybridisation is
+    missing, never negative), and whether the two contradict each other, in which case the status is missing too.
+    """
+    if score is None or score == "2+":
+        return fish, False
+    status = {"0": False, "1+": False, "3+": True}[score]
+    return (None, True) if fish is not None and fish != status else (status, False)
+
+
+def subtype_of(labels: CaseLabels, rule: SubtypeRule) -> str | None:
+    """Subtype by a named rule, or None if the known receptors do not determine it.
+
+    `st-gallen-2023` gives luminal_a (ER and PR positive, HER2 negative, Ki-67 below the cut-off), luminal_b (all other
+    hormone receptor positive cases), her2_enriched, triple_negative. `hr-her2` gives hr_positive_her2_negative,
+    hr_positive_her2_positive, hr_negative_her2_positive, triple_negative.
+    """
+    hormone, her2 = labels.hormone, labels.her2
+    if hormone is None or her2 is None:
+        return None
+    if not hormone:
+        negative = "her2_enriched" if rule == "st-gallen-2023" else "hr_negative_her2_positive"
+        return negative if her2 else "triple_negative"
+    if rule == "hr-her2":
+        return "hr_positive_her2_positive" if her2 else "hr_positive_her2_negative"
+    high = labels.ki67_percent is not None and labels.ki67_percent >= KI67_CUT_PERCENT
+    if her2 or high or labels.pr is False or labels.er is False:
+        return "luminal_b"
+    return None if labels.ki67_percent is None or labels.pr is None or labels.er is None else "luminal_a"
+
+
+def contradicts(subtype: str, labels: CaseLabels) -> bool:
+    """Say whether the subtype in a table contradicts the receptors under every rule in use.
+
+    "Luminal A" and "luminal B" mean different things in different datasets: they differ by Ki-67 in St. Gallen and by
+    HER2 in MAMA-MIA, where her2_enriched may be hormone receptor positive. Only what all rules exclude contradicts.
+    """
+    hormone, her2 = labels.hormone, labels.her2
+    if subtype == "triple_negative":
+        return bool(hormone) or bool(her2)
+    if subtype == "her2_enriched":
+        return her2 is False
+    if hormone is False:
+        return True
+    low = labels.ki67_percent is not None and labels.ki67_percent < KI67_CUT_PERCENT
+    if subtype == "luminal_a":
+        return bool(her2)
+    return subtype == "luminal_b" and her2 is False and low and bool(labels.er) and bool(labels.pr)
+
+
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A column of `cases.csv` that tasks learn from.
+    """A column of `cases.csv` that tasks learn from, and its title on pages.
 
-    Attributes
-    ----------
-    name, title
-        Name of the column, and the name shown on pages.
-    kind
-        "binary" for words such as yes, positive or 1; "number"; or "classes", of which a case has exactly one.
-    classes
-        The classes of such a label.
-    unit
-        Unit of a number.
-
+    Its kind is "binary" for words such as yes, positive or 1; "number"; or "classes", of which a case has exactly one.
     """
 
     name: str

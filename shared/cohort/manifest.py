@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.cohort.labels import CaseLabels, Label, Receptors, contradicts
+from shared.cohort.labels import CaseLabels, Label, contradicts
 from shared.cohort.row_reader import RowReader, read_her2_column, read_ki67_column
 from shared.cohort.table import Table, read_table
 from shared.cohort.vocabulary import DENSITY, MALIGNANT, MODALITY, RECEPTOR, SIDE, SPLIT, SUBTYPE
@@ -67,11 +67,6 @@ class CaseRow(BaseModel):
     other: dict[str, float] = Field(default_factory=dict, description="Further labels that are known: 0 or 1, numbers.")
 
     @property
-    def receptors(self) -> Receptors:
-        """The row's receptors, for `labels.subtype_of`."""
-        return Receptors(self.er, self.pr, self.her2, self.ki67_percent)
-
-    @property
     def labels(self) -> CaseLabels:
         """The row's labels."""
         return CaseLabels(
@@ -97,14 +92,8 @@ def read_manifest_with_flags(
 ) -> tuple[tuple[CaseRow, ...], tuple[Flag, ...]]:
     """Read and check a site's `cases.csv`; no image is read.
 
-    Parameters
-    ----------
-    site_dir
-        The site's folder.
-    images
-        Folder that paths are relative to and must stay inside; None for the site's folder.
-    labels
-        Labels of the run's tasks, which may be columns that are not known here.
+    Paths are relative to the folder `images`, by default the site's, and must stay inside it. `labels` are those of the
+    run's tasks, which may be columns that are not known here.
 
     Raises
     ------
@@ -129,7 +118,7 @@ def read_manifest_with_flags(
         if contradictory:
             flags.append(Flag(number, "her2 and her2_fish contradict each other: HER2 is taken as missing"))
         row = _read_row(reader, (images or site_dir).resolve(), her2, proliferation[number], further)
-        if row.subtype is not None and contradicts(row.subtype, row.receptors):
+        if row.subtype is not None and contradicts(row.subtype, row.labels):
             flags.append(Flag(number, "subtype contradicts the receptors"))
         rows.append(row)
     if not rows:
@@ -191,20 +180,15 @@ def _refuse_conflicting_labels(rows: Sequence[CaseRow], file: str) -> None:
     first: dict[tuple[str, str, Side, str], CaseRow] = {}
     for row in rows:
         for column in (*_LABELS, *row.other):
-            value = _label(row, column)
+            value = row.other.get(column, getattr(row, column, None))
             other = row if value is None else first.setdefault((row.patient_id, row.exam, row.side, column), row)
-            if value != _label(other, column):
+            if value != other.other.get(column, getattr(other, column, None)):
                 raise TableError(
                     f"differs from row {other.row}, which is the same breast of the same exam; keep the right one",
                     file=file,
                     row=row.row,
                     column=column,
                 )
-
-
-def _label(row: CaseRow, column: str) -> bool | float | str | None:
-    value: bool | float | str | None = getattr(row, column) if column in _LABELS else row.other[column]
-    return value
 
 
 def _refuse_duplicates(rows: Sequence[CaseRow], file: str) -> None:

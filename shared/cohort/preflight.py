@@ -36,23 +36,10 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One breast of one exam, located. Paths stay out of `repr`: they may hold identifiers.
+    """One breast of one exam, located; `key` is its pseudonym. Paths stay out of `repr`: they may hold identifiers.
 
-    Attributes
-    ----------
-    key
-        Its pseudonym.
-    modality
-        Name of the modality that reads it.
-    row
-        Its row of the table.
-    site
-        The folder that the row's paths are relative to.
-    path
-        Where the row says that its images lie; None where it does not.
-    files
-        Its images as the scan of the folder found them, where the row names no path.
-
+    Paths of the row are relative to `site`. Its images lie at the row's `path`; where the row names none, they are the
+    `files` that a scan of the folder gave.
     """
 
     key: str
@@ -63,26 +50,12 @@ class Case:
     files: tuple[Path, ...] = field(default=(), repr=False)
 
     def load_mask(self, grid: Grid, kind: MaskKind = "mask") -> BoolArray:
-        """Read one of the row's masks onto the study's grid.
-
-        Raises
-        ------
-        StudyError
-            As `need_mask`; others: see `shared.dicom.masks.read_mask`.
-
-        """
+        """Read one of the row's masks onto the study's grid; raises as `need_mask` and `masks.read_mask`."""
         segment = re.search(r"#(\d+)$", getattr(self.row, kind))
         return read_mask(self.need_mask(kind), grid, segment=int(segment[1]) if segment else None)
 
     def need_mask(self, kind: MaskKind = "mask") -> Path:
-        """File of one of the row's masks, which is not read.
-
-        Raises
-        ------
-        StudyError
-            `no_mask`: the row names none, or its file is absent.
-
-        """
+        """File of one of the row's masks, not read; `StudyError` (`no_mask`) if there is none or its file is absent."""
         path = self.mask_path(kind)
         if path is None or not path.is_file():
             raise StudyError("no_mask", f"the row names no {kind} or its file is absent")
@@ -118,20 +91,8 @@ class Cohort:
 def open_cohort(folder: Path, wanted: Iterable[tuple[Locate, frozenset[str]]], labels: Sequence[Label] = ()) -> Cohort:
     """Open a site folder and locate its cases.
 
-    Parameters
-    ----------
-    folder
-        The site's folder.
-    wanted
-        Of each modality how its cases are located, and the masks that they must come with.
-    labels
-        What the tasks learn from.
-
-    Raises
-    ------
-    SiteError
-        The folder is none of a site, or its table has a fault (`TableError`).
-
+    `wanted` says of each modality how its cases are located, and the masks that they must come with; `labels` are what
+    the tasks learn from. A folder that is none of a site raises `SiteError`, a fault of its table `TableError`.
     """
     site = open_site_folder(folder)
     rows, flags = read_manifest_with_flags(site.path, site.images, labels)
@@ -152,21 +113,10 @@ def locate_exams(
     """One case per row: a row with a `path` is taken at its word, the others are found by their tags.
 
     That is by PatientID, and by `exam` where it is given (StudyDate, AccessionNumber or StudyInstanceUID), in one scan
-    of the folder's DICOM headers.
+    of the folder's DICOM headers. With `lesion` in `needs`, a case without a lesion mask is left out.
 
-    Parameters
-    ----------
-    site, rows
-        The site's folder, and the rows of the modality.
-    needs
-        `lesion`: a case without a lesion mask is left out.
-    modality
-        Its name.
-    is_image
-        Whether a DICOM file is an image of the modality.
-    lies_at
-        Whether a path that is no folder stands for images, as a prefix of files may.
-
+    `rows` are those of the modality of this name. `is_image` says whether a DICOM file is an image of the modality, and
+    `lies_at` whether a path that is no folder stands for images, as a prefix of files may.
     """
     headers, faults = scan_folder(site.images) if any(not row.path for row in rows) else ([], [])
     by_patient: dict[str, list[FileHeader]] = defaultdict(list)

@@ -48,17 +48,13 @@ class RowReader:
 
     def word(self, column: str, words: dict[str, Value]) -> Value | None:
         """Value of a word in the column's vocabulary, or None if missing."""
-        cell = self.text(column)
-        return None if not cell else self._look_up(column, cell, words)
+        return self.word_required(column, words) if self.text(column) else None
 
-    def word_required(self, column: str, words: dict[str, Value], *, hint: str) -> Value:
+    def word_required(self, column: str, words: dict[str, Value], *, hint: str = "") -> Value:
         """As `word`, but a missing value is refused."""
         cell = self.text(column)
         if not cell:
             raise self.fault(column, f"blank; {hint}")
-        return self._look_up(column, cell, words, hint=hint)
-
-    def _look_up(self, column: str, cell: str, words: dict[str, Value], *, hint: str = "") -> Value:
         try:
             return look_up(cell, words)
         except KeyError:
@@ -137,26 +133,16 @@ def read_her2_column(table: Table) -> dict[int, tuple[bool | None, bool]]:
         score = _SCORES.get(cell) or (_BARE.get(cell) if bare_scores else None)
         if cell == "1" and plus_scores and not bare_scores:
             raise reader.fault("her2", "1 beside scores such as 2+ could mean 1+ or positive; write which one")
-        if score is not None:
-            statuses[number] = her2_status(score, fish)
-            continue
-        status = reader.word("her2", RECEPTOR)
-        if status is None:
-            statuses[number] = fish, False
-        else:
-            contradictory = fish is not None and fish != status
-            statuses[number] = (None if contradictory else status), contradictory
+        if score is None and (status := reader.word("her2", RECEPTOR)) is not None:
+            score = "3+" if status else "0"  # a status is as clear as these
+        statuses[number] = her2_status(score, fish)
     return statuses
 
 
 def read_ki67_column(table: Table) -> dict[int, float | None]:
     """Ki-67 of each row in percent; a cell can also state the unit, as in `20%`.
 
-    Raises
-    ------
-    TableError
-        The column has fractions (0.2) beside percentages (20), or only fractions: the unit is never guessed.
-
+    A column with fractions (0.2) beside percentages (20), or only fractions, is refused: the unit is never guessed.
     """
     column, comma = "ki67_percent", table.delimiter != ","
     values: dict[int, float | None] = {}
@@ -172,19 +158,12 @@ def read_ki67_column(table: Table) -> dict[int, float | None]:
                 fractions.append(number)
             elif value > 1.0:
                 percents.append(number)
-    if fractions and percents:
-        raise TableError(
-            f"a fraction, while row {percents[0]} is a percentage ({len(fractions)} fractions, {len(percents)} "
-            "percentages): multiply the fractions by 100, or write a true share below one percent as '0.5%'",
-            file=table.file,
-            row=fractions[0],
-            column=column,
-        )
     if fractions:
-        raise TableError(
-            "holds fractions; multiply the column by 100: it is in percent",
-            file=table.file,
-            row=fractions[0],
-            column=column,
-        )
+        fault = "holds fractions; multiply the column by 100: it is in percent"
+        if percents:
+            fault = (
+                f"a fraction, while row {percents[0]} is a percentage ({len(fractions)} fractions, {len(percents)} "
+                "percentages): multiply the fractions by 100, or write a true share below one percent as '0.5%'"
+            )
+        raise TableError(fault, file=table.file, row=fractions[0], column=column)
     return values

@@ -94,14 +94,7 @@ class SiteFolder:
 
 
 def open_site_folder(path: Path) -> SiteFolder:
-    """Read the `site.toml` of a site folder.
-
-    Raises
-    ------
-    SiteError
-        The folder does not exist or is no site folder (the message says what it contains), or `site.toml` has a fault.
-
-    """
+    """Read the `site.toml` of a site folder; a `SiteError` says what another folder contains, or the fault."""
     if not path.is_dir():
         raise SiteError(f"site folder {path} does not exist; name a folder with {SITE_FILE} and {TABLE_NAME}")
     for name in (SITE_FILE, TABLE_NAME):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from shared.errors import TableError
 
-DELIMITERS = (",", ";", "\t")
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _MAX_BYTES = 64 * 2**20
 _SHOWN = 40  # most characters of a column's name in a message
 
@@ -34,14 +34,7 @@ class Table:
 
 
 def read_table(path: Path, *, known: Collection[str], required: Sequence[str]) -> Table:
-    """Read a CSV file whose header has at least the `required` columns.
-
-    Raises
-    ------
-    TableError
-        With the file, and the row and column if there is one; the message never shows a cell.
-
-    """
+    """Read a CSV file whose header has at least the `required` columns; a `TableError` never shows a cell."""
     text = _decode(_read(path), path.name)
     records, delimiter = _parse(text, path.name, known)
     if not records:
@@ -55,11 +48,14 @@ def read_table(path: Path, *, known: Collection[str], required: Sequence[str]) -
         if len(cells) != len(columns):
             raise TableError(
                 f"{len(cells)} fields where the header names {len(columns)}; look for a missing or extra "
-                f"{_name(delimiter)} or an unquoted one inside a field",
+                f"{DELIMITERS[delimiter]} or an unquoted one inside a field",
                 file=path.name,
                 row=number,
             )
-        _refuse_nameless(columns, cells, path.name, number)
+        for place, (name, cell) in enumerate(zip(columns, cells, strict=True), start=1):
+            if cell and not name:
+                message = f"field {place} has a value but the header gives it no name"
+                raise TableError(message, file=path.name, row=number)
         rows.append((number, {name: cell for name, cell in zip(columns, cells, strict=True) if name}))
     return Table(path.name, tuple(name for name in columns if name), tuple(rows), delimiter)
 
@@ -128,13 +124,3 @@ def _columns(header: Sequence[str], file: str, required: Sequence[str]) -> list[
             hint = f"did you mean it by '{near[0][:_SHOWN]}'?" if near else f"{len(columns)} other columns were found"
             raise TableError(f"required but missing; {hint}", file=file, row=1, column=name)
     return columns
-
-
-def _refuse_nameless(columns: Sequence[str], cells: Sequence[str], file: str, row: int) -> None:
-    for place, (name, cell) in enumerate(zip(columns, cells, strict=True), start=1):
-        if cell and not name:
-            raise TableError(f"field {place} has a value but the header gives it no name", file=file, row=row)
-
-
-def _name(delimiter: str) -> str:
-    return {",": "comma", ";": "semicolon", "\t": "tab"}[delimiter]

@@ -60,14 +60,7 @@ def is_missing(text: str) -> bool:
 
 
 def look_up(text: str, words: dict[str, Value]) -> Value:
-    """Value of a word in any case; hyphens and underscores between letters count as blanks.
-
-    Raises
-    ------
-    KeyError
-        The word is not in the vocabulary.
-
-    """
+    """Value of a word in any case, or `KeyError`; hyphens and underscores between letters count as blanks."""
     plain = " ".join(text.casefold().split())
     if plain in words:
         return words[plain]
@@ -77,11 +70,7 @@ def look_up(text: str, words: dict[str, Value]) -> Value:
 def parse_number(text: str, *, decimal_comma: bool) -> float:
     """Finite number in a cell; with `decimal_comma`, `12,5` is 12.5.
 
-    Raises
-    ------
-    ValueError
-        The text is no finite number, or has separators of thousands, which are ambiguous.
-
+    Other text is refused by `ValueError`, also separators of thousands, which are ambiguous.
     """
     plain = text.strip()
     if decimal_comma and plain.count(",") == 1 and "." not in plain:

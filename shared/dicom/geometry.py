@@ -67,11 +67,7 @@ def stack_slices(slices: Sequence[FileHeader]) -> tuple[list[FileHeader], Grid]:
 def direction_of(orientation: Sequence[float]) -> Points:
     """Matrix `(3, 3)` whose columns are the x, y and slice axes, from ImageOrientationPatient.
 
-    Raises
-    ------
-    StudyError
-        `mixed_geometry`: the two directions are not orthogonal unit vectors.
-
+    Raises `StudyError` (`mixed_geometry`) if the two directions are not orthogonal unit vectors.
     """
     row, column = np.array(orientation[:3], dtype=np.float64), np.array(orientation[3:], dtype=np.float64)
     lengths = np.linalg.norm(row), np.linalg.norm(column)
@@ -87,11 +83,7 @@ def direction_of(orientation: Sequence[float]) -> Points:
 def sort_along(points: Points, normal: Points) -> tuple[list[int], float]:
     """Order of slice positions `(n, 3)` along a unit normal, and the distance between neighbours, mm.
 
-    Raises
-    ------
-    StudyError
-        `missing_slices`; `duplicate_slices`; `mixed_geometry`: the slices are shifted sideways.
-
+    Raises `StudyError` as `stack_slices`; `mixed_geometry` also means slices that are shifted sideways.
     """
     if len(points) < 2:  # noqa: PLR2004 - one slice has no distance to a next
         raise StudyError("missing_slices", "a phase has a single slice")
@@ -106,7 +98,7 @@ def sort_along(points: Points, normal: Points) -> tuple[list[int], float]:
     if uneven:
         raise StudyError("missing_slices", f"{uneven} of {len(steps)} distances between slices differ from the others")
     sideways = points[order] - points[order[0]] - np.outer(along[order] - along[order[0]], normal)
-    if np.abs(sideways).max() > max(_GAP_SHARE * typical, _GAP_MM):
+    if np.abs(sideways).max() > tolerance:
         raise StudyError("mixed_geometry", "the slices of a phase are not stacked along their normal")
     return [int(index) for index in order], float(steps.mean())
 

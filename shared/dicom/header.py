@@ -104,11 +104,7 @@ def quiet_reader() -> Iterator[None]:
 def parse_header(path: Path) -> FileHeader | None:
     """Read the header of a file with the DICM mark; None for a DICOMDIR.
 
-    Raises
-    ------
-    StudyError
-        `unreadable_file`: the header is damaged, cut off or has an impossible size.
-
+    Raises `StudyError` (`unreadable_file`) if it is damaged, cut off or has an impossible size.
     """
     try:
         with quiet_reader():

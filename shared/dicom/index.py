@@ -64,16 +64,8 @@ def read_headers(files: Sequence[Path]) -> list[FileHeader]:
 
 
 def read_header(path: Path) -> FileHeader | None:
-    """Header of one file, or None if it is clearly not a DICOM image (README, DICOMDIR, PNG, ...).
-
-    Raises
-    ------
-    StudyError
-        `unreadable_file`, see `index_folder`.
-
-    """
+    """Header of one file, or None if it is clearly not DICOM (README, DICOMDIR, PNG, ...); raises as `index_folder`."""
     suffix = path.suffix.lower()
-    claims_dicom = suffix in DICOM_SUFFIXES
     if path.is_symlink():
         raise StudyError("unreadable_file", "a link stands in the place of a file or folder; put the file itself there")
     if suffix in ARCHIVE_SUFFIXES and not path.name.lower().endswith(".nii.gz"):
@@ -85,7 +77,7 @@ def read_header(path: Path) -> FileHeader | None:
         raise StudyError("unreadable_file", f"the system refused to read a file: {error.strerror}") from None
     if head[128:132] != b"DICM":
         # A file without a DICOM suffix is suspicious only if it is empty, as after an interrupted copy.
-        if claims_dicom or (not head and not suffix and not path.name.startswith(".")):
+        if suffix in DICOM_SUFFIXES or (not head and not suffix and not path.name.startswith(".")):
             raise StudyError("unreadable_file", _describe_stranger(head))
         return None
     if _DEFLATED_SYNTAX in head:

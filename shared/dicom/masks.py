@@ -44,16 +44,10 @@ class _Frames:
 
 
 def read_mask(path: Path, grid: Grid, *, segment: int | None = None) -> BoolArray:
-    """Read a mask on the voxels of `grid`, bool `(z, y, x)`.
+    """Read a mask on the voxels of a study's `grid`, bool `(z, y, x)`.
 
-    Parameters
-    ----------
-    path
-        DICOM SEG (BINARY, or FRACTIONAL with a threshold of one half), NIfTI or NRRD (voxels above 0.5).
-    grid
-        Grid of the study, as `read_study` gives it.
-    segment
-        Number of the segment in a SEG with several; not needed for a SEG with one.
+    It is a DICOM SEG (BINARY, or FRACTIONAL with a threshold of one half), NIfTI or NRRD (voxels above 0.5). `segment`
+    is the number of the segment in a SEG with several.
 
     Raises
     ------
@@ -61,20 +55,22 @@ def read_mask(path: Path, grid: Grid, *, segment: int | None = None) -> BoolArra
         `unreadable_mask`; `mask_mismatch`: not on the voxels of the study, or partly outside; `empty_mask`.
 
     """
-    if is_dicom(path):
+    if _is_dicom(path):
         placed = _place(_load_frames(path, segment), grid)
     else:
-        values, own = _read_volume_mask(path)
+        try:
+            values, own = read_volume(path)
+        except StudyError as error:
+            raise StudyError("unreadable_mask", error.detail) from None
         if not own.same_space(grid, tolerance_mm=_INDEX_TOLERANCE * min(grid.spacing)):
             raise StudyError("mask_mismatch", f"mask of shape {own.shape} does not lie on images of shape {grid.shape}")
-        placed = values
+        placed = values > _OCCUPIED
     if not placed.any():
         raise StudyError("empty_mask", "the mask has no voxel; correct the row or take the mask out of it")
     return placed
 
 
-def is_dicom(path: Path) -> bool:
-    """Say whether a file has the DICM mark; False if it cannot be opened."""
+def _is_dicom(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
             return stream.read(_DICM_END)[-4:] == b"DICM"
@@ -82,20 +78,18 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def _read_volume_mask(path: Path) -> tuple[BoolArray, Grid]:
-    try:
-        values, grid = read_volume(path)
-    except StudyError as error:
-        raise StudyError("unreadable_mask", error.detail) from None
-    return values > _OCCUPIED, grid
-
-
 def _place(frames: _Frames, grid: Grid) -> BoolArray:
     """Place each frame by its position; the SEG may lack slices and have another orientation than the study."""
     placed = np.zeros(grid.shape, np.bool_)
     to_index = np.array(grid.direction).reshape(3, 3) / np.array(grid.spacing[::-1])
     for values, position in zip(frames.values, frames.positions, strict=True):
-        mask, own = to_lps(values[None], _grid(frames, 1, position, 1.0))
+        stored = Grid(
+            shape=(1, values.shape[0], values.shape[1]),
+            spacing=(1.0, *frames.spacing),
+            origin=(float(position[0]), float(position[1]), float(position[2])),
+            direction=tuple(float(value) for value in frames.direction.ravel()),
+        )
+        mask, own = to_lps(values[None], stored)
         # Shape, spacing, direction and position agree if the corners of the frame coincide with voxels of the study.
         seen = (own.corners() - np.array(grid.origin)) @ to_index
         start = np.rint(seen[0])
@@ -109,15 +103,6 @@ def _place(frames: _Frames, grid: Grid) -> BoolArray:
             raise StudyError("mask_mismatch", "the SEG marks voxels outside the images")
         placed[z, y, x] = True
     return placed
-
-
-def _grid(frames: _Frames, layers: int, origin: npt.NDArray[np.float64], step: float) -> Grid:
-    return Grid(
-        shape=(layers, frames.values.shape[1], frames.values.shape[2]),
-        spacing=(step, *frames.spacing),
-        origin=(float(origin[0]), float(origin[1]), float(origin[2])),
-        direction=tuple(float(value) for value in frames.direction.ravel()),
-    )
 
 
 def _load_frames(path: Path, segment: int | None) -> _Frames:
@@ -145,7 +130,8 @@ def _read_frames(path: Path, segment: int | None) -> _Frames:
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
     groups = list(dataset.PerFrameFunctionalGroupsSequence)
     number = _choose_segment(dataset, segment)
-    keep = [index for index, group in enumerate(groups) if _segment_of(group, shared) == number]
+    identified = [_macro(group, shared, "SegmentIdentificationSequence") for group in groups]
+    keep = [index for index, item in enumerate(identified) if int(item.ReferencedSegmentNumber) == number]
     if not keep:
         raise StudyError("empty_mask", "the SEG holds no frame of the segment")
     values = dataset.pixel_array.reshape(shape)[keep]
@@ -170,10 +156,6 @@ def _read_frames(path: Path, segment: int | None) -> _Frames:
 def _macro(group: Any, shared: Any, name: str) -> Any:
     """Functional group of a frame: its own, or one that all frames share (PS3.3 C.7.6.16)."""
     return (group.get(name) or shared[name].value)[0]
-
-
-def _segment_of(group: Any, shared: Any) -> int:
-    return int(_macro(group, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber)
 
 
 def _choose_segment(dataset: Any, wanted: int | None) -> int:

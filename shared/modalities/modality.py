@@ -84,15 +84,9 @@ class PreparedCase(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """A case as people look at it, on the grid of its own images.
+    """A case as people look at it, on the grid of its own images, whose spacing `(z, y, x)` is in mm.
 
-    Attributes
-    ----------
-    images
-        float32 `(z, y, x)` by the name that tasks' `Pictures` ask for; a 2D image has one slice.
-    spacing
-        `(z, y, x)`, mm.
-
+    `images` are float32 `(z, y, x)` by the name that tasks' `Pictures` ask for; a 2D image has one slice.
     """
 
     images: Mapping[str, FloatArray]
@@ -105,8 +99,6 @@ class Modality:
 
     Attributes
     ----------
-    name
-        As `MODALITIES` and tasks name it.
     settings
         Its section of the configuration, from the whole.
     section
@@ -118,16 +110,12 @@ class Modality:
         tissue masks are not, where it has some.
     extract
         A case's images, read once and cached at the path given.
-    fingerprint
-        Of what `extract` gave.
-    no_cases
-        The fingerprint of no case, to which others are added.
+    fingerprint, no_cases
+        Of what `extract` gave; and of no case, to which others are added.
     read_fingerprint
         Undoes `Fingerprint.to_dict`, distrusting the sender: raises `ValueError`.
-    plan
-        The plan's class.
     make_plan
-        From the merged fingerprint. Raises `RunError` where no site has a case.
+        From the merged fingerprint to a `plan`. Raises `RunError` where no site has a case.
     prepare
         A case by the plan, with the masks that the run's tasks need (`Task.needs`), cached at the path given.
     open
@@ -166,7 +154,7 @@ class Modality:
         workers: int = 1,
         on_progress: Progress | None = None,
     ) -> tuple[Any, list[Exclusion]]:
-        """Add up the fingerprints of cases; parameters and exclusions as `prepare_cases`."""
+        """Add up the fingerprints of cases; the rest as `each_case`."""
         work = partial(self._fingerprint, config=config, cache=cache)
         known, excluded = each_case(cases, work, workers, on_progress, self.extract.__module__)
         return sum(known, start=self.no_cases(config)), excluded
@@ -181,26 +169,7 @@ class Modality:
         workers: int = 1,
         on_progress: Progress | None = None,
     ) -> tuple[list[PreparedCase], list[Exclusion]]:
-        """Prepare cases, in their order.
-
-        Parameters
-        ----------
-        cases
-            The site's cases of this modality.
-        plan, needs
-            The federation's plan, and the masks that the run's tasks need.
-        cache
-            Where prepared cases are kept.
-        workers
-            Processes; with more than one the calling script needs a `__main__` guard.
-        on_progress
-            Told after each case.
-
-        Returns
-        -------
-        The prepared cases, and an exclusion for each that could not be prepared.
-
-        """
+        """Prepare cases by the federation's plan, with the masks that the run's tasks need; the rest as `each_case`."""
         work = partial(self._prepare, plan=plan, needs=needs, cache=cache)
         return each_case(cases, work, workers, on_progress, self.prepare.__module__)
 

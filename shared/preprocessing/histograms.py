@@ -8,14 +8,10 @@ import numpy.typing as npt
 Counts = npt.NDArray[np.int64]
 Edges = npt.NDArray[np.float64]
 
-SPACING_EDGES: Edges = np.geomspace(0.2, 12.0, 513)
-"""Voxel spacing, mm; bins are 0.8% wide."""
-SIZE_EDGES: Edges = np.arange(0.0, 402.0, 2.0)
-"""Sides of the breast box, mm."""
-VOLUME_EDGES: Edges = np.geomspace(0.01, 1000.0, 41)
-"""Lesion volume, ml; eight bins per decade."""
-INTENSITY_EDGES: Edges = np.linspace(-8.0, 24.0, 641)
-"""Channel values relative to the exam's reference level, no unit."""
+SPACING_EDGES: Edges = np.geomspace(0.2, 12.0, 513)  # voxel spacing, mm; bins are 0.8% wide
+SIZE_EDGES: Edges = np.arange(0.0, 402.0, 2.0)  # sides of the breast box, mm
+VOLUME_EDGES: Edges = np.geomspace(0.01, 1000.0, 41)  # lesion volume, ml; eight bins per decade
+INTENSITY_EDGES: Edges = np.linspace(-8.0, 24.0, 641)  # channels relative to the exam's reference level, no unit
 
 
 def count(values: npt.ArrayLike, edges: Edges) -> Counts:
@@ -25,14 +21,7 @@ def count(values: npt.ArrayLike, edges: Edges) -> Counts:
 
 
 def quantile(counts: Counts, edges: Edges, share: float) -> float:
-    """Quantile of a histogram, linear within a bin, as if its values were evenly spread.
-
-    Raises
-    ------
-    ValueError
-        The histogram is empty.
-
-    """
+    """Quantile of a histogram, linear within a bin as if its values were evenly spread; `ValueError` if empty."""
     reached = np.cumsum(counts)
     if reached[-1] <= 0:
         raise ValueError("an empty histogram has no quantile")

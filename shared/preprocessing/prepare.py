@@ -29,22 +29,9 @@ def each_case(
 ) -> tuple[list[Result], list[Exclusion]]:
     """Apply `work` to each case; return the results in the order of the cases, and an exclusion for each failure.
 
-    Parameters
-    ----------
-    cases, work
-        Cases and function; both are pickled if there are several workers.
-    workers
-        Processes; with more than one the calling script needs a `__main__` guard.
-    on_progress
-        Called after each case.
-    module
-        Module that `work` needs, imported once for all workers.
-
-    Raises
-    ------
-    RunError
-        The cache has no space left, which is no fault of a study.
-
+    `workers` are processes: with more than one, cases and `work` are pickled, the calling script needs a `__main__`
+    guard, and `module`, which `work` needs, is imported once for all. Raises `RunError` if the cache has no space left,
+    which is no fault of a study.
     """
     good: list[Result] = []
     excluded: list[Exclusion] = []

@@ -105,7 +105,7 @@ def tissue_masks(probability: FloatArray, case: PreparedMri, config: RunConfig) 
 
     A breast is one piece, the largest; fibroglandular tissue lies within it.
     """
-    masks = np.stack([to_native(part, case.meta) >= config.inference.threshold for part in probability])
+    masks = np.stack([to_native(part, case.place) >= config.inference.threshold for part in probability])
     pieces, number = ndimage.label(masks[0], CUBE)
     if number > 1:
         masks[0] = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))

@@ -101,7 +101,7 @@ def predict(
 def measure(prediction: FloatArray, case: PreparedMri, config: RunConfig, *, full: bool) -> Measured:
     """Metrics of one case on the study's own grid, against the reference as drawn."""
     del full
-    probability = to_native(prediction[0], case.meta)
+    probability = to_native(prediction[0], case.place)
     spacing, reference = case.native_grid.spacing, case.native_mask
     pieces, certainty = candidates(probability, spacing, config)
     kept = np.concatenate([[False], certainty >= config.inference.relative_certainty * certainty.max(initial=0.0)])

@@ -9,18 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared.cohort.labels import (
-    ER,
-    HER2,
-    KI67,
-    PR,
-    SUBTYPE,
-    SUBTYPE_LABELS,
-    SUBTYPES,
-    CaseLabels,
-    Receptors,
-    subtype_of,
-)
+from shared.cohort.labels import ER, HER2, KI67, PR, SUBTYPE, SUBTYPE_LABELS, SUBTYPES, CaseLabels, subtype_of
 from shared.config.run_config import RunConfig
 from shared.models.ensemble_resnet import BRANCHES, EnsembleResNet, SubtypeSection
 from shared.reproducibility import derive_seed
@@ -35,7 +24,7 @@ def subtype(labels: CaseLabels, config: RunConfig) -> str | None:
     """Subtype by the run's rule; None where the labels do not settle it."""
     if config.subtype_rule == "as-given":
         return labels.subtype
-    return subtype_of(Receptors(labels.er, labels.pr, labels.her2, labels.ki67_percent), "st-gallen-2023")
+    return subtype_of(labels, "st-gallen-2023")
 
 
 def known_subtype(labels: CaseLabels, config: RunConfig) -> str | None:

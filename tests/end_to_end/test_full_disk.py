@@ -13,7 +13,7 @@ from server.run_folder.journal import RunFolder
 from server.studies.in_process_grid import InProcessGrid
 from shared.atomic_files import replace_file
 from shared.errors import RunError
-from shared.preprocessing.store import read_entry
+from shared.preprocessing.cache import read_entry
 from shared.runtime.audit_log import AuditLog, verify
 from shared.runtime.logs import log_to
 from shared.runtime.project import load_run_config

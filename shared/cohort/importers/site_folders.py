@@ -31,13 +31,8 @@ class ImportCounts:
 def import_dataset(importer: Importer, root: Path, out: Path) -> ImportCounts:
     """Write one site folder per centre of a dataset below `out`; the dataset itself is only read.
 
-    Each table is read back, so that an import succeeds only with tables that `fedbreast check` accepts.
-
-    Raises
-    ------
-    SiteError
-        `root` is another dataset, a folder to be written exists already, or a table has a fault (`TableError`).
-
+    Each table is read back, so that an import succeeds only with tables that `fedbreast check` accepts. `SiteError` is
+    raised if `root` is another dataset, a folder to be written exists already, or a table has a fault (`TableError`).
     """
     if not root.is_dir():
         raise SiteError(f"{root} does not exist; {importer.title} is expected there: {importer.expects}")

@@ -28,7 +28,7 @@ def bias_field(
     iterations: Sequence[int],
     threads: int = 1,
 ) -> FloatArray:
-    """Estimate the multiplicative bias field of a volume.
+    """Estimate the multiplicative bias field of a volume with a `spacing` of `(z, y, x)` mm.
 
     Parameters
     ----------
@@ -36,8 +36,6 @@ def bias_field(
         float32 `(z, y, x)`, >= 0: the pre-contrast phase, as enhancement would be mistaken for shading.
     mask
         bool `(z, y, x)`: the breast. Muscle, heart and lung are too different for one histogram.
-    spacing
-        `(z, y, x)`, mm.
     shrink
         Least side of the blocks of voxels that are averaged before the fit, also at least `FINEST_MM`. Blocks are
         averaged instead of sampled because this reduces the noise.

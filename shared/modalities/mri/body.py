@@ -8,14 +8,9 @@ from scipy import ndimage
 from shared.errors import StudyError
 from shared.types import BoolArray, FloatArray
 
-SMOOTHING_MM = (
-    2.0  # standard deviation of the smoothing before the threshold, so that noise makes no holes in suppressed fat
-)
+SMOOTHING_MM = 2.0  # standard deviation before the threshold, so that noise makes no holes in suppressed fat
 FAINTEST = 0.01  # floor, as a share of bright tissue, so that air filled with zeros is no class of its own
-ONE_CLASS, TWO_CLASSES = (
-    0.78,
-    0.88,
-)  # `otsu`'s share below which there is one class, and above which there are clearly two
+ONE_CLASS, TWO_CLASSES = 0.78, 0.88  # `otsu`'s share below which there is one class, above which there are clearly two
 SMALLEST_BODY = 0.03  # least share of the field of view that the body fills
 
 
@@ -24,13 +19,8 @@ def find_body(volume: FloatArray, spacing: tuple[float, ...]) -> BoolArray:
 
     Otsu's threshold (1979) is applied to the logarithm, because suppressed fat is many times darker than gland but well
     above air, and because shading shifts a logarithm. If the darker class is clearly two classes itself, fat was
-    assigned to air, and the class is divided again.
-
-    Raises
-    ------
-    StudyError
-        `no_breast_found`: no tissue can be distinguished from air.
-
+    assigned to air, and the class is divided again. Raises `StudyError` (`no_breast_found`) where no tissue can be
+    distinguished from air.
     """
     smooth = ndimage.gaussian_filter(volume, [SMOOTHING_MM / step for step in spacing])
     bright = float(np.percentile(smooth, 99.0))

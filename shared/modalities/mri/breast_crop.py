@@ -37,17 +37,10 @@ PECTORAL_MM = 15.0  # extent of the box behind the front of the chest
 
 @dataclass(frozen=True, slots=True)
 class BreastBox:
-    """One breast in a volume.
+    """One breast in a volume; `bilateral` says whether the field of view holds both.
 
-    Attributes
-    ----------
-    window
-        Slices `(z, y, x)` of the breast with margins, in the study's voxels.
-    breast
-        Approximate mask of the breast without skin, bool `(z, y, x)` in the window; for statistics, not as an outline.
-    bilateral
-        Whether the field of view holds both breasts.
-
+    `window` are slices `(z, y, x)` of the breast with margins, in the study's voxels. `breast` is its approximate mask
+    without skin, bool `(z, y, x)` in the window; for statistics, not as an outline.
     """
 
     window: Window
@@ -72,11 +65,7 @@ class _Front:
 def find_breast(study: DceStudy, side: Side) -> BreastBox:
     """Find the breast of `side`; a unilateral field of view has only one breast, which is taken for it.
 
-    Raises
-    ------
-    StudyError
-        `no_breast_found`, with the reason.
-
+    Raises `StudyError` (`no_breast_found`) with the reason.
     """
     spacing = study.grid.spacing
     factors = [max(1, int(WORKING_MM / step)) for step in spacing]
@@ -114,13 +103,7 @@ def chest_front(level: float, distance: float) -> float:
 def find_midline(height: DoubleArray, x: DoubleArray) -> float:
     """Position of the sternum along x, mm: the valley between two bumps, or the middle of the body without a valley.
 
-    Parameters
-    ----------
-    height
-        `y` of the front surface, `(z, x)`, mm; small is anterior.
-    x
-        Positions of the columns, mm, evenly spaced.
-
+    `height` is the `y` of the front surface, `(z, x)`, mm; `x` are the evenly spaced positions of its columns, mm.
     """
     profile = np.percentile(height, 10.0, axis=0)
     profile = ndimage.gaussian_filter1d(profile, 5.0 / (x[1] - x[0]), mode="nearest")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 from shared.cohort.labels import CaseLabels
 from shared.cohort.preflight import Case
@@ -24,58 +25,36 @@ from shared.modalities.mri.pipeline import Placement, prepare_region
 from shared.modalities.mri.plan import Extraction, MriPlan
 from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.modalities.mri.study import image_files, read_case
-from shared.preprocessing.cache import Entry, content_digest, entry_name, get_or_make
-from shared.preprocessing.store import open_array, pack_mask, read_entry, unpack_mask
+from shared.preprocessing.cache import (
+    Entry,
+    content_digest,
+    entry_name,
+    get_or_make,
+    open_array,
+    pack_mask,
+    read_entry,
+    unpack_mask,
+)
 from shared.types import BoolArray, Grid, Side
 
 log = logging.getLogger(__name__)
 
-MOST_PHASES = 8  # most post-contrast phases that are read; the plan's phases are chosen from them by time
-
 
 @dataclass(frozen=True)
 class PreparedMri:
-    """One prepared case; its arrays are opened when they are first used.
-
-    Attributes
-    ----------
-    key
-        The case's pseudonym.
-    side
-        Side of the breast.
-    folder
-        Folder of its arrays.
-    meta
-        Its place in the study, as `pipeline.to_native` needs it.
-    seconds
-        Time that reading, extracting and resampling took.
-    region_folder
-        Folder of the extracted breast.
-    labels
-        Its labels from the table.
-    tissue_folder
-        Folder of its tissue masks (`tissues.keep_tissues`) in runs that train on them.
-
-    """
+    """One prepared case, `key` its pseudonym; its arrays are opened when they are first used."""
 
     key: str
     side: Side
     folder: Path
-    meta: Placement
-    seconds: float
+    place: Placement
+    seconds: float  # that reading, extracting and resampling took
     region_folder: Path
     labels: CaseLabels
-    tissue_folder: Path | None = None
+    tissue_folder: Path | None = None  # of `tissues.keep_tissues`, in runs that train on them
 
     def region(self) -> BreastRegion:
-        """Load the extracted breast, before resampling to the plan's grid.
-
-        Raises
-        ------
-        StudyError
-            `preprocessing_failed`: it is no longer in the cache.
-
-        """
+        """Load the extracted breast, before resampling to the plan's grid; `StudyError` if the cache has lost it."""
         facts = read_entry(self.region_folder)
         if facts is None:
             raise StudyError("preprocessing_failed", "the cache lost the extracted breast: prepare the site again")
@@ -83,39 +62,13 @@ class PreparedMri:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "key": self.key,
-            "side": self.side,
-            "folder": str(self.folder),
-            "place": self.meta.to_dict(),
-            "seconds": self.seconds,
-            "region_folder": str(self.region_folder),
-            "labels": asdict(self.labels),
-            "tissue_folder": str(self.tissue_folder) if self.tissue_folder else None,
-        }
+        record: dict[str, Any] = _RECORDS.dump_python(self, mode="json")
+        return record
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> PreparedMri:
-        """Undo `to_dict`.
-
-        Raises
-        ------
-        ValueError, KeyError, TypeError
-            The data are not from `to_dict`.
-        FileNotFoundError
-            The case is no longer in the cache.
-
-        """
-        case = cls(
-            key=data["key"],
-            side=data["side"],
-            folder=Path(data["folder"]),
-            meta=Placement.from_dict(data["place"]),
-            seconds=data["seconds"],
-            region_folder=Path(data["region_folder"]),
-            labels=CaseLabels(**data["labels"]),
-            tissue_folder=Path(data["tissue_folder"]) if data["tissue_folder"] else None,
-        )
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> PreparedMri:
+        """Undo `to_dict`; `ValueError` for other data, `FileNotFoundError` if the cache holds the case no more."""
+        case = _RECORDS.validate_python(data)
         if not all(folder.is_dir() for folder in (case.folder, case.tissue_folder) if folder is not None):
             raise FileNotFoundError("the cache no longer holds the prepared case")
         return case
@@ -138,23 +91,19 @@ class PreparedMri:
     @property
     def native_grid(self) -> Grid:
         """The study's own grid."""
-        return self.meta.native
+        return self.place.native
 
     @property
     def native_mask(self) -> BoolArray:
         """Reference mask, bool `(z, y, x)` on the study's own grid; read at each call."""
-        return unpack_mask(open_array(self.folder, "native_mask"), self.meta.native.shape)
+        return unpack_mask(open_array(self.folder, "native_mask"), self.place.native.shape)
+
+
+_RECORDS, _PLACES, _GRIDS = TypeAdapter(PreparedMri), TypeAdapter(Placement), TypeAdapter(Grid)
 
 
 def cached_region(case: Case, extraction: Extraction, root: Path) -> BreastRegion:
-    """Return the extracted breast of a case, from the cache if it is there.
-
-    Parameters
-    ----------
-    case, extraction
-        The case, and how its study is extracted.
-    root
-        Folder of the cache, which must not be inside the site's folder.
+    """Return the extracted breast of a case, from the cache at `root` if it is there.
 
     Raises
     ------
@@ -166,14 +115,7 @@ def cached_region(case: Case, extraction: Extraction, root: Path) -> BreastRegio
 
 
 def cached_case(case: Case, plan: MriPlan, root: Path) -> PreparedMri:
-    """Return a prepared case, from the cache if it is there; `root` as in `cached_region`.
-
-    Raises
-    ------
-    StudyError
-        As `cached_region`, or the lesion lies outside the plan's box.
-
-    """
+    """Return a prepared case, from the cache at `root` if there; raises as `cached_region` and `prepare_region`."""
     content = content_digest(case, image_files(case))
 
     def make() -> Entry:
@@ -190,7 +132,7 @@ def cached_case(case: Case, plan: MriPlan, root: Path) -> PreparedMri:
         }
         seconds = spent + time.perf_counter() - started
         log.info("case %s prepared in %.2f s", case.key, seconds)
-        return arrays, {"place": prepared.meta.to_dict(), "seconds": seconds}
+        return arrays, {"place": asdict(prepared.place), "seconds": seconds}
 
     folder = root / "cases" / entry_name(content, plan.hash())
     facts = get_or_make(root, folder, make)
@@ -198,7 +140,7 @@ def cached_case(case: Case, plan: MriPlan, root: Path) -> PreparedMri:
         key=case.key,
         side=case.row.side,
         folder=folder,
-        meta=Placement.from_dict(facts["place"]),
+        place=_PLACES.validate_python(facts["place"]),
         seconds=facts["seconds"],
         region_folder=_region_folder(content, plan.extraction, root),
         labels=case.row.labels,
@@ -210,7 +152,7 @@ def _region(case: Case, extraction: Extraction, content: str, root: Path) -> tup
 
     def make() -> Entry:
         started = time.perf_counter()
-        study = read_case(case, MOST_PHASES)
+        study = read_case(case)
         lesion = case.load_mask(study.grid) if case.row.mask else None
         read = time.perf_counter() - started
         region = extract_region(study, lesion, case.row.side, extraction)
@@ -231,7 +173,7 @@ def _region_folder(content: str, extraction: Extraction, root: Path) -> Path:
 
 
 def _load_region(folder: Path, facts: dict[str, Any], side: Side) -> BreastRegion:
-    grid = Grid(**{name: tuple(values) for name, values in facts["grid"].items()})
+    grid = _GRIDS.validate_python(facts["grid"])
     phases = open_array(folder, "phases")
     z, y, x = facts["start"]
     lesion = folder / "lesion.npy"

@@ -33,34 +33,20 @@ FIXED = 1024  # sums are integers in units of 1/FIXED, exact in any order
 BOX_SHARE = 0.95
 CLIPPED_SHARE = 5e-4
 ANISOTROPY = 3.0
+DECIMALS = 4  # of a plan's numbers, which people can read and every platform writes alike
 
 
 @dataclass(frozen=True, slots=True)
 class SiteFingerprint:
-    """Counts over a site's training cases; `+` merges sites.
+    """Counts over a site's training cases; `+` merges sites."""
 
-    Attributes
-    ----------
-    cases
-        Cases, `(1,)`.
-    spacing, size
-        Histograms `(3, bins)` along `(z, y, x)` of the voxel spacing and of the sides of the breast box.
-    volume
-        Histogram `(bins,)` of lesion volumes.
-    intensity
-        Histograms `(channel, bins)` of sampled breast voxels.
-    total, square
-        Sums `(channel,)` of the sampled values and of their squares, in units of 1/`FIXED`.
-
-    """
-
-    cases: Counts
-    spacing: Counts
-    size: Counts
-    volume: Counts
-    intensity: Counts
-    total: Counts
-    square: Counts
+    cases: Counts  # (1,)
+    spacing: Counts  # (3, bins) along (z, y, x)
+    size: Counts  # (3, bins): sides of the breast box along (z, y, x)
+    volume: Counts  # (bins,): lesions
+    intensity: Counts  # (channel, bins): sampled breast voxels
+    total: Counts  # (channel,): sum of the sampled values, in units of 1/FIXED
+    square: Counts  # (channel,): sum of their squares, in units of 1/FIXED
 
     @classmethod
     def empty(cls, post_phases: int) -> SiteFingerprint:
@@ -99,15 +85,7 @@ class SiteFingerprint:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Sequence[int]], post_phases: int) -> SiteFingerprint:
-        """Undo `to_dict`; the data are checked, because they come from another machine.
-
-        Raises
-        ------
-        ValueError
-            A list is missing, unknown, of the wrong length, has values other than integers or a negative count, or the
-            counts contradict each other.
-
-        """
+        """Undo `to_dict`; the data are checked, because they come from another machine, and refused by `ValueError`."""
         zero = cls.empty(post_phases)
         if set(data) != {item.name for item in fields(cls)}:
             raise ValueError(f"fingerprint: needs exactly {', '.join(item.name for item in fields(cls))}")
@@ -159,15 +137,8 @@ def make_plan(merged: SiteFingerprint, config: RunConfig) -> MriPlan:
       by the root mean square of the first uptake, so that wash-out stays proportional to wash-in.
 
     Spacing and box of the configuration are kept; with a box but no spacing, the spacing is widened until `BOX_SHARE`
-    of the breasts fit.
-
-    Raises
-    ------
-    RunError
-        No site has a case.
-    ConfigError
-        The given box does not fit the network, or the given spacing needs more than `max_voxels`.
-
+    of the breasts fit. A box that does not fit the network, or a spacing that needs more than `max_voxels`, raises
+    `ConfigError`; a federation without a case raises `RunError`.
     """
     if merged.n == 0:
         raise RunError("no site has a usable training case: look at the exclusions with `fedbreast check`")
@@ -193,9 +164,9 @@ def make_plan(merged: SiteFingerprint, config: RunConfig) -> MriPlan:
         spacing_mm=spacing,
         crop_voxels=crop,
         least_voxels=config.training.patch_voxels,
-        low=tuple(_decimals(quantile(row, INTENSITY_EDGES, CLIPPED_SHARE)) for row in merged.intensity),
-        high=tuple(_decimals(quantile(row, INTENSITY_EDGES, 1 - CLIPPED_SHARE)) for row in merged.intensity),
-        scale=tuple(_decimals(float(rms[min(channel, 1)])) for channel in range(len(rms))),
+        low=tuple(round(quantile(row, INTENSITY_EDGES, CLIPPED_SHARE), DECIMALS) for row in merged.intensity),
+        high=tuple(round(quantile(row, INTENSITY_EDGES, 1 - CLIPPED_SHARE), DECIMALS) for row in merged.intensity),
+        scale=tuple(round(float(rms[min(channel, 1)]), DECIMALS) for channel in range(len(rms))),
         extraction=Extraction.of(settings),
     )
 
@@ -207,22 +178,20 @@ def _target_spacing(merged: SiteFingerprint) -> Triple:
         fine = quantile(merged.spacing[coarsest], SPACING_EDGES, 0.1)
         # As in nnU-Net, not finer than the coarsest of the other axes.
         median[coarsest] = max(fine, *(step for axis, step in enumerate(median) if axis != coarsest))
-    return _decimals(median[0]), _decimals(median[1]), _decimals(median[2])
+    z, y, x = (round(step, DECIMALS) for step in median)
+    return z, y, x
 
 
 def _fit(
     sizes: Sequence[float], target: Triple, crop: Voxels | None, multiple: int, max_voxels: int
 ) -> tuple[Triple, Voxels]:
     """Widen the spacing by one factor until the box holds `sizes` (mm) with at most `max_voxels` voxels."""
-    widened, box = target, crop or _box(sizes, target, multiple)
-    if crop is None:
-        percent = 0
-        while int(np.prod(box)) > max_voxels:
-            percent += 1
-            z, y, x = (step * (1 + percent / 100) for step in target)
-            widened = (z, y, x)
-            box = _box(sizes, widened, multiple)
-    z, y, x = (_decimals(max(step, size / side)) for step, size, side in zip(target, sizes, box, strict=True))
+    box, percent = crop or _box(sizes, target, multiple), 0
+    while crop is None and int(np.prod(box)) > max_voxels:
+        percent += 1
+        z, y, x = (step * (1 + percent / 100) for step in target)
+        box = _box(sizes, (z, y, x), multiple)
+    z, y, x = (round(max(step, size / side), DECIMALS) for step, size, side in zip(target, sizes, box, strict=True))
     return (z, y, x), box
 
 
@@ -231,8 +200,3 @@ def _box(sizes: Sequence[float], spacing: Triple, multiple: int) -> Voxels:
         int(np.ceil(size / step / multiple - 1e-9)) * multiple for size, step in zip(sizes, spacing, strict=True)
     )
     return z, y, x
-
-
-def _decimals(value: float) -> float:
-    """Round to four decimals, which people can read and every platform writes alike."""
-    return round(value, 4)

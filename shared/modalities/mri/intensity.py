@@ -22,15 +22,8 @@ def choose_phases(times_s: Sequence[float], post_phases: int) -> tuple[int, ...]
     """Indices of the pre-contrast phase and of `post_phases` post-contrast ones.
 
     Of an exam with more phases, the first, the last and those closest to evenly spaced times between them are chosen.
-    An exam with fewer phases repeats its last one, so that the missing changes are zero.
-
-    Parameters
-    ----------
-    times_s
-        Seconds of each phase in rising order; the first is pre-contrast.
-    post_phases
-        Number of post-contrast phases, >= 1.
-
+    An exam with fewer phases repeats its last one, so that the missing changes are zero. `times_s` are the seconds of
+    each phase in rising order; the first is pre-contrast.
     """
     later = np.asarray(times_s[1:], np.float64)
     if len(later) <= post_phases:
@@ -49,13 +42,8 @@ def reference_level(pre: FloatArray, breast: BoolArray) -> float:
 
     It is about the level of gland, which every breast has. The median would be the level of fat in one breast and of
     gland in another, and depend on fat suppression. In 40 phantom exams of four centres, the standard deviation of the
-    logarithmic lesion uptake was 0.23 relative to this level and 0.31 relative to the median.
-
-    Raises
-    ------
-    StudyError
-        `preprocessing_failed`: the breast has no signal.
-
+    logarithmic lesion uptake was 0.23 relative to this level and 0.31 relative to the median. Raises `StudyError`
+    (`preprocessing_failed`) for a breast without signal.
     """
     level = float(np.percentile(pre[breast], REFERENCE_PERCENTILE)) if breast.any() else 0.0
     if not np.isfinite(level) or level <= 0.0:

@@ -18,32 +18,24 @@ from shared.errors import StudyError
 from shared.modalities.mri.intensity import scale_channels, to_channels
 from shared.modalities.mri.plan import MriPlan
 from shared.modalities.mri.region import BreastRegion
-from shared.preprocessing.cache import entry_name, get_or_make
+from shared.preprocessing.cache import entry_name, get_or_make, open_array
 from shared.preprocessing.resample import Axis, resample, resample_mask
-from shared.preprocessing.store import open_array
 from shared.types import BoolArray, FloatArray
+
+Doubles = npt.NDArray[np.float64]
 
 VERSION = 1
 """Version of this module: raised when it changes what a patch looks like."""
 
-FARTHEST_MM = 20.0
-"""Bound of the distances."""
+FARTHEST_MM = 20.0  # bound of the distances
 _SMALLEST_MM = 12.0  # least size of a lesion for the size of its box, so that a tiny lesion still has surroundings
 
 
 def cut_patch(region: BreastRegion, lesion: BoolArray, plan: MriPlan, config: PatchConfig) -> FloatArray:
-    """Cut the patch of a lesion out of an extracted breast.
+    """Cut the patch of a lesion out of an extracted breast, in a box of the configured size.
 
-    Parameters
-    ----------
-    region
-        The extracted breast.
-    lesion
-        Mask on the study's grid, bool `(z, y, x)`: the reference, or the prediction of a network.
-    plan
-        Ranges and scales of the channels, as for the segmentation.
-    config
-        Size of the box.
+    The mask `lesion` on the study's grid, bool `(z, y, x)`, is the reference or the prediction of a network; channels
+    have the plan's ranges and scales, as for the segmentation.
 
     Returns
     -------
@@ -90,25 +82,14 @@ def signed_distance(mask: BoolArray, spacing_mm: float) -> FloatArray:
         return np.full(mask.shape, FARTHEST_MM if mask.all() else -FARTHEST_MM, np.float32)
     depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
     depth = (depth - 0.5 * np.sign(depth)) * spacing_mm
-    clipped: FloatArray = np.clip(depth, -FARTHEST_MM, FARTHEST_MM).astype(np.float32)
-    return clipped
+    return np.clip(depth, -FARTHEST_MM, FARTHEST_MM).astype(np.float32)
 
 
 def keep_patch(root: Path, name: str, region: BreastRegion, plan: MriPlan, config: PatchConfig) -> Path:
-    """Cut the patch of a region's reference lesion, keep it in the cache and return the folder of the entry.
+    """Cut the patch of a region's reference lesion, keep it in the cache at `root` and return the folder of the entry.
 
-    Parameters
-    ----------
-    root
-        Folder of the cache.
-    name
-        Name of the region's entry, which stands for the content of the study.
-
-    Raises
-    ------
-    StudyError
-        As `cut_patch`; `no_mask` also if the case has no reference.
-
+    `name` is that of the region's entry, which stands for the content of the study. Raises as `cut_patch`, and
+    `StudyError` (`no_mask`) also if the case has no reference.
     """
     lesion = region.lesion
     if lesion is None:
@@ -120,14 +101,8 @@ def keep_patch(root: Path, name: str, region: BreastRegion, plan: MriPlan, confi
 
 def open_patch(folder: Path) -> FloatArray:
     """Open a patch from the cache, float32 `(channel + 1, z, y, x)`."""
-    patch: FloatArray = np.asarray(open_array(folder, "patch"), np.float32)
-    return patch
+    return np.asarray(open_array(folder, "patch"), np.float32)
 
 
-def _axes(
-    start: npt.NDArray[np.float64], step: npt.NDArray[np.float64], count: tuple[int, ...]
-) -> tuple[Axis, Axis, Axis]:
-    z, y, x = (
-        Axis(float(first), float(size), int(number)) for first, size, number in zip(start, step, count, strict=True)
-    )
-    return z, y, x
+def _axes(start: Doubles, step: Doubles, count: tuple[int, ...]) -> list[Axis]:
+    return [Axis(float(first), float(size), number) for first, size, number in zip(start, step, count, strict=True)]

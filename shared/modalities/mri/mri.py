@@ -9,7 +9,7 @@ from shared.cohort.manifest import CaseRow
 from shared.cohort.preflight import Case, Located, locate_exams
 from shared.cohort.site_folder import SiteFolder
 from shared.config.run_config import RunConfig
-from shared.dicom.header import MR_IMAGE_STORAGE, FileHeader
+from shared.dicom.header import MR_IMAGE_STORAGE
 from shared.errors import ExclusionReason
 from shared.modalities.modality import Background, Modality
 from shared.modalities.mri.cache import PreparedMri, cached_case, cached_region
@@ -28,7 +28,7 @@ def locate(site: SiteFolder, rows: Sequence[CaseRow], needs: frozenset[str]) -> 
         [row for row in rows if row.modality == "MR"],
         needs,
         modality="mri",
-        is_image=_is_mr,
+        is_image=lambda header: header.sop_class == MR_IMAGE_STORAGE or header.modality == "MR",
         lies_at=lambda path: bool(find_nifti_phases(path)),
     )
 
@@ -57,10 +57,6 @@ def background(case: Case) -> Background:
     study = read_case(case)
     before, after = study.phases[:2]
     return Background({"pre-contrast": before, "uptake": after - before}, study.grid.spacing)
-
-
-def _is_mr(header: FileHeader) -> bool:
-    return header.sop_class == MR_IMAGE_STORAGE or header.modality == "MR"
 
 
 MODALITY = Modality(

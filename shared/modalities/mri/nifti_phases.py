@@ -13,7 +13,7 @@ from shared.dicom.geometry import orientation_of, to_lps
 from shared.dicom.volumes import read_stored
 from shared.errors import StudyError
 from shared.modalities.mri.dce_study import Acquisition, DceStudy
-from shared.modalities.mri.phases import NOMINAL_INTERVAL_S
+from shared.modalities.mri.phases import MOST_POST_PHASES, NOMINAL_INTERVAL_S
 
 _PHASE_NAME = re.compile(r"^(?P<name>.+)_(?P<phase>\d{4})\.nii(\.gz)?$", re.IGNORECASE)
 _FEWEST = 2
@@ -22,11 +22,7 @@ _FEWEST = 2
 def find_nifti_phases(path: Path) -> list[Path]:
     """Find the files `<name>_0000.nii.gz`, `<name>_0001.nii.gz`, ... of a folder or a prefix, in order.
 
-    Raises
-    ------
-    StudyError
-        `several_studies`: the folder has phases of more than one exam. `missing_phase`: a number is missing.
-
+    Raises `StudyError`: `several_studies` in a folder with more than one exam; `missing_phase` if a number is missing.
     """
     folder, wanted = (path, None) if path.is_dir() else (path.parent, path.name)
     if not folder.is_dir():
@@ -45,16 +41,13 @@ def find_nifti_phases(path: Path) -> list[Path]:
     return []
 
 
-def read_nifti_phases(
-    files: Sequence[Path], *, max_post_phases: int = 8, times_s: Sequence[float] | None = None
-) -> DceStudy:
+def read_nifti_phases(files: Sequence[Path], times_s: Sequence[float] | None) -> DceStudy:
     """Read an exam of NIfTI phases, the first pre-contrast; see `study.read_study`."""
     if len(files) < _FEWEST:
         raise StudyError(
             "missing_phase", "a pre-contrast and a post-contrast phase are needed, and there is only one phase"
         )
-    used = list(files[: 1 + max_post_phases])
-    stored = [read_stored(path) for path in used]
+    stored = [read_stored(path) for path in files[: 1 + MOST_POST_PHASES]]
     plane = orientation_of(stored[0][1])
     volumes = [to_lps(array, grid) for array, grid in stored]
     grid = volumes[0][1]
@@ -62,7 +55,7 @@ def read_nifti_phases(
         raise StudyError("mixed_geometry", "the NIfTI phases differ in shape, spacing, direction or position")
     return DceStudy(
         phases=np.stack([array for array, _ in volumes]),
-        times_s=_times(len(files), times_s)[: len(used)],
+        times_s=_times(len(files), times_s)[: len(stored)],
         grid=grid,
         acquisition=Acquisition(orientation=plane),
     )

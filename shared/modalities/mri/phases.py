@@ -18,6 +18,7 @@ from shared.errors import StudyError
 from shared.modalities.mri.series import Volume, could_be_phases, split_series
 from shared.types import Grid
 
+MOST_POST_PHASES = 8  # that are read, the earliest; the plan's phases are chosen from them by time
 NOMINAL_INTERVAL_S = 60.0  # interval of phases without a tag for their time
 _HALF_DAY_S = 43_200.0
 _HOUR_S = 3600.0
@@ -47,7 +48,7 @@ class _Clock:
 
 
 def select_phases(headers: Sequence[FileHeader]) -> list[Phase]:
-    """Select the phases of the dynamic set: the last pre-contrast one, then all post-contrast ones in order of time.
+    """Select the phases of the dynamic set: the last pre-contrast one, then up to eight post-contrast ones by time.
 
     The injection is at ContrastBolusStartTime if that tag is given, else at the end of the pre-contrast phase (its
     start plus AcquisitionDuration; without that tag its start, so that times are too large by at most one acquisition).
@@ -78,7 +79,7 @@ def select_phases(headers: Sequence[FileHeader]) -> list[Phase]:
     pre, injection = _injection(family, starts, clock.epoch_s)
     return [
         Phase(tuple(slices), grid, start - injection)
-        for (slices, grid), start in list(zip(stacks, starts, strict=True))[pre:]
+        for (slices, grid), start in list(zip(stacks, starts, strict=True))[pre : pre + 1 + MOST_POST_PHASES]
     ]
 
 

@@ -6,8 +6,7 @@ back.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,29 +23,17 @@ Axes = tuple[Axis, Axis, Axis]
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Place of a prepared case in its study.
+    """Place of a prepared case in its study, whose grid is `native`; all triples are `(z, y, x)`.
 
-    Attributes
-    ----------
-    native
-        The study's grid.
-    box_start, box_size
-        First voxel and size of the breast box on the native grid, `(z, y, x)`.
-    start_mm
-        Centre of the first voxel of the prepared array before mirroring, mm along `(z, y, x)` from the centre of the
-        first voxel of the native grid.
-    spacing_mm, shape
-        Spacing and shape of the prepared array, `(z, y, x)`.
-    mirrored
-        Whether x was mirrored.
-
+    `start_mm` is the centre of the first voxel of the prepared array before mirroring in x, from the centre of the
+    first voxel of the native grid.
     """
 
     native: Grid
-    box_start: Voxels
+    box_start: Voxels  # first voxel and size of the breast box on the native grid
     box_size: Voxels
     start_mm: Triple
-    spacing_mm: Triple
+    spacing_mm: Triple  # of the prepared array
     shape: Voxels
     mirrored: bool
 
@@ -71,24 +58,6 @@ class Placement:
         )
         return z, y, x
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Placement:
-        """Undo `to_dict` after JSON made lists of tuples.
-
-        Raises
-        ------
-        TypeError, KeyError
-            The data are not from `to_dict`.
-
-        """
-        values: dict[str, Any] = {name: tuple(item) if isinstance(item, list) else item for name, item in data.items()}
-        values["native"] = Grid(**{name: tuple(item) for name, item in data["native"].items()})
-        return cls(**values)
-
 
 @dataclass(frozen=True, slots=True)
 class PreparedArrays:
@@ -100,39 +69,32 @@ class PreparedArrays:
 
     image: npt.NDArray[np.float16]
     mask: BoolArray | None
-    meta: Placement
+    place: Placement
 
 
 def prepare_region(region: BreastRegion, plan: MriPlan) -> PreparedArrays:
     """Resample an extracted breast to the plan's grid; the middle of the array is the middle of the breast box.
 
-    Raises
-    ------
-    StudyError
-        `no_breast_found`: the lesion lies outside the whole-breast array.
-
+    Raises `StudyError` (`no_breast_found`) if the lesion lies outside the whole-breast array.
     """
     place = _place(region, plan)
     channels = resample(to_channels(region.phases), place.box_axes, place.plan_axes)
-    image = scale_channels(channels, plan.low, plan.high, plan.scale)
-    truth = None
-    if region.lesion is not None:
-        truth = resample_mask(region.lesion[region.window], place.box_axes, place.plan_axes)
-        if not truth.any():
-            raise StudyError("no_breast_found", "the lesion lies outside the plan's breast box")
-    if place.mirrored:
-        image = image[..., ::-1]
-        truth = truth[..., ::-1] if truth is not None else None
-    return PreparedArrays(
-        np.ascontiguousarray(image, np.float16), None if truth is None else np.ascontiguousarray(truth), place
-    )
+    scaled = scale_channels(channels, plan.low, plan.high, plan.scale)
+    mirror = slice(None, None, -1 if place.mirrored else 1)
+    image = np.ascontiguousarray(scaled[..., mirror], np.float16)
+    if region.lesion is None:
+        return PreparedArrays(image, None, place)
+    truth = resample_mask(region.lesion[region.window], place.box_axes, place.plan_axes)
+    if not truth.any():
+        raise StudyError("no_breast_found", "the lesion lies outside the plan's breast box")
+    return PreparedArrays(image, np.ascontiguousarray(truth[..., mirror]), place)
 
 
-def to_native(probability: FloatArray, meta: Placement) -> FloatArray:
+def to_native(probability: FloatArray, place: Placement) -> FloatArray:
     """Resample a prediction `(z, y, x)` from the plan's grid to the study's own, linearly; 0 outside the breast box."""
-    upright = probability[..., ::-1] if meta.mirrored else probability
-    native: FloatArray = np.zeros(meta.native.shape, np.float32)
-    native[meta.window] = resample(upright[None], meta.plan_axes, meta.box_axes)[0]
+    upright = probability[..., ::-1] if place.mirrored else probability
+    native: FloatArray = np.zeros(place.native.shape, np.float32)
+    native[place.window] = resample(upright[None], place.plan_axes, place.box_axes)[0]
     return native
 
 

@@ -28,41 +28,21 @@ class Extraction(Plan):
     @classmethod
     def of(cls, config: MriSettings) -> Extraction:
         """Take the settings from the configuration, which all sites have before there is a plan."""
-        return cls(
-            post_phases=config.post_phases,
-            n4=config.n4,
-            n4_shrink=config.n4_shrink,
-            n4_iterations=config.n4_iterations,
-        )
+        return cls.model_validate(config.model_dump(include={"post_phases", "n4", "n4_shrink", "n4_iterations"}))
 
 
 class MriPlan(Plan):
-    """How every site prepares a study for the networks.
+    """How every site prepares a study for the networks; spacing and shapes are `(z, y, x)`.
 
-    Attributes
-    ----------
-    mode
-        `whole_breast`: each case is one array of shape `crop_voxels`. `patch`: each case keeps the size of its breast.
-    spacing_mm
-        Voxel spacing `(z, y, x)` of a prepared case, mm.
-    crop_voxels
-        Shape `(z, y, x)` of the whole-breast array.
-    least_voxels
-        In patch mode, the smallest shape of a prepared case, which is that of a patch.
-    low, high
-        Clipping range of each channel, relative to the exam's reference level (`intensity.reference_level`).
-    scale
-        Divisor of each channel after clipping.
-    extraction
-        Phases and bias field.
-
+    In the mode `whole_breast` each case is one array of shape `crop_voxels`. In the mode `patch` each case keeps the
+    size of its breast, but has at least `least_voxels`, the shape of a patch.
     """
 
     mode: Literal["whole_breast", "patch"]
     spacing_mm: Triple
     crop_voxels: Voxels
     least_voxels: Voxels
-    low: tuple[float, ...]
+    low: tuple[float, ...]  # each channel is clipped to this range, relative to `intensity.reference_level`
     high: tuple[float, ...]
-    scale: tuple[float, ...]
+    scale: tuple[float, ...]  # divisor of each channel after clipping
     extraction: Extraction

@@ -20,17 +20,10 @@ from scipy import ndimage
 from shared.errors import ConfigError, StudyError
 from shared.types import BoolArray, FloatArray
 
-BIN_WIDTH = 0.125
-"""Bin width of grey levels in the units of the channels. A power of two, so that every edge is an exact float."""
-
-BOUND = 10.0
-"""Values are clipped to plus or minus this: a bright artefact would need a matrix of a million grey levels."""
-
-RIM_MM = 4.0
-"""Depth of the rim below the surface; the core lies deeper."""
-
-SURROUNDINGS_MM = 6.0
-"""Width of the surroundings outside the surface, with whatever tissue is there."""
+BIN_WIDTH = 0.125  # of grey levels in the units of the channels: a power of two, so that every edge is an exact float
+BOUND = 10.0  # values are clipped to plus or minus this: an artefact would need a matrix of a million grey levels
+RIM_MM = 4.0  # depth of the rim below the surface; the core lies deeper
+SURROUNDINGS_MM = 6.0  # width of the surroundings outside the surface, with whatever tissue is there
 
 SHAPE = (
     "MeshVolume",
@@ -77,12 +70,6 @@ def feature_names(channels: int) -> tuple[str, ...]:
     `shape_*` once; `channel0_firstorder_*`; of each further channel `channelK_firstorder_*`, `_glcm_*`, `_glrlm_*` and
     `_glszm_*`; then of every channel `channelK_rim_mean`, `_core_mean`, `_surroundings_mean`, the same with `_std`, and
     the differences of means `_core_less_rim` and `_rim_less_surroundings`.
-
-    Raises
-    ------
-    ValueError
-        There is no image channel.
-
     """
     if channels < 1:
         raise ValueError(f"a patch of {channels} image channels has no features")
@@ -120,9 +107,8 @@ def radiomic_features(patch: FloatArray, spacing_mm: tuple[float, float, float])
 
     Returns
     -------
-    FloatArray
-        float32 `(features,)` in the order of `feature_names`, always finite. Shape is in mm, mm² and mm³, first order
-        in the units of the channels; texture has no unit and uses grey levels of `BIN_WIDTH`.
+    float32 `(features,)` in the order of `feature_names`, always finite. Shape is in mm, mm² and mm³, first order in
+    the units of the channels; texture has no unit and uses grey levels of `BIN_WIDTH`.
 
     Raises
     ------
@@ -198,14 +184,7 @@ def _image(array: np.ndarray[Any, Any], spacing_mm: tuple[float, float, float]) 
 
 
 def need_pyradiomics() -> None:
-    """Check that the optional package is installed, without importing it.
-
-    Raises
-    ------
-    ConfigError
-        It is not installed.
-
-    """
+    """Check that the optional package is installed, without importing it; `ConfigError` if it is not."""
     if find_spec("radiomics") is None:
         raise ConfigError("radiomics needs PyRadiomics, which is not installed: pip install 'fedbreast[radiomics]'")
 

@@ -25,29 +25,15 @@ LARGEST = 60_000.0  # float16 ends at 65504; a voxel this much brighter than gla
 class BreastRegion:
     """One breast of a study.
 
-    Attributes
-    ----------
-    phases
-        float16 `(1 + post, z, y, x)` in the breast box at the study's spacing, relative to the exam's reference level.
-        Half precision also in memory, so that the cache returns exactly what was computed.
-    breast
-        Approximate mask of the breast, bool `(z, y, x)` in the box.
-    lesion
-        Reference mask on the grid of the whole study, bool `(z, y, x)`, or None.
-    grid
-        Grid of the study.
-    start
-        First voxel of the box in that grid, `(z, y, x)`.
-    side
-        The breast's side.
-
+    `phases` are float16 `(1 + post, z, y, x)` in the breast box at the study's spacing, relative to the exam's
+    reference level. They are in half precision also in memory, so that the cache returns exactly what was computed.
     """
 
     phases: npt.NDArray[np.float16]
-    breast: BoolArray
-    lesion: BoolArray | None
-    grid: Grid
-    start: Voxels
+    breast: BoolArray  # approximate mask, (z, y, x) in the box
+    lesion: BoolArray | None  # reference mask, (z, y, x) on the grid of the whole study
+    grid: Grid  # of the study
+    start: Voxels  # first voxel of the box in that grid, (z, y, x)
     side: Side
 
     @property
@@ -66,16 +52,7 @@ class BreastRegion:
 def extract_region(study: DceStudy, mask: BoolArray | None, side: Side, extraction: Extraction) -> BreastRegion:
     """Cut one breast out of a study, remove its bias field and divide by its reference level.
 
-    Parameters
-    ----------
-    study
-        The exam.
-    mask
-        Lesion on the study's grid, bool `(z, y, x)`, or None.
-    side
-        Side of the breast.
-    extraction
-        Phases to use and settings of N4.
+    `mask` is the lesion on the study's grid, bool `(z, y, x)`.
 
     Raises
     ------

@@ -21,24 +21,15 @@ from shared.dicom.pixels import read_pixels
 from shared.errors import StudyError
 from shared.modalities.mri.dce_study import Acquisition, DceStudy
 from shared.modalities.mri.nifti_phases import find_nifti_phases, read_nifti_phases
-from shared.modalities.mri.phases import Phase, select_phases
-from shared.types import FloatArray, Side
+from shared.modalities.mri.phases import select_phases
+from shared.types import Side
 
 
-def read_case(case: Case, max_post_phases: int = 8) -> DceStudy:
-    """Read the exam of a case.
-
-    Raises
-    ------
-    StudyError
-        See `read_study`.
-
-    """
+def read_case(case: Case) -> DceStudy:
+    """Read the exam of a case; raises as `read_study`."""
     if case.path is None:
-        return read_files(case.files, max_post_phases=max_post_phases, side=case.row.side)
-    return read_study(
-        case.path, max_post_phases=max_post_phases, side=case.row.side, times_s=case.row.acquisition_times_s
-    )
+        return assemble_study(read_headers(case.files), case.row.side)
+    return read_study(case.path, side=case.row.side, times_s=case.row.acquisition_times_s)
 
 
 def image_files(case: Case) -> tuple[Path, ...]:
@@ -47,21 +38,13 @@ def image_files(case: Case) -> tuple[Path, ...]:
     return tuple(sorted(files))
 
 
-def read_study(
-    path: Path,
-    *,
-    max_post_phases: int = 8,
-    side: Side | None = None,
-    times_s: Sequence[float] | None = None,
-) -> DceStudy:
+def read_study(path: Path, *, side: Side | None = None, times_s: Sequence[float] | None = None) -> DceStudy:
     """Read one exam from a folder of DICOM files, or from NIfTI phases in a folder or under a prefix.
 
     Parameters
     ----------
     path
         Folder of one exam, or prefix `folder/<id>` of NIfTI files `<id>_0000.nii.gz`, ...
-    max_post_phases
-        Number of post-contrast phases to keep, the earliest ones.
     side
         Side of the breast; a laterality tag with the other side is refused.
     times_s
@@ -76,23 +59,23 @@ def read_study(
     """
     prefix_files = find_nifti_phases(path)
     if prefix_files:
-        return read_nifti_phases(prefix_files, max_post_phases=max_post_phases, times_s=times_s)
-    return _assemble(index_folder(path), max_post_phases, side)
+        return read_nifti_phases(prefix_files, times_s)
+    return assemble_study(index_folder(path), side)
 
 
-def read_files(files: Sequence[Path], *, max_post_phases: int = 8, side: Side | None = None) -> DceStudy:
-    """Read one exam from a list of DICOM files, as `read_study`."""
-    return _assemble(read_headers(files), max_post_phases, side)
-
-
-def _assemble(headers: Sequence[FileHeader], max_post_phases: int, side: Side | None) -> DceStudy:
-    images = mr_images(headers)
-    check_laterality(images, side)
-    phases = select_phases(images)[: 1 + max_post_phases]
+def assemble_study(headers: Sequence[FileHeader], side: Side | None) -> DceStudy:
+    """Read the exam of these DICOM files; `side` and errors as in `read_study`."""
+    images = _mr_images(headers)
+    # A study of both breasts has tags of both sides, B, or none.
+    named = {item.laterality for item in images} & {"L", "R"}
+    if side is not None and len(named) == 1 and named != {side[0].upper()}:
+        raise StudyError("laterality_conflict", f"the table says {side}, the images' tag the other breast")
+    phases = select_phases(images)
     stored = phases[0].grid
     array = np.empty((len(phases), *stored.shape), np.float32)
-    for index, phase in enumerate(phases):
-        _read_phase(phase, array[index])
+    for volume, phase in zip(array, phases, strict=True):
+        for index, header in enumerate(phase.slices):
+            volume[index] = read_pixels(header)
     turned, grid = to_lps(array, stored)
     first = phases[0].slices[0]
     return DceStudy(
@@ -103,16 +86,8 @@ def _assemble(headers: Sequence[FileHeader], max_post_phases: int, side: Side | 
     )
 
 
-def mr_images(headers: Sequence[FileHeader]) -> list[FileHeader]:
-    """Select the MR images of one patient and one exam, without other objects (SEG, SR, PR) and without copies.
-
-    Raises
-    ------
-    StudyError
-        `no_images`; `several_patients`; `several_studies`; `duplicate_slices`: one instance in two different files;
-        `unreadable_file`: enhanced multi-frame MR.
-
-    """
+def _mr_images(headers: Sequence[FileHeader]) -> list[FileHeader]:
+    """Select the MR images of one patient and one exam, without other objects (SEG, SR, PR) and without copies."""
     if any(item.sop_class in ENHANCED_MR_STORAGE for item in headers):
         raise StudyError("unreadable_file", "enhanced multi-frame MR is not supported; export it as classic MR")
     images = [item for item in headers if item.sop_class == MR_IMAGE_STORAGE]
@@ -124,33 +99,10 @@ def mr_images(headers: Sequence[FileHeader]) -> list[FileHeader]:
         raise StudyError("several_studies", "the files at the row's path belong to more than one exam")
     if any(item.frames > 1 for item in images):
         raise StudyError("unreadable_file", "an MR image of several frames is not classic MR")
-    return _without_copies(images)
-
-
-def _without_copies(images: Sequence[FileHeader]) -> list[FileHeader]:
-    """Drop byte-identical copies of an instance, as downloads and exports may leave them."""
+    # Downloads and exports may leave byte-identical copies of an instance.
     kept: dict[str, FileHeader] = {}
     for item in images:
         twin = kept.setdefault(item.sop_uid or str(item.path), item)
         if twin is not item and twin.path.read_bytes() != item.path.read_bytes():
             raise StudyError("duplicate_slices", "one SOPInstanceUID stands in two files of different content")
     return list(kept.values())
-
-
-def check_laterality(images: Sequence[FileHeader], side: Side | None) -> None:
-    """Compare the tags Laterality or ImageLaterality with the side in the table; B and blank agree with both sides.
-
-    Raises
-    ------
-    StudyError
-        `laterality_conflict`.
-
-    """
-    named = {item.laterality for item in images} & {"L", "R"}
-    if side is not None and len(named) == 1 and named != {side[0].upper()}:
-        raise StudyError("laterality_conflict", f"the table says {side}, the images' tag the other breast")
-
-
-def _read_phase(phase: Phase, into: FloatArray) -> None:
-    for index, header in enumerate(phase.slices):
-        into[index] = read_pixels(header)

@@ -18,10 +18,8 @@ import numpy.typing as npt
 from shared.cohort.preflight import TISSUE_MASKS, Case
 from shared.errors import ExclusionReason, StudyError
 from shared.modalities.mri.cache import PreparedMri
-from shared.modalities.mri.pipeline import Placement
-from shared.preprocessing.cache import Entry, entry_name, get_or_make
+from shared.preprocessing.cache import Entry, entry_name, get_or_make, open_array, pack_mask, unpack_mask
 from shared.preprocessing.resample import resample_mask
-from shared.preprocessing.store import open_array, pack_mask, unpack_mask
 from shared.types import STRUCTURES, BoolArray, Grid
 
 log = logging.getLogger(__name__)
@@ -31,16 +29,7 @@ VERSION = 1
 
 
 def with_tissues(root: Path, case: Case, prepared: PreparedMri) -> PreparedMri:
-    """Add the tissue masks of a case; without usable masks it is returned unchanged, for tasks that do not need them.
-
-    Parameters
-    ----------
-    root
-        Folder of the cache.
-    case, prepared
-        The case, and the same case prepared.
-
-    """
+    """Add the tissue masks of a case from the cache at `root`; without usable ones it is returned unchanged."""
     if not any(case.mask_path(kind) for kind in TISSUE_MASKS):
         return prepared
     try:
@@ -52,7 +41,7 @@ def with_tissues(root: Path, case: Case, prepared: PreparedMri) -> PreparedMri:
 
 
 def keep_tissues(root: Path, case: Case, prepared: PreparedMri) -> Path:
-    """Resample the tissue masks of a case, keep them in the cache and return the folder; parameters as `with_tissues`.
+    """Resample the tissue masks of a case, keep them in the cache at `root` and return the folder.
 
     Raises
     ------
@@ -61,21 +50,31 @@ def keep_tissues(root: Path, case: Case, prepared: PreparedMri) -> Path:
         a mask without voxels; others as `shared.dicom.masks.read_mask`.
 
     """
+    place = prepared.place
 
     def make() -> Entry:
-        native = _read(case, prepared.meta)
-        return {"tissues": _place(native, prepared.meta), "native": pack_mask(native)}, {}
+        native = np.zeros((len(STRUCTURES), *place.native.shape), np.bool_)
+        for mask, kind in zip(native, TISSUE_MASKS, strict=True):
+            mask[place.window] = case.load_mask(place.native, kind)[place.window]
+        if not native[0].any():
+            raise StudyError("empty_mask", "the breast's mask marks nothing inside the box of the breast")
+        native[1] &= native[0]
+        placed = np.stack([resample_mask(mask[place.window], place.box_axes, place.plan_axes) for mask in native])
+        tissues = np.ascontiguousarray(placed[..., ::-1] if place.mirrored else placed, np.uint8)
+        return {"tissues": tissues, "native": pack_mask(native)}, {}
 
-    folder = root / "tissues" / _entry(case, prepared)
+    # Named by all content: the prepared case, which stands for images and plan, and the masks' bytes and segments.
+    parts = [prepared.folder.name, str(VERSION)]
+    for kind in TISSUE_MASKS:
+        digest = hashlib.sha256(case.need_mask(kind).read_bytes()).hexdigest()
+        parts += [digest, getattr(case.row, kind).partition("#")[2]]
+    folder = root / "tissues" / entry_name(*parts)
     get_or_make(root, folder, make)
     return folder
 
 
 def tissue_fault(case: Case, grid: Grid) -> ExclusionReason | None:
-    """Reason why the tissue masks cannot be used; None if they can be read, or if the row names none.
-
-    The case remains in all other tasks.
-    """
+    """Reason why the tissue masks cannot be used; None if they can be read, or if the row names none."""
     if not any(case.mask_path(kind) for kind in TISSUE_MASKS):
         return None
     try:
@@ -93,34 +92,10 @@ def open_tissues(case: PreparedMri) -> npt.NDArray[np.uint8]:
 
 def native_tissues(case: PreparedMri) -> BoolArray:
     """Reference masks, bool `(structure, z, y, x)` on the study's own grid; empty outside the box."""
-    return unpack_mask(open_array(_folder(case), "native"), (len(STRUCTURES), *case.meta.native.shape))
+    return unpack_mask(open_array(_folder(case), "native"), (len(STRUCTURES), *case.place.native.shape))
 
 
 def _folder(case: PreparedMri) -> Path:
     if case.tissue_folder is None:
         raise StudyError("no_mask", "the case has no reference masks of breast and fibroglandular tissue")
     return case.tissue_folder
-
-
-def _read(case: Case, place: Placement) -> BoolArray:
-    native = np.zeros((len(STRUCTURES), *place.native.shape), np.bool_)
-    for mask, kind in zip(native, TISSUE_MASKS, strict=True):
-        mask[place.window] = case.load_mask(place.native, kind)[place.window]
-    if not native[0].any():
-        raise StudyError("empty_mask", "the breast's mask marks nothing inside the box of the breast")
-    native[1] &= native[0]
-    return native
-
-
-def _place(native: BoolArray, place: Placement) -> npt.NDArray[np.uint8]:
-    placed = np.stack([resample_mask(mask[place.window], place.box_axes, place.plan_axes) for mask in native])
-    return np.ascontiguousarray(placed[..., ::-1] if place.mirrored else placed, np.uint8)
-
-
-def _entry(case: Case, prepared: PreparedMri) -> str:
-    """Name from all content: the prepared case, which stands for images and plan, and the masks' bytes and segments."""
-    parts = [prepared.folder.name, str(VERSION)]
-    for kind in TISSUE_MASKS:
-        digest = hashlib.sha256(case.need_mask(kind).read_bytes()).hexdigest()
-        parts += [digest, getattr(case.row, kind).partition("#")[2]]
-    return entry_name(*parts)

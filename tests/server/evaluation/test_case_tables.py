@@ -6,7 +6,7 @@ import torch
 
 from server.evaluation.case_tables import TrainedModels, evaluate_models, load_model, threshold_columns
 from server.run_folder.predictions import WHO, check_table
-from shared.preprocessing.store import pack_mask
+from shared.preprocessing.cache import pack_mask
 from tests.shared.invented_task import CONFIG, TASK, Scorer, case, chance
 
 CASES = [case(1, 1, 0), case(2, 0, None, (-1.0, 1.0)), case(3, 1, 1, (2.0, 1.0))]

@@ -8,7 +8,6 @@ from shared.cohort.labels import (
     SUBTYPE,
     CaseLabels,
     Label,
-    Receptors,
     contradicts,
     her2_status,
     subtype_of,
@@ -35,7 +34,7 @@ from shared.cohort.labels import (
     ],
 )
 def test_st_gallen_2023(er, pr, her2, ki67, expected):
-    assert subtype_of(Receptors(er, pr, her2, ki67), "st-gallen-2023") == expected
+    assert subtype_of(CaseLabels(er, pr, her2, ki67), "st-gallen-2023") == expected
 
 
 @pytest.mark.parametrize(
@@ -49,7 +48,7 @@ def test_st_gallen_2023(er, pr, her2, ki67, expected):
     ],
 )
 def test_hr_her2(er, pr, her2, expected):
-    assert subtype_of(Receptors(er, pr, her2, None), "hr-her2") == expected
+    assert subtype_of(CaseLabels(er, pr, her2, None), "hr-her2") == expected
 
 
 @pytest.mark.parametrize(
@@ -72,19 +71,19 @@ def test_her2_by_asco_cap(score, fish, status, contradiction):
 
 
 def test_scenario_34_only_what_every_reading_excludes_contradicts():
-    hormone_positive = Receptors(er=True, pr=True, her2=False, ki67_percent=10.0)
+    hormone_positive = CaseLabels(er=True, pr=True, her2=False, ki67_percent=10.0)
     assert contradicts("triple_negative", hormone_positive)
     assert contradicts("her2_enriched", hormone_positive)
     assert contradicts("luminal_b", hormone_positive)
     assert not contradicts("luminal_a", hormone_positive)
     assert not contradicts("luminal", hormone_positive)
-    assert contradicts("luminal", Receptors(er=False, pr=False, her2=None, ki67_percent=None))
-    assert contradicts("luminal_a", Receptors(er=True, pr=True, her2=True, ki67_percent=None))
+    assert contradicts("luminal", CaseLabels(er=False, pr=False, her2=None, ki67_percent=None))
+    assert contradicts("luminal_a", CaseLabels(er=True, pr=True, her2=True, ki67_percent=None))
     # MAMA-MIA's luminal B is hormone and HER2 positive, its HER2-enriched may be hormone positive.
-    both = Receptors(er=True, pr=None, her2=True, ki67_percent=None)
+    both = CaseLabels(er=True, pr=None, her2=True, ki67_percent=None)
     assert not contradicts("luminal_b", both)
     assert not contradicts("her2_enriched", both)
-    unknown = Receptors(er=None, pr=None, her2=None, ki67_percent=None)
+    unknown = CaseLabels(er=None, pr=None, her2=None, ki67_percent=None)
     assert not any(
         contradicts(name, unknown) for name in ("luminal_a", "luminal_b", "her2_enriched", "triple_negative")
     )
@@ -95,7 +94,7 @@ def test_whatever_the_rule_gives_does_not_contradict_itself():
         for pr in (True, False, None):
             for her2 in (True, False, None):
                 for ki67 in (None, 5.0, 40.0):
-                    receptors = Receptors(er, pr, her2, ki67)
+                    receptors = CaseLabels(er, pr, her2, ki67)
                     subtype = subtype_of(receptors, "st-gallen-2023")
                     assert subtype is None or not contradicts(subtype, receptors)
 

@@ -10,7 +10,7 @@ from shared.cohort.labels import CaseLabels
 from shared.config.run_config import parse_config
 from shared.config.sections import AugmentationConfig, ModelConfig
 from shared.models.res_unet import ResUNet
-from shared.preprocessing.store import pack_mask, write_entry
+from shared.preprocessing.cache import pack_mask, write_entry
 from shared.reproducibility import state_hash
 from shared.tasks import breast_segmentation, lesion_segmentation, task_named
 from shared.tasks.augmentation import augment
@@ -149,7 +149,7 @@ def test_a_breast_is_its_largest_piece_and_gland_lies_within_it(monkeypatch):
     logits[0, 7, 7, 7] = 5.0  # a speck
     logits[1, 4:8, 4:8, 4:8] = 5.0
     monkeypatch.setattr("shared.tasks.breast_segmentation.to_native", lambda probability, _: probability)
-    case = SimpleNamespace(image=np.zeros((1, 8, 8, 8), np.float16), meta=None)
+    case = SimpleNamespace(image=np.zeros((1, 8, 8, 8), np.float16), place=None)
     found = breast_segmentation.TASK.evaluator.predict(Fixed(logits), case, None, settings(), None)
     np.testing.assert_allclose(found, torch.sigmoid(logits).numpy(), rtol=1e-6)
     breast, gland = breast_segmentation.tissue_masks(found, case, settings())
@@ -167,7 +167,7 @@ def measured(tmp_path, monkeypatch):
     write_entry(tmp_path / "x", {"tissues": reference.astype(np.uint8), "native": pack_mask(reference)}, {})
     grid = SimpleNamespace(shape=(8, 8, 8), spacing=(2.0, 1.0, 5.0))
     meta = SimpleNamespace(native=grid)
-    case = SimpleNamespace(meta=meta, tissue_folder=tmp_path / "x", native_grid=grid)
+    case = SimpleNamespace(place=meta, tissue_folder=tmp_path / "x", native_grid=grid)
     probability = np.where(reference, 0.9, 0.1).astype(np.float32)
     probability[1, 2:6, 2:4, 3] = 0.1  # half of the gland is missed
     return probability, case

@@ -76,7 +76,7 @@ def view(**sections):
 def measured(probability, spacing, settings, reference=None):
     """A case whose study's grid is the network's."""
     mask = np.zeros(probability.shape, bool) if reference is None else reference
-    case = SimpleNamespace(meta=None, native_grid=SimpleNamespace(spacing=spacing), native_mask=mask)
+    case = SimpleNamespace(place=None, native_grid=SimpleNamespace(spacing=spacing), native_mask=mask)
     return measure(probability[None], case, settings, full=True)
 
 

@@ -10,7 +10,7 @@ from shared.modalities.mri import cache as cache_module
 from shared.modalities.mri.cache import cached_case
 from shared.modalities.mri.plan import Extraction, MriPlan
 from shared.modalities.mri.study import image_files, read_case
-from shared.preprocessing import store
+from shared.preprocessing import cache as entries
 from shared.preprocessing.cache import content_digest
 from tests.mri_cases import mri_cohort, preprocess
 
@@ -78,7 +78,7 @@ def test_a_cached_case_holds_what_preprocess_makes(cases, tmp_path):
     rebuilt = np.zeros(found.mask.shape, bool)
     rebuilt[tuple(found.foreground.T)] = True
     np.testing.assert_array_equal(rebuilt, expected.mask)
-    assert found.meta == expected.meta
+    assert found.place == expected.place
     assert found.native_grid == study.grid
     assert (found.key, found.side) == (case.key, "left")
     assert found.seconds > 0
@@ -153,7 +153,7 @@ def test_killed_half_way_leaves_no_torn_entry(cases, tmp_path, monkeypatch):
         original(path, array, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.np, "save", killed)
+        patch.setattr(entries.np, "save", killed)
         with pytest.raises(KeyboardInterrupt):
             cached_case(cases[0], PLAN, cache)
     assert "image.npy" in saved

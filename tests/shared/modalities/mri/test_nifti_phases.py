@@ -5,6 +5,7 @@ import pytest
 import SimpleITK as sitk
 
 from shared.errors import StudyError
+from shared.modalities.mri import nifti_phases
 from shared.modalities.mri.study import read_study
 from shared.types import Grid
 from tests.images import to_image
@@ -35,9 +36,15 @@ def test_a_folder_or_a_prefix_of_phases(exam, nifti, below):
 def test_given_times_are_used_and_the_first_is_not_after_injection(nifti):
     assert read_study(nifti, times_s=(-30.0, 80.0, 200.0)).times_s == (-30.0, 80.0, 200.0)
     assert read_study(nifti, times_s=(20.0, 80.0, 200.0)).times_s == (0.0, 60.0, 180.0)
-    assert len(read_study(nifti, times_s=(0.0, 80.0, 200.0), max_post_phases=1).times_s) == 2
     assert reason(read_study, nifti, times_s=(0.0, 80.0)) == "missing_phase"
     assert reason(read_study, nifti, times_s=(0.0, 80.0, 70.0)) == "missing_phase"
+
+
+def test_only_the_earliest_post_contrast_phases_are_read(exam, nifti, monkeypatch):
+    monkeypatch.setattr(nifti_phases, "MOST_POST_PHASES", 1)
+    study = read_study(nifti, times_s=(0.0, 80.0, 200.0))
+    np.testing.assert_array_equal(study.phases, exam.volume[:2])
+    assert study.times_s == (0.0, 80.0)
 
 
 def test_a_number_left_out_or_a_single_phase_is_refused(nifti):

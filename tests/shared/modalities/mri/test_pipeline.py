@@ -1,7 +1,9 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from shared.errors import StudyError
 from shared.metrics.overlap import dice
@@ -24,8 +26,8 @@ def test_every_voxel_of_the_prepared_array_lies_where_its_placement_says(side):
     ramp = np.broadcast_to((5 + np.arange(24)) * spacing, shape)
     plan = plan_by_hand(spacing_mm=(2.0, 2.0, 1.2), crop_voxels=(16, 16, 24))
     prepared = prepare_region(region_of(ramp, side), plan)
-    assert prepared.meta.mirrored is (side == "left")
-    axis = prepared.meta.plan_axes[2]
+    assert prepared.place.mirrored is (side == "left")
+    axis = prepared.place.plan_axes[2]
     expected = axis.start + axis.step * np.arange(axis.count)
     assert expected[0] > 5 * spacing
     assert expected[-1] < 28 * spacing
@@ -45,7 +47,7 @@ def test_the_mask_there_and_back_again(make_study, side, bilateral, mode):
     assert prepared.image.shape == (4, *prepared.mask.shape)
     if mode == "whole_breast":
         assert prepared.mask.shape == (40, 48, 56)
-    back = to_native(prepared.mask.astype(np.float32), prepared.meta)
+    back = to_native(prepared.mask.astype(np.float32), prepared.place)
     assert back.shape == study.grid.shape
     assert dice(back >= 0.5, lesion) > 0.9
     # The lesion takes up contrast: the mask lies on it in the prepared array as well.
@@ -54,11 +56,11 @@ def test_the_mask_there_and_back_again(make_study, side, bilateral, mode):
 
 def test_a_smooth_prediction_comes_home_without_a_shift(make_study):
     study, _ = make_study("left")
-    meta = preprocess(study, None, "left", plan_by_hand()).meta
-    middle = [axis.start + axis.step * (axis.count // 2 + 0.3) for axis in meta.plan_axes]
-    z, y, x = np.meshgrid(*(axis.start + axis.step * np.arange(axis.count) for axis in meta.plan_axes), indexing="ij")
+    place = preprocess(study, None, "left", plan_by_hand()).place
+    middle = [axis.start + axis.step * (axis.count // 2 + 0.3) for axis in place.plan_axes]
+    z, y, x = np.meshgrid(*(axis.start + axis.step * np.arange(axis.count) for axis in place.plan_axes), indexing="ij")
     blob = np.exp(-((z - middle[0]) ** 2 + (y - middle[1]) ** 2 + (x - middle[2]) ** 2) / (2 * 9.0**2))
-    home = to_native(blob[..., ::-1].astype(np.float32), meta)
+    home = to_native(blob[..., ::-1].astype(np.float32), place)
     for axis, step in enumerate(study.grid.spacing):
         centre = (home.sum(axis=tuple({0, 1, 2} - {axis})) * np.arange(home.shape[axis])).sum() / home.sum() * step
         assert centre == pytest.approx(middle[axis], abs=0.05)
@@ -66,9 +68,9 @@ def test_a_smooth_prediction_comes_home_without_a_shift(make_study):
 
 def test_a_prediction_outside_the_box_is_dropped(make_study):
     study, _ = make_study("right")
-    meta = preprocess(study, None, "right", plan_by_hand(crop_voxels=(64, 64, 64))).meta
-    home = to_native(np.ones((64, 64, 64), np.float32), meta)
-    box = tuple(slice(first, first + size) for first, size in zip(meta.box_start, meta.box_size, strict=True))
+    place = preprocess(study, None, "right", plan_by_hand(crop_voxels=(64, 64, 64))).place
+    home = to_native(np.ones((64, 64, 64), np.float32), place)
+    box = tuple(slice(first, first + size) for first, size in zip(place.box_start, place.box_size, strict=True))
     np.testing.assert_allclose(home[box], 1.0, atol=1e-6)
     home[box] = 0.0
     assert not home.any()
@@ -81,7 +83,7 @@ def test_a_left_breast_is_the_mirror_image_of_a_right_one(make_study):
     right = preprocess(mirrored, lesion[..., ::-1], "right", plan_by_hand())
     # The two boxes may round to different voxels: compare where the lesion is, in its own array.
     assert dice(left.mask, right.mask) > 0.85
-    assert (left.meta.mirrored, right.meta.mirrored) == (True, False)
+    assert (left.place.mirrored, right.place.mirrored) == (True, False)
 
 
 def test_the_scanners_gain_makes_no_difference(make_study):
@@ -117,5 +119,5 @@ def test_a_lesion_outside_the_plans_box_is_refused(make_study):
 
 def test_placement_survives_json(make_study):
     study, lesion = make_study("left")
-    meta = preprocess(study, lesion, "left", plan_by_hand()).meta
-    assert Placement.from_dict(json.loads(json.dumps(meta.to_dict()))) == meta
+    place = preprocess(study, lesion, "left", plan_by_hand()).place
+    assert TypeAdapter(Placement).validate_python(json.loads(json.dumps(asdict(place)))) == place

@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import JPEGLSLossless, RLELossless
 
+from shared.dicom.index import read_headers
 from shared.errors import StudyError
-from shared.modalities.mri.study import read_files, read_study
+from shared.modalities.mri import phases
+from shared.modalities.mri.study import assemble_study, read_study
 
 LAYOUTS = ["siemens", "ge", "ge_series", "philips", "acquisition_number", "acquisition_time", "instance_number"]
 PLANES = {
@@ -73,8 +75,9 @@ def test_facts_of_the_acquisition_are_kept(exam, tmp_path):
     assert (study.acquisition.manufacturer, study.acquisition.field_strength_t) == ("SIEMENS", 1.5)
 
 
-def test_only_the_wanted_post_contrast_phases_are_read(exam, tmp_path):
-    study = read_study(exam.write(tmp_path), max_post_phases=1)
+def test_only_the_earliest_post_contrast_phases_are_read(exam, tmp_path, monkeypatch):
+    monkeypatch.setattr(phases, "MOST_POST_PHASES", 1)
+    study = read_study(exam.write(tmp_path))
     np.testing.assert_array_equal(study.phases, exam.volume[:2])
     assert len(study.times_s) == 2
 
@@ -93,7 +96,7 @@ def test_any_nesting_and_any_file_name(exam, tmp_path):
 def test_the_same_files_given_by_name(exam, tmp_path):
     exam.write(tmp_path)
     files = sorted(tmp_path.iterdir(), reverse=True)
-    np.testing.assert_array_equal(read_files(files).phases, exam.volume)
+    np.testing.assert_array_equal(assemble_study(read_headers(files), None).phases, exam.volume)
 
 
 @pytest.mark.parametrize("plane", PLANES)

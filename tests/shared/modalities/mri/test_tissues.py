@@ -62,7 +62,7 @@ def prepared(site, root):
 
 def test_a_tissue_drawn_as_the_lesion_lies_where_the_lesion_lies(site, tmp_path):
     _, ((case, made), _) = prepared(site, tmp_path / "cache")
-    assert made.meta.mirrored
+    assert made.place.mirrored
     found = with_tissues(tmp_path / "cache", case, made)
     assert found.labels.tissues
     assert made.mask.any()
@@ -85,7 +85,7 @@ def test_only_what_lies_in_the_breasts_box_counts_and_gland_only_within_the_brea
     _, ((case, made), _) = prepared(site, tmp_path / "cache")
     breast, gland = native_tissues(with_tissues(cache, case, made))
     box = np.zeros(made.native_grid.shape, bool)
-    box[made.meta.window] = True
+    box[made.place.window] = True
     assert 0 < box.sum() < box.size
     np.testing.assert_array_equal(breast, box)
     np.testing.assert_array_equal(gland, made.native_mask)

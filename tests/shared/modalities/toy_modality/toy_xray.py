@@ -21,8 +21,7 @@ from shared.dicom.index import index_folder, read_headers
 from shared.dicom.pixels import read_pixels
 from shared.errors import ExclusionReason, RunError, StudyError
 from shared.modalities.modality import Background, Modality, Plan
-from shared.preprocessing.cache import Entry, content_digest, entry_name, get_or_make
-from shared.preprocessing.store import open_array
+from shared.preprocessing.cache import Entry, content_digest, entry_name, get_or_make, open_array
 from shared.types import FloatArray
 
 NAME = "toy-xray"
