@@ -129,7 +129,9 @@ class SiteRequests:
                     name: Message(records, dst_node_id=self.nodes[name], message_type=kind, ttl=left)
                     for name, records in write_instructions(instruction, there).items()
                 }
-                pending |= push(self.grid, messages)
+                # As `push`, without a call more between the app and the request.
+                identifiers = list(self.grid.push_messages(list(messages.values()))) if messages else []
+                pending |= {item: name for item, name in zip(identifiers, messages, strict=False) if item}
                 to_send = []
                 del messages
             arrived = False
