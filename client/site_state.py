@@ -34,6 +34,12 @@ class SiteState:
         """Keep a round's state, and drop those of later rounds: they belong to rounds that are trained anew.
 
         Nothing is written where there is nothing to keep.
+
+        Raises
+        ------
+        RunError
+            There is no space left.
+
         """
         for number, path in self._rounds().items():
             if number > round_number:

@@ -76,7 +76,14 @@ class _ApprovedFile(Section):
 
 
 class SiteKit(Kit):
-    """A site's kit."""
+    """A site's kit.
+
+    Raises
+    ------
+    ConfigError
+        The folder is no site's kit, or `node.toml` is not valid.
+
+    """
 
     role = "site"
     file = NODE_FILE
@@ -139,7 +146,14 @@ class SiteKit(Kit):
         return entry
 
     def withdraw(self, digest: str) -> Approved:
-        """Take an app off the list; `digest` may be the first characters of its hash, which no other begins with."""
+        """Take an app off the list; `digest` may be the first characters of its hash, which no other begins with.
+
+        Raises
+        ------
+        ConfigError
+            No app's hash, or more than one, begins with them.
+
+        """
         matches = [item for item in self.approved() if item.sha256.startswith(digest)]
         if len(matches) != 1:
             remedy = "give more characters" if matches else "`--list` shows them; give other or more characters"

@@ -37,6 +37,12 @@ def run_node(kit: SiteKit, runtime_port: int, door: str | None = None) -> None:
     """Run the SuperNode of the site's kit until it is terminated.
 
     Its worker processes call it on `runtime_port`, a free port on loopback; `door` is the warm process's Unix socket.
+
+    Raises
+    ------
+    RunError
+        Flower has another version than the one that was tested.
+
     """
     from client.node.app_starter import start
 

@@ -33,6 +33,16 @@ def serve_site(kit: SiteKit, say: Say) -> None:
     """Run the node of the site's kit, which no other process serves, until interrupted; no process is left.
 
     `say` is called with every event that the audit log records meanwhile.
+
+    Raises
+    ------
+    ConfigError, SiteError
+        The kit or the site folder cannot be used.
+    RunError
+        Another process serves this kit, or Flower has another version than the tested one.
+    KeyboardInterrupt
+        On SIGINT, SIGTERM and SIGHUP; no process is left.
+
     """
     check_flower()
     check_kit(kit)
@@ -55,7 +65,16 @@ def serve_site(kit: SiteKit, say: Say) -> None:
 
 
 def check_kit(kit: SiteKit) -> None:
-    """Check the kit, the node key in it and the site folder, which must be this site's, before the first connection."""
+    """Check the kit, the node key in it and the site folder, which must be this site's, before the first connection.
+
+    Raises
+    ------
+    ConfigError
+        As `Kit.check`; or the node key is damaged; or the site folder is another site's.
+    SiteError
+        The site folder cannot be used.
+
+    """
     kit.check(private=(kit.node_key,))
     try:
         node_key(kit.node_key)

@@ -52,6 +52,12 @@ def submit(link: Link, app: Path, settings: Mapping[str, int | str], options: Se
 
     The settings, values for `[tool.flwr.app.config]`, are written to a file beside the app's folder. `options` are
     further ones of `flwr run`.
+
+    Raises
+    ------
+    RunError
+        Flower did not accept the run.
+
     """
     file = app.with_name("run.toml")
     file.write_text(tomli_w.dumps(settings), encoding="utf-8")

@@ -76,6 +76,14 @@ def reload_nginx(
 
     The sites to let in are those given, or else those that the kit lists now. If nginx refuses the configuration it
     goes on with the old one, and a `RunError` quotes it.
+
+    Raises
+    ------
+    ConfigError
+        The kit's sites cannot be read.
+    RunError
+        nginx refuses the configuration, and goes on with the old one; the message quotes nginx.
+
     """
     try:
         draft = draft_conf(kit, kit.sites() if sites is None else sites, host)

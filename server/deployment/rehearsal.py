@@ -70,6 +70,12 @@ def run_consortium(rehearsal: Rehearsal, step: Step) -> Iterator[dict[str, Child
     """Run the server and every site, each as a process of its own, while the context lasts.
 
     Yields the processes by name, the server's as "server", once all sites are connected.
+
+    Raises
+    ------
+    RunError
+        One of them did not start; the end of its log is in the message.
+
     """
     with ExitStack() as stack:
 

@@ -39,6 +39,15 @@ def serve(kit: ServerKit, say: Say, host: str = "0.0.0.0") -> None:  # noqa: S10
     host
         Address that nginx and the status service listen on.
 
+    Raises
+    ------
+    ConfigError
+        The kit cannot be used.
+    RunError
+        Another process serves the kit, a process does not start, or Flower has another version than the tested one.
+    KeyboardInterrupt
+        On SIGINT, SIGTERM and SIGHUP; no process is left.
+
     """
     from server.monitoring.status_service import serve_status
 

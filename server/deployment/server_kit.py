@@ -39,7 +39,14 @@ class SiteKey:
 
 
 class ServerKit(Kit):
-    """The server's kit."""
+    """The server's kit.
+
+    Raises
+    ------
+    ConfigError
+        The folder is no server's kit, or its settings are not valid.
+
+    """
 
     role = "server"
     file = "server.toml"
@@ -55,14 +62,28 @@ class ServerKit(Kit):
         return self.folder / "certificates" / "crl.pem"
 
     def sites(self) -> tuple[SiteKey, ...]:
-        """The sites whose keys are in the kit, by name; read from the disk at each call, and none may be damaged."""
+        """The sites whose keys are in the kit, by name; read from the disk at each call, and none may be damaged.
+
+        Raises
+        ------
+        ConfigError
+            A key is damaged, or the folder of keys is missing.
+
+        """
         sites, faults = self.read_sites()
         if faults:
             raise next(iter(faults.values()))
         return sites
 
     def read_sites(self) -> tuple[tuple[SiteKey, ...], dict[str, ConfigError]]:
-        """The sites whose keys can be read, and an error for each other site."""
+        """The sites whose keys can be read, and an error for each other site.
+
+        Raises
+        ------
+        ConfigError
+            The folder of keys is missing. That is no empty list: every site would be removed.
+
+        """
         folder = self.folder / "sites"
         if not folder.is_dir():  # that is no empty list: every site would be removed
             raise ConfigError(f"{folder} is missing: copy it from the consortium's folder")

@@ -48,7 +48,14 @@ class Membership:
         return sum(1 for number in self._numbers.values() if number)
 
     def register_all(self, nginx: Child) -> None:
-        """Register every site with a SuperLink that has just started, and knows none."""
+        """Register every site with a SuperLink that has just started, and knows none.
+
+        Raises
+        ------
+        ConfigError, RunError
+            Only at the first start: the kit cannot be used.
+
+        """
         self._numbers = dict.fromkeys(self._numbers, "")
         self._apply(self.kit.stamp(), nginx)
         self._started = True

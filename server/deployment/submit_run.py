@@ -35,6 +35,14 @@ def run_on_server(
     """Run the Flower app of this checkout on a consortium and wait for its end; otherwise as `simulation.run_flower`.
 
     `fedbreast serve` must be running with the server's kit on this machine. Ctrl-C stops the run on the server as well.
+
+    Raises
+    ------
+    RunError
+        The run did not finish; the message says why.
+    KeyboardInterrupt
+        On Ctrl-C; the run is stopped on the server as well.
+
     """
     run_dir = project_root() / "runs" / run_name
     more: dict[str, int | str] = {"resume": resume, "consortium": True, **(overrides or {})}

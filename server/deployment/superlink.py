@@ -28,7 +28,14 @@ _LONGEST_REASON = 300
 
 @contextmanager
 def superlink(kit: ServerKit, home: Path, environment: Mapping[str, str]) -> Iterator[Child]:
-    """Run the SuperLink while the context lasts. Its state is in memory; a run's state is in the run's folder."""
+    """Run the SuperLink while the context lasts. Its state is in memory; a run's state is in the run's folder.
+
+    Raises
+    ------
+    RunError
+        Its port is in use, or it did not start; the end of its log is in the message.
+
+    """
     certificate, key = kit.certificate
     port = kit.server.superlink_port
     if listens(port):
@@ -56,6 +63,12 @@ def register(site: SiteKey, environment: Mapping[str, str]) -> str:
     """Register a site's node; return Flower's number of it.
 
     Flower refuses for ever the keys of nodes that were unregistered.
+
+    Raises
+    ------
+    RunError
+        Flower refuses the key. It also refuses for ever the keys of nodes that were unregistered.
+
     """
     with tempfile.NamedTemporaryFile(suffix=".pub") as file:  # the key as it was read: the kit may have changed since
         file.write(site.line)

@@ -35,7 +35,14 @@ _HEADERS = {
 
 
 class PageServer(uvicorn.Server):
-    """Serves the page and the feed's snapshots on 127.0.0.1; `url` is its address."""
+    """Serves the page and the feed's snapshots on 127.0.0.1; `url` is its address.
+
+    Raises
+    ------
+    RunError
+        The port is in use.
+
+    """
 
     def __init__(self, feed: Feed, port: int) -> None:
         try:

@@ -161,7 +161,14 @@ class Tracking:
 
 
 def open_tracking(config: RunConfig, folder: RunFolder, facts: Callable[[], Mapping[str, str]]) -> Tracking:
-    """Open a run's entry in MLflow, which must then be installed, if the configuration asks; see `Tracking.open`."""
+    """Open a run's entry in MLflow, which must then be installed, if the configuration asks; see `Tracking.open`.
+
+    Raises
+    ------
+    ConfigError
+        It asks for it, and MLflow is not installed.
+
+    """
     tracking = Tracking(config, folder)
     if config.tracking.mlflow:
         if find_spec("mlflow") is None:

@@ -48,6 +48,11 @@ def snapshot(runs: Path, name: str | None = None) -> dict[str, Any]:
     `done` of `total`, `text`, `at`, `started` (seconds since 1970), `left_s` and `left_at` (seconds of training left
     as seen then; None before every task has two rounds), `phantom`, `sites` and `tasks` (see `training_progress`).
 
+    Raises
+    ------
+    ConfigError
+        The name is not a plain folder name.
+
     """
     if name is not None and (Path(name).name != name or name.startswith(".")):
         raise ConfigError(f"a run's name is a folder's name, without slashes or a leading dot: {name[:64]!r}")

@@ -47,7 +47,14 @@ class Observer:
 
 
 def read_observer(folder: Path) -> Observer:
-    """Read the credentials in an observer's folder, or in a server's kit, which asks on its own machine."""
+    """Read the credentials in an observer's folder, or in a server's kit, which asks on its own machine.
+
+    Raises
+    ------
+    ConfigError
+        The folder is neither, or lacks a file.
+
+    """
     server = (folder / "server.toml").is_file()
     settings = folder / ("server.toml" if server else "observer.toml")
     public, private = (folder / "certificates", folder / "keys") if server else (folder, folder)

@@ -33,7 +33,14 @@ _OBSERVER = "observer"
 
 
 def serve_status(kit: Path, runs: Path, host: str, port: int) -> grpc.Server:
-    """Start the service for a server's kit and the runs below `runs`; the caller stops it."""
+    """Start the service for a server's kit and the runs below `runs`; the caller stops it.
+
+    Raises
+    ------
+    RunError
+        A key or certificate is missing, or the port is in use.
+
+    """
     certificates = kit / "certificates"
     try:
         key = (kit / "keys" / "server.key").read_bytes()

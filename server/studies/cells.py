@@ -39,6 +39,12 @@ def run_cell(root: Path, cell: Cell, report: Report) -> None:
     """Do a cell of the study in `root`.
 
     Whatever ends it is raised; the study goes on with the cells that do not wait for it.
+
+    Raises
+    ------
+    FedBreastError
+        What ended it; the study goes on with the cells that do not wait for it.
+
     """
     design = Design(load_config(root / CONFIG))
     if cell.kind == "extract":

@@ -143,6 +143,12 @@ def read_ki67_column(table: Table) -> dict[int, float | None]:
     """Ki-67 of each row in percent; a cell can also state the unit, as in `20%`.
 
     A column with fractions (0.2) beside percentages (20), or only fractions, is refused: the unit is never guessed.
+
+    Raises
+    ------
+    TableError
+        The column has fractions (0.2) beside percentages (20), or only fractions: the unit is never guessed.
+
     """
     column, comma = "ki67_percent", table.delimiter != ","
     values: dict[int, float | None] = {}

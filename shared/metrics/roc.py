@@ -61,6 +61,12 @@ def delong_test(
 
     It is `None` with fewer than two positives or negatives, or if neither score has a variance and the areas differ.
     For scores with the same order of cases, p is 1. Errors are those of `delong`.
+
+    Raises
+    ------
+    ValueError
+        As `delong`.
+
     """
     positive, values = _check_scores(truth, [a, b])
     if min(positive.sum(), (~positive).sum()) < 2:  # noqa: PLR2004 - one case has no spread

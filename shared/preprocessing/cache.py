@@ -71,7 +71,14 @@ def content_digest(case: Case, images: Sequence[Path]) -> str:
 
 @contextmanager
 def entry_lock(root: Path, folder: Path) -> Iterator[None]:
-    """Hold the lock of an entry of the cache at `root`; the system releases it if the process dies."""
+    """Hold the lock of an entry of the cache at `root`; the system releases it if the process dies.
+
+    Raises
+    ------
+    RunError
+        There is no space left for the lock file.
+
+    """
     lock = FileLock(root / "locks" / f"{folder.parent.name}-{folder.name}.lock")
     with writing(CACHE):
         Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +93,12 @@ def write_entry(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], facts: Map
     """Write arrays and facts as one folder and replace an older one; the caller holds the lock of the entry.
 
     A killed process leaves a `.making-` folder, which the next writer of the entry removes.
+
+    Raises
+    ------
+    RunError
+        There is no space left for it.
+
     """
     scratch = folder.with_name(f".making-{folder.name}")
     shutil.rmtree(scratch, ignore_errors=True)

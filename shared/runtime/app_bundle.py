@@ -51,7 +51,14 @@ def digest_of(bundle: bytes) -> str:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Read a bundle (`.fab`), or make one of a checkout; none of its code is imported."""
+    """Read a bundle (`.fab`), or make one of a checkout; none of its code is imported.
+
+    Raises
+    ------
+    ConfigError
+        The path is neither.
+
+    """
     if path.is_file():
         return read_bundle(path.read_bytes(), str(path))
     if not (path / "pyproject.toml").is_file():
@@ -62,7 +69,14 @@ def open_bundle(path: Path) -> Bundle:
 
 
 def read_bundle(bundle: bytes, name: str) -> Bundle:
-    """Read a bundle's name, version and number of files; nothing is unpacked. Messages call it by `name`."""
+    """Read a bundle's name, version and number of files; nothing is unpacked. Messages call it by `name`.
+
+    Raises
+    ------
+    ConfigError
+        It is no bundle; the message calls it by `name`.
+
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
             project = tomllib.loads(archive.read("pyproject.toml").decode())["project"]

@@ -171,7 +171,16 @@ def check_flower() -> None:
 
 
 def flower_internal(name: str) -> Any:
-    """A private name of Flower, imported when it is asked for: it must be listed, and Flower's version tested."""
+    """A private name of Flower, imported when it is asked for: it must be listed, and Flower's version tested.
+
+    Raises
+    ------
+    KeyError
+        It is not listed in `INTERNALS`.
+    RunError
+        Flower has another version than the tested one.
+
+    """
     if name not in _NAMES:
         raise KeyError(f"{name} is not listed in INTERNALS: add it with its reason and its test")
     check_flower()
@@ -179,7 +188,14 @@ def flower_internal(name: str) -> Any:
 
 
 def replace_flower_internal(name: str, value: Any) -> None:
-    """Put our own in place of a function, a method or a class of Flower, for this process."""
+    """Put our own in place of a function, a method or a class of Flower, for this process.
+
+    Raises
+    ------
+    KeyError, RunError
+        As `flower_internal`.
+
+    """
     flower_internal(name)
     owner, attribute = name.rsplit("." if "." in name.partition(":")[2] else ":", 1)
     setattr(pkgutil.resolve_name(owner), attribute, value)

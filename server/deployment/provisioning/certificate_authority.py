@@ -91,6 +91,11 @@ def issue(
     address
         The server's DNS name or IPv4 address; empty for other roles.
 
+    Raises
+    ------
+    ConfigError
+        The authority has expired.
+
     """
     ends = authority.certificate.not_valid_after_utc
     if ends <= now:

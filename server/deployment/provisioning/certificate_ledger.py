@@ -96,7 +96,14 @@ class Ledger:
 
 
 def read_ledger(root: Path) -> tuple[Certificate, ...]:
-    """Every certificate the authority of a consortium signed, oldest first."""
+    """Every certificate the authority of a consortium signed, oldest first.
+
+    Raises
+    ------
+    ConfigError
+        The folder is no consortium's, or its ledger is damaged.
+
+    """
     try:
         return _ENTRIES.validate_json((root / LEDGER_FILE).read_bytes())
     except OSError as error:

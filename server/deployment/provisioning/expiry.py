@@ -33,6 +33,12 @@ def certificate_expiry(folder: Path, now: datetime) -> list[Expiry]:
     """Every certificate in use, sorted by the time it expires; revoked ones are not in use.
 
     The folder is a consortium's, or a kit: the server's, a site's, the observer's.
+
+    Raises
+    ------
+    ConfigError
+        There is no certificate, or one is damaged.
+
     """
     if (folder / LEDGER_FILE).is_file():
         warn = load_consortium(folder / CONSORTIUM_FILE).certificates.warn_days

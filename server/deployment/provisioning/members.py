@@ -39,6 +39,13 @@ def provision(source: Path, root: Path, now: datetime) -> Handout:
 
     A new folder appears whole or not at all. A hospital counts as added only when its kit is complete: after a killed
     call, call it again; what the killed call had signed is revoked. Only added hospitals may differ in the file.
+
+    Raises
+    ------
+    ConfigError
+        The file is not valid; the folder holds something else; or it was made from a file that differs in more than
+        added hospitals.
+
     """
     consortium, root = load_consortium(source), root.resolve()
     with _writing(root):

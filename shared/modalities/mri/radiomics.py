@@ -70,6 +70,12 @@ def feature_names(channels: int) -> tuple[str, ...]:
     `shape_*` once; `channel0_firstorder_*`; of each further channel `channelK_firstorder_*`, `_glcm_*`, `_glrlm_*` and
     `_glszm_*`; then of every channel `channelK_rim_mean`, `_core_mean`, `_surroundings_mean`, the same with `_std`, and
     the differences of means `_core_less_rim` and `_rim_less_surroundings`.
+
+    Raises
+    ------
+    ValueError
+        There is no image channel.
+
     """
     if channels < 1:
         raise ValueError(f"a patch of {channels} image channels has no features")
