@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 import shutil
 import sys
@@ -51,6 +52,11 @@ def launch_environment(home: Path, audit_file: Path | None = None) -> dict[str, 
         "MLFLOW_DISABLE_TELEMETRY": "true",  # MONAI imports MLflow wherever it is installed
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Who reaches a Ray can run code in it. This variable, whose name says less than it does, binds all of it to
+        # loopback, and the token keeps this machine's other users out.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "FEDBREAST_ROOT": str(project_root().resolve()),
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
