@@ -10,7 +10,7 @@
 
 A message says what is wrong, where (file, row, key), why it matters and the remedy. It never holds a patient identifier
 or free text from data: rows are named by number, studies by a reason of the closed list `EXCLUSION_REASONS`. Words from
-outside in it are shown without control characters (`shared.words`). What of an error may leave a site is `safe_error`'s.
+outside in it hold no control characters (`shared.words`). What of an error may leave a site is told by `safe_error`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A patient's name planted wherever a site's data may hold one: it is in nothing that leaves the site, and in no log."""
+"""A patient's name planted wherever a site's data may hold one: nothing that leaves the site has it, and no log."""
 
 import csv
 import io
@@ -157,7 +157,7 @@ def test_a_folder_that_is_no_site_is_not_named(hospital, caplog, capfd):
 
 
 def test_names_in_tags_files_and_free_columns_go_through_training_unseen(hospital, monkeypatch, caplog, capfd):
-    """Images in folders of that name, damaged ones too; tags, columns of free text; the site trains and tells no name."""
+    """Folders and files of that name, damaged ones too, tags, columns of free text: the site trains and tells none."""
     hospital.table(name_everything(hospital.folder))
     hospital.ask("register")
     prints = hospital.ask("fingerprint")
@@ -179,7 +179,7 @@ def test_names_in_tags_files_and_free_columns_go_through_training_unseen(hospita
 
 
 def name_everything(folder):
-    """Plant the name in all that is free text; damage a slice of the second case, the third's mask, the fourth's path."""
+    """Plant the name in all free text; damage a slice of the second case, the third's mask, the fourth's path."""
 
     def change(rows):
         at = {name: rows[0].index(name) for name in rows[0]}
@@ -200,7 +200,8 @@ def name_everything(folder):
                 if path.is_file():
                     tag(path)
             row[at["patient_id"]], row[at["manufacturer"]] = own, NAME
-        (next(p for p in (folder / "dicom" / f"{NAME}^2").rglob("IM*"))).write_bytes(b"\0" * 128 + b"DICM" + NAME.encode())
+        damaged = next((folder / "dicom" / f"{NAME}^2").rglob("IM*"))
+        damaged.write_bytes(b"\0" * 128 + b"DICM" + NAME.encode())
         (folder / rows[3][at["mask"]]).write_bytes(NAME.encode())
         rows[4][at["path"]] = f"dicom/{NAME}^absent"
         return [[*rows[0], NAME], *([*row, NAME] for row in rows[1:])]
