@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import re
 import shutil
 import stat
@@ -114,7 +113,7 @@ def test_a_name_in_any_column_stays_at_the_site(hospital, column, monkeypatch, c
     assert code == 2
     assert str(file) in shown
     assert file.read_text() == f"row 3, column '{column}': {NAME}\n"
-    assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_a_row_that_is_shifted_or_a_header_that_is_missing_shows_no_cell(hospital, caplog, capfd):
