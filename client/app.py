@@ -46,12 +46,14 @@ def _answering(action: str) -> Callable[[Message, Context], Message]:
                 except Exception:
                     log.exception("%s of round %d failed", action, instruction.round)
                     raise
+            content = write_reply(reply)
             _record(action, instruction, reply)
         except Exception as error:  # noqa: BLE001 - see above
             reply = Reply(site=instruction.site, run=instruction.run, round=instruction.round, error=safe_error(error))
+            content = write_reply(reply)
             with suppress(RunError, OSError):  # the log itself may be what failed
                 _record(action, instruction, reply)
-        return Message(content=write_reply(reply), reply_to=message)
+        return Message(content=content, reply_to=message)
 
     return handle
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from shared.errors import FedBreastError, RunError
+from shared.errors import FedBreastError, RunError, SiteError, safe_error
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def main(grid: Grid, context: Context) -> None:
             run(whole_answers(grid), config, folder, report)
         except Exception as error:
             if isinstance(error, FedBreastError):
-                why = str(error)
+                why = safe_error(error) if isinstance(error, SiteError) else str(error)
                 log.error("the run ended: %s", why)  # noqa: TRY400 - our messages say all, a trace would not help
             else:
                 why = f"{type(error).__name__}; see log.jsonl in the run's folder"

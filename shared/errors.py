@@ -9,13 +9,16 @@
     └── RunError             a run that could not finish                                 exit 1
 
 A message says what is wrong, where (file, row, key), why it matters and the remedy. It never holds a patient identifier
-or free text from data: rows are named by number, studies by a reason of the closed list `EXCLUSION_REASONS`.
+or free text from data: rows are named by number, studies by a reason of the closed list `EXCLUSION_REASONS`. Words from
+outside in it hold no control characters (`shared.words`). What of an error may leave a site is told by `safe_error`.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Literal, get_args
+
+from shared.words import plain
 
 ExclusionReason = Literal[
     "no_images",  # nothing readable at the row's path
@@ -46,6 +49,15 @@ class FedBreastError(Exception):
 
     exit_code = 1
 
+    def __init__(self, message: str) -> None:
+        super().__init__(plain(message, keep="\n"))
+
+    @property
+    def told(self) -> str:
+        """What may leave a site of the message: all, unless it names a path, as folders may be named after patients."""
+        text = str(self)
+        return "its message names a path, see the site's own log" if _A_PATH.search(text) else text
+
 
 class ConfigError(FedBreastError):
     """A configuration or command line that makes no sense."""
@@ -54,18 +66,35 @@ class ConfigError(FedBreastError):
 
 
 class SiteError(FedBreastError):
-    """A site folder that cannot be used as a whole."""
+    """A site folder that cannot be used as a whole; its message may quote `site.toml`, and stays at the site."""
 
     exit_code = 2
 
+    @property
+    def told(self) -> str:
+        """What may leave a site: where it is told in full."""
+        return "`fedbreast check` at the site says what is wrong"
+
 
 class TableError(SiteError):
-    """A fault in a table, located by file name, row (1 = the header) and column."""
+    """A fault in a table, located by file name, row (1 = the header) and column.
 
-    def __init__(self, message: str, *, file: str, row: int | None = None, column: str | None = None) -> None:
-        where = file + (f", row {row}" if row is not None else "") + (f", column '{column}'" if column else "")
-        super().__init__(f"{where}: {message}")
-        self.file, self.row, self.column = file, row, column
+    `column` is a name of the code's, never one that only the table has: in a table without a header it would be a cell.
+    `cell` is what stands there. It is in no message and no `repr`: it goes to `shared.cohort.refused_cells` alone.
+    """
+
+    def __init__(
+        self, message: str, *, file: str, row: int | None = None, column: str | None = None, cell: str = ""
+    ) -> None:
+        place = (f"row {row}" if row is not None else "", f"column '{column}'" if column else "")
+        self.where = ", ".join(filter(None, place))
+        super().__init__(f"{', '.join(filter(None, (file, self.where)))}: {message}")
+        self.message, self.file, self.row, self.column, self.cell = message, file, row, column, cell
+
+    @property
+    def told(self) -> str:
+        """What may leave a site: row and column."""
+        return f"{self.where or 'the table'}: {super().told}"
 
 
 class StudyError(FedBreastError):
@@ -75,6 +104,11 @@ class StudyError(FedBreastError):
         super().__init__(f"{reason}: {detail}")
         self.reason: ExclusionReason = reason
         self.detail = detail
+
+    @property
+    def told(self) -> str:
+        """What may leave a site: the reason, a word of the closed list."""
+        return self.reason
 
 
 class UpdateError(FedBreastError):
@@ -86,12 +120,11 @@ class RunError(FedBreastError):
 
 
 def safe_error(error: Exception) -> str:
-    """Text of an error that may leave a site: our own messages contain no data; of other errors only the class.
+    """What of an error may leave a site: its class and, of our own, what it tells (`FedBreastError.told`).
 
-    A message of ours with a path is withheld too, because hospitals may name folders after patients.
+    Of a site's table these are row and column, of other faults of its folder nothing. This is the only way out:
+    replies, logs and the audit log hold what it gives.
     """
     if not isinstance(error, FedBreastError):
         return type(error).__name__
-    if _A_PATH.search(str(error)):
-        return f"{type(error).__name__}: its message names a path, see the site's own log"
-    return f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
+    return plain(f"{type(error).__name__}: {error.told}")[:LONGEST_ERROR]

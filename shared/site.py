@@ -205,7 +205,8 @@ def held_sites(node_config: Mapping[str, object], config: RunConfig) -> dict[str
         folder = Path(str(node_config["data-dir"]))
         name = str(node_config.get("site", folder.name))
         if name not in config.centres:
-            raise ConfigError(f"site '{name}' is not a centre of the run ({', '.join(config.centres)})")
+            shown = f"site '{name}'" if "site" in node_config else "this node's site"  # a folder may have any name
+            raise ConfigError(f"{shown} is not a centre of the run ({', '.join(config.centres)})")
         return {name: folder}
     if "partition-id" not in node_config:
         raise ConfigError("this node has no data: start it with --node-config 'data-dir=\"PATH OF THE SITE FOLDER\"'")

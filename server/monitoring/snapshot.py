@@ -16,6 +16,7 @@ from shared.metrics.sums import Sums
 from shared.runtime.progress import PHASES, read_progress
 from shared.runtime.project import project_root
 from shared.tasks import TASKS, task_named
+from shared.words import plain_words
 
 MOST_SITES = 100
 MOST_CELLS = 20_000
@@ -85,7 +86,7 @@ def _assemble(
     named = list(config.data.sites) if config else []
     sites = site_tiles(named, _sites(files.get("sites.json")), _flow(files.get("cases.json")), courses)[:MOST_SITES]
     kept = max(1, MOST_CELLS // max(1, len(sites) * len(courses)))
-    return {
+    shown: dict[str, Any] = {
         "run": name,
         "state": state,
         "outcome": made.get("outcome"),
@@ -102,6 +103,8 @@ def _assemble(
         "sites": sites,
         "tasks": [task | {"rounds": task["rounds"][-kept:]} for task in courses],
     }
+    visible: dict[str, Any] = plain_words(shown)
+    return visible
 
 
 def _stamp(path: Path) -> Stamp | None:

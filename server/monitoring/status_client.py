@@ -17,6 +17,7 @@ from google.protobuf.struct_pb2 import Struct
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from shared.errors import ConfigError, RunError
+from shared.words import plain, plain_words
 
 SERVICE = "fedbreast.Status"
 GET, WATCH = "Get", "Watch"
@@ -140,13 +141,13 @@ def to_struct(snapshot: Mapping[str, Any]) -> Struct:
 
 def from_struct(message: Struct) -> tuple[dict[str, Any], float]:
     """The snapshot in a message, and this machine's clock minus the server's, seconds."""
-    snapshot: dict[str, Any] = MessageToDict(message)
+    snapshot: dict[str, Any] = plain_words(MessageToDict(message))
     return snapshot, time.time() - snapshot.pop("now", time.time())
 
 
 def reason(error: grpc.RpcError) -> str:
     """Why a call failed, in one line."""
-    code, details = error.code(), " ".join(str(error.details()).split())
+    code, details = error.code(), plain(" ".join(str(error.details()).split()))
     known = _REASONS.get(code)
     return f"{known} ({details[:200]})" if known else f"{details[:300]} ({code.name})"
 

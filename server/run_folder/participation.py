@@ -14,6 +14,7 @@ from pathlib import Path
 
 from server.run_folder.results import ResultRow, Role, replace_file
 from server.run_folder.round_record import NO_LABEL, RoundRecord, SiteEntry
+from shared.words import plain_words
 
 FILE = "participation.csv"
 
@@ -89,7 +90,7 @@ class Participation:
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, fieldnames=[item.name for item in fields(Row)], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(row) for row in self.rows())
+        writer.writerows(plain_words(asdict(row)) for row in self.rows())
         replace_file(self._path, text.getvalue().encode())
 
 

@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from shared import atomic_files
 from shared.errors import RunError
+from shared.words import plain_words
 
 Role = Literal["train", "validation", "test", "external"]
 
@@ -100,7 +101,7 @@ def write_results(run_dir: Path, rows: Sequence[ResultRow], provenance: Provenan
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(ResultRow.model_fields), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row.model_dump() for row in rows)
+    writer.writerows(plain_words(row.model_dump()) for row in rows)
     replace_file(run_dir / "results.csv", text.getvalue().encode())
     whole = Results(rows=tuple(rows), provenance=provenance)
     replace_file(run_dir / "results.json", (whole.model_dump_json(indent=1) + "\n").encode())

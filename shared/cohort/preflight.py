@@ -15,6 +15,7 @@ from typing import Literal
 
 from shared.cohort.labels import Label
 from shared.cohort.manifest import CaseRow, Flag, read_manifest_with_flags
+from shared.cohort.refused_cells import keeping_the_cell
 from shared.cohort.site_folder import SiteFolder, open_site_folder, pseudonym
 from shared.dicom.header import FileHeader
 from shared.dicom.index import Fault, scan_folder
@@ -95,7 +96,8 @@ def open_cohort(folder: Path, wanted: Iterable[tuple[Locate, frozenset[str]]], l
     the tasks learn from. A folder that is none of a site raises `SiteError`, a fault of its table `TableError`.
     """
     site = open_site_folder(folder)
-    rows, flags = read_manifest_with_flags(site.path, site.images, labels)
+    with keeping_the_cell(site.path):
+        rows, flags = read_manifest_with_flags(site.path, site.images, labels)
     located = [locate(site, rows, needs) for locate, needs in wanted]
     cases = tuple(case for found, _ in located for case in found)
     return Cohort(site, cases, tuple(item for _, left_out in located for item in left_out), flags)

@@ -1,7 +1,6 @@
 """Convert the cells of one row to values, and read the two columns whose meaning depends on all of their cells.
 
-A message shows a refused word only for columns with a closed vocabulary and only up to 20 characters. It never shows
-identifiers, paths or numbers.
+A message never shows a cell: in a row that is shifted by one, any column may hold a name.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from shared.cohort.table import Table
 from shared.cohort.vocabulary import FISH, RECEPTOR, Value, is_missing, look_up, parse_number
 from shared.errors import TableError
 
-_SHOWN = 20
 _MAX_TIMES = 64
 _SCORES = {"0": "0", "1+": "1+", "2+": "2+", "3+": "3+", "0+": "0", "equivocal": "2+", "borderline": "2+"}
 _BARE = {"0": "0", "1": "1+", "2": "2+", "3": "3+"}
@@ -64,8 +62,7 @@ class RowReader:
                 first.setdefault(value, word)
             known = f"write {', '.join(first.values())}, or leave it blank when it is not known"
             remedy = hint or (f"did you mean '{near[0]}'?" if near else known)
-            shown = f"'{cell}'" if len(cell) <= _SHOWN and cell.isprintable() else "this value"
-            raise self.fault(column, f"{shown} is not understood; {remedy}") from None
+            raise self.fault(column, f"this value is not understood; {remedy}") from None
 
     def number(self, column: str, low: float, high: float, *, unit: str) -> float | None:
         """Number from `low` to `high`, or None if missing."""
@@ -113,7 +110,7 @@ class RowReader:
 
     def fault(self, column: str, message: str) -> TableError:
         """Error with this row and column."""
-        return TableError(message, file=self.file, row=self.row, column=column)
+        return TableError(message, file=self.file, row=self.row, column=column, cell=self.cells.get(column, ""))
 
 
 def read_her2_column(table: Table) -> dict[int, tuple[bool | None, bool]]:

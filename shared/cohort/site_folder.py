@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from shared.cohort.manifest import TABLE_NAME, CaseRow
-from shared.config.sections import SiteName
+from shared.config.sections import Section, SiteName
 from shared.errors import SiteError
 
 SITE_FILE = "site.toml"
@@ -30,10 +30,8 @@ _SHORTEST_KEY = 16
 _MOST_NAMED = 8
 
 
-class Policy(BaseModel):
+class Policy(Section):
     """Limits that the site sets."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_excluded_share: float = Field(
         default=1.0, ge=0.0, le=1.0, description="Share of excluded rows above which a run ends with exit code 3."
@@ -43,9 +41,7 @@ class Policy(BaseModel):
     )
 
 
-class _Site(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Site(Section):
     name: SiteName
     pseudonym_key: str = Field(default="", repr=False)
     kind: Literal["hospital", "phantom"] = "hospital"
@@ -70,9 +66,7 @@ class _Site(BaseModel):
         return value
 
 
-class _SiteFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _SiteFile(Section):
     site: _Site
     policy: Policy = Policy()
 

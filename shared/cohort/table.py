@@ -20,7 +20,6 @@ from shared.errors import TableError
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _MAX_BYTES = 64 * 2**20
-_SHOWN = 40  # most characters of a column's name in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ def read_table(path: Path, *, known: Collection[str], required: Sequence[str]) -
     records, delimiter = _parse(text, path.name, known)
     if not records:
         raise TableError("the table is empty; its first row must name the columns", file=path.name)
-    columns = _columns(records[0], path.name, required)
+    columns = _columns(records[0], path.name, known, required)
     rows = []
     for number, record in enumerate(records[1:], start=2):
         cells = [unicodedata.normalize("NFC", cell).strip() for cell in record]
@@ -111,16 +110,19 @@ def _canonical(name: str) -> str:
     return "_".join(name.strip().strip("\ufeff").casefold().replace("-", " ").replace("_", " ").split())
 
 
-def _columns(header: Sequence[str], file: str, required: Sequence[str]) -> list[str]:
+def _columns(header: Sequence[str], file: str, known: Collection[str], required: Sequence[str]) -> list[str]:
+    """Names of the columns; a message shows none that is not `known`: without a header they would be a row's cells."""
     columns = [_canonical(cell) for cell in header]
     seen: set[str] = set()
-    for name in columns:
+    for place, name in enumerate(columns, start=1):
         if name and name in seen:
-            raise TableError("named twice in the header; keep one", file=file, row=1, column=name[:_SHOWN])
+            shown = name if name in known else None
+            message = f"named twice in the header, again in field {place}; keep one"
+            raise TableError(message, file=file, row=1, column=shown, cell=name)
         seen.add(name)
     for name in required:
         if name not in seen:
             near = difflib.get_close_matches(name, sorted(seen - {""}), n=1, cutoff=0.5)
-            hint = f"did you mean it by '{near[0][:_SHOWN]}'?" if near else f"{len(columns)} other columns were found"
+            hint = f"is it field {columns.index(near[0]) + 1}?" if near else f"{len(columns)} other columns were found"
             raise TableError(f"required but missing; {hint}", file=file, row=1, column=name)
     return columns

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from shared.words import refuse_controls
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Rounds = Annotated[int, Field(ge=1, le=10_000)]
@@ -15,12 +17,14 @@ SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
 
 class Section(BaseModel):
-    """A strict, immutable table of the configuration.
+    """A strict, immutable table of a configuration or kit.
 
     Every number has two bounds and every list and text a longest length: a run must not ask a hospital for anything.
+    No text holds a control character.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    _visible = field_validator("*")(refuse_controls)
 
 
 class TaskSection(Section):

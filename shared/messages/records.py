@@ -29,6 +29,7 @@ from shared.modalities.modality import Fingerprint
 from shared.runtime.flower_internals import flower_internal
 from shared.tasks import task_named
 from shared.types import SPLITS, FloatArray
+from shared.words import plain
 
 _FAILURES = {
     "INVALID_FAB": "this hospital has not approved the app: its data officer may look at it and approve it",
@@ -78,15 +79,15 @@ def read_instruction(message: Message) -> Instruction:
     header = record_of(message.content, _HEADER, ConfigRecord)
     plans, config = json.loads(str(header["plans"])), str(header["config"])
     return Instruction(
-        run=str(header["run"]),
+        run=plain(str(header["run"])),
         round=int(str(header["round"])),
         plans={name: modality_named(name).plan.model_validate(plan) for name, plan in plans.items()},
-        split=str(header["split"]),
+        split=plain(str(header["split"])),
         weights=_weights(message),
-        manifest=str(header["manifest"]),
-        site=str(header["site"]),
+        manifest=plain(str(header["manifest"])),
+        site=plain(str(header["site"])),
         config=parse_config(json.loads(config), "the run's configuration") if config else None,
-        task=str(header["task"]),
+        task=plain(str(header["task"])),
         evaluating=bool(header["evaluating"]),
     )
 
@@ -133,10 +134,10 @@ def read_reply(message: Message, config: RunConfig, task: str) -> Reply:
         numbers = record_of(message.content, _NUMBERS, MetricRecord)
         sums = _group(numbers, "sums.")
         return Reply(
-            site=str(header["site"]),
-            run=str(header["run"]),
-            manifest=str(header["manifest"]),
-            error="".join(filter(str.isprintable, str(header["error"])))[:LONGEST_ERROR],
+            site=plain(str(header["site"])),
+            run=plain(str(header["run"])),
+            manifest=plain(str(header["manifest"])),
+            error=plain(str(header["error"])[:LONGEST_ERROR])[:LONGEST_ERROR],
             round=whole_number(numbers["round"]),
             cases=whole_number(numbers["cases"]),
             skipped=whole_number(numbers["skipped"]),

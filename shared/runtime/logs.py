@@ -1,6 +1,7 @@
 """Logs of both sides: one JSON object per line, without the text of exceptions that are not ours.
 
-A library's text may quote what it read, such as a patient's name. Our own errors never do (shared/errors.py).
+A library's text may quote what it read, such as a patient's name. Our own never do, but for those of a site's folder,
+whose text is kept out as well (`shared.errors.safe_error`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from shared.errors import FedBreastError
+from shared.errors import FedBreastError, SiteError
+from shared.words import plain
 
 PACKAGES = ("server", "shared", "client")
 
@@ -56,7 +58,7 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": _message(record),
+            "message": plain(_message(record), keep="\n"),
         }
         if record.exc_info and record.exc_info[1]:
             entry |= _exception_entry(record.exc_info[1], record.exc_info[2])
@@ -95,6 +97,8 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _safe_argument(value: object) -> object:
+    if isinstance(value, SiteError):
+        return value.told
     foreign = isinstance(value, BaseException) and not isinstance(value, FedBreastError)
     return type(value).__name__ if foreign else value
 
@@ -106,7 +110,7 @@ def _exception_entry(error: BaseException, trace: TracebackType | None) -> dict[
         "frames": [f"{_file(frame)}:{line} in {frame.f_code.co_name}" for frame, line in traceback.walk_tb(trace)],
     }
     if isinstance(error, FedBreastError):
-        entry["text"] = str(error)
+        entry["text"] = str(_safe_argument(error))
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
         entry["cause"] = _exception_entry(cause, cause.__traceback__)

@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from shared.words import plain
+
 console = Console()
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -16,8 +18,8 @@ INTERRUPTED = 130
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Print a line as it is, without markup and without breaking it at the terminal's width."""
-    console.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
+    """Print a line without markup, control characters, or a break at the terminal's width."""
+    console.print(plain(text, keep="\n"), style=style, soft_wrap=True, highlight=False, markup=False)
 
 
 def say_event(event: str, facts: Mapping[str, Any]) -> None:

@@ -46,7 +46,22 @@ def test_only_our_own_messages_leave_a_site():
     "message", ["cannot read /data/doe", "'C:\\data\\doe' is missing", "in (/home/x)", "path=/srv/a", "/start"]
 )
 def test_a_message_with_a_path_stays_at_the_site(message):
-    assert safe_error(SiteError(message)) == "SiteError: its message names a path, see the site's own log"
+    assert safe_error(RunError(message)) == "RunError: its message names a path, see the site's own log"
+
+
+def test_of_a_sites_folder_class_row_and_column_leave_it_and_of_a_study_its_reason():
+    told = "`fedbreast check` at the site says what is wrong"
+    error = TableError("'Jane Doe' is no side", file="Jane.csv", row=7, column="side", cell="Jane Doe")
+    assert safe_error(error) == f"TableError: row 7, column 'side': {told}"
+    assert safe_error(TableError("Jane", file="Jane.csv")) == f"TableError: the table: {told}"
+    assert safe_error(SiteError("unknown key 'Jane Doe'")) == f"SiteError: {told}"
+    assert safe_error(StudyError("no_mask", "of Jane Doe")) == "StudyError: no_mask"
+
+
+def test_a_message_holds_no_control_character_whoever_wrote_its_words():
+    error = RunError("two\nlines: \x1b[2J \x9b \u202e \u2066 \ud800 \x7f")
+    assert str(error) == "two\nlines: \\x1b[2J \\x9b \\u202e \\u2066 \\ud800 \\x7f"
+    assert safe_error(error).isprintable()
 
 
 def test_a_slash_between_words_is_no_path():

@@ -28,6 +28,9 @@ def test_a_hospital_names_its_own_folder_and_the_server_cannot(tmp_path):
 
 def test_a_hospital_that_is_not_in_the_consortium_is_refused():
     with pytest.raises(ConfigError, match=r"site 'east' is not a centre of the run \(north, south\)"):
+        held_sites({"data-dir": "/mnt/x", "site": "east"}, CONFIG)
+    # The name of a folder is told to nobody: it may be a patient's.
+    with pytest.raises(ConfigError, match=r"^this node's site is not a centre of the run \(north, south\)$"):
         held_sites({"data-dir": "/mnt/east"}, CONFIG)
 
 

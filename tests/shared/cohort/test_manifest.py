@@ -60,7 +60,7 @@ def test_scenario_31_words_for_a_receptor_are_made_canonical(site):
 def test_scenario_31_an_unknown_word_is_refused_with_row_and_column(site):
     error = fault(site, "patient_id,side,er", "P1,left,pos", "P2,left,positve")
     assert (error.row, error.column) == (3, "er")
-    assert "'positve' is not understood; did you mean 'positive'?" in str(error)
+    assert "this value is not understood; did you mean 'positive'?" in str(error)
     error = fault(site, "patient_id,side,split", "P1,left,holdout")
     assert "write train, validation, test, or leave it blank when it is not known" in str(error)
 
@@ -298,7 +298,7 @@ def test_a_table_without_the_column_and_a_run_without_the_label_have_no_such_lab
 @pytest.mark.parametrize(
     ("line", "column", "words"),
     [
-        ("P2,left,perhaps,1", "grade3", "'perhaps' is not understood"),
+        ("P2,left,perhaps,1", "grade3", "this value is not understood"),
         ("P2,left,SECRET about a patient that is long,1", "grade3", "this value is not understood"),
         ("P2,left,1,12 mm", "size_mm", r"not a number \(Size\)"),
         ("P2,left,1,inf", "size_mm", r"not a number \(Size\)"),

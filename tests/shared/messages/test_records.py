@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.config.run_config import parse_config
-from shared.errors import ConfigError, SiteError, UpdateError, safe_error
+from shared.errors import ConfigError, RunError, UpdateError, safe_error
 from shared.messages.instruction_reply import Instruction, Reply
 from shared.messages.payload import FEW
 from shared.messages.records import read_instruction, read_reply, write_instruction, write_instructions, write_reply
@@ -200,7 +200,18 @@ def test_scenario_5_bytes_of_any_kind_are_refused_as_an_answer_and_break_nothing
 def test_a_sites_error_is_a_line_of_limited_length_without_control_characters():
     sent = Reply(site="a", run="r", round=1, error="\x1b[2J\nlost" + "x" * 20000)
     error = read_reply(message(write_reply(sent)), CONFIG, task="lesion-segmentation").error
-    assert error == "[2Jlost" + "x" * 393
+    shown = r"\x1b[2J\nlost"
+    assert error == shown + "x" * (400 - len(shown))
+
+
+def test_no_word_of_an_answer_or_a_question_holds_a_control_character():
+    words = "a\x1b[2J\x07\x9b\u202e\u2066\u2028"
+    shown = r"a\x1b[2J\x07\x9b\u202e\u2066\u2028"
+    reply = read_reply(message(write_reply(Reply(words, words, 1, words, error=words))), CONFIG, "lesion-segmentation")
+    assert (reply.site, reply.run, reply.manifest, reply.error) == (shown,) * 4
+    sent = Instruction(words, 1, split=words, manifest=words, site=words, task=words)
+    got = read_instruction(message(write_instruction(sent)))
+    assert (got.run, got.split, got.manifest, got.site, got.task) == (shown,) * 5
 
 
 @pytest.mark.parametrize("change", ["missing", "text", "fraction", "bool"])
@@ -247,8 +258,8 @@ def test_a_librarys_text_never_becomes_an_answer():
 
 @pytest.mark.parametrize("path", ["/mnt/DOE^JANE/x", "'/mnt/DOE'", "C:\\DOE\\x"])
 def test_a_message_that_names_a_path_stays_at_the_site(path):
-    assert "DOE" not in safe_error(SiteError(f"site folder {path} has no site.toml and/or cases.csv"))
-    assert "and/or" in safe_error(SiteError("write site.toml and/or cases.csv"))
+    assert "DOE" not in safe_error(RunError(f"site folder {path} has no site.toml and/or cases.csv"))
+    assert "and/or" in safe_error(RunError("write site.toml and/or cases.csv"))
 
 
 def test_the_configuration_travels_with_the_instruction():

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from shared.errors import SiteError
+from shared.errors import RunError, SiteError, TableError
 from shared.runtime.logs import log_to
 
 NAME = "JANE DOE"
@@ -57,10 +57,10 @@ def test_an_error_of_ours_keeps_its_text_and_what_caused_it_does_not(lines):
         try:
             int(NAME)
         except ValueError as error:
-            raise SiteError("row 3 cannot be read") from error
+            raise RunError("row 3 cannot be read") from error
 
     text, (entry,) = lines(failing(open_site))
-    assert (entry["exception"], entry["text"]) == ("SiteError", "row 3 cannot be read")
+    assert (entry["exception"], entry["text"]) == ("RunError", "row 3 cannot be read")
     assert entry["cause"]["exception"] == "ValueError"
     assert entry["cause"]["frames"][-1].endswith(" in open_site")
     assert NAME not in text
@@ -68,7 +68,7 @@ def test_an_error_of_ours_keeps_its_text_and_what_caused_it_does_not(lines):
 
 def test_an_exception_that_is_a_messages_argument_is_its_class_unless_it_is_ours(lines):
     def write(log):
-        foreign, ours = ValueError(NAME), SiteError("no table")
+        foreign, ours = ValueError(NAME), RunError("no table")
         log.warning("%s and %s", foreign, ours)
         log.warning("%(why)s", {"why": foreign})
         log.warning(foreign)
@@ -76,6 +76,24 @@ def test_an_exception_that_is_a_messages_argument_is_its_class_unless_it_is_ours
     text, entries = lines(write)
     assert [entry["message"] for entry in entries] == ["ValueError and no table", "ValueError", "ValueError"]
     assert NAME not in text
+
+
+def test_of_a_sites_folder_a_log_tells_class_row_and_column(lines):
+    def write(log):
+        error = TableError(NAME, file="cases.csv", row=3, column="side", cell=NAME)
+        log.warning("%s", error)
+        failing(lambda: (_ for _ in ()).throw(error))(log)
+        log.error("%s", SiteError(NAME))
+
+    text, entries = lines(write)
+    assert NAME not in text
+    assert "row 3, column 'side'" in entries[0]["message"]
+    assert "row 3, column 'side'" in entries[1]["text"]
+
+
+def test_a_message_of_a_log_holds_no_control_character_once_it_is_read_again(lines):
+    _, (entry,) = lines(lambda log: log.warning("node of '%s'", "\x1b]0;x\x07\u202e\x9b\u2069"))
+    assert entry["message"] == "node of '\\x1b]0;x\\x07\\u202e\\x9b\\u2069'"
 
 
 def test_a_log_kept_alone_is_written_nowhere_else_and_loggers_are_as_before_afterwards(tmp_path, caplog):

@@ -1,0 +1,40 @@
+"""The cell that a table is refused for: in a file on the site's own disk, readable by its owner, that is never sent.
+
+A message names row and column alone, because in a row that is shifted by one any column may hold a patient's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from shared.atomic_files import write_atomically
+from shared.errors import TableError
+from shared.words import plain
+
+
+@contextmanager
+def keeping_the_cell(folder: Path) -> Iterator[None]:
+    """While a site folder's table is read, write the cell of a `TableError` into a file, which its message then names.
+
+    The file lies in the cache's `logs`, mode 0600; its name is a hash of the folder's path.
+    """
+    from shared.runtime.project import cache_root  # it needs the tasks, and these the cohort
+
+    path = cache_root() / "logs" / f"refused-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}.txt"
+    try:
+        yield
+    except TableError as error:
+        if not error.cell:
+            raise
+        try:
+            write_atomically(path, f"{error.where}: {plain(error.cell)}\n".encode(), mode=0o600)
+        except OSError:
+            raise error from None  # what is wrong with the table matters more
+        message = f"{error.message}; what stands there is in {path}, which never leaves this machine"
+        raise TableError(message, file=error.file, row=error.row, column=error.column, cell=error.cell) from None
+    else:
+        with suppress(OSError):
+            path.unlink()
