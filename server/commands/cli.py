@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -187,6 +188,7 @@ for _entry in sorted(entry_points(group="fedbreast.commands"), key=lambda item: 
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line and an exit code, never a traceback."""
+    os.umask(0o077)  # patients' images are this user's alone, in the cache and in a run's pictures, too
     # `kill` and a closed terminal end the program as Ctrl-C does, tidily.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)

@@ -14,6 +14,7 @@ FORMAT = 2
 1: until November 2026; no `format.json`. 2: one row for each case in every per-case table, pictures by task.
 """
 _FILE = "format.json"
+_OF_FORMAT_1 = ("config.toml", "study.toml", "cells.json", "results.json", "journal")
 
 
 def write_format(folder: Path) -> None:
@@ -22,10 +23,12 @@ def write_format(folder: Path) -> None:
 
 
 def check_format(folder: Path) -> None:
-    """Raise `ConfigError` where a run or a study is of an older or a newer format, or does not say of which."""
+    """Raise `ConfigError` where a folder is none of a run or study, or of an older or a newer format."""
     try:
         written = int(json.loads((folder / _FILE).read_text(encoding="utf-8"))["format"])
     except FileNotFoundError:
+        if not any((folder / name).exists() for name in _OF_FORMAT_1):
+            raise ConfigError(f"{folder.name} holds no run and no study: name a folder below runs/") from None
         written = 1
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder.name}/{_FILE} cannot be read: restore it from a copy") from error

@@ -1,5 +1,6 @@
 """The command line: what is refused, how it is said, and that help needs nothing heavy."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -211,3 +212,18 @@ def test_check_of_a_folder_that_is_no_site_says_which_was_meant(call, sites, tmp
     code, _, err = call("check", tmp_path / "nowhere")
     assert code == 2
     assert "does not exist" in err
+
+
+def test_h12_what_a_command_writes_is_its_users_alone(tmp_path, monkeypatch):
+    def command():
+        (tmp_path / "pictures").mkdir()
+        (tmp_path / "pictures" / "case.png").write_bytes(b"")
+
+    monkeypatch.setattr(cli, "app", command)
+    before = os.umask(0o022)
+    try:
+        cli.main()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "pictures").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "pictures" / "case.png").stat().st_mode & 0o077 == 0

@@ -18,6 +18,7 @@ def test_what_is_written_is_read(tmp_path):
 def test_an_older_or_a_newer_one_is_refused_with_what_to_do(tmp_path, written):
     folder = tmp_path / "quick"
     folder.mkdir()
+    (folder / "config.toml").touch()
     if written is not None:
         (folder / "format.json").write_text(json.dumps({"format": written}))
     with pytest.raises(
@@ -30,4 +31,9 @@ def test_an_older_or_a_newer_one_is_refused_with_what_to_do(tmp_path, written):
 def test_a_damaged_file_is_refused(tmp_path, text):
     (tmp_path / "format.json").write_text(text)
     with pytest.raises(ConfigError, match=r"format\.json cannot be read: restore it from a copy"):
+        check_format(tmp_path)
+
+
+def test_what_is_no_run_is_not_called_an_old_one(tmp_path):
+    with pytest.raises(ConfigError, match="holds no run and no study: name a folder below runs/"):
         check_format(tmp_path)
