@@ -174,8 +174,8 @@ def prepare_cohort(
     """Prepare the cases of a centre that does not train, by the run's `plans` for its modalities.
 
     Returned are the prepared cases by modality, and an exclusion for each that could not be prepared. `on_progress` is
-    told (cases done, cases in all) after each; with more than one of the `workers`, processes, the calling script needs
-    a `__main__` guard.
+    told (cases done, cases in all) after each. `workers` are processes: with more than one the calling script needs a
+    `__main__` guard.
     """
     prepared: dict[str, list[PreparedCase]] = {}
     excluded: list[Exclusion] = []

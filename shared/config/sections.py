@@ -19,8 +19,8 @@ SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 class Section(BaseModel):
     """A strict, immutable table of a configuration or kit.
 
-    Every number has two bounds and every list and text a longest length: a run must not ask a hospital for anything.
-    No text holds a control character.
+    Every number of a run's configuration has two bounds, every list and text a longest length: a run must not ask a
+    hospital for work without bounds. No text holds a control character.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

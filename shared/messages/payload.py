@@ -84,7 +84,7 @@ def pack_weights(flat: FloatArray) -> ArrayRecord:
 def unpack_weights(record: ArrayRecord) -> FloatArray:
     """Undo `pack_weights`, distrusting the sender: read-only float32 `(n,)` in the memory of the record.
 
-    `UpdateError` where the record is not one float32 vector, or not in NumPy's format.
+    `UpdateError` where the record is not one float32 vector, or not in NumPy's format 1.0.
     """
     if set(record) != {_FLAT}:
         raise UpdateError(f"weights must be one array named '{_FLAT}'")
@@ -93,10 +93,12 @@ def unpack_weights(record: ArrayRecord) -> FloatArray:
         raise UpdateError(f"weights must be one float32 vector, got {array.dtype} of {len(array.shape)} axes")
     header = io.BytesIO(array.data[:_HEADER_BYTES])
     try:
-        np.lib.format.read_magic(header)
+        version = np.lib.format.read_magic(header)
         shape, _, kind = np.lib.format.read_array_header_1_0(header)
-    except ValueError as error:
+    except Exception as error:  # NumPy parses the header as Python's text, which fails in many ways
         raise UpdateError("weights have no header of NumPy's format") from error
+    if version != (1, 0):
+        raise UpdateError(f"weights come in version {version} of NumPy's format, not in (1, 0)")
     size = len(array.data) - header.tell()
     if kind != np.float32 or shape != tuple(array.shape) or size != 4 * shape[0]:
         raise UpdateError(f"weights are said to be {array.shape[0]} float32 values, but come in {size} bytes")

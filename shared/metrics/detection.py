@@ -23,7 +23,7 @@ COLUMNS = (*HITS, *EXTRAS, "reference_lesions")
 def detections(
     certainty: npt.NDArray[np.float64], matched: npt.NDArray[np.bool_], lesions: int, threshold: float
 ) -> dict[str, int]:
-    """Columns of the row of one case, whose reference has some `lesions`.
+    """Columns of the row of one case, with `lesions` as the number of lesions in its reference.
 
     `certainty` is the mean probability of each predicted piece, and `matched` whether it matches a lesion, `(piece,)`.
     At `threshold` a voxel is predicted; the bins divide the range from it to 1.

@@ -60,7 +60,7 @@ def delong_test(
     """Test whether two scores of the same cases have different AUCs; z is positive where `a` is better.
 
     It is `None` with fewer than two positives or negatives, or if neither score has a variance and the areas differ.
-    For scores with the same order of cases, p is 1. Errors are those of `delong`.
+    For scores with the same order of cases, p is 1.
 
     Raises
     ------

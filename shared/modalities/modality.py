@@ -115,7 +115,7 @@ class Modality:
     read_fingerprint
         Undoes `Fingerprint.to_dict`, distrusting the sender: raises `ValueError`.
     make_plan
-        From the merged fingerprint to a `plan`. Raises `RunError` where no site has a case.
+        From the merged fingerprint to a plan of the class `plan`. Raises `RunError` where no site has a case.
     prepare
         A case by the plan, with the masks that the run's tasks need (`Task.needs`), cached at the path given.
     open

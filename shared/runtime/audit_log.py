@@ -104,7 +104,10 @@ class AuditLog:
 
 
 def record(event: str, /, **facts: Fact) -> None:
-    """Append an event to this side's audit log if there is one: what cannot be recorded must not happen."""
+    """Append an event to this side's audit log if there is one.
+
+    `RunError` or `OSError` where there is one that cannot be written: what cannot be recorded must not happen.
+    """
     path = os.environ.get(AUDIT)
     if path:
         AuditLog(Path(path)).record(event, **facts)
@@ -114,7 +117,7 @@ def verify(path: Path, expected_head: str | None = None) -> Verdict:
     """Check every line and link in one pass with constant memory; another process may be writing meanwhile.
 
     One line must have the hash `expected_head`, which was written down earlier; later lines are no fault. Without it,
-    lines cut off at the end are not noticed.
+    lines cut off at the end are not noticed. `FileNotFoundError` where there is no log.
     """
     head, number, has_expected = START, 0, expected_head in {None, START}
     for number, raw in enumerate(_raw_lines(path), start=1):

@@ -67,7 +67,7 @@ def child(
 
 
 def wait_until_ready(process: Child, name: str, log: Path, within_s: float, is_ready: Callable[[], bool]) -> None:
-    """Wait until a child is ready; if it ends first or takes longer, a `RunError` quotes the end of its log."""
+    """Wait until a child is ready; if it ends first or takes over `within_s`, `RunError` quotes the end of its log."""
     deadline = time.monotonic() + within_s
     while not is_ready():
         if process.poll() is not None or time.monotonic() > deadline:

@@ -11,7 +11,10 @@ from shared.errors import RunError
 
 
 def hold_lock(path: Path, refusal: str, patience_s: float = 0.0) -> AcquireReturnProxy[Any]:
-    """Take a lock file and hold it while the context lasts; after `patience_s` seconds a `RunError` says `refusal`."""
+    """Take a lock file at once; it is held until the context that is returned ends, or its `lock` is released.
+
+    After `patience_s` seconds a `RunError` says `refusal`.
+    """
     try:
         return FileLock(path).acquire(timeout=patience_s)
     except Timeout:

@@ -56,7 +56,7 @@ def patch_classifier(
     error_scales: Mapping[str, float] = MappingProxyType({}),
     settings: type[ClassifierSection] = ClassifierSection,
 ) -> Task:
-    """A classifier of lesion patches: `Task` with what all of them share; parameters as there and as `Learner`.
+    """A classifier of lesion patches: `Task` with what all of them share; parameters as there and in `Learner`.
 
     `target` is as `patches.open_patches` takes it, `truths` and `scores` as `score_evaluator`, `error_scales` as
     `log_losses`. `labels` are the columns that it learns from, where they are others than `scored`. `exclusive`: the

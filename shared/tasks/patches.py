@@ -67,12 +67,6 @@ def open_patches(cases: Sequence[PreparedMri], plan: MriPlan, config: RunConfig,
     """Cases that have the task's labels, with their patches cut from the reference outline.
 
     Raises as `lesion_patch.cut_patch`; a prepared case always has a reference in its breast.
-
-    Raises
-    ------
-    StudyError
-        See `lesion_patch.cut_patch`; a prepared case always has a reference in its breast.
-
     """
     settings = config.section(ClassifierSection)
     opened = []

@@ -69,6 +69,8 @@ class PreparedMri:
     def from_dict(data: Mapping[str, Any]) -> PreparedMri:
         """Undo `to_dict`; `ValueError` for other data, `FileNotFoundError` if the cache holds the case no more."""
         case = _RECORDS.validate_python(data)
+        if case.to_dict() != data:  # of another version: pydantic passes over unknown fields and fills in defaults
+            raise ValueError("not the record of a prepared case")
         if not all(folder.is_dir() for folder in (case.folder, case.tissue_folder) if folder is not None):
             raise FileNotFoundError("the cache no longer holds the prepared case")
         return case

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from flwr.app import Array, ArrayRecord
 
 from shared.config.run_config import parse_config
 from shared.errors import UpdateError
@@ -56,7 +57,44 @@ def config(*tasks):
 
 def test_weights_survive_packing():
     flat = np.random.default_rng(0).normal(size=7).astype(np.float32)
-    assert np.array_equal(unpack_weights(pack_weights(flat)), flat)
+    found = unpack_weights(pack_weights(flat))
+    assert np.array_equal(found, flat)
+    assert not found.flags.writeable
+
+
+GOOD = "{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }"
+
+
+def four(header, version=b"\x01\x00", values=4):
+    text = header.encode().ljust(117) + b"\n"
+    data = b"\x93NUMPY" + version + len(text).to_bytes(2, "little") + text + bytes(4 * values)
+    return ArrayRecord({"flat": Array(dtype="float32", shape=(4,), stype="numpy.ndarray", data=data)})
+
+
+def test_four_zeros_by_hand_are_read():
+    assert unpack_weights(four(GOOD)).tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        four(GOOD, version=b"\x02\x00"),
+        four(GOOD, version=b"\x09\x09"),
+        four(GOOD, values=3),
+        four(GOOD, values=5),
+        four(GOOD.replace("<f4", ">f4")),
+        four(GOOD.replace("<f4", "|O")),
+        four(GOOD.replace("(4,)", "(2, 2)")),
+        four(GOOD.replace("(4,)", "(9999999999,)")),
+        four(GOOD.replace("'fortran_order'", "[1]")),  # TypeError in NumPy
+        four(GOOD.replace("}", "")),  # TokenError
+        four(GOOD.replace("4,", "04,")),
+        four(""),
+    ],
+)
+def test_weights_that_are_not_what_they_say_are_refused(record):
+    with pytest.raises(UpdateError, match="weights"):
+        unpack_weights(record)
 
 
 def test_sites_count_cases_by_class_of_the_labels_that_the_runs_tasks_learn_from():

@@ -1,5 +1,7 @@
 """MRI behind the contract of modalities: rows to cases, their check, their pictures."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -60,3 +62,10 @@ def test_a_prepared_case_is_opened_again_from_plain_values(case, config, tmp_pat
     again = MODALITY.open(prepared.to_dict())
     assert (again.key, again.labels) == (case.key, case.row.labels)
     np.testing.assert_array_equal(again.image, prepared.image)
+    record = prepared.to_dict()
+    assert MODALITY.open(json.loads(json.dumps(record))) == prepared
+    less = {name: value for name, value in record.items() if name != "tissue_folder"}
+    more = [record | {part: record[part] | {"new": 1}} for part in ("labels", "place")]
+    for other in (less, *more, record | {"new": 1}, record | {"side": "both"}):
+        with pytest.raises(ValueError, match=r"record|PreparedMri"):
+            MODALITY.open(other)
