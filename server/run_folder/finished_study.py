@@ -162,7 +162,8 @@ class FinishedStudy:
     @property
     def seeds(self) -> str:
         """Number of training seeds, in words."""
-        return counted(len(self.config.study.seeds), "seed")
+        number = len(self.config.study.seeds)
+        return f"{number} seed{'' if number == 1 else 's'}"
 
 
 def read_finished_study(folder: Path) -> FinishedStudy:
@@ -185,11 +186,6 @@ def read_finished_study(folder: Path) -> FinishedStudy:
         cohort=_table(folder, "cohort.parquet", _COHORT),
         predictions={name: _table(folder, predictions_path(name).as_posix(), set(WHO)) for name in config.tasks},
     )
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: "1 seed", "3 seeds"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _json(folder: Path, name: str, kind: type[_T]) -> _T:

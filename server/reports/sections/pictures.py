@@ -31,7 +31,7 @@ def pictures(data: ExternalData) -> dict[str, Any] | None:
     )
     projection = "; the projection is the maximum through this square along the body's axis" if views is VIEWS else ""
     return {
-        "pictures": drawn_cases(
+        "pictures": case_panels(
             stored,
             task,
             data.own_cases,
@@ -45,7 +45,7 @@ def pictures(data: ExternalData) -> dict[str, Any] | None:
     }
 
 
-def drawn_cases(
+def case_panels(
     stored: Sequence[Picture],
     task: Task,
     cases: pd.DataFrame,

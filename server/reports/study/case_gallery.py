@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from server.reports.figures.volume_viewer import volume_figures
-from server.reports.sections.pictures import drawn_cases
+from server.reports.sections.pictures import case_panels
 from server.run_folder.arms import FEDERATED
 from server.run_folder.finished_study import FinishedStudy
 from server.run_folder.pictures import read_pictures
@@ -39,7 +39,7 @@ def _groups(study: FinishedStudy, task: Task) -> list[dict[str, Any]]:
     groups = []
     for centre in study.held_out:
         stored = read_pictures(study.path, task.name, centre)
-        if shown := drawn_cases(stored, task, own, outlines="reference, predicted outline", centre=centre):
+        if shown := case_panels(stored, task, own, outlines="reference, predicted outline", centre=centre):
             groups.append({"centre": centre, "n": int((own["centre"] == centre).sum()), "pictures": shown})
     return groups
 

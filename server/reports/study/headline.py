@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.reports.metric_text import between, in_words, opening, p_value, rounded
+from server.reports.metric_text import between, counted, in_words, opening, p_value, rounded
 from server.reports.study.metric_lookup import ALL, ARM_NAMES, Summary, axis_name, better_side, line_of
 from server.run_folder.arms import ENSEMBLE, FEDERATED, LOCAL, POOLED
-from server.run_folder.finished_study import FinishedStudy, counted
+from server.run_folder.finished_study import FinishedStudy
 from shared.metrics.metric import Metric
 from shared.tasks.task import Task
 

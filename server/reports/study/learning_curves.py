@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from server.reports.figures.style import _STYLE, INK, SITES, _svg
+from server.reports.metric_text import counted
 from server.reports.study.metric_lookup import ARM_NAMES, COLOURS, MARKERS, arm_name
 from server.run_folder.arms import FEDERATED, POOLED, is_local
-from server.run_folder.finished_study import FinishedStudy, counted
+from server.run_folder.finished_study import FinishedStudy
 from shared.tasks.task import Task
 
 _STYLES = ((0, (4, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from server.reports.figures.style import _STYLE, INK, MUTED, _svg
-from server.reports.metric_text import fixed, rounded
+from server.reports.metric_text import counted, fixed, rounded
 from server.reports.study.metric_lookup import Summary, SummaryRow, arm_name, axis_name
 from server.run_folder.arms import local_arm
-from server.run_folder.finished_study import FinishedStudy, counted
+from server.run_folder.finished_study import FinishedStudy
 from shared.metrics.metric import Metric
 from shared.tasks.task import Task
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.reports.metric_text import DASH, between, fixed, p_value, with_interval
+from server.reports.metric_text import DASH, between, counted, fixed, p_value, with_interval
 from server.reports.study.forest import Line, forest_plot
 from server.reports.study.metric_lookup import (
     ALL,
@@ -19,7 +19,7 @@ from server.reports.study.metric_lookup import (
     metric_of,
 )
 from server.run_folder.arms import FEDERATED
-from server.run_folder.finished_study import FinishedStudy, counted
+from server.run_folder.finished_study import FinishedStudy
 from shared.metrics.metric import Metric
 from shared.tasks.task import Task
 
