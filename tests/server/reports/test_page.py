@@ -231,3 +231,18 @@ def test_the_ledger_says_who_was_away_and_why_and_which_round_was_chosen(page):
     assert re.findall(r'<td class="num">(\d) ★</td>', part) == ["5"]
     rows = part.split("<tr>")[2:]
     assert [row.count('<td class="bad">absent: no answer within 900 s</td>') for row in rows] == [0, 0, 1, 0, 0, 0]
+
+
+def test_the_ledger_marks_an_update_with_skipped_cases_and_one_that_was_refused(make_folder):
+    run = make_folder()
+    path = run / "journal" / "lesion-segmentation" / "round-001.json"
+    record = json.loads(path.read_text())
+    record["sites"]["centre-a"] |= {"cases": 14, "skipped": 2}
+    record["sites"]["centre-b"] |= {"status": "refused", "reason": ""}
+    del record["sites"]["centre-c"]
+    path.write_text(json.dumps(record))
+    text = build_report(run).read_text()
+    row = text[text.index('id="ledger"') :].split("<tr>")[2]
+    assert re.findall(r"<td( class=\"bad\")?>([^<]*)</td>", row) == [
+        (' class="bad"', "14 (2 skipped)"), (' class="bad"', "refused"), (' class="bad"', "absent"),
+    ]  # fmt: skip
