@@ -9,7 +9,7 @@ from shared.errors import ConfigError
 
 
 def check_policy(node_config: Mapping[str, object], config: RunConfig) -> None:
-    """Refuse a run, whose configuration the server sent, that the hospital's policy does not allow.
+    """Refuse a run that the hospital's policy does not allow; `config` is as the server sent it.
 
     Parameters
     ----------

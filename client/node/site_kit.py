@@ -120,9 +120,9 @@ class SiteKit(Kit):
         return self.folder / "keys" / "node.key"
 
     def approved(self) -> tuple[Approved, ...]:
-        """The apps this hospital runs; none if the list is damaged, which is a `ConfigError`.
+        """The apps this hospital runs; a damaged list is a `ConfigError`, and then no app may run.
 
-        It is read from the disk at each call, so that an approval takes effect at once.
+        The list is read from the disk at each call, so that an approval takes effect at once.
         """
         path = self.folder / APPROVED_FILE
         if not path.is_file():

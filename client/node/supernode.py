@@ -36,7 +36,8 @@ _ARRIVES_S = 20.0
 def run_node(kit: SiteKit, runtime_port: int, door: str | None = None) -> None:
     """Run the SuperNode of the site's kit until it is terminated.
 
-    Its worker processes call it on `runtime_port`, a free port on loopback; `door` is the warm process's Unix socket.
+    Its worker processes call it on `runtime_port`, a free port on loopback; `door` is the Unix socket of the warm
+    process, if there is one.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from server.commands import display
 from server.commands.run import existing
-from server.studies.design import Cell, Design
+from server.studies.design import Cell, Design, finished
 from shared.config.run_config import RunConfig, load_config, parse_config
 from shared.errors import ConfigError
 from shared.runtime import terminal
@@ -57,7 +57,6 @@ def study(
     design = Design(settings)
     for fold in design.folds:
         design.fold(fold)  # an impossible fold is refused before anything is timed
-    from server.studies.design import finished
     from server.studies.runner import jobs_here
     from server.studies.time_estimate import estimate
 

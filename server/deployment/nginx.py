@@ -47,7 +47,7 @@ _SHELL = 'trap "" TERM HUP; "$@"; exit $?'
 
 @contextmanager
 def run_nginx(kit: ServerKit, environment: Mapping[str, str], host: str = "0.0.0.0") -> Iterator[Child]:  # noqa: S104 - see above
-    """Run nginx while the context lasts; a `RunError` quotes nginx if it does not start."""
+    """Run nginx while the context lasts; a `RunError` says why it does not start."""
     program = _program(environment)
     try:
         socket.create_server((host, kit.server.port)).close()
@@ -74,8 +74,7 @@ def reload_nginx(
 ) -> None:
     """Have nginx read sites, revocations and its own keys again; idle connections end, the next call is checked anew.
 
-    The sites to let in are those given, or else those that the kit lists now. If nginx refuses the configuration it
-    goes on with the old one, and a `RunError` quotes it.
+    The sites to let in are those given, or else those that the kit lists now.
 
     Raises
     ------

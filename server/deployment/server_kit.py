@@ -85,7 +85,7 @@ class ServerKit(Kit):
 
         """
         folder = self.folder / "sites"
-        if not folder.is_dir():  # that is no empty list: every site would be removed
+        if not folder.is_dir():
             raise ConfigError(f"{folder} is missing: copy it from the consortium's folder")
         sites, faults = [], {}
         for path in _visible_files(folder, "*.pub"):

@@ -62,12 +62,10 @@ def write_connection(kit: ServerKit, home: Path) -> None:
 def register(site: SiteKey, environment: Mapping[str, str]) -> str:
     """Register a site's node; return Flower's number of it.
 
-    Flower refuses for ever the keys of nodes that were unregistered.
-
     Raises
     ------
     RunError
-        Flower refuses the key. It also refuses for ever the keys of nodes that were unregistered.
+        Flower refuses the key, as it does for ever with keys of nodes that were unregistered.
 
     """
     with tempfile.NamedTemporaryFile(suffix=".pub") as file:  # the key as it was read: the kit may have changed since
@@ -86,7 +84,7 @@ def register(site: SiteKey, environment: Mapping[str, str]) -> str:
 def unregister(number: str, environment: Mapping[str, str]) -> None:
     """Unregister a node, whose calls are refused from then on. A node that was unregistered before is no error.
 
-    A `RunError` tells that Flower did not do it, or does not say.
+    `RunError` where Flower did not do it, or does not say whether it did.
     """
     answer = flwr(["flwr", "supernode", "unregister", number, CONNECTION], environment)
     if answer.get("success") is True:

@@ -41,10 +41,10 @@ def validate_externally(
 ) -> list[ResultRow]:
     """Evaluate every task's models on the external centre: predictions, pictures, rows with intervals.
 
-    `site` is the centre's folder, read-only; it changes neither the configuration nor the federation's plans. `trained`
-    are models by task, in the order of training: a classifier is read twice, in the reference outline, and in the one
-    that an earlier task's chosen model predicted, where there is one. `on_case` is called with (done, total) over
-    preparing and evaluating. `SiteError` where the centre's folder cannot be used, or none of its cases.
+    `site` is the centre's folder, read-only; its cases change neither the configuration nor the federation's plans.
+    `trained` are models by task, in the order of training: a classifier is read twice, in the reference outline, and in
+    the one that an earlier task's chosen model predicted, where there is one. `on_case` is called with (done, total)
+    over preparing and evaluating. `SiteError` where the centre's folder cannot be used, or none of its cases.
     """
     centre = str(config.data.external)
     open_once(folder, centre, [model for item in trained.values() for model in item.models])

@@ -1,8 +1,8 @@
 """The weighted mean of the sites' updates, summed in whole numbers: the same bits in whatever order they come.
 
 FedAvg (McMahan 2017, algorithm 1): the mean of the sites' weights, weighted by their cases. Here in fixed point: each
-value times its site's cases is rounded to a multiple of 2^-27 and added as an int64; the sum is divided once. Addition
-of integers is associative, so no order of arrival can show.
+value times its site's cases is rounded to a multiple of 2^-27 and added as an int64; the sum is multiplied once, by
+2^-27 / cases in float64. Addition of integers is associative, so no order of arrival can show.
 
 Bound
     A value must be below 2^16 in magnitude and all cases together at most 2^20: then the sum stays below

@@ -52,7 +52,7 @@ class _Coming:
 
 
 class WholeAnswers:
-    """Flower's `HttpGrid`, but that `pull_messages` gives what has arrived whole, and never waits."""
+    """Flower's `HttpGrid`, except that `pull_messages` gives what has arrived whole, and never waits."""
 
     def __init__(self, grid: Any) -> None:
         self._grid = grid

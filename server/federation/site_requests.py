@@ -129,7 +129,7 @@ class SiteRequests:
                     name: Message(records, dst_node_id=self.nodes[name], message_type=kind, ttl=left)
                     for name, records in write_instructions(instruction, there).items()
                 }
-                # As `push`, without a call more between the app and the request.
+                # As `push` does, but without its frame. What Flower does not take is as if it were never answered.
                 identifiers = list(self.grid.push_messages(list(messages.values()))) if messages else []
                 pending |= {item: name for item, name in zip(identifiers, messages, strict=False) if item}
                 to_send = []

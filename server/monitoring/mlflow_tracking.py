@@ -161,7 +161,7 @@ class Tracking:
 
 
 def open_tracking(config: RunConfig, folder: RunFolder, facts: Callable[[], Mapping[str, str]]) -> Tracking:
-    """Open a run's entry in MLflow, which must then be installed, if the configuration asks; see `Tracking.open`.
+    """Open a run's entry in MLflow if the configuration asks for it; see `Tracking.open`.
 
     Raises
     ------

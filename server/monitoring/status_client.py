@@ -97,7 +97,7 @@ def connection(observer: Observer) -> Iterator[grpc.Channel]:
 
 
 def look(observer: Observer, run: str | None) -> tuple[dict[str, Any], float]:
-    """Ask for one snapshot, or a `RunError` says why not; also returns this machine's clock minus the server's, s."""
+    """One snapshot, and this machine's clock minus the server's, seconds; a `RunError` says why there is none."""
     with connection(observer) as channel:
         get = channel.unary_unary(
             f"/{SERVICE}/{GET}", request_serializer=Empty.SerializeToString, response_deserializer=Struct.FromString
@@ -118,7 +118,7 @@ def watch(channel: grpc.Channel, run: str | None) -> Iterator[tuple[dict[str, An
 
 
 def probe(kit: Path) -> str:
-    """Ask the server of a kit whether it serves; a line says so, or a `RunError` why not."""
+    """Ask the server of a kit whether it serves; returns a line that says so. A `RunError` says why it does not."""
     observer = read_observer(kit)
     with connection(observer) as channel:
         request = health_pb2.HealthCheckRequest(service=SERVICE)

@@ -41,7 +41,7 @@ def client_app() -> ClientApp:
 
 
 class InProcessGrid(Grid):
-    """Flower's grid with so many sites behind it in this process, each running `app`.
+    """Flower's grid with a number of `sites` behind it in this process, each running `app`.
 
     `run_config` is what `flwr run --run-config` would give. Each site has its partition's number in its node
     configuration. `order` arranges the answers of a push, to try other orders of arrival.

@@ -22,8 +22,8 @@ class SeedMean:
     value: float  # NaN where it is undefined
     draws: Numbers  # (resample,); empty where none were made
     n: int  # distinct cases that it rests on
-    patients: int  # the same of patients
-    seeds: int  # training seeds
+    patients: int  # distinct patients that it rests on
+    seeds: int  # number of training seeds
     ranked: bool  # whether it may be compared
     note: str  # why not, or why it is undefined
 

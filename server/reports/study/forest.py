@@ -32,7 +32,7 @@ class Line:
     kind: Literal["centre", "all", "model", "heading"] = "centre"
     """`centre` a square, `all` a diamond marker, `model` the random-effects diamond, `heading` words alone."""
     ranked: bool = True
-    """Not ranked: too few cases, drawn open."""
+    """False: too few cases, drawn open."""
     prediction: tuple[float, float] | None = None
     """Interval for a new centre, of a `model` line."""
 
