@@ -109,6 +109,7 @@ def paired(ours: Sequence[Sample], theirs: Sequence[Sample]) -> list[tuple[Sampl
 
 
 def _described(panel: Panel, metric: Metric, samples: Sequence[Sample], value: float, draws: Numbers) -> SeedMean:
+    value = value if np.isfinite(value) else np.nan  # a denominator of 0 makes an ICC infinite
     at = np.unique(np.concatenate([sample.at for sample in samples]))
     _, first = np.unique(np.concatenate([sample.answered for sample in samples]), return_index=True)
     truths = np.concatenate([sample.truths for sample in samples])[first]

@@ -259,3 +259,13 @@ def test_tasks_keep_the_configurations_order_and_one_without_cases_has_no_rows()
     }
     found = analyse(tables, NO_COHORT, config)
     assert list(dict.fromkeys(found.summary["task"])) == ["receptor-status", "lesion-segmentation"]
+
+
+def test_an_infinite_figure_is_one_that_does_not_exist():
+    table = by_hand([("a-p1-e-L", "federated", 0, 0.5), ("a-p2-e-L", "federated", 0, 0.5)])
+    volumes = {"volume_ml": [1.0, 0.0], "reference_volume_ml": [0.0, 1.0]}  # the correlation's denominator is 0
+    found = study(table.assign(**volumes), NO_COHORT)
+    for rows in (found.summary, found.results):
+        value = only(rows, metric="volume_icc_a1", arm="federated", centre="all", role="external")["value"]
+        assert np.isnan(value)
+    assert row(found, "volume_icc_a1")["note"] == "undefined"
