@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +34,7 @@ def _answering(action: str) -> Callable[[Message, Context], Message]:
         # Imported here: torch takes seconds, and Flower imports this module to find `app`.
         from client import local_round
 
+        os.umask(0o077)  # images are this user's alone, as where our command line started this
         instruction = Instruction(run="", round=0)
         try:
             instruction = read_instruction(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterable
 from importlib.machinery import ModuleSpec
@@ -37,25 +38,25 @@ def main(grid: Grid, context: Context) -> None:
     from shared.runtime.project import load_run_config, project_root
 
     check_one_root(find_spec(room) for room in ("server", "client", "shared"))
+    os.umask(0o077)  # images are this user's alone, as where our command line started this
     settings = context.run_config
     runs = project_root() / "runs"
-    resumed = str(settings.get("resume", ""))
-    if resumed:
+    if resumed := str(settings.get("resume", "")):
         folder, config = RunFolder.resume(runs / resumed)
     else:
         config = load_run_config(settings)
-        name = str(settings.get("run-name", "")) or f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        folder = RunFolder.create(runs / name, config)
-    progress = folder.path / "progress.json"
+        name = f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder = RunFolder.create(runs / str(settings.get("run-name", "") or name), config)
 
     def report(phase: str, done: int, total: int, text: str) -> None:
-        write_progress(progress, phase, done, total, text)
+        write_progress(folder.path / "progress.json", phase, done, total, text)
 
     with log_to(folder.path / "log.jsonl"):
         log.info("run %s, app loaded from %s", folder.path.name, Path(__file__).parent.parent)
         try:
             record("run-started", run=folder.path.name, resumed=bool(resumed), seed=config.seed)
             if not bool(settings.get("consortium", False)):
+                _warn_of_open_ray()
                 ensure_data(config, report)
             run(whole_answers(grid), config, folder, report)
         except Exception as error:
@@ -76,6 +77,11 @@ def main(grid: Grid, context: Context) -> None:
         missing = sentence(read_results(folder.path).provenance.missing)
         record("run-finished", run=folder.path.name, outcome="partial" if missing else "complete")
         report("done", 1, 1, missing)
+
+
+def _warn_of_open_ray() -> None:
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        log.warning("others can run code in this simulation's Ray: start it with `fedbreast run`")
 
 
 def check_one_root(rooms: Iterable[ModuleSpec | None]) -> None:

@@ -14,6 +14,14 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
+@pytest.fixture(autouse=True)
+def _own_umask():
+    """Apps and commands narrow their process's umask; a test starts with the usual one and leaves it as it was."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture
 def flower_task():
     """Flower stamps every message with its process's task; outside a run there is none."""

@@ -1,11 +1,16 @@
-"""Which sockets processes listen on, from Linux's own tables."""
+"""Which sockets processes listen on, from Linux's own tables, and what a stranger hears from a Ray."""
 
 import ipaddress
+import os
 import re
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 LISTEN = "0A"
+STRANGER = "import ray, sys; ray.init(address=sys.argv[1]); print(ray.get(ray.remote(lambda: 'it ran').remote()))"
+REFUSED = "InvalidAuthToken"
 
 
 def listening(pids):
@@ -27,3 +32,17 @@ def listening(pids):
                 address = ipaddress.ip_address(b"".join(words))
                 found.add((str(getattr(address, "ipv4_mapped", None) or address), int(port, 16)))
     return found
+
+
+def stranger_at(address):
+    """What a driver without a token is told by the Ray at `address`; it is ended at its first refusal."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # else it asks another address
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen([sys.executable, "-c", STRANGER, address], env=environment, **pipes) as driver:
+        heard = ""
+        for line in driver.stdout:
+            heard += line
+            if REFUSED in line:
+                driver.kill()
+        return heard

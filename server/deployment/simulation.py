@@ -8,7 +8,6 @@ that all its processes inherit: Ray's daemons leave the process tree, the mark s
 from __future__ import annotations
 
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from shared.config.run_config import RunConfig, load_config
 from shared.errors import RunError, SiteError
 from shared.runtime.app_bundle import STAGE, stage_app
 from shared.runtime.children import free_ports, listens, start, wait_until_ready
-from shared.runtime.flower_home import launch_environment
+from shared.runtime.flower_home import launch_environment, simulation_home
 from shared.runtime.processes import MARK, end_processes, guarded
 from shared.runtime.project import project_root
 
@@ -63,7 +62,7 @@ def run_flower(
     config = load_config(config_path)
     run_dir = project_root() / "runs" / run_name
     settings = {"config": str(config_path.resolve()), "run-name": run_name, "resume": resume, **(overrides or {})}
-    with tempfile.TemporaryDirectory(prefix="fb-", ignore_cleanup_errors=True) as scratch:
+    with simulation_home() as scratch:
         home = Path(scratch)
         app = stage_app(project_root(), home / STAGE)
         environment = launch_environment(home)

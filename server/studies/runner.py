@@ -110,6 +110,7 @@ def work(root: Path, cell: Cell) -> str:
     from server.studies.cells import run_cell
     from shared.runtime.logs import log_to
 
+    os.umask(0o077)  # images are this user's alone; a Ray cluster's workers have another umask
     progress = progress_path(root, cell)
 
     def report(done: int, total: int, text: str) -> None:

@@ -20,7 +20,7 @@ BINARIES = Path(sys.executable).parent  # of this environment: Flower's commands
 
 _HOME = "flower-"
 _GUARD_S = 12.0
-_LONGEST_RAY_HOME = 36  # a Unix socket's path ends at 107 characters; Ray adds about 70
+_LONGEST_HOME = 36  # a Unix socket's path ends at 107 characters; Ray adds about 70
 
 
 def fresh_home(state: Path) -> Path:
@@ -35,6 +35,16 @@ def fresh_home(state: Path) -> Path:
     for folder in old:  # the guard was killed as well
         shutil.rmtree(folder, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=_HOME, dir=state))
+
+
+def simulation_home() -> tempfile.TemporaryDirectory[str]:
+    """Make the home of a simulation, whose path is short enough for Ray's sockets and which its user alone can enter.
+
+    Ray opens its own folders to everybody: they must lie below this one, never in `/tmp` itself.
+    """
+    place = tempfile.gettempdir()
+    short = place if len(place) + len("/fb-12345678") <= _LONGEST_HOME else "/tmp"  # noqa: S108
+    return tempfile.TemporaryDirectory(prefix="fb-", dir=short, ignore_cleanup_errors=True)
 
 
 def launch_environment(home: Path, audit_file: Path | None = None) -> dict[str, str]:
@@ -52,6 +62,7 @@ def launch_environment(home: Path, audit_file: Path | None = None) -> dict[str, 
         "MLFLOW_DISABLE_TELEMETRY": "true",  # MONAI imports MLflow wherever it is installed
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TMPDIR": str(home),  # else Ray would take TMPDIR, however long
         # Who reaches a Ray can run code in it. This variable, whose name says less than it does, binds all of it to
         # loopback, and the token keeps this machine's other users out.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -66,8 +77,6 @@ def launch_environment(home: Path, audit_file: Path | None = None) -> dict[str, 
     }
     if audit_file is not None:
         environment |= {AUDIT: str(audit_file), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"}
-    # Else Ray would take TMPDIR, however long.
-    environment["RAY_TMPDIR"] = str(home) if len(str(home)) <= _LONGEST_RAY_HOME else "/tmp"  # noqa: S108
     return environment
 
 

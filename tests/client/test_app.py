@@ -59,6 +59,14 @@ def test_what_is_refused_is_answered_without_weights_and_recorded_with_its_reaso
     assert (entry["action"], entry["error"]) == ("train", reply.error)
 
 
+def test_h12_what_a_node_writes_is_its_users_alone_whoever_started_it(ask, tmp_path):
+    ask("train", site="south")
+    written = list((tmp_path / "cache").rglob("*"))
+    assert written
+    written += [tmp_path / "cache", tmp_path / "audit.jsonl"]
+    assert [path for path in written if path.stat().st_mode & 0o077] == []
+
+
 def test_an_answer_that_cannot_be_recorded_is_not_given(ask, tmp_path):
     (tmp_path / "audit.jsonl").mkdir()
     reply = ask("register", site="")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from server.run_folder.results import read_results
-from shared.runtime.processes import MARK, end_processes
+from shared.runtime.processes import MARK, end_processes, processes_of
+from tests.sockets import REFUSED, listening, stranger_at
 
 ROOT = Path(__file__).resolve().parents[2]
 CLI = [sys.executable, "-c", "from server.commands.cli import main; main()"]
@@ -51,6 +52,23 @@ def start(root, *arguments, **variables):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def launched(root):
+    """Every process of this checkout's only run, without the command that started it."""
+    marks = set()
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            variables = file.read_text(errors="replace").split("\0")
+            if f"FEDBREAST_ROOT={root}" in variables:
+                marks |= {item.partition("=")[2] for item in variables if item.startswith(f"{MARK}=")}
+    (mark,) = marks
+    return {item.pid for item in processes_of(mark)}
+
+
+def open_to_others(folder):
+    """What of a folder, itself included, its owner's group or the machine's other users may read or write."""
+    return [path for path in (folder, *folder.rglob("*")) if path.lstat().st_mode & 0o077 and not path.is_symlink()]
 
 
 def left(root):
@@ -94,6 +112,8 @@ def test_two_runs_at_once_do_not_meet_and_one_interrupted_resumes_to_the_same_by
     assert "PHANTOM DATA" in out
     assert str(root / "runs" / "first" / "report.html") in out
     assert read_results(root / "runs" / "first").provenance.name == "first"
+    assert list((root / "runs" / "first" / "pictures").rglob("*.npz"))
+    assert open_to_others(root / "runs") == []
     assert left(root) == []
 
     again = start(root, "run", "--resume", "cut")
@@ -112,6 +132,37 @@ def test_a_run_that_cannot_start_fails_with_its_reason_and_leaves_nothing(checko
     assert errors.startswith("error: ")
     assert "federation.min_sites is 3" in errors
     assert "Traceback" not in errors
+    assert left(root) == []
+
+
+def test_h2_and_h12_a_run_listens_on_loopback_alone_refuses_strangers_and_writes_for_its_user_alone(checkout, tmp_path):
+    root = checkout(federation={"rounds": 50})
+    # On the way: a TMPDIR too long for Ray's sockets. Ray opens its folders to all: not where all can enter.
+    long = tmp_path / ("long-" * 12)
+    long.mkdir()
+    open_to_all = set(Path("/tmp/ray").glob("session_*"))  # noqa: S108
+    process = start(root, "run", "toy.toml", "--name", "run", TMPDIR=str(long), FEDBREAST_CACHE=str(tmp_path / "cache"))
+    try:
+        journal = root / "runs" / "run" / "journal" / "lesion-segmentation"
+        assert wait_for((journal / "round-001.json").exists, LONGEST_S)
+        pids = launched(root)
+        words = [word for pid in pids for word in Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")]
+        (address,) = {word.partition("=")[2] for word in words if word.startswith("--gcs-address=127.")}
+        sockets = listening(pids | {process.pid})
+        assert len(sockets) >= 6  # Flower's SuperLink; Ray's store, its scheduler's two and a worker for each site
+        assert {host for host, _ in sockets} <= {"127.0.0.1", "::1"}
+        assert int(address.rpartition(":")[2]) in {port for _, port in sockets}
+        heard = stranger_at(address)
+        assert REFUSED in heard
+        assert "it ran" not in heard
+        assert set(Path("/tmp/ray").glob("session_*")) == open_to_all  # noqa: S108
+        assert process.poll() is None
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+    assert len([path for path in (tmp_path / "cache").rglob("*.npy") if path.stat().st_size > 1000]) >= 3
+    assert open_to_others(root / "runs") + open_to_others(tmp_path / "cache") == []
     assert left(root) == []
 
 

@@ -267,6 +267,8 @@ def changed(at, **sections):
 def test_on_a_ray_cluster_the_numbers_are_the_same(at, tmp_path, monkeypatch):
     ray = str(Path(sys.executable).parent / "ray")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # an administrator's cluster: a study that loses the token is refused
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789" * 4)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -93,6 +93,13 @@ def test_what_a_library_says_stays_in_the_cells_own_log(tmp_path, monkeypatch):
     assert runner.work(tmp_path, cell) == "mend it"
 
 
+def test_h12_what_a_cell_writes_is_its_users_alone_in_a_ray_clusters_worker_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(cells, "run_cell", lambda root, *_: (root / "picture").touch())
+    runner.work(tmp_path, Cell("extract", "a"))
+    assert [path.name for path in tmp_path.rglob("*") if path.stat().st_mode & 0o077] == []
+    assert (tmp_path / "picture").exists()
+
+
 def test_as_many_cells_run_as_the_cores_hold(monkeypatch):
     monkeypatch.setattr(runner, "_visible_gpus", list)
     monkeypatch.setattr(runner.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)

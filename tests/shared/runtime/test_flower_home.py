@@ -2,7 +2,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from shared.runtime import flower_home
-from shared.runtime.flower_home import fresh_home, launch_environment
+from shared.runtime.flower_home import fresh_home, launch_environment, simulation_home
 from shared.runtime.processes import MARK, end_processes, processes_of
-from tests.sockets import listening
+from tests.sockets import REFUSED, listening, stranger_at
 
 CLUSTER = """
 import ray
@@ -21,7 +20,6 @@ ray.get(ray.remote(lambda: 1).remote())
 print(ray.get_runtime_context().gcs_address, flush=True)
 input()
 """
-STRANGER = "import ray, sys; ray.init(address=sys.argv[1]); ray.get(ray.remote(lambda: print('ran')).remote())"
 
 
 def test_every_start_has_a_home_of_its_own(tmp_path):
@@ -66,10 +64,19 @@ def test_commands_of_an_environment_with_a_blank_in_its_path_run_by_one_without(
     assert flower_home.plain_commands(home) == tmp_path / "plain" / "bin"
 
 
+def test_h12_a_simulations_home_is_short_and_its_users_alone_where_tmpdir_is_long(tmp_path, monkeypatch):
+    long = tmp_path / ("long-" * 12)
+    long.mkdir()
+    monkeypatch.setattr(flower_home.tempfile, "tempdir", str(long))
+    with simulation_home() as home:
+        assert len(home) <= 36
+        assert Path(home).stat().st_mode & 0o077 == 0
+        assert launch_environment(Path(home))["RAY_TMPDIR"] == home
+
+
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads /proc to see who listens")
 def test_h2_a_simulations_ray_listens_on_loopback_alone_and_lets_no_stranger_in():
-    # Not pytest's own folder: a Unix socket's path is short.
-    with tempfile.TemporaryDirectory(prefix="fb-", ignore_cleanup_errors=True) as home:
+    with simulation_home() as home:
         environment = launch_environment(Path(home))
         command = [sys.executable, "-W", "ignore", "-c", CLUSTER]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
@@ -80,15 +87,9 @@ def test_h2_a_simulations_ray_listens_on_loopback_alone_and_lets_no_stranger_in(
                 assert len(sockets) >= 4  # Ray's own store, its scheduler's two and a worker's
                 assert {host for host, _ in sockets} <= {"127.0.0.1", "::1"}
                 assert int(address.rpartition(":")[2]) in {port for _, port in sockets}
-                others = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-                stranger = subprocess.run(
-                    [sys.executable, "-c", STRANGER, address],
-                    env=others | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},  # else it asks another address
-                    capture_output=True, text=True, check=False, timeout=90,
-                )  # fmt: skip
-                assert stranger.returncode != 0
-                assert "ran" not in stranger.stdout
-                assert "uthenticat" in stranger.stdout + stranger.stderr
+                heard = stranger_at(address)
+                assert REFUSED in heard
+                assert "it ran" not in heard
                 cluster.stdin.close()
         finally:
             end_processes(environment[MARK])
