@@ -69,7 +69,7 @@ def test_counts_of_labels_that_own_parameters_are_zero_where_a_site_has_none():
     ("kind", "change", "reason"),
     [
         ("query.prepare", {"included.train": 0}, "no training case is left"),
-        ("query.prepare", {"included.train": -1}, "no training case is left"),
+        ("query.prepare", {"included.train": -1}, "'included.train': input should be greater than or equal to 0"),
         ("query.prepare", {"labelled.JANE DOE": 3}, "not the agreed form"),
         ("query.fingerprint", {"round": 3}, "a replay"),
     ],

@@ -201,7 +201,7 @@ def test_a_sites_error_is_a_line_of_limited_length_without_control_characters():
     sent = Reply(site="a", run="r", round=1, error="\x1b[2J\nlost" + "x" * 20000)
     error = read_reply(message(write_reply(sent)), CONFIG, task="lesion-segmentation").error
     shown = r"\x1b[2J\nlost"
-    assert error == shown + "x" * (400 - len(shown))
+    assert error == shown + "x" * (200 - len(shown))
 
 
 def test_no_word_of_an_answer_or_a_question_holds_a_control_character():
