@@ -129,6 +129,12 @@ def test_a_plan_of_no_known_modality_is_refused():
     assert "JANE" not in str(caught.value)
 
 
+def test_a_plan_out_of_its_bounds_is_refused_at_the_site():
+    sent = write_instruction(Instruction("run", 1, {"mri": PLAN.model_copy(update={"spacing_mm": (0.01, 1.0, 1.0)})}))
+    with pytest.raises(UpdateError, match="the server's preprocessing plan is not within its bounds"):
+        read_instruction(message(sent))
+
+
 @pytest.mark.parametrize(
     "arrays",
     [
