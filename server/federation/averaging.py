@@ -26,13 +26,13 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import UpdateError
+from shared.metrics.sums import MOST_CASES
 from shared.types import FloatArray
 
 IntegerArray = npt.NDArray[np.int64]
 
 SCALE = 2.0**27
 LARGEST_VALUE = 2.0**16
-MOST_CASES = 2**20
 BLOCK = 1 << 15
 """Values handled at once: what is computed of a block stays in the processor's second cache."""
 WAITING = 2

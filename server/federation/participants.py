@@ -20,11 +20,13 @@ from shared.config.run_config import RunConfig
 from shared.errors import RunError, UpdateError
 from shared.messages.instruction_reply import FINGERPRINT, PREPARE, Instruction, Reply
 from shared.messages.payload import label_key
+from shared.metrics.sums import MOST_CASES
 from shared.modalities import modality_named
 from shared.modalities.modality import Plan
 from shared.runtime.progress import read_progress, site_progress_path
 from shared.runtime.project import cache_root
 from shared.tasks.task import Task
+from shared.types import SPLITS
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class Participants:
         self.plans: dict[str, Plan] = {}
         self.states = SiteStates(folder.path, config.data.sites)
         self.requests = SiteRequests(grid, config, self.nodes, self.states)
+        self._fingerprinted: dict[str, int] = {}
         self._asked: set[int] = set()
 
     def register(self) -> None:
@@ -141,19 +144,22 @@ class Participants:
     def _fingerprint(self, names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         """Merge the sites' fingerprints by modality; a site whose answer is bad is lost, the others are returned."""
 
-        def check(name: str, reply: Reply) -> None:
+        def take(name: str, reply: Reply) -> None:
             check_answer(reply, Expected(name, self.run, 0))
             if set(reply.fingerprints) != set(self.config.modalities):
                 raise UpdateError("the answer does not hold the fingerprints of the run's modalities")
+            cases = sum(item.n for item in reply.fingerprints.values())
+            self._check_share(cases)
+            merged.update({name: merged[name] + own for name, own in reply.fingerprints.items()})
+            self._fingerprinted[name] = cases
 
         merged: dict[str, Any] = {name: modality_named(name).no_cases(self.config) for name in self.config.modalities}
         good = set()
-        for name, answer in self._ask(names, FINGERPRINT, check):
+        for name, answer in self._ask(names, FINGERPRINT, take):
             if answer.reply is None:
                 self._lose(name, answer.entry)
-                continue
-            merged = {modality: before + answer.reply.fingerprints[modality] for modality, before in merged.items()}
-            good.add(name)
+            else:
+                good.add(name)
         return merged, [name for name in names if name in good]
 
     def _prepare(self, names: Sequence[str], wait: float) -> None:
@@ -162,10 +168,21 @@ class Participants:
 
         def check(name: str, reply: Reply) -> None:
             check_answer(reply, Expected(name, self.run, 0))
-            if (reply.included or {}).get("train", 0) <= 0:
+            included, excluded = reply.included or {}, reply.excluded or {}
+            if set(included) != set(SPLITS):
+                raise UpdateError("the answer does not count its cases of each split")
+            train = included["train"]
+            if train == 0:
                 raise UpdateError("no training case is left")
-            if name in flow and flow[name]["included"] != reply.included:
+            self._check_share(train)
+            if name in flow and flow[name]["included"] != included:
                 raise UpdateError("its cases changed since the run began: start a new run")
+            # Preparing may leave out cases that the fingerprint counts, with a reason for each.
+            counted = self._fingerprinted.get(name, train)
+            if not train <= counted <= train + sum(excluded.values()):
+                raise UpdateError(f"prepared {train} training cases, but its fingerprint counts {counted}")
+            if max((reply.labelled or {}).values(), default=0) > train:
+                raise UpdateError(f"counts more labelled cases than its {train} training cases")
 
         known = {site.name: site for site in self.sites if site.name not in names}
         for name, answer in self._ask(names, PREPARE, check, wait):
@@ -189,6 +206,12 @@ class Participants:
                 flow[name]["over_policy"] = True
         self.sites = [known[name] for name in self.config.data.sites if name in known]
         self.folder.write_flow(flow)
+
+    def _check_share(self, cases: int) -> None:
+        """Raise `UpdateError` for more cases than leave the other sites a place in the average."""
+        most = MOST_CASES // len(self.config.data.sites)
+        if cases > most:
+            raise UpdateError(f"claims {cases} training cases, a run of so many sites takes at most {most} of each")
 
     def _lose(self, name: str, entry: SiteEntry) -> None:
         log.warning("%s cannot take part: %s", name, entry.reason)

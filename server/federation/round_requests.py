@@ -96,9 +96,10 @@ class RoundRequests:
         average = RunningAverage(weights, owned_parts(state, lambda name: AT_SITE if stays(name) else owner(name)))
         evaluation = Evaluation({}, {})
 
-        def check(site: str, reply: Reply) -> None:
+        def take(site: str, reply: Reply) -> None:
             check_update(reply, expected[site])
-            weighed_cases(reply, expected[site], task.name)
+            assert reply.weights is not None  # noqa: S101 - checked
+            average.add(reply.weights, weighed_cases(reply, expected[site], task.name))
 
         instruction = replace(
             self.participants.instruction(number, task.name),
@@ -107,15 +108,14 @@ class RoundRequests:
             manifest=manifest,
             evaluating=evaluating,
         )
-        for site, answer in self.participants.requests.ask(asked, TRAIN, instruction, check):
+        for site, answer in self.participants.requests.ask(asked, TRAIN, instruction, take):
             ledger[site] = answer.entry
             reply = answer.reply
-            if reply is None or reply.weights is None:
+            if reply is None:
                 log.warning("round %d, %s: %s", number, site, answer.reason)
                 if site in evaluators and (answer.waited or answer.status == "absent"):
                     evaluation.sites[site] = answer.entry
                 continue
-            average.add(reply.weights, weighed_cases(reply, expected[site], task.name))
             ledger[site].loss = reply.loss
             if reply.skipped:
                 log.warning("round %d, %s: %d cases were skipped", number, site, reply.skipped)
@@ -124,7 +124,6 @@ class RoundRequests:
             del answer, reply  # before the next one is fetched
         good = sum(entry.status == "accepted" for entry in ledger.values())
         mean = average.mean() if good >= max(1, self.config.federation.min_sites) else None
-        del average
         if others := evaluators.keys() - evaluation.sites.keys():
             alone = self.evaluate(task.name, state, number - 1, "validation", others)
             evaluation = Evaluation(evaluation.sums | alone.sums, evaluation.sites | alone.sites)

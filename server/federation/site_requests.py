@@ -26,8 +26,11 @@ POLL_S = 0.1
 LOOK_S = 5.0
 """Between looks at Flower's list of the nodes that are online, while answers are awaited."""
 
+LEAST_LEFT_S = 1.0
+"""With less time before the deadline nobody is asked once more: Flower refuses a message whose time is over."""
+
 Check = Callable[[str, Reply], None]
-"""Given a site's name and its answer, raises `UpdateError` where it must be refused."""
+"""Given a site's name and its answer, takes it; raises where it must be refused, `UpdateError` where it says why."""
 LATE = "no answer before the deadline"
 GONE = "its connection is lost"
 
@@ -101,7 +104,7 @@ class SiteRequests:
         kind, instruction
             The type of the message, and what is asked.
         check
-            What the answer must be.
+            Checks the answer, and does all with it that may fail: an error of any class costs this site its answer.
         wait
             Another deadline, seconds from now.
         on_wait
@@ -122,9 +125,9 @@ class SiteRequests:
                 online = set(self.grid.get_node_ids())
                 gone |= {name for name in (*to_send, *pending.values()) if self.nodes[name] not in online}
                 pending = {identifier: name for identifier, name in pending.items() if name not in gone}
-                there = [name for name in to_send if name not in gone]
-                attempts.update(there)
                 left = max(deadline - time.monotonic(), POLL_S)
+                there = [name for name in to_send if name not in gone and (left >= LEAST_LEFT_S or not attempts[name])]
+                attempts.update(there)
                 messages = {
                     name: Message(records, dst_node_id=self.nodes[name], message_type=kind, ttl=left)
                     for name, records in write_instructions(instruction, there).items()
@@ -197,4 +200,6 @@ def read(message: Message | None, name: str, config: RunConfig, task: str, check
         check(name, reply)
     except UpdateError as error:
         return Answer("failed" if failed else "refused", str(error), attempts)
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong with one answer costs its site alone
+        return Answer("refused", f"its answer could not be handled ({type(error).__name__})", attempts)
     return Answer("accepted", "", attempts, reply)

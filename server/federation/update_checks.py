@@ -84,7 +84,8 @@ def check_update(reply: Reply, expected: Expected) -> None:
 def check_sums(reply: Reply, expected: Expected, task: Task) -> None:
     """Check an evaluation; see `check_answer` for what comes first.
 
-    `UpdateError` for no sums, for sums of other cases than the site has, and for such as no cases can have.
+    `UpdateError` for no sums, for sums of other cases than the site has, and for such as no cases can have, or of which
+    a report's figures cannot be made.
     """
     check_answer(reply, expected)
     if reply.sums is None:
@@ -93,8 +94,12 @@ def check_sums(reply: Reply, expected: Expected, task: Task) -> None:
         raise UpdateError(f"evaluates {reply.sums.n} cases, {reply.skipped} skipped, of {expected.cases} registered")
     try:
         check_figures(task.metrics, reply.sums)
-    except ValueError as error:
-        raise UpdateError(f"evaluates to what cannot be: {error}") from error
+        task.choice.of(reply.sums)
+        for metric in task.metrics:
+            metric.estimate(reply.sums, 0.95)
+    except Exception as error:
+        told = error if isinstance(error, ValueError) else type(error).__name__
+        raise UpdateError(f"evaluates to what cannot be: {told}") from error
 
 
 def weighed_cases(reply: Reply, expected: Expected, task: str) -> dict[str, int]:

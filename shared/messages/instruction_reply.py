@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError, with_config
 
 from shared.config.run_config import RunConfig
-from shared.metrics.sums import Sums
+from shared.errors import UpdateError
+from shared.messages.payload import FEW
+from shared.metrics.sums import MOST_CASES, Sums
 from shared.modalities.modality import Fingerprint, Plan
 from shared.types import FloatArray
 
@@ -19,6 +24,14 @@ FINGERPRINT = "query.fingerprint"
 PREPARE = "query.prepare"
 TRAIN = "train"
 EVALUATE = "evaluate"
+
+LONGEST_REASON = 200
+"""Characters of a site's error that the server takes."""
+LONGEST_WORD = 256
+Word = Annotated[str, Field(max_length=LONGEST_WORD)]
+Count = Annotated[int, Field(ge=0, le=MOST_CASES)]
+CountOrFew = Annotated[int, Field(ge=FEW, le=MOST_CASES)]
+Seconds = Annotated[float, Field(ge=0.0, le=1e7)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +75,7 @@ class Instruction:
     evaluating: bool = False
 
 
+@with_config(ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, revalidate_instances="always"))
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a site answers; fields that a kind of message does not use keep their defaults.
@@ -72,29 +86,32 @@ class Reply:
     `over_policy`: more cases were left out than the site's own policy allows. `skipped` cases could not be opened
     this time; `labelled` then counts those used. `evaluation_*`: the same of the validation cases, where a request to
     train asked to evaluate the model as well.
+
+    The types are also the bounds that `check_bounds` keeps. Those of weights, sums and fingerprints are checked where
+    they are read: `payload.unpack_weights`, `Sums.from_flat`, `Modality.read_fingerprint`.
     """
 
-    site: str
-    run: str
-    round: int
-    manifest: str = ""
-    weights: FloatArray | None = None
-    cases: int = 0
-    skipped: int = 0
-    loss: float = 0.0
-    seconds: float = 0.0
-    fingerprints: Mapping[str, Fingerprint] = field(default_factory=dict)
-    sums: Sums | None = None
-    labelled: Mapping[str, int] | None = None
-    classes: Mapping[str, int] | None = None
-    included: Mapping[str, int] | None = None
-    excluded: Mapping[str, int] | None = None
+    site: Word
+    run: Word
+    round: Annotated[int, Field(ge=0, le=10_000)]
+    manifest: Word = ""
+    weights: SkipValidation[FloatArray | None] = None
+    cases: Count = 0
+    skipped: Count = 0
+    loss: Annotated[float, Field(ge=-1e9, le=1e9)] = 0.0
+    seconds: Seconds = 0.0
+    fingerprints: SkipValidation[Mapping[str, Fingerprint]] = field(default_factory=dict)
+    sums: SkipValidation[Sums | None] = None
+    labelled: Mapping[str, Count] | None = None
+    classes: Mapping[str, CountOrFew] | None = None
+    included: Mapping[str, Count] | None = None
+    excluded: Mapping[str, Count] | None = None
     over_policy: bool = False
-    sites: tuple[int, ...] = ()
-    versions: Mapping[str, tuple[int, ...]] | None = None
-    evaluation_skipped: int = 0
-    evaluation_seconds: float = 0.0
-    error: str = ""
+    sites: Annotated[tuple[Count, ...], Field(max_length=1001)] = ()
+    versions: Mapping[str, tuple[Count, ...]] | None = None
+    evaluation_skipped: Count = 0
+    evaluation_seconds: Seconds = 0.0
+    error: Annotated[str, Field(max_length=LONGEST_REASON)] = ""
 
     def evaluation(self) -> Reply:
         """The evaluation that came with an update, as if it had been asked for alone."""
@@ -102,3 +119,19 @@ class Reply:
         return replace(
             self, weights=None, cases=cases, skipped=self.evaluation_skipped, seconds=self.evaluation_seconds
         )
+
+
+_REPLY = TypeAdapter(Reply)
+
+
+def check_bounds(reply: Reply) -> Reply:
+    """An answer as it is; `UpdateError` with the field's name where a number is out of its bounds, or of another type.
+
+    The names in `labelled` and the like are shown: they must have been checked.
+    """
+    try:
+        return _REPLY.validate_python(reply)
+    except ValidationError as error:
+        fault = error.errors(include_input=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise UpdateError(f"the answer has not the agreed form: '{where}': {fault['msg'].lower()}") from None

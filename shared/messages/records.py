@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from pydantic import ValidationError
 
 from shared.config.run_config import RunConfig, parse_config
-from shared.errors import EXCLUSION_REASONS, LONGEST_ERROR, UpdateError
-from shared.messages.instruction_reply import Instruction, Reply
+from shared.errors import EXCLUSION_REASONS, UpdateError
+from shared.messages.instruction_reply import LONGEST_REASON, LONGEST_WORD, Instruction, Reply, check_bounds
 from shared.messages.payload import (
     counted_classes,
     counted_tasks,
@@ -19,13 +20,12 @@ from shared.messages.payload import (
     pack_weights,
     record_of,
     unpack_weights,
-    whole_number,
     whole_numbers,
 )
 from shared.messages.versions import read_versions
 from shared.metrics.sums import Sums
 from shared.modalities import modality_named
-from shared.modalities.modality import Fingerprint
+from shared.modalities.modality import Fingerprint, Plan
 from shared.runtime.flower_internals import flower_internal
 from shared.tasks import task_named
 from shared.types import SPLITS, FloatArray
@@ -74,14 +74,15 @@ def write_instruction(instruction: Instruction) -> RecordDict:
 def read_instruction(message: Message) -> Instruction:
     """Unpack an instruction, at a site.
 
-    `ConfigError` where the configuration is not one that this site's code knows, or a plan's modality is none.
+    `ConfigError` where the configuration is not one that this site's code knows, or a plan's modality is none;
+    `UpdateError` where a plan's numbers are out of its bounds.
     """
     header = record_of(message.content, _HEADER, ConfigRecord)
     plans, config = json.loads(str(header["plans"])), str(header["config"])
     return Instruction(
         run=plain(str(header["run"])),
         round=int(str(header["round"])),
-        plans={name: modality_named(name).plan.model_validate(plan) for name, plan in plans.items()},
+        plans={name: _plan(name, plan) for name, plan in plans.items()},
         split=plain(str(header["split"])),
         weights=_weights(message),
         manifest=plain(str(header["manifest"])),
@@ -124,25 +125,26 @@ def write_reply(reply: Reply) -> RecordDict:
 def read_reply(message: Message, config: RunConfig, task: str) -> Reply:
     """Unpack and check the form of an answer about a task, on the server; `update_checks` sees to its meaning.
 
-    `UpdateError` where the answer is an error, or a record is missing or of another form than `write_reply` gives it.
+    `UpdateError` where the answer is an error, a record is missing or of another form than `write_reply` gives it, or a
+    number is out of the bounds that `Reply` declares.
     """
     if message.has_error():
         # The reason is another process's text: it may quote data and stays where it is.
         raise UpdateError(_failure(message.error.code))
     try:
         header = record_of(message.content, _HEADER, ConfigRecord)
-        numbers = record_of(message.content, _NUMBERS, MetricRecord)
+        numbers: Mapping[str, Any] = record_of(message.content, _NUMBERS, MetricRecord)
         sums = _group(numbers, "sums.")
-        return Reply(
-            site=plain(str(header["site"])),
-            run=plain(str(header["run"])),
-            manifest=plain(str(header["manifest"])),
-            error=plain(str(header["error"])[:LONGEST_ERROR])[:LONGEST_ERROR],
-            round=whole_number(numbers["round"]),
-            cases=whole_number(numbers["cases"]),
-            skipped=whole_number(numbers["skipped"]),
-            loss=float(numbers["loss"]),  # type: ignore[arg-type]  # a list fails here, as it should
-            seconds=float(numbers["seconds"]),  # type: ignore[arg-type]  # the same
+        reply = Reply(
+            site=_word(header["site"], LONGEST_WORD),
+            run=_word(header["run"], LONGEST_WORD),
+            manifest=_word(header["manifest"], LONGEST_WORD),
+            error=_word(header["error"], LONGEST_REASON),
+            round=numbers["round"],
+            cases=numbers["cases"],
+            skipped=numbers["skipped"],
+            loss=numbers["loss"],
+            seconds=numbers["seconds"],
             weights=_weights(message),
             fingerprints=_fingerprints(_group(numbers, "fingerprint."), config),
             sums=Sums.from_flat(sums, task_named(task).kinds) if sums else None,
@@ -150,22 +152,37 @@ def read_reply(message: Message, config: RunConfig, task: str) -> Reply:
             classes=named_counts(_group(numbers, "classes."), counted_classes(config)),
             included=named_counts(_group(numbers, "included."), SPLITS),
             excluded=named_counts(_group(numbers, "excluded."), EXCLUSION_REASONS),
-            over_policy=bool(whole_number(numbers["over_policy"])),
-            evaluation_skipped=whole_number(numbers["evaluation_skipped"]),
-            evaluation_seconds=float(numbers["evaluation_seconds"]),  # type: ignore[arg-type]  # the same
+            over_policy={0: False, 1: True}[numbers["over_policy"]],
+            evaluation_skipped=numbers["evaluation_skipped"],
+            evaluation_seconds=numbers["evaluation_seconds"],
             sites=whole_numbers(numbers["sites"]),
             versions=read_versions(_group(numbers, "versions.")),
         )
+        return check_bounds(reply)
     except UpdateError:
         raise
     except Exception as error:  # whatever a site sends, only its own answer is lost
         raise UpdateError(f"the answer has not the agreed form ({type(error).__name__})") from error
 
 
+def _plan(name: str, plan: Any) -> Plan:
+    try:
+        return modality_named(name).plan.model_validate(plan)
+    except ValidationError as error:
+        raise UpdateError("the server's preprocessing plan is not within its bounds") from error
+
+
 def _fingerprints(numbers: Mapping[str, Any], config: RunConfig) -> dict[str, Fingerprint]:
     """The fingerprint of each modality that is named; one that is none is refused."""
     names = dict.fromkeys(name.partition(".")[0] for name in numbers)
     return {name: modality_named(name).read_fingerprint(_group(numbers, f"{name}."), config) for name in names}
+
+
+def _word(value: Any, longest: int) -> str:
+    """A text that a site sent, cut before it is looked at: it may be of any length."""
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return plain(value[:longest])[:longest]
 
 
 def _failure(code: int) -> str:

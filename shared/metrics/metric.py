@@ -23,6 +23,8 @@ Interval = Literal["bootstrap", "wilson", "delong", "none"]
 Sent = Literal["moments", "counts", "histogram", "nothing"]
 Place = Literal["card", "compared", "pooled", "internal", "plotted"]
 _ROUNDING = 1e-9
+_LARGEST = {"1": 1.0, "%": 100.0, "mm": 1e4, "ml": 1e5, "nat": 1e3}
+_LARGEST_OF_ANY = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,11 @@ class Metric:
     def is_mean(self) -> bool:
         """Whether it is a mean over cases, so that each case contributes to a difference on its own."""
         return self.statistic is weighted_mean
+
+    @property
+    def largest(self) -> float:
+        """Largest magnitude of one case's value that a site may send, by the unit."""
+        return _LARGEST.get(self.unit, _LARGEST_OF_ANY)
 
     @property
     def is_auc(self) -> bool:
@@ -188,10 +195,14 @@ def check_figures(metrics: Sequence[Metric], sums: Sums) -> None:
     known: dict[tuple[str, ...], int] = {}
     for metric in metrics:
         part = sums.moments(metric.name)
-        if not metric.signed and (part.total < 0 or (metric.unit == "1" and part.total > part.n)):
+        most = metric.largest * part.n * (1 + _ROUNDING)
+        if not metric.signed and not 0 <= part.total <= most:
             raise ValueError(f"'{metric.name}' cannot be {part.total} over {part.n} cases")
-        if part.total**2 > part.n * part.squares + _ROUNDING * part.total**2:
+        # Not `**`, which raises OverflowError where a product is infinite.
+        if part.total * part.total > part.n * part.squares + _ROUNDING * part.total * part.total:
             raise ValueError(f"'{metric.name}' has a sum of squares that contradicts its sum")
+        if abs(part.total) > most or part.squares > metric.largest * most:
+            raise ValueError(f"'{metric.name}' cannot be {part.total} over {part.n} cases, with squares {part.squares}")
         if metric.sent == "moments" or (metric.sent == "histogram" and len(metric.labels) == 1):
             cases = part.n if metric.sent == "moments" else sums.histogram(metric.labels[0]).n
             if known.setdefault(metric.columns, cases) != cases:

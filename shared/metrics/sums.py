@@ -15,6 +15,8 @@ from scipy import stats
 
 BINS = 20
 """Number of equal bins of [0, 1]; a bin includes its lower edge and not its upper one, the last also includes 1."""
+MOST_CASES = 2**20
+"""Cases, lesions and whatever else is counted: of one site, and of all together behind an average."""
 CASES = "n"
 """Name of the part that counts the cases."""
 
@@ -165,7 +167,7 @@ class Sums:
         ------
         ValueError
             An unknown or a missing name, a part of which some number is missing, a value that is not finite, a count
-            that is negative or not whole, or more cases behind a part than there are.
+            that is negative, not whole or beyond `MOST_CASES`, or more cases behind a part than there are.
 
         """
         values = dict(flat)
@@ -208,6 +210,6 @@ def _finite(name: str, value: float) -> float:
 
 
 def _count(name: str, value: float) -> int:
-    if _finite(name, value) < 0 or value != int(value):
+    if not 0 <= _finite(name, value) <= MOST_CASES or value != int(value):
         raise ValueError(f"'{name}' is a count and cannot be {value}")
     return int(value)

@@ -41,7 +41,7 @@ def site(message, context):
     if kind == "query.register":
         reply |= {"sites": (context.node_id - 1,), "versions": own_versions()}
     elif kind == "query.fingerprint":
-        reply["fingerprints"] = {"mri": fingerprint()}
+        reply["fingerprints"] = {"mri": fingerprint() + fingerprint()}
     elif kind == "query.prepare":
         reply |= {"included": {"train": 2, "validation": 1, "test": 0}, "labelled": {TASK: 2}}
     elif kind == "train":

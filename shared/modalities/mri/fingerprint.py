@@ -14,8 +14,9 @@ import numpy as np
 
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError, RunError
+from shared.metrics.sums import MOST_CASES
 from shared.modalities.mri.intensity import to_channels
-from shared.modalities.mri.plan import Extraction, MriPlan, Triple, Voxels
+from shared.modalities.mri.plan import COARSEST_MM, MOST_VOXELS, Extraction, MriPlan, Triple, Voxels
 from shared.modalities.mri.region import BreastRegion
 from shared.preprocessing.histograms import (
     INTENSITY_EDGES,
@@ -33,6 +34,7 @@ FIXED = 1024  # sums are integers in units of 1/FIXED, exact in any order
 BOX_SHARE = 0.95
 CLIPPED_SHARE = 5e-4
 ANISOTROPY = 3.0
+LARGEST_BOX = 2**25  # voxels: in patch mode a finer spacing is widened, whatever one site's fingerprint says
 DECIMALS = 4  # of a plan's numbers, which people can read and every platform writes alike
 
 
@@ -89,19 +91,25 @@ class SiteFingerprint:
         zero = cls.empty(post_phases)
         if set(data) != {item.name for item in fields(cls)}:
             raise ValueError(f"fingerprint: needs exactly {', '.join(item.name for item in fields(cls))}")
+        n = data["cases"][0] if data["cases"] else 0
+        if type(n) is not int or not 0 <= n <= MOST_CASES:
+            raise ValueError(f"fingerprint: 'cases' holds a number that is no count of at most {MOST_CASES}")
+        sampled, highest = n * SAMPLES, round(INTENSITY_EDGES[-1])
+        most = dict.fromkeys(data, MOST_CASES) | {"intensity": sampled}
+        most |= {"total": sampled * highest * FIXED, "square": sampled * highest**2 * FIXED}
         arrays: dict[str, Counts] = {}
         for item in fields(cls):
             shape = getattr(zero, item.name).shape
             values = list(data[item.name])
             if len(values) != int(np.prod(shape)) or not all(type(value) is int for value in values):
                 raise ValueError(f"fingerprint: '{item.name}' must be {int(np.prod(shape))} whole numbers")
-            if any(not -(2**62) < value < 2**62 or (value < 0 and item.name != "total") for value in values):
+            if any(abs(value) > most[item.name] or (value < 0 and item.name != "total") for value in values):
                 raise ValueError(f"fingerprint: '{item.name}' holds a number that is no count")
             arrays[item.name] = np.array(values, np.int64).reshape(shape)
         fingerprint = cls(**arrays)
-        n, samples = fingerprint.n, set(fingerprint.intensity.sum(axis=1).tolist())
+        samples = set(fingerprint.intensity.sum(axis=1).tolist())
         complete = all((part.sum(axis=1) == n).all() for part in (fingerprint.spacing, fingerprint.size))
-        if not complete or fingerprint.volume.sum() > n or len(samples) != 1:
+        if not complete or fingerprint.volume.sum() > n or len(samples) != 1 or not n <= samples.pop() <= sampled:
             raise ValueError("fingerprint: the histograms do not hold as many cases as it says")
         return fingerprint
 
@@ -136,6 +144,8 @@ def make_plan(merged: SiteFingerprint, config: RunConfig) -> MriPlan:
       nnU-Net's 0.5% of the foreground, because a lesion has only 1% of the voxels of a breast. All changes are divided
       by the root mean square of the first uptake, so that wash-out stays proportional to wash-in.
 
+    In patch mode the spacing is widened where such a box had more than `LARGEST_BOX` voxels.
+
     Spacing and box of the configuration are kept; with a box but no spacing, the spacing is widened until `BOX_SHARE`
     of the breasts fit. A box that does not fit the network, or a spacing that needs more than `max_voxels`, raises
     `ConfigError`; a federation without a case raises `RunError`.
@@ -157,6 +167,13 @@ def make_plan(merged: SiteFingerprint, config: RunConfig) -> MriPlan:
                 f"'preprocessing.spacing_mm': breasts at {spacing} mm need a box of {crop}, more than max_voxels = "
                 f"{settings.max_voxels}; take a coarser spacing, a larger max_voxels, or leave spacing_mm out"
             )
+    elif settings.spacing_mm is None and int(np.prod(_box(sizes, spacing, multiple))) > LARGEST_BOX:
+        spacing, box = _fit(sizes, spacing, None, multiple, LARGEST_BOX)
+        crop = settings.crop_voxels or box
+    if int(np.prod(crop)) > MOST_VOXELS:
+        raise ConfigError(
+            f"'preprocessing': a box of {crop} has more than {MOST_VOXELS} voxels; take a coarser spacing"
+        )
     samples = np.maximum(1, merged.intensity.sum(axis=1)).astype(np.float64)
     rms = np.sqrt(merged.square / (FIXED * samples)).clip(1e-3)
     return MriPlan(
@@ -186,12 +203,17 @@ def _fit(
     sizes: Sequence[float], target: Triple, crop: Voxels | None, multiple: int, max_voxels: int
 ) -> tuple[Triple, Voxels]:
     """Widen the spacing by one factor until the box holds `sizes` (mm) with at most `max_voxels` voxels."""
+    if crop is None and multiple**3 > max_voxels:
+        raise ConfigError(f"the smallest box of this network has {multiple**3} voxels, more than {max_voxels}")
     box, percent = crop or _box(sizes, target, multiple), 0
     while crop is None and int(np.prod(box)) > max_voxels:
         percent += 1
         z, y, x = (step * (1 + percent / 100) for step in target)
         box = _box(sizes, (z, y, x), multiple)
-    z, y, x = (round(max(step, size / side), DECIMALS) for step, size, side in zip(target, sizes, box, strict=True))
+    z, y, x = (
+        round(min(COARSEST_MM, max(step, size / side)), DECIMALS)
+        for step, size, side in zip(target, sizes, box, strict=True)
+    )
     return (z, y, x), box
 
 

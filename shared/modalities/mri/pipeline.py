@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from shared.errors import StudyError
 from shared.modalities.mri.intensity import scale_channels, to_channels
-from shared.modalities.mri.plan import MriPlan, Triple, Voxels
+from shared.modalities.mri.plan import MOST_VOXELS, MriPlan, Triple, Voxels
 from shared.modalities.mri.region import BreastRegion
 from shared.preprocessing.resample import Axis, resample, resample_mask
 from shared.types import BoolArray, FloatArray, Grid
@@ -75,7 +75,8 @@ class PreparedArrays:
 def prepare_region(region: BreastRegion, plan: MriPlan) -> PreparedArrays:
     """Resample an extracted breast to the plan's grid; the middle of the array is the middle of the breast box.
 
-    Raises `StudyError` (`no_breast_found`) if the lesion lies outside the whole-breast array.
+    Raises `StudyError`: `no_breast_found` if the lesion lies outside the whole-breast array, `preprocessing_failed` if
+    the breast has more than `MOST_VOXELS` at the plan's spacing.
     """
     place = _place(region, plan)
     channels = resample(to_channels(region.phases), place.box_axes, place.plan_axes)
@@ -104,6 +105,8 @@ def _place(region: BreastRegion, plan: MriPlan) -> Placement:
         whole = (int(np.ceil(size / step - 1e-6)) for size, step in zip(region.size_mm, plan.spacing_mm, strict=True))
         z, y, x = (max(least, side) for least, side in zip(plan.least_voxels, whole, strict=True))
         shape = (z, y, x)
+        if z * y * x > MOST_VOXELS:
+            raise StudyError("preprocessing_failed", f"{shape} voxels at the plan's spacing, more than {MOST_VOXELS}")
     start = []
     for first, size, old, new, count in zip(
         region.start, region.breast.shape, region.grid.spacing, plan.spacing_mm, shape, strict=True

@@ -69,8 +69,14 @@ def test_counts_of_labels_that_own_parameters_are_zero_where_a_site_has_none():
     ("kind", "change", "reason"),
     [
         ("query.prepare", {"included.train": 0}, "no training case is left"),
-        ("query.prepare", {"included.train": -1}, "no training case is left"),
+        ("query.prepare", {"included.train": -1}, "'included.train': input should be greater than or equal to 0"),
         ("query.prepare", {"labelled.JANE DOE": 3}, "not the agreed form"),
+        ("query.prepare", {"included.validation": None}, "does not count its cases of each split"),
+        ("query.prepare", {f"labelled.{TASK}": 3}, "counts more labelled cases than its 2 training cases"),
+        ("query.prepare", {f"labelled.{TASK}": 2**29}, "input should be less than or equal to 1048576"),
+        ("query.prepare", {"included.train": 1}, "prepared 1 training cases, but its fingerprint counts 2"),
+        ("query.prepare", {"included.train": 3}, "prepared 3 training cases, but its fingerprint counts 2"),
+        ("query.prepare", {"included.train": 2**20}, "takes at most 349525 of each"),
         ("query.fingerprint", {"round": 3}, "a replay"),
     ],
 )
@@ -110,3 +116,10 @@ def test_a_centre_that_trains_is_no_external_one(folder):
     here = participants(folder)
     here.register()
     assert not here.external()
+
+
+def test_a_case_that_was_fingerprinted_and_could_not_be_prepared_is_counted_with_its_reason(folder):
+    one_left_out = {"included.train": 1, f"labelled.{TASK}": 1, "excluded.empty_mask": 1}
+    here = participants(folder, changed("query.prepare", {"site-1": one_left_out}))
+    here.register()
+    assert here.lost == {}

@@ -129,6 +129,12 @@ def test_a_plan_of_no_known_modality_is_refused():
     assert "JANE" not in str(caught.value)
 
 
+def test_a_plan_out_of_its_bounds_is_refused_at_the_site():
+    sent = write_instruction(Instruction("run", 1, {"mri": PLAN.model_copy(update={"spacing_mm": (0.01, 1.0, 1.0)})}))
+    with pytest.raises(UpdateError, match="the server's preprocessing plan is not within its bounds"):
+        read_instruction(message(sent))
+
+
 @pytest.mark.parametrize(
     "arrays",
     [
@@ -201,7 +207,7 @@ def test_a_sites_error_is_a_line_of_limited_length_without_control_characters():
     sent = Reply(site="a", run="r", round=1, error="\x1b[2J\nlost" + "x" * 20000)
     error = read_reply(message(write_reply(sent)), CONFIG, task="lesion-segmentation").error
     shown = r"\x1b[2J\nlost"
-    assert error == shown + "x" * (400 - len(shown))
+    assert error == shown + "x" * (200 - len(shown))
 
 
 def test_no_word_of_an_answer_or_a_question_holds_a_control_character():

@@ -153,6 +153,10 @@ GOOD = Sums(
         ({"er": Histogram.of(1, 0.9)}, "'log_loss_er' counts other cases"),
         ({"volume_bias": Moments(1, -1.0, 1.0)}, "'volume_bias' counts other cases"),
         ({"n": 9}, "'n' contradicts"),
+        ({"volume_bias": Moments(2, 1.7e308, 1.7e308)}, "'volume_bias' cannot be 1.7e"),  # its square is infinite
+        ({"volume_bias": Moments(2, -3e5, 9e10)}, "'volume_bias' cannot be"),  # 100 litres in a case
+        ({"volume_mae": Moments(2, 3.0, 1.7e308)}, "'volume_mae' cannot be 3.0 over 2 cases, with squares"),
+        ({"log_loss_er": Moments(2, 1.7e308, 1.7e308)}, "'log_loss_er' cannot be"),
     ],
 )
 def test_sums_that_no_cases_can_have_are_refused(change, words):

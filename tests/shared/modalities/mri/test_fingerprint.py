@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 
 from shared.errors import ConfigError, RunError
-from shared.modalities.mri.fingerprint import FIXED, SAMPLES, SiteFingerprint, fingerprint_region, make_plan
+from shared.modalities.mri.fingerprint import (
+    FIXED,
+    LARGEST_BOX,
+    SAMPLES,
+    SiteFingerprint,
+    fingerprint_region,
+    make_plan,
+)
 from shared.modalities.mri.intensity import to_channels
-from shared.modalities.mri.plan import Extraction
+from shared.modalities.mri.plan import COARSEST_MM, Extraction
 from shared.modalities.mri.region import extract_region
 from shared.preprocessing.histograms import (
     INTENSITY_EDGES,
@@ -91,6 +98,11 @@ def test_only_whole_numbers_leave_and_they_come_back(three):
         ({"volume": [2] * (len(VOLUME_EDGES) - 1)}, "do not hold"),
         ({"square": [-1, 0, 0, 0]}, "no count"),
         ({"square": [2**70, 0, 0, 0]}, "no count"),
+        ({"cases": [2**20 + 1]}, "no count of at most"),
+        ({"cases": [-1]}, "no count of at most"),
+        ({"total": [SAMPLES * 24 * FIXED + 1, 0, 0, 0]}, "no count"),  # beyond what a case's samples can sum to
+        ({"square": [0, SAMPLES * 24**2 * FIXED + 1, 0, 0]}, "no count"),
+        ({"intensity": [0] * (4 * (len(INTENSITY_EDGES) - 1))}, "do not hold"),  # no voxel: there is no quantile
         ({"note": [1]}, "exactly"),
     ],
 )
@@ -191,3 +203,24 @@ def test_a_plan_that_cannot_be_is_refused(make_config):
         make_plan(merged, make_config(spacing_mm=(1.0, 1.0, 1.0)))
     with pytest.raises(RunError, match="no site"):
         make_plan(SiteFingerprint.empty(3), make_config())
+
+
+def test_no_fingerprint_makes_a_box_too_large_nor_a_spacing_too_coarse(make_config):
+    honest = by_hand([(2.0, 1.5, 1.5)], (96.0, 84.0, 90.0), 20)
+    liar = by_hand([(0.2, 0.2, 0.2)], (400.0, 400.0, 400.0), 1000)
+    patch = make_config().model_copy(update={"training": make_config().training.model_copy(update={"mode": "patch"})})
+    plan = make_plan(honest + liar, patch)
+    assert np.prod(plan.crop_voxels) <= LARGEST_BOX  # 8e9 at 0.2 mm
+    assert min(plan.spacing_mm) > 1.2
+    assert make_plan(honest, patch).spacing_mm == pytest.approx(
+        [middle_of_bin(step) for step in (2, 1.5, 1.5)], rel=0.01
+    )
+    small = make_plan(honest + liar, make_config(max_voxels=4096))
+    assert max(small.spacing_mm) == COARSEST_MM  # 400 mm in 16 voxels would be 25
+
+
+def test_a_network_whose_smallest_box_is_too_large_is_refused_at_once(make_config):
+    config = make_config(max_voxels=4096)
+    deep = config.model_copy(update={"model": config.model.model_copy(update={"channels": (8,) * 6})})
+    with pytest.raises(ConfigError, match="smallest box of this network has 262144 voxels, more than 4096"):
+        make_plan(by_hand([(2.0, 1.5, 1.5)], (96.0, 84.0, 90.0)), deep)

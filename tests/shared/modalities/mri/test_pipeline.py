@@ -117,6 +117,13 @@ def test_a_lesion_outside_the_plans_box_is_refused(make_study):
         preprocess(study, lesion, "left", plan_by_hand(crop_voxels=(8, 8, 8)))
 
 
+def test_a_breast_that_would_be_too_large_at_the_plans_spacing_is_left_out_before_memory_is_taken():
+    volume = np.ones((16, 20, 24))  # of 38 x 32 x 36 mm
+    plan = plan_by_hand(mode="patch", spacing_mm=(0.05, 0.05, 0.05))
+    with pytest.raises(StudyError, match=r"preprocessing_failed: \(768, 640, 720\) voxels at the plan's spacing"):
+        prepare_region(region_of(volume, "left"), plan)
+
+
 def test_placement_survives_json(make_study):
     study, lesion = make_study("left")
     place = preprocess(study, lesion, "left", plan_by_hand()).place

@@ -1,8 +1,11 @@
 """The plan of a federation's MRI: a strict record, told apart by its hash."""
 
-import pytest
+import math
 
-from shared.modalities.mri.plan import Extraction, MriPlan
+import pytest
+from pydantic import ValidationError
+
+from shared.modalities.mri.plan import MOST_VOXELS, Extraction, MriPlan
 from shared.modalities.mri.settings import MriSettings
 from tests.mri_cases import WITHOUT_N4, plan_by_hand
 
@@ -34,3 +37,24 @@ def test_an_extraction_takes_what_it_needs_of_the_configuration():
 def test_an_extraction_that_cannot_be_is_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         Extraction(**{**WITHOUT_N4.model_dump(), **change})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spacing_mm": (0.04, 1.0, 1.0)},
+        {"spacing_mm": (1.0, 20.1, 1.0)},
+        {"spacing_mm": (1.0, 1.0, math.nan)},
+        {"crop_voxels": (5000, 8, 8)},
+        {"crop_voxels": (0, 8, 8)},
+        {"crop_voxels": (500, 500, 500)},
+        {"least_voxels": (1024, 1024, 1024)},
+        {"low": (-1e300,) * 4},
+        {"high": (1.0,) * 10},
+        {"scale": (0.0,) * 4},
+    ],
+)
+def test_a_plan_whose_numbers_are_out_of_bounds_is_refused(change):
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        plan_by_hand(**change)
+    assert plan_by_hand(spacing_mm=(0.05, 20.0, 1.0), crop_voxels=(MOST_VOXELS // 4_000_000, 1000, 4000))
