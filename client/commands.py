@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +34,7 @@ def approve(
     from shared.runtime.audit_log import AuditLog
     from shared.runtime.project import project_root
 
+    os.umask(0o022)  # the node's account reads the list, also where an administrator wrote it
     site = SiteKit(kit)
     audit = AuditLog(site.audit_file)
     if show:

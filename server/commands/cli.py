@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import signal
 import sys
 import time
@@ -24,6 +24,7 @@ from shared.runtime.project import project_root
 if TYPE_CHECKING:
     from shared.cohort.preflight import Exclusion
 
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR})
 DEMO = Path("configs/quick.toml")
 
 app = typer.Typer(
@@ -55,13 +56,14 @@ def common(
 def demo(fresh: Annotated[bool, typer.Option(help="Make the phantoms anew first.")] = False) -> None:
     """Train on three phantom hospitals, evaluate on a fourth, print the report's path."""
     from shared.config.run_config import load_config
+    from shared.phantom.generate import remove_phantom
 
     config = load_config(project_root() / DEMO)
     data = project_root() / config.data.root
     if fresh and data.exists():
         if not (data / "phantom.json").is_file():
             raise SiteError(f"{data} holds no phantom and is left alone: move it, or change data.root in {DEMO}")
-        shutil.rmtree(data)
+        remove_phantom(data)
     run_federation(project_root() / DEMO, config, f"{config.name}-{_now()}")
 
 
@@ -137,8 +139,10 @@ def check(folder: Annotated[Path, typer.Argument(help="A site folder: site.toml,
     """Read every case of a site folder and show which would be left out, and why. Exit 3 above the site's own limit."""
     from shared.cohort.preflight import Exclusion, open_cohort
     from shared.modalities import MODALITIES, modality_named
+    from shared.tasks import TASKS, task_named
 
-    cohort = open_cohort(folder, [(modality_named(name).locate, frozenset()) for name in MODALITIES])
+    labels = tuple(dict.fromkeys(label for name in TASKS for label in task_named(name).labels))
+    cohort = open_cohort(folder, [(modality_named(name).locate, frozenset()) for name in MODALITIES], labels)
     excluded: list[Exclusion] = list(cohort.exclusions)
     tissues: list[Exclusion] = []
     with display.bars() as bars:
@@ -198,10 +202,14 @@ def main() -> None:
         terminal.errors.print(f"error: {error}", style="red", markup=False)
         sys.exit(error.exit_code)
     except OSError as error:
-        if not is_full(error):
-            raise
         where = f" to write {error.filename}" if error.filename else ""
-        terminal.errors.print(f"error: no space left{where}: free some and call again", style="red", markup=False)
+        if is_full(error):
+            why = f"no space left{where}: free some and call again"
+        elif error.filename and error.errno in _REFUSED:
+            why = f"{error.filename}: {error.strerror}; name another place, or change what this user may do there"
+        else:
+            raise
+        terminal.errors.print(f"error: {why}", style="red", markup=False)
         sys.exit(FedBreastError.exit_code)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from server.commands import display
-from shared.errors import ConfigError, SiteError
+from shared.errors import ConfigError
 from shared.runtime import terminal
 from shared.runtime.project import project_root
 
@@ -44,21 +44,13 @@ def run_federation(
         Kit of the consortium whose hospitals take part; None: a simulation on this machine.
 
     """
+    from server.deployment.simulation import check_data
     from server.run_folder.finished_run import read_flow
     from server.run_folder.participation import sentence
     from server.run_folder.results import read_results
 
-    data = project_root() / config.data.root
-    if server is None and config.data.phantom is not None:
-        from shared.phantom.exam import PhantomSettings
-        from shared.phantom.marker import is_complete
-
-        # Refuses other data in that folder now, and not later in the run.
-        is_complete(data, PhantomSettings(**config.data.phantom.model_dump()))
-    if server is None and config.data.phantom is None and not data.is_dir():
-        raise SiteError(
-            f"data.root {data} does not exist: put one folder a site there, or add [data.phantom] to have phantoms made"
-        )
+    if server is None:
+        check_data(config)
     folder = run_folder(name)
     terminal.say(f"run {name}: {len(config.data.sites)} sites, {folder}")
     try:

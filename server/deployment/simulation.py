@@ -18,7 +18,7 @@ import tomli_w
 
 from server.deployment.flower_cli import Link, Watch, follow, keep_log, submit
 from shared.config.run_config import RunConfig, load_config
-from shared.errors import RunError, SiteError
+from shared.errors import ConfigError, RunError, SiteError
 from shared.runtime.app_bundle import STAGE, stage_app
 from shared.runtime.children import free_ports, listens, start, wait_until_ready
 from shared.runtime.flower_home import launch_environment, simulation_home
@@ -76,20 +76,48 @@ def run_flower(
                 raise RunError(f"{failure.why}; more in {keep_log(link, run_id, run_dir)}")
 
 
+def check_data(config: RunConfig) -> None:
+    """Check a simulation's data before anything is trained on them.
+
+    Raises
+    ------
+    SiteError
+        `data.root` does not exist.
+    ConfigError
+        The external centre is none of its folders, or phantoms are asked for where other data lie.
+
+    """
+    from shared.phantom.centres import CENTRES
+    from shared.phantom.exam import PhantomSettings
+    from shared.phantom.marker import is_complete
+
+    root, external = project_root() / config.data.root, config.data.external
+    if config.data.phantom is not None:
+        is_complete(root, PhantomSettings(**config.data.phantom.model_dump()))
+        known = external in {centre.site for centre in CENTRES.values()}
+    elif not root.is_dir():
+        raise SiteError(
+            f"data.root '{config.data.root}' does not exist below {project_root()}: put one folder a site there, "
+            "or add [data.phantom] to have phantoms made",
+        )
+    else:
+        known = external is not None and (root / external).is_dir()
+    if external is not None and not known:
+        raise ConfigError(
+            f"data.external '{external}' is no folder of data.root, and would be missed after all training: "
+            "name one, or leave data.external out"
+        )
+
+
 def ensure_data(config: RunConfig, on_progress: Callable[[str, int, int, str], None]) -> None:
-    """Make the phantom where it is asked for and not there yet; a `SiteError` if there are no data to be read."""
-    root = project_root() / config.data.root
+    """Check the data as `check_data`, and make the phantom where it is asked for and not there yet."""
+    check_data(config)
     if config.data.phantom is None:
-        if not root.is_dir():
-            raise SiteError(
-                f"data.root '{config.data.root}' does not exist below {project_root()}: put one folder a site there, "
-                "or add [data.phantom] to have phantoms made",
-            )
         return
     from shared.phantom.exam import PhantomSettings
     from shared.phantom.generate import generate_federation
 
-    settings = PhantomSettings(**config.data.phantom.model_dump())
+    root, settings = project_root() / config.data.root, PhantomSettings(**config.data.phantom.model_dump())
     generate_federation(root, settings, on_progress=lambda done, total: on_progress("phantom", done, total, "patients"))
 
 

@@ -1,8 +1,8 @@
 """The weighted mean of the sites' updates, summed in whole numbers: the same bits in whatever order they come.
 
 FedAvg (McMahan 2017, algorithm 1): the mean of the sites' weights, weighted by their cases. Here in fixed point: each
-value times its site's cases is rounded to a multiple of 2^-27 and added as an int64; the sum is multiplied once, by
-2^-27 / cases in float64. Addition of integers is associative, so no order of arrival can show.
+value times its site's cases is rounded to a multiple of 2^-27 and added as an int64; the sum is divided once. Addition
+of integers is associative, so no order of arrival can show.
 
 Bound
     A value must be below 2^16 in magnitude and all cases together at most 2^20: then the sum stays below
@@ -151,7 +151,7 @@ class RunningAverage:
         for place, label in self._blocks:  # in order: what is written lies before the sums that are still to be read
             if cases := self._cases[label]:
                 quotient = self._scratch.view(np.float64)[: place.stop - place.start]
-                result[place] = np.multiply(self._sum(place, label), 1 / (cases * SCALE), out=quotient)
+                result[place] = np.divide(self._sum(place, label), cases * SCALE, out=quotient)
             else:
                 result[place] = self._start[place]
         self._cases.clear()

@@ -88,7 +88,7 @@ class Federation:
                 f"config.toml now has {view.seed}: put it back, or start a new run"
             )
         state = self.folder.model(records[-1])
-        strategy, own = view.federation.algorithm, self.folder.strategy_state(records[-1], parameters)
+        strategy, own = view.federation.algorithm, self.folder.strategy_state(records[-1])
         total = view.federation.rounds
         self.participation.rounds(name, records)
         for number in range(records[-1].round + 1, total + 1):

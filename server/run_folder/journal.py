@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tomli_w
 import torch
 from filelock import AcquireReturnProxy
@@ -148,18 +147,10 @@ class RunFolder:
             )
         return state
 
-    def strategy_state(self, record: RoundRecord, parameters: npt.NDArray[np.bool_]) -> ServerState:
-        """What the strategy kept at the server after a round; empty where it keeps nothing.
-
-        `parameters`, from `server_step.parameter_places`, reads run folders of former versions: they have `.moments` of
-        buffers as well.
-        """
+    def strategy_state(self, record: RoundRecord) -> ServerState:
+        """What the strategy kept at the server after a round; empty where it keeps nothing."""
         path = self.path / "journal" / f"{_stem(record)}.strategy"
-        if path.is_file():
-            return dict(load_arrays(path.read_bytes()))
-        former = path.with_suffix(".moments")
-        arrays = load_arrays(former.read_bytes()) if former.is_file() else {}
-        return {key: value[parameters] for key, value in arrays.items()}
+        return dict(load_arrays(path.read_bytes())) if path.is_file() else {}
 
     def write_plans(self, plans: Mapping[str, Plan]) -> None:
         """Keep the federation's plan of each modality."""

@@ -81,6 +81,12 @@ class SplitConfig(Section):
     validation: Fraction = Field(default=0.17, description="Chooses the best round; share of the site's patients.")
     test: Fraction = Field(default=0.17, description="For internal evaluation; share of the site's patients.")
 
+    @model_validator(mode="after")
+    def _some_train(self) -> SplitConfig:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test together leave no patient to train on: they must be below 1")
+        return self
+
 
 class ModelConfig(Section):
     """The 3D ResU-Net of `lesion-segmentation` and of `breast-segmentation`, a network each."""

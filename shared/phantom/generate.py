@@ -28,9 +28,8 @@ from shared.phantom.benign import BenignLabels
 from shared.phantom.biology import Labels
 from shared.phantom.centres import CENTRES
 from shared.phantom.exam import PhantomExam, PhantomSettings, make_exam
-from shared.phantom.marker import is_complete, patient_identity, write_marker
+from shared.phantom.marker import LOCK, MARKER, RECORDS, is_complete, patient_identity, write_marker
 
-_RECORDS = ".phantom"  # a JSON file for each complete patient: the row of the table, and the identity it was made with
 _PREVIEW_ROWS, _PREVIEW_BENIGN = 6, 3
 
 
@@ -63,7 +62,7 @@ def generate_federation(
             on_progress(total, total)
         return
     root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / ".phantom.lock"):
+    with FileLock(root / LOCK):
         _clear_leftovers(root)
         write_marker(root, settings, complete=False)
         missing = [(key, index) for key, index in patients if _complete_row(root, key, index, settings) is None]
@@ -80,11 +79,20 @@ def generate_federation(
         write_marker(root, settings, complete=True)
 
 
+def remove_phantom(root: Path) -> None:
+    """Remove a phantom federation, and nothing else that lies in its folder."""
+    for centre in CENTRES.values():
+        if (root / centre.site / RECORDS).is_dir():
+            shutil.rmtree(root / centre.site)
+    for name in (MARKER, LOCK):
+        (root / name).unlink(missing_ok=True)
+
+
 def _clear_leftovers(root: Path) -> None:
     """Remove what a killed run left unfinished; refuse to overwrite a site that is no phantom."""
     for centre in CENTRES.values():
         site = root / centre.site
-        if (site / "cases.csv").exists() and not (site / _RECORDS).is_dir():
+        if (site / "cases.csv").exists() and not (site / RECORDS).is_dir():
             raise ConfigError(f"{centre.site} already holds a site that is no phantom: choose another folder")
         for leftover in site.glob(".making-*"):
             shutil.rmtree(leftover)
@@ -97,7 +105,7 @@ def _patients(settings: PhantomSettings) -> Iterator[tuple[str, int]]:
 
 
 def _record_path(root: Path, key: str, index: int) -> Path:
-    return root / CENTRES[key].site / _RECORDS / f"{index:04d}.json"
+    return root / CENTRES[key].site / RECORDS / f"{index:04d}.json"
 
 
 def _complete_row(root: Path, key: str, index: int, settings: PhantomSettings) -> dict[str, str] | None:

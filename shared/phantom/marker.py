@@ -16,6 +16,9 @@ from shared.phantom.centres import CENTRES
 from shared.phantom.exam import PhantomSettings
 
 MARKER = "phantom.json"
+LOCK = ".phantom.lock"
+RECORDS = ".phantom"
+"""At a centre: a JSON file for each complete patient, the row of the table and the identity it was made with."""
 VERSION = 1  # version of the generator: a change that alters images must raise it
 BENIGN_VERSION = 2  # version of the benign patients, counted where there are some
 _ABSENT = {"cases_benign": 0}  # settings that an older marker lacks, with the values they had
@@ -34,17 +37,18 @@ def is_complete(root: Path, settings: PhantomSettings) -> bool:
     Raises
     ------
     ConfigError
-        It holds one with other settings, or of another version of the generator.
+        It holds one with other settings or of another version of the generator, or it holds something else: a
+        hospital's data must not come to lie among phantoms.
 
     """
     try:
         marker = json.loads((root / MARKER).read_text())
     except FileNotFoundError:
+        if root.is_dir() and not all(_is_ours(path) for path in root.iterdir()):
+            raise ConfigError(f"'{root.name}' holds files that are no phantom: choose another folder") from None
         return False
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{MARKER} in the phantom's folder cannot be read: delete the folder or choose another"
-        ) from error
+        raise ConfigError(f"'{root.name}/{MARKER}' cannot be read: choose another folder for the phantom") from error
     old, new = _ABSENT | marker.get("settings", {}), asdict(settings)
     differences = [
         f"{name} {old.get(name)!r} there, {new[name]!r} wanted" for name in new if old.get(name) != new[name]
@@ -53,12 +57,18 @@ def is_complete(root: Path, settings: PhantomSettings) -> bool:
         differences.append(f"generator version {marker.get('version')!r} there, {_version(settings)} here")
     if differences:
         raise ConfigError(
-            f"the phantom's folder holds other data ({'; '.join(differences)}), and results would mix the two: "
-            "delete that folder or choose another"
+            f"'{root.name}' holds another phantom ({'; '.join(differences)}), and results would mix the two: "
+            "choose another folder"
         )
     return bool(marker.get("complete")) and all(
         (root / centre.site / "cases.csv").exists() for centre in CENTRES.values()
     )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a phantom's folder may hold it: a centre, or the lock and the draft of a marker that a kill leaves."""
+    centre = path.name in {item.site for item in CENTRES.values()} and (path / RECORDS).is_dir()
+    return centre or path.name.startswith(".phantom.")
 
 
 def _version(settings: PhantomSettings) -> int | str:

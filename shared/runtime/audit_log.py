@@ -85,7 +85,8 @@ class AuditLog:
         check_facts(event, facts)
         with writing(str(self.path.parent)), _alone(self.path):
             if not self.path.exists():
-                self.path.touch(mode=0o640)
+                self.path.touch(mode=0o600)
+                self.path.chmod(0o640)  # whatever the umask: its group may read it
                 _synchronise_folder(self.path.parent)
             with self.path.open("r+b") as file:
                 end, seq, before, torn = _tail(file, self.path)

@@ -1,5 +1,6 @@
 """The hospital's commands: what they print, what they change, and their exit codes."""
 
+import os
 import shlex
 
 import pytest
@@ -140,3 +141,12 @@ def test_a_command_that_is_proposed_can_be_copied_where_the_path_has_a_blank(kit
     _, said = told(monkeypatch, capsys, "serve-site", kept)
     proposed = " ".join(said.split()).partition("nothing will run: fedbreast ")[2]
     assert shlex.split(proposed)[:2] == ["approve", str(kept)]
+
+
+def test_the_list_can_be_read_by_the_nodes_account_also_where_an_administrator_approved(kit, app):
+    before = os.umask(0o077)  # as the command line sets it
+    try:
+        CliRunner().invoke(cli.app, ["approve", str(kit), str(app)], catch_exceptions=False)
+    finally:
+        os.umask(before)
+    assert (kit / "approved.toml").stat().st_mode & 0o777 == 0o644

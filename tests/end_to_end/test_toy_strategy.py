@@ -125,7 +125,7 @@ def test_the_servers_step_and_state_are_the_formulas(recorded):
         drift -= 0.2 * (mean - current)
         new = flatten(federation.folder.model(records[number]))
         assert np.allclose(new[places], (mean - drift / 0.2)[places], rtol=0, atol=1e-6)
-        state = federation.folder.strategy_state(records[number], np.ones(places.size, np.bool_))
+        state = federation.folder.strategy_state(records[number])
         assert np.allclose(state["drift"], drift, rtol=0, atol=1e-6)
 
 

@@ -78,5 +78,5 @@ def launched(call, tmp_path, monkeypatch):
     import server.deployment.simulation
 
     monkeypatch.setattr(server.deployment.simulation, "run_flower", pretend)
-    (tmp_path / "sites").mkdir()
+    (tmp_path / "sites" / "centre-d").mkdir(parents=True)
     return calls

@@ -1,6 +1,8 @@
 """The command line: what is refused, how it is said, and that help needs nothing heavy."""
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -16,6 +18,7 @@ from shared.config.run_config import parse_config
 from shared.errors import StudyError
 from shared.modalities import modality_named
 from shared.phantom.generate import PhantomSettings, make_patient, write_site
+from shared.tasks import TASKS
 from tests.server.commands.conftest import TOY
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,7 +62,7 @@ def test_the_version_is_the_packages(call):
         (TOY.replace("centre-d", "centre-a"), ["data", "centre-a", "cannot evaluate"]),  # scenario 69
         (TOY.replace('root = "sites"\n', ""), ["'data.root' is missing"]),
         (TOY + "[federation\n", ["toy.toml", "TOML"]),
-        (TOY, ["sites does not exist", "[data.phantom]"]),
+        (TOY, ["'sites' does not exist", "[data.phantom]"]),
     ],
     ids=["66-unknown-key", "69-external-trains", "missing-key", "no-toml", "no-data"],
 )
@@ -127,9 +130,14 @@ def test_the_demo_runs_the_quick_recipe_and_makes_phantoms_anew_only_over_phanto
     assert "holds no phantom and is left alone" in err
     assert (tmp_path / "sites" / "scan.dcm").exists()
     (tmp_path / "sites" / "phantom.json").write_text("{}")
-    code, _, _ = call("demo", "--fresh")
+    (tmp_path / "sites" / "centre-a" / ".phantom").mkdir(parents=True)
+    code, _, err = call("demo", "--fresh")  # the phantom goes, and what else lies there stays
+    assert code == 2
+    assert "holds files that are no phantom" in err
+    assert sorted(path.name for path in (tmp_path / "sites").iterdir()) == ["centre-d", "scan.dcm"]
+    shutil.rmtree(tmp_path / "sites")
+    code, _, _ = call("demo")
     assert not code
-    assert not (tmp_path / "sites").exists()
     assert launched[0][0] == tmp_path / "configs" / "quick.toml"
 
 
@@ -227,3 +235,27 @@ def test_h12_what_a_command_writes_is_its_users_alone(tmp_path, monkeypatch):
         os.umask(before)
     assert (tmp_path / "pictures").stat().st_mode & 0o077 == 0
     assert (tmp_path / "pictures" / "case.png").stat().st_mode & 0o077 == 0
+
+
+def test_a_place_that_cannot_be_written_is_told_in_one_line(call, monkeypatch):
+    def refused():
+        raise PermissionError(errno.EACCES, "Permission denied", "/sys/x")
+
+    monkeypatch.setattr(cli, "app", refused)
+    code, _, err = call()
+    assert code == 1
+    assert err.strip() == (
+        "error: /sys/x: Permission denied; name another place, or change what this user may do there"
+    )
+
+
+def test_check_reads_the_label_columns_of_every_task_as_a_run_does(call, tmp_path, phantom_root, monkeypatch):
+    monkeypatch.setitem(TASKS, "lesion-grade", "tests.end_to_end.toy_grade")
+    shutil.copytree(phantom_root / "centre-a", tmp_path / "site", symlinks=True)
+    table = tmp_path / "site" / "cases.csv"
+    head, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{head},Grade3", f"{rows[0]},hig", *(f"{row},yes" for row in rows[1:])]) + "\n")
+    code, _, err = call("check", tmp_path / "site")
+    assert code == 2
+    assert "row 2, column 'grade3'" in err
+    assert "hig" not in err.replace("higher", "")

@@ -4,7 +4,7 @@ import pytest
 
 from server.deployment.simulation import ensure_data
 from shared.config.run_config import parse_config
-from shared.errors import SiteError
+from shared.errors import ConfigError, SiteError
 from shared.phantom import generate
 
 
@@ -43,3 +43,13 @@ def test_a_phantom_is_made_by_its_section_and_says_how_far_it_is(root, monkeypat
     assert folder == root / "data" / "x"
     assert (settings.cases_per_site, settings.seed, settings.shift) == (5, 4, 0.2)
     assert told == [("phantom", 3, 8, "patients")]
+
+
+@pytest.mark.parametrize("phantom", [None, {}])
+def test_an_external_centre_that_is_no_folder_is_refused_before_anything_is_made(root, monkeypatch, phantom):
+    monkeypatch.setattr(generate, "generate_federation", lambda *_, **__: pytest.fail("nothing is to be made"))
+    data = {"external": "centre-z"} | ({"phantom": phantom} if phantom is not None else {})
+    if phantom is None:
+        (root / "data" / "x" / "centre-a").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"data\.external 'centre-z' is no folder of data\.root"):
+        ensure_data(config(**data), lambda *_: None)

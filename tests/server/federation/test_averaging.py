@@ -58,10 +58,10 @@ def test_scenario_71_the_bits_are_those_of_exact_integers_in_any_order(updates, 
     for index, value in enumerate(mean):
         whole = sum(fixed(weights[index], cases) for weights, cases in updates)
         assert -(2**63) < whole < 2**63
-        # NumPy rounds the sum to float64 and multiplies by 1 / cases; the product is rounded once more to float32.
-        assert value.tobytes() == np.float32(float(whole) * (1 / (total * SCALE))).tobytes()
+        # NumPy rounds the sum to float64 and divides; the quotient is rounded once more to float32.
+        assert value.tobytes() == np.float32(float(whole) / (total * SCALE)).tobytes()
         exact = sum(Fraction(float(weights[index])) * cases for weights, cases in updates) / total
-        # The bound that the module states, float64's roundings and float32's one.
+        # The bound that the module states, float64's two roundings and float32's one.
         bound = Fraction(len(updates), 2 * int(SCALE) * total) + abs(exact) * Fraction(1, 2**51)
         assert (
             abs(Fraction(float(value)) - exact)

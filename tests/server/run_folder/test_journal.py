@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save
 
 from server.run_folder.format import check_format
 from server.run_folder.journal import RunFolder
@@ -32,20 +31,15 @@ def test_a_commit_reads_back_as_it_was(tmp_path):
     (found,) = folder.records(TASK)
     assert found == record(1, 0.5)
     assert all(torch.equal(folder.model(found)[name], value) for name, value in STATE.items())
-    parameters = np.array([True, False, True])
-    assert folder.strategy_state(found, parameters).keys() == kept.keys()
-    assert all(np.array_equal(folder.strategy_state(found, parameters)[name], value) for name, value in kept.items())
+    assert folder.strategy_state(found).keys() == kept.keys()
+    assert all(np.array_equal(folder.strategy_state(found)[name], value) for name, value in kept.items())
     assert (tmp_path / "latest").resolve() == (tmp_path / "one").resolve()
 
 
-def test_the_moments_of_a_former_version_are_read_as_the_strategys_state_without_those_of_buffers(tmp_path):
+def test_a_strategy_that_keeps_nothing_has_no_state(tmp_path):
     folder = RunFolder.create(tmp_path / "one", CONFIG)
     folder.commit(record(1), STATE, {})
-    assert folder.strategy_state(record(1), np.ones(3, np.bool_)) == {}
-    former = tmp_path / "one" / "journal" / TASK / "round-001.moments"
-    former.write_bytes(save({"m": np.array([1, 2, 3], np.float32), "v": np.array([4, 5, 6], np.float32)}))
-    state = folder.strategy_state(record(1), np.array([True, False, True]))
-    assert {name: value.tolist() for name, value in state.items()} == {"m": [1, 3], "v": [4, 6]}
+    assert folder.strategy_state(record(1)) == {}
 
 
 def test_a_model_without_its_journal_entry_is_no_commit(tmp_path):

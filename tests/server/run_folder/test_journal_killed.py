@@ -13,11 +13,10 @@ import torch
 from server.run_folder.journal import RunFolder
 from shared.config.run_config import parse_config
 from shared.runtime.audit_log import AuditLog, verify
-from tests.server.run_folder.committing import TASK, VALUES, flow_of, state_of, strategy_state_of
+from tests.server.run_folder.committing import TASK, flow_of, state_of, strategy_state_of
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = parse_config({"name": "tiny", "data": {"root": "d", "sites": ["a", "b"]}}, "t")
-EVERY = np.ones(VALUES, np.bool_)
 KILLS, TORN, AT_MOST = 30, 6, 300  # kills; those that must have met a write; how many may be tried for that
 
 
@@ -62,7 +61,7 @@ def check(path, before, told):
     assert last >= max(before, told)  # what was told is kept
     for record in records[before + 1 :]:
         assert torch.equal(folder.model(record)["w"], state_of(record.round)["w"])
-        assert np.array_equal(folder.strategy_state(record, EVERY)["m"], strategy_state_of(record.round)["m"])
+        assert np.array_equal(folder.strategy_state(record)["m"], strategy_state_of(record.round)["m"])
         assert record.sites["b"].cases == record.round
         # All sites' evaluation or none of it; only of the last round may it be missing.
         assert [item.cases for item in record.evaluated.values()] in [[record.round] * 2, []]

@@ -89,3 +89,8 @@ def test_the_external_centre_never_trains_and_a_site_stands_once():
 def test_a_classifiers_loop_is_its_own_and_names_no_file():
     assert ClassifierSection().training != LoopConfig()
     assert TaskSection().keys_of_files == ClassifierSection().keys_of_files == ()
+
+
+def test_splits_leave_patients_to_train_on():
+    with pytest.raises(ValidationError, match="leave no patient to train on"):
+        sections.SplitConfig(validation=0.9, test=0.2)

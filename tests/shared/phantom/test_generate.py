@@ -93,7 +93,7 @@ def test_complete_federation_is_left_alone(root):
 
 
 def test_other_settings_are_refused_with_the_remedy(root):
-    with pytest.raises(ConfigError, match=r"shift 0\.6 there, 1\.0 wanted.*delete that folder or choose another"):
+    with pytest.raises(ConfigError, match=r"shift 0\.6 there, 1\.0 wanted.*choose another folder"):
         generate_federation(root, PhantomSettings(1, 1, shift=1.0, seed=7), workers=1)
 
 

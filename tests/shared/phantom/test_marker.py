@@ -9,6 +9,7 @@ from shared.errors import ConfigError
 from shared.phantom import generate, marker
 from shared.phantom.centres import CENTRES
 from shared.phantom.exam import PhantomSettings
+from shared.phantom.generate import generate_federation, remove_phantom
 
 MIXED = PhantomSettings(cases_per_site=1, cases_external=2, cases_benign=40, seed=5)
 
@@ -44,3 +45,32 @@ def test_identity_of_a_cancer_is_what_it_was_and_a_benign_patients_is_another():
     assert marker.patient_identity(MIXED, "A", 0) == "1|5|0.6|0.75|A|0"
     assert marker.patient_identity(replace(MIXED, cases_benign=0), "A", 1) == "1|5|0.6|0.75|A|1"
     assert marker.patient_identity(MIXED, "A", 1) != "1|5|0.6|0.75|A|1"
+
+
+@pytest.mark.parametrize("name", ["cases.csv", "site.toml", "scan.dcm", "images/"])
+def test_a_folder_that_holds_anything_else_is_refused_and_left_as_it_was(tmp_path, name):
+    if name.endswith("/"):
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_text("a hospital's")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match="holds files that are no phantom: choose another folder"):
+        generate_federation(tmp_path, PhantomSettings(1, 1), workers=1)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_empty_folder_and_one_with_the_lock_of_a_killed_call_are_taken(tmp_path):
+    assert not marker.is_complete(tmp_path, PhantomSettings(1, 1))
+    (tmp_path / marker.LOCK).touch()
+    assert not marker.is_complete(tmp_path, PhantomSettings(1, 1))
+
+
+def test_removing_a_phantom_leaves_what_else_lies_there(tmp_path):
+    for site in ("centre-a", "centre-b"):
+        (tmp_path / site / ".phantom").mkdir(parents=True)
+    for kept in ("centre-c", "st-elsewhere"):
+        (tmp_path / kept).mkdir()
+        (tmp_path / kept / "cases.csv").write_text("patient_id")
+    (tmp_path / marker.MARKER).write_text("{}")
+    remove_phantom(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["centre-c", "st-elsewhere"]

@@ -196,3 +196,12 @@ def test_memory_stays_flat_however_long_a_line_or_the_log(tmp_path):
     assert (verdict.lines, verdict.broken_at) == (seq, seq + 1)
     assert "longer" in verdict.why
     assert peak < 500_000
+
+
+def test_its_group_may_read_it_whatever_the_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        AuditLog(tmp_path / "audit.jsonl").record("started")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "audit.jsonl").stat().st_mode & 0o777 == 0o640
