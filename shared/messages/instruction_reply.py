@@ -109,7 +109,8 @@ class Reply:
     over_policy: bool = False
     sites: Annotated[tuple[Count, ...], Field(max_length=1001)] = ()
     versions: Mapping[str, tuple[Count, ...]] | None = None
-    evaluation_skipped: Count = 0
+    # Also below 0: what is wrong with an evaluation in passing costs no update, `check_sums` refuses it alone.
+    evaluation_skipped: Annotated[int, Field(ge=-MOST_CASES, le=MOST_CASES)] = 0
     evaluation_seconds: Seconds = 0.0
     error: Annotated[str, Field(max_length=LONGEST_REASON)] = ""
 

@@ -63,8 +63,9 @@ def test_h12_what_a_node_writes_is_its_users_alone_whoever_started_it(ask, tmp_p
     ask("train", site="south")
     written = list((tmp_path / "cache").rglob("*"))
     assert written
-    written += [tmp_path / "cache", tmp_path / "audit.jsonl"]
+    written += [tmp_path / "cache"]
     assert [path for path in written if path.stat().st_mode & 0o077] == []
+    assert (tmp_path / "audit.jsonl").stat().st_mode & 0o777 == 0o640  # it holds no images, and its group reads it
 
 
 def test_an_answer_that_cannot_be_recorded_is_not_given(ask, tmp_path):
