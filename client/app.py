@@ -18,6 +18,7 @@ from shared.messages.records import read_instruction, write_reply
 from shared.runtime.audit_log import record
 
 if TYPE_CHECKING:
+    from client.policy import Hospital
     from shared.site import Site
 
 _LONGEST_NAME = 64  # what the server says is not written down at any length
@@ -40,11 +41,11 @@ def _answering(action: str) -> Callable[[Message, Context], Message]:
             instruction = read_instruction(message)
             with own_log(instruction.site) as log:
                 try:
-                    held = _held_sites(instruction, context)
+                    hospital, held = _held_sites(instruction, context)
                     if action == "register":
                         reply = local_round.register(instruction, held)
                     else:
-                        reply = getattr(local_round, action)(_site(instruction, held), instruction)
+                        reply = getattr(local_round, action)(_site(instruction, hospital, held), instruction)
                 except Exception:
                     log.exception("%s of round %d failed", action, instruction.round)
                     raise
@@ -84,21 +85,25 @@ def _record(action: str, instruction: Instruction, reply: Reply) -> None:
     )
 
 
-def _held_sites(instruction: Instruction, context: Context) -> Mapping[str, Path]:
-    """Folder of every site whose data this node holds; an error if the hospital's policy does not allow the run."""
-    from client.policy import check_policy
+def _held_sites(instruction: Instruction, context: Context) -> tuple[Hospital | None, Mapping[str, Path]]:
+    """The node's hospital, and the folder of every site whose data it holds; an error if it does not allow the run."""
+    from client.policy import hospital_of
     from shared.site import held_sites
 
     if instruction.config is None:
         raise UpdateError("the server sent no configuration")
-    check_policy(context.node_config, instruction.config)
-    return held_sites(context.node_config, instruction.config)
+    held = held_sites(context.node_config, instruction.config)
+    hospital = hospital_of(context.node_config)
+    if hospital:
+        hospital.check(instruction.config)
+    return hospital, held
 
 
-def _site(instruction: Instruction, held: Mapping[str, Path]) -> Site:
+def _site(instruction: Instruction, hospital: Hospital | None, held: Mapping[str, Path]) -> Site:
     """The site that is asked, of those that this node holds."""
     from shared.site import Site
 
     if instruction.config is None or instruction.site not in held:
         raise ConfigError(f"this node holds no data of site '{instruction.site}'")
-    return Site(held[instruction.site], instruction.site, instruction.config, instruction.run)
+    make = hospital.site if hospital else Site
+    return make(held[instruction.site], instruction.site, instruction.config, instruction.run)

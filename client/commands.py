@@ -6,29 +6,39 @@ import getpass
 import os
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shared.runtime import terminal
+
+if TYPE_CHECKING:
+    from client.node.site_kit import SiteKit
+    from shared.runtime.audit_log import AuditLog
 
 site_app = typer.Typer()
 
 
 @site_app.command(
     epilog="Examples: [bold]fedbreast approve centre-a[/bold]   [bold]fedbreast approve centre-a app.fab[/bold]   "
+    "[bold]fedbreast approve centre-a --configuration run.toml[/bold]   "
     "[bold]fedbreast approve centre-a --withdraw 3f9a[/bold]"
 )
 def approve(
     kit: Annotated[Path, typer.Argument(help="The site's kit.")],
     app: Annotated[Path | None, typer.Argument(help="A checkout or a .fab bundle (default: this checkout).")] = None,
+    configuration: Annotated[
+        Path | None, typer.Option(help="Approve a run's configuration (a TOML file); an app is approved apart.")
+    ] = None,
     withdraw: Annotated[str, typer.Option(help="Take an approval back: the hash, or its first digits.")] = "",
     show: Annotated[bool, typer.Option("--list", help="List what is approved.")] = False,
 ) -> None:
-    """Approve an app by its content hash: this hospital's node runs it, and no other.
+    """Approve an app by its content hash, or what a run will ask of it: this hospital's node does nothing else.
 
-    Look at the code first. One changed byte is another hash, and needs an approval of its own.
+    Look at the code first. One changed byte is another hash, and needs an approval of its own. Of a configuration is
+    shown in plain words what it asks, and what is new against the one approved before.
     """
+    from client.node.approved_configurations import approved_configurations
     from client.node.site_kit import SiteKit
     from shared.runtime.app_bundle import open_bundle
     from shared.runtime.audit_log import AuditLog
@@ -40,8 +50,16 @@ def approve(
     if show:
         for item in site.approved():
             terminal.say(f"{item.sha256}  {item.app}  approved {item.at} by {item.by or 'nobody named'}")
-        if not site.approved():
-            terminal.say("nothing is approved: this node runs no app")
+        for entry in approved_configurations(site):
+            terminal.say(f"{entry.sha256}  configuration {entry.name}  approved {entry.at} by {entry.by}")
+        if not site.approved() or not approved_configurations(site):
+            missing = "app" if not site.approved() else "configuration"
+            terminal.say(f"no {missing} is approved: this node does nothing")
+        return
+    if configuration:
+        _approve_configuration(site, audit, configuration)
+        return
+    if withdraw and _withdraw_configuration(site, audit, withdraw):
         return
     if withdraw:
         gone = site.withdraw(withdraw)
@@ -53,6 +71,39 @@ def approve(
     audit.record("app-approved", site=site.name, app=bundle.sha256, files=bundle.files)
     terminal.say(f"approved for {site.name}: {bundle.name}, {bundle.files} files")
     terminal.say(f"content hash {bundle.sha256}: the coordinator's `fedbreast run` prints the same one")
+
+
+def _approve_configuration(site: SiteKit, audit: AuditLog, path: Path) -> None:
+    """Show what a run of the configuration would ask, and approve it."""
+    from client.node.approved_configurations import approve_configuration, approved_configurations
+    from client.node.run_request import changes, told
+    from shared.config.run_config import load_config
+
+    config = load_config(path)
+    before = [entry for entry in approved_configurations(site) if entry.sha256 != config.hash()]
+    for line in told(config, site.name, site.node.policy):
+        terminal.say(line)
+    if before:
+        terminal.say(f"against '{before[-1].name}', approved {before[-1].at}:")
+        for line in changes(before[-1], config) or ["nothing is new"]:
+            terminal.say(f"  {line}")
+    entry = approve_configuration(site, config)
+    audit.record("configuration-approved", site=site.name, configuration=entry.sha256)
+    terminal.say(f"approved for {site.name}: configuration {entry.name}, hash {entry.sha256}")
+    terminal.say(f"take it back with: fedbreast approve {shlex.quote(str(site.folder))} --withdraw {entry.sha256[:12]}")
+
+
+def _withdraw_configuration(site: SiteKit, audit: AuditLog, digest: str) -> bool:
+    """Take the approval of a configuration back; False where none, or more than one, has a hash that begins so."""
+    from client.node.approved_configurations import approved_configurations, withdraw_configuration
+
+    matches = [entry for entry in approved_configurations(site) if entry.sha256.startswith(digest)]
+    if len(matches) != 1:
+        return False
+    withdraw_configuration(site, matches[0])
+    audit.record("configuration-withdrawn", site=site.name, configuration=matches[0].sha256)
+    terminal.say(f"withdrawn: configuration {matches[0].name}, {matches[0].sha256}")
+    return True
 
 
 @site_app.command(epilog="Example: [bold]fedbreast serve-site centre-a[/bold]")

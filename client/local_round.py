@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -13,15 +13,16 @@ from torch import nn
 
 from client.readable_cases import open_readable
 from client.site_state import SiteState
+from shared.cohort.site_folder import patient_of
 from shared.config.run_config import RunConfig
-from shared.errors import UpdateError
+from shared.errors import RunError, UpdateError
 from shared.evaluation import evaluate_site
 from shared.messages.instruction_reply import Instruction, Reply
 from shared.messages.payload import State, flatten, label_key, manifest_of, unflatten
 from shared.messages.versions import own_versions
 from shared.modalities.modality import Plan, PreparedCase
 from shared.models.uninitialised import UnsetValues
-from shared.site import Prepared, Site
+from shared.site import Prepared, Site, patients_of
 from shared.tasks import task_named
 from shared.tasks.task import Task
 from shared.training import train_round
@@ -88,6 +89,7 @@ def train(site: Site, instruction: Instruction) -> Reply:
         except Exception:
             log.exception("evaluation before round %d failed", instruction.round)
     cases, skipped = open_readable(task, prepared["train"], plan, config)
+    _check_floors(site, {case.key for case in cases}, skipped)
     model, sent, kept = _model(site, task, config, before)
     strategy, start = config.federation.algorithm, copy.deepcopy(model.state_dict())
     summary = train_round(
@@ -126,7 +128,10 @@ def evaluate(site: Site, instruction: Instruction) -> Reply:
     asked = _asked(site, site.prepared(task.modality, plan), instruction.split)
     cases = [case for case in asked if task.uses(case.labels, config)]
     model, _, _ = _model(site, task, config, instruction)
-    sums, skipped = evaluate_site(task, model, cases, plan, config)
+    if len(patients_of(cases)) < site.policy.least_patients:
+        cases = []
+    sums, skipped = evaluate_site(task, model, cases, plan, config, least=site.policy.least_patients)
+    _check_whole(site, skipped)
     return replace(
         _empty(site, instruction),
         sums=sums,
@@ -139,6 +144,19 @@ def evaluate(site: Site, instruction: Instruction) -> Reply:
 def _must_train(site: Site) -> None:
     if site.name == site.config.data.external:
         raise UpdateError("this is the run's external centre: it evaluates and has no part in training")
+
+
+def _check_floors(site: Site, keys: Collection[str], skipped: int) -> None:
+    """Refuse to train on fewer patients than the policy's least, or on a set that is not whole."""
+    _check_whole(site, skipped)
+    if len({patient_of(key) for key in keys}) < site.policy.least_training_patients:
+        raise RunError(f"fewer than the {site.policy.least_training_patients} training patients of its policy")
+
+
+def _check_whole(site: Site, skipped: int) -> None:
+    """Refuse an answer without a few of its cases: beside one with all of them it would tell of those few."""
+    if skipped and site.policy.guards_patients:
+        raise RunError(f"{skipped} of its prepared cases are damaged: clear the site's cache, they are prepared again")
 
 
 def _asked(site: Site, prepared: Prepared, split: str) -> list[PreparedCase]:

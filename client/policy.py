@@ -1,39 +1,76 @@
-"""The hospital's policy: what it allows a run, whatever the server says. It comes from the kit through the node."""
+"""The hospital behind a node: its policy, what it approved and its ledger; a simulated node has none of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
+from client.guarded_site import GuardedSite
+from client.ledger import Ledger
+from client.node.approved_configurations import is_approved
+from client.node.site_kit import SiteKit
+from shared.cohort.site_folder import open_site_folder
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError
+from shared.policy import Policy, without_floors
+from shared.runtime.project import cache_root
+from shared.site import Site
+
+LEDGER = "ledger.json"
 
 
-def check_policy(node_config: Mapping[str, object], config: RunConfig) -> None:
-    """Refuse a run that the hospital's policy does not allow; `config` is as the server sent it.
+@dataclass(frozen=True, slots=True)
+class Hospital:
+    """What a node knows of its hospital; `kit` is None where the node was started by hand, without one.
 
-    Parameters
-    ----------
-    node_config
-        The node's configuration: `data-dir`, `tasks` (separated by commas; empty: all), `max-rounds`,
-        `differential-privacy`. A simulated node has none of them.
-
-    Raises
-    ------
-    ConfigError
-        The policy forbids a task, the number of rounds, or training without differential privacy; or the run names a
-        file of pretrained weights: a hospital opens no path that the server names.
-
+    Of phantoms there are no floors and no ledger: nobody is behind their numbers.
     """
-    if "data-dir" in node_config and (keys := config.keys_of_files()):
-        raise ConfigError(f'{", ".join(keys)} names a file, and a hospital opens none: set it to "none"')
-    allowed = [name for name in str(node_config.get("tasks", "")).split(",") if name]
-    if allowed and (other := [name for name in config.tasks if name not in allowed]):
-        raise ConfigError(f"this hospital's policy does not allow {', '.join(other)}, only {', '.join(allowed)}")
-    most = int(str(node_config.get("max-rounds", 0)))
-    rounds = max(config.for_task(name).federation.rounds for name in config.tasks)
-    if most and rounds > most:
-        raise ConfigError(f"the run has {rounds} rounds, this hospital's policy allows {most}")
-    if node_config.get("differential-privacy"):
-        raise ConfigError(
-            "this hospital takes part only in runs that train with differential privacy, which this version cannot"
-        )
+
+    data: Path
+    policy: Policy
+    kit: SiteKit | None
+    phantom: bool
+
+    @property
+    def ledger(self) -> Ledger:
+        """The hospital's ledger."""
+        folder = self.kit.state if self.kit else cache_root()
+        return Ledger(folder / LEDGER, self.policy)
+
+    def check(self, config: RunConfig) -> None:
+        """Refuse a run that this hospital does not allow; `config` is as the server sent it.
+
+        `ConfigError` where it has not approved the configuration, the policy forbids something, or the run names a file
+        of pretrained weights: a hospital opens no path that the server names.
+        """
+        if keys := config.keys_of_files():
+            raise ConfigError(f'{", ".join(keys)} names a file, and a hospital opens none: set it to "none"')
+        if objections := self.policy.objections(config):
+            raise ConfigError(objections[0])
+        if self.kit and not is_approved(self.kit, config):
+            raise ConfigError(
+                f"this hospital has not approved the run's configuration {config.hash()[:12]}: "
+                "`fedbreast approve KIT --configuration FILE` there"
+            )
+
+    def site(self, folder: Path, name: str, config: RunConfig, run: str) -> Site:
+        """The site of a question that is answered; the question is counted."""
+        if self.phantom:
+            return Site(folder, name, config, run, self.policy)
+        self.ledger.count_question(run)
+        return GuardedSite(folder, name, config, run, self.policy, ledger=self.ledger)
+
+
+def hospital_of(node_config: Mapping[str, object]) -> Hospital | None:
+    """The hospital of a node with a `data-dir` of its own; `kit` names its kit. None for a simulated node.
+
+    The policy is read at each question, so that a change of `node.toml` takes effect at once.
+    """
+    if "data-dir" not in node_config:
+        return None
+    data = Path(str(node_config["data-dir"]))
+    kit = SiteKit(Path(str(node_config["kit"]))) if "kit" in node_config else None
+    policy = kit.node.policy if kit else Policy()
+    phantom = open_site_folder(data).kind == "phantom"
+    return Hospital(data, without_floors(policy) if phantom else policy, kit, phantom)

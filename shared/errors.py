@@ -36,6 +36,7 @@ ExclusionReason = Literal[
     "mask_mismatch",  # mask and images differ in shape or position
     "empty_mask",  # the mask has no voxels
     "no_breast_found",  # no breast was detected, or not the breast with the lesion
+    "too_few_changed",  # of the patients fewer came or went than the site's policy lets a difference show
     "preprocessing_failed",  # anything else: the site's own log has the details
 ]
 EXCLUSION_REASONS: tuple[str, ...] = get_args(ExclusionReason)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
 
+from shared.cohort.site_folder import patient_of
 from shared.config.run_config import RunConfig
 from shared.errors import RunError, StudyError
 from shared.metrics.sums import Sums
@@ -81,14 +83,15 @@ def evaluate(
 
 
 def evaluate_site(
-    task: Task, model: nn.Module, cases: Sequence[PreparedCase], plan: Plan, config: RunConfig
+    task: Task, model: nn.Module, cases: Sequence[PreparedCase], plan: Plan, config: RunConfig, *, least: int = 1
 ) -> tuple[Sums, int]:
     """The sums of a site's cases: all that leaves it, and how many cases were skipped.
 
-    A case whose prepared files are damaged costs itself, not the site's answer; the site's own log names it. `RunError`
-    where the model answers with what is no number.
+    Parts with fewer than `least` patients behind them are empty. A case whose prepared files are damaged costs itself,
+    not the site's answer; the site's own log names it. `RunError` where the model answers with what is no number.
     """
     sums, skipped = Sums.zero(task.kinds), 0
+    behind: dict[str, set[str]] = defaultdict(set)
     for case in cases:
         try:
             ((_, measured),) = evaluate(task, Arms({OWN: model}), [case], plan, config, full=False)
@@ -96,8 +99,11 @@ def evaluate_site(
             skipped += 1
             log.warning("case %s is skipped: its prepared files cannot be read (%s)", case.key, type(error).__name__)
             continue
-        sums = sums + task.sums(measured[OWN].rows[OWN])
-    return sums, skipped
+        own = task.sums(measured[OWN].rows[OWN])
+        sums = sums + own
+        for name in own.sides():
+            behind[name].add(patient_of(case.key))
+    return sums.without(task.parts_beside(name for name, own in behind.items() if len(own) < least)), skipped
 
 
 def _check_numbers(measured: Measured) -> None:
@@ -109,5 +115,11 @@ def _check_numbers(measured: Measured) -> None:
 
 def table_row(case: PreparedCase, centre: str, arm: str, model_hash: str, row: Row) -> dict[str, object]:
     """A row of the per-case table: whose case, which arm and model, and the figures."""
-    patient = case.key.rsplit("-", 2)[0]
-    return {"case": case.key, "patient": patient, "centre": centre, "arm": arm, "model_hash": model_hash, **row}
+    return {
+        "case": case.key,
+        "patient": patient_of(case.key),
+        "centre": centre,
+        "arm": arm,
+        "model_hash": model_hash,
+        **row,
+    }

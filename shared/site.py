@@ -14,12 +14,14 @@ from pathlib import Path
 from shared.atomic_files import replace_file
 from shared.cohort.manifest import TABLE_NAME
 from shared.cohort.preflight import Case, Cohort, Exclusion, open_cohort
+from shared.cohort.site_folder import patient_of
 from shared.cohort.splits import assign_splits
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError, RunError
 from shared.messages.payload import FEW, label_key
 from shared.modalities import modality_named
 from shared.modalities.modality import Fingerprint, Plan, PreparedCase
+from shared.policy import OPEN, Policy
 from shared.preprocessing.cache import CACHE
 from shared.runtime.progress import site_progress_path, write_progress
 from shared.runtime.project import cache_root, project_root
@@ -41,6 +43,7 @@ class Site:
     name: str
     config: RunConfig
     run: str = ""
+    policy: Policy = OPEN
     excluded: set[Exclusion] = field(default_factory=set)
 
     @cached_property
@@ -70,18 +73,7 @@ class Site:
 
     def fingerprints(self) -> dict[str, Fingerprint]:
         """Merge the fingerprints of the training cases, by modality."""
-        merged: dict[str, Fingerprint] = {}
-        for name in self.config.modalities:
-            modality = modality_named(name)
-            merged[name], excluded = modality.fingerprint_cases(
-                self._cases(name, "train"),
-                self.config,
-                cache_root(),
-                workers=modality.settings(self.config).workers,
-                on_progress=self._report("fingerprint"),
-            )
-            self.excluded |= set(excluded)
-        return merged
+        return {name: self._fingerprint(name, self._cases(name, "train")) for name in self.config.modalities}
 
     def prepare(self, name: str, plan: Plan) -> Prepared:
         """Prepare every case of a modality by its plan, and note where they lie for the rounds to come."""
@@ -117,7 +109,7 @@ class Site:
 
     def over_policy(self) -> bool:
         """Whether more rows were left out than the site's own policy allows."""
-        return self.cohort.over_policy(self.excluded)
+        return self.cohort.share_left_out(self.excluded) > self.policy.max_excluded_share
 
     def labelled(self, cases: Mapping[str, Sequence[PreparedCase]]) -> dict[str, int]:
         """Count cases, given by modality, by task of the run, and by label where a task answers several."""
@@ -129,10 +121,33 @@ class Site:
         }
 
     def classes(self, cases: Sequence[PreparedCase]) -> dict[str, int]:
-        """Count cases by class of each label; below the policy's least it is `FEW`: it could point at a person."""
-        found = Counter(label.counted_as(case.labels) for case in cases for label in self.config.labels)
-        least = self.cohort.folder.policy.least_count
-        return {name: count if count >= least else FEW for name, count in found.items()}
+        """Count cases by class of each label; of fewer patients than the policy's least it is `FEW`.
+
+        Of a label with one such class the smallest other one is `FEW` as well: the cases in all would tell the first.
+        """
+        counts: dict[str, int] = {}
+        for label in self.config.labels:
+            of_class: dict[str, list[PreparedCase]] = {}
+            for case in cases:
+                of_class.setdefault(label.counted_as(case.labels), []).append(case)
+            few = [name for name, own in of_class.items() if len(patients_of(own)) < self.policy.least_patients]
+            if len(few) == 1 and len(of_class) > 1:
+                few.append(min(of_class.keys() - set(few), key=lambda name: (len(of_class[name]), name)))
+            counts |= {name: FEW if name in few else len(own) for name, own in of_class.items()}
+        return counts
+
+    def _fingerprint(self, name: str, cases: Sequence[Case]) -> Fingerprint:
+        modality = modality_named(name)
+        merged: Fingerprint
+        merged, excluded = modality.fingerprint_cases(
+            cases,
+            self.config,
+            cache_root(),
+            workers=modality.settings(self.config).workers,
+            on_progress=self._report("fingerprint"),
+        )
+        self.excluded |= set(excluded)
+        return merged
 
     def _cases(self, modality: str, split: Split) -> list[Case]:
         own = [case for case in self.cohort.cases if case.modality == modality]
@@ -150,6 +165,11 @@ class Site:
     def _report(self, phase: str) -> Callable[[int, int], None]:
         path = site_progress_path(cache_root(), self.run, self.name)
         return lambda done, total: write_progress(path, phase, done, total, self.name)
+
+
+def patients_of(cases: Sequence[PreparedCase]) -> set[str]:
+    """Pseudonyms of the cases' patients."""
+    return {patient_of(case.key) for case in cases}
 
 
 def open_site(folder: Path, name: str, config: RunConfig, run: str = "") -> Site:

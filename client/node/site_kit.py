@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import tomli_w
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from shared.atomic_files import replace_file
 from shared.config.sections import Section, SiteName
 from shared.errors import ConfigError
+from shared.policy import Policy
 from shared.runtime.kit import Kit, Port
-from shared.tasks import TASKS
 
 NODE_FILE, APPROVED_FILE = "node.toml", "approved.toml"
 SITE_DATA = "FEDBREAST_SITE_DATA"
@@ -39,27 +39,12 @@ class SitePlace(Section):
     cache: str = "state/cache"
 
 
-class NodePolicy(Section):
-    """What this hospital allows a run, whatever the server says."""
-
-    tasks: tuple[str, ...] = Field(default=(), description="Tasks that a run may have; empty: all.")
-    max_rounds: int = Field(default=1000, ge=1, description="Most rounds a run may have.")
-    differential_privacy: bool = Field(default=False, description="Refuse a run that trains without it.")
-
-    @field_validator("tasks")
-    @classmethod
-    def _tasks_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [name for name in names if name not in TASKS]:
-            raise ValueError(f"there is no task {', '.join(unknown)}; there are {', '.join(TASKS)}")
-        return names
-
-
 class NodeFile(Section):
     """`node.toml`."""
 
     server: ServerAddress
     site: SitePlace
-    policy: NodePolicy = NodePolicy()
+    policy: Policy = Policy()
 
 
 class Approved(Section):

@@ -86,16 +86,9 @@ def run_node(kit: SiteKit, runtime_port: int, door: str | None = None) -> None:
         thread.join(timeout=5)
 
 
-def node_config(kit: SiteKit) -> dict[str, str | int | float | bool]:
-    """The node's configuration for the app: site, data folder and policy. The server cannot change any of it."""
-    policy = kit.node.policy
-    return {
-        "site": kit.name,
-        "data-dir": str(kit.data),
-        "tasks": ",".join(policy.tasks),
-        "max-rounds": policy.max_rounds,
-        "differential-privacy": policy.differential_privacy,
-    }
+def node_config(kit: SiteKit) -> dict[str, str]:
+    """The node's configuration for the app: site, data folder, kit. The server cannot change any of it."""
+    return {"site": kit.name, "data-dir": str(kit.data), "kit": str(kit.folder)}
 
 
 @contextmanager

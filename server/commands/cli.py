@@ -135,8 +135,11 @@ def phantom(
 
 
 @app.command(epilog="Example: [bold]fedbreast check data/phantom/centre-a[/bold]")
-def check(folder: Annotated[Path, typer.Argument(help="A site folder: site.toml, cases.csv, images.")]) -> None:
-    """Read every case of a site folder and show which would be left out, and why. Exit 3 above the site's own limit."""
+def check(
+    folder: Annotated[Path, typer.Argument(help="A site folder: site.toml, cases.csv, images.")],
+    max_excluded_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Exit 3 if more is left out.")] = 1.0,
+) -> None:
+    """Read every case of a site folder and show which would be left out, and why."""
     from shared.cohort.preflight import Exclusion, open_cohort
     from shared.modalities import MODALITIES, modality_named
     from shared.tasks import TASKS, task_named
@@ -156,10 +159,9 @@ def check(folder: Annotated[Path, typer.Argument(help="A site folder: site.toml,
             bars.advance(task)
     display.show_cohort(cohort, excluded, tissues)
     total = len(cohort.cases) + len(cohort.exclusions)
-    if cohort.over_policy(excluded):
-        limit = f"{cohort.folder.policy.max_excluded_share:.0%}"
+    if cohort.share_left_out(excluded) > max_excluded_share:
         terminal.errors.print(
-            f"{len(excluded)} of {total} left out: more than the site's limit of {limit}", style="red"
+            f"{len(excluded)} of {total} left out: more than the limit of {max_excluded_share:.0%}", style="red"
         )
         raise typer.Exit(INCOMPLETE)
 

@@ -53,6 +53,9 @@ def run_federation(
         check_data(config)
     folder = run_folder(name)
     terminal.say(f"run {name}: {len(config.data.sites)} sites, {folder}")
+    if server is not None:
+        asked = load_run_config({"config": str((folder / "config.toml") if resume else path), **(overrides or {})})
+        terminal.say(f"configuration {asked.hash()}: each hospital must have approved it")
     try:
         with display.bars() as bars:
             phases = display.PhaseBars(bars)

@@ -45,7 +45,7 @@ class Rehearsal:
 
 
 def prepare(folder: Path, config: RunConfig, *, data: Path | None = None) -> Rehearsal:
-    """Provision a consortium of the configuration's centres on free ports, and have every site approve this app.
+    """Provision a consortium of the configuration's centres on free ports; each site approves app and configuration.
 
     The kits are made in `folder`; the sites' data folders lie in `data`, or else where the configuration says.
     """
@@ -56,12 +56,15 @@ def prepare(folder: Path, config: RunConfig, *, data: Path | None = None) -> Reh
     consortium = {"name": "rehearsal", "server": server, "sites": [{"name": name} for name in rehearsal.sites]}
     (folder / "consortium.toml").write_text(tomli_w.dumps(consortium), encoding="utf-8")
     call("provision", str(folder / "consortium.toml"), "--out", str(folder / "kits"))
+    approved = folder / "run.toml"
+    approved.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
     for name in rehearsal.sites:
         path = rehearsal.site(name) / "node.toml"
         node = tomllib.loads(path.read_text(encoding="utf-8"))
         node["site"]["data"] = str((rehearsal.data / name).resolve())
         path.write_text(tomli_w.dumps(node), encoding="utf-8")
         call("approve", str(rehearsal.site(name)))
+        call("approve", str(rehearsal.site(name)), "--configuration", str(approved))
     return rehearsal
 
 

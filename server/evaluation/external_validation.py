@@ -104,9 +104,6 @@ def _write_flow(folder: RunFolder, centre: str, cohort: Cohort, excluded: list[E
     reasons = Counter(item.reason for item in (*cohort.exclusions, *excluded))
     flow = folder.flow()
     flow[centre] = {"role": "external", "included": {"external": included}, "excluded": dict(reasons)}
-    if cohort.over_policy(excluded):
-        log.warning("%s: more cases are left out than the site's policy allows", centre)
-        flow[centre]["over_policy"] = True
     folder.write_flow(flow)
     if not included:
         raise SiteError(

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from shared.cohort.labels import SUBTYPES
+from shared.cohort.site_folder import patient_of
 from shared.config.run_config import RunConfig
 from shared.config.sections import ClassifierSection, EvaluationConfig
 from shared.errors import ConfigError
@@ -101,7 +102,7 @@ def saliency_table(
     for case, subtype in _first(cases, lambda case: class_of(case.labels, view), per_subtype):
         patch = cut_patch(case.region(), case.native_mask, plan, view.section(ClassifierSection).patch)
         maps = saliency_maps(model, patch, subtype, samples=samples, seed=derive_seed(0, "saliency", case.key))
-        patient = case.key.rsplit("-", 2)[0]
+        patient = patient_of(case.key)
         rows += [
             (case.key, patient, subtype, reader, region, value)
             for reader, found in maps.items()

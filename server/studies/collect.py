@@ -19,6 +19,7 @@ from server.run_folder.results import replace_file, write_parquet
 from server.studies.design import HELD_OUT, Cell, Design, cell_folder, evaluated_path, fold_folder, trained
 from shared.cohort.labels import COLUMNS, CaseLabels, Label
 from shared.cohort.manifest import TABLE_NAME, CaseRow
+from shared.cohort.site_folder import patient_of
 from shared.runtime.project import project_root
 from shared.site import run_cohort
 from shared.tasks import task_named
@@ -94,7 +95,7 @@ def _cohort(root: Path, design: Design) -> pd.DataFrame:
             rows.append(
                 {
                     "case": case.key,
-                    "patient": case.key.rsplit("-", 2)[0],
+                    "patient": patient_of(case.key),
                     "centre": centre,
                     "manufacturer": row.manufacturer or "",
                     "field_strength_t": row.field_strength_t,

@@ -83,10 +83,10 @@ class Cohort:
     exclusions: tuple[Exclusion, ...]
     flags: tuple[Flag, ...] = ()
 
-    def over_policy(self, excluded: Iterable[Exclusion]) -> bool:
-        """Whether, with those `excluded` later, more rows are left out than the site's own policy allows."""
-        left_out = len({item.row for item in (*excluded, *self.exclusions)})
-        return left_out > self.folder.policy.max_excluded_share * (len(self.cases) + len(self.exclusions))
+    def share_left_out(self, excluded: Iterable[Exclusion]) -> float:
+        """Share of the rows that are left out, with those `excluded` later."""
+        rows = len(self.cases) + len(self.exclusions)
+        return len({item.row for item in (*excluded, *self.exclusions)}) / rows if rows else 0.0
 
 
 def open_cohort(folder: Path, wanted: Iterable[tuple[Locate, frozenset[str]]], labels: Sequence[Label] = ()) -> Cohort:

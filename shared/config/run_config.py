@@ -6,6 +6,8 @@ One TOML file a run; its header is the command that launches it. Every field say
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -110,6 +112,19 @@ class RunConfig(Section):
         config = self.model_copy()
         config._sections = dict(sections)  # noqa: SLF001 - our own, of another instance
         return config
+
+    def canonical(self) -> dict[str, Any]:
+        """All of the configuration, as plain values, but what decides nothing about what a site is asked.
+
+        That is the seed, where a simulation finds the folders, and what the server keeps for itself.
+        """
+        raw = self.model_dump(mode="json", exclude_none=True)
+        raw["data"] = {key: value for key, value in raw["data"].items() if key in {"sites", "external"}}
+        return {key: value for key, value in raw.items() if key not in {"seed", "tracking", "study"}}
+
+    def hash(self) -> str:
+        """SHA-256 by which a hospital approves the configuration: of `canonical` as JSON with sorted keys."""
+        return hashlib.sha256(json.dumps(self.canonical(), sort_keys=True).encode()).hexdigest()
 
     @property
     def centres(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ there are (`shared.metrics.metric`), so a new metric needs no change here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,6 +127,18 @@ class Sums:
     def n(self) -> int:
         """Cases."""
         return self.count(CASES)
+
+    def sides(self) -> Iterator[str]:
+        """Names of what a part counts cases of, where it counts some: a mean, or one class of a histogram."""
+        for name, part in self.parts.items():
+            if isinstance(part, Moments) and part.n:
+                yield name
+            elif isinstance(part, Histogram):
+                yield from (f"{name}.{side}" for side in ("positives", "negatives") if any(getattr(part, side)))
+
+    def without(self, names: Collection[str]) -> Sums:
+        """The same sums with these parts as of no case."""
+        return Sums({name: type(part)() if name in names else part for name, part in self.parts.items()})
 
     def count(self, name: str) -> int:
         """Count by name; 0 if there is none."""

@@ -199,8 +199,7 @@ def write_site(root: Path, key: str, settings: PhantomSettings) -> None:
     secret = hashlib.sha256(f"phantom pseudonym key|{settings.seed}|{key}".encode()).hexdigest()
     write_atomically(
         site / "site.toml",
-        f'[site]\nname = "{site.name}"\npseudonym_key = "{secret}"\nkind = "phantom"\n\n[policy]\n'
-        "max_excluded_share = 1.0\n".encode(),
+        f'[site]\nname = "{site.name}"\npseudonym_key = "{secret}"\nkind = "phantom"\n'.encode(),
     )
     preview = site / ".preview.png"
     benign = [index for index in indices if settings.is_benign(key, index)][:_PREVIEW_BENIGN]

@@ -5,7 +5,7 @@ Nothing outside a task's file asks for its name: loops, pages and cards read wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -230,6 +230,12 @@ class Task:
     def sums(self, row: Row) -> Sums:
         """The sums of one case."""
         return sums_of(self.metrics, row)
+
+    def parts_beside(self, sides: Iterable[str]) -> set[str]:
+        """The parts of sums to which the sides (`Sums.sides`) belong, with those that are made of the same columns."""
+        parts = {side.removesuffix(".positives").removesuffix(".negatives") for side in sides}
+        columns = {metric.columns for metric in self.metrics if metric.kinds and metric.kinds.keys() <= parts}
+        return {name for metric in self.metrics if metric.columns in columns for name in metric.kinds}
 
     def metric(self, name: str) -> Metric | None:
         """One of its metrics."""

@@ -1,0 +1,126 @@
+"""A hospital's site: about whom a question is answered is settled by policy and ledger, whatever the run says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from client.ledger import Ledger
+from shared.cohort.labels import CaseLabels
+from shared.cohort.site_folder import patient_of
+from shared.errors import RunError
+from shared.modalities.modality import Fingerprint, Plan, PreparedCase
+from shared.site import Prepared, Site
+from shared.types import SPLITS, Split
+
+_COLUMNS = {"er", "pr", "her2", "ki67_percent", "subtype", "malignant"}
+
+
+@dataclass
+class GuardedSite(Site):
+    """A site whose patients are people: its splits stand in the ledger, and every set that is answered about.
+
+    A set has `least_patients` or more, to train on `least_training_patients`; two sets of one split that are answered
+    about differ by nobody or by `least_patients` (`Ledger.admit`). Cases that wait for that are left out with the
+    reason `too_few_changed`. A label that fewer patients of a split have is as if nobody of it had.
+    """
+
+    ledger: Ledger = dataclasses.field(kw_only=True)
+    _waiting: set[str] = dataclasses.field(default_factory=set)
+
+    @cached_property
+    def splits(self) -> Mapping[str, Split]:
+        """Split of each patient: the table's where it names one, else as the ledger has it."""
+        pseudonyms = {case.row.patient_id: patient_of(case.key) for case in self.cohort.cases}
+        drawn = self.ledger.splits(set(pseudonyms.values()), self.config.splits)
+        given = {case.row.patient_id: case.row.split for case in self.cohort.cases}
+        return {patient: given[patient] or drawn[pseudonym] for patient, pseudonym in pseudonyms.items()}
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """As `Site.fingerprints`, of the patients of whom a fingerprint may tell.
+
+        `RunError` where they are fewer than the policy's `least_training_patients`.
+        """
+        merged = {}
+        for name in self.config.modalities:
+            cases = self._cases(name, "train")
+            merged[name] = self._fingerprint(name, cases)
+            failed = {item.row for item in self.excluded}
+            readable = [case for case in cases if case.row.row not in failed]
+            told = self._admitted(f"{name}/fingerprint", {case.key: case.row.labels for case in readable})
+            if len(told) < len(readable):  # the cache holds what was read: this takes no second reading
+                merged[name] = self._fingerprint(name, [case for case in readable if case.key in told])
+            self._need_training(told)
+        return merged
+
+    def prepare(self, name: str, plan: Plan) -> Prepared:
+        """As `Site.prepare`, with the cases that may be answered about."""
+        return self._guarded(name, super().prepare(name, plan))
+
+    def prepared(self, name: str, plan: Plan) -> Prepared:
+        """As `Site.prepared`, with the cases that may be answered about."""
+        return self._guarded(name, super().prepared(name, plan))
+
+    def exclusion_counts(self) -> dict[str, int]:
+        """As `Site.exclusion_counts`, with the cases that wait."""
+        return dict(Counter(super().exclusion_counts()) + Counter(too_few_changed=len(self._waiting)))
+
+    def _guarded(self, name: str, prepared: Prepared) -> Prepared:
+        external = self.name == self.config.data.external
+        groups: dict[str, tuple[Split, ...]] = {"external": SPLITS} if external else {item: (item,) for item in SPLITS}
+        guarded: Prepared = {}
+        for group, splits in groups.items():
+            labels = {case.key: case.labels for split in splits for case in prepared[split]}
+            told = self._admitted(f"{name}/{group}", labels)
+            if group == "train":
+                self._need_training(told)
+            known = _known_of_enough({key: labels[key] for key in sorted(told)}, self.policy.least_patients)
+            guarded |= {
+                split: [_with_labels(case, known[case.key]) for case in prepared[split] if case.key in told]
+                for split in splits
+            }
+        return guarded
+
+    def _admitted(self, name: str, labels: Mapping[str, CaseLabels]) -> set[str]:
+        """Keys of the cases of the set that may be answered about; the others wait."""
+        told: dict[str, str] = {}
+        for key, own in sorted(labels.items()):
+            # The table's own columns alone: what else a run asks for must not make other patients of the same ones.
+            columns = dataclasses.replace(own, tissues=False, other={})
+            told[patient_of(key)] = f"{told.get(patient_of(key), '')}|{key} {columns}"
+        patients = self.ledger.admit(name, told)
+        admitted = {key for key in labels if patient_of(key) in patients}
+        self._waiting |= labels.keys() - admitted
+        return admitted
+
+    def _need_training(self, keys: Collection[str]) -> None:
+        if len({patient_of(key) for key in keys}) < self.policy.least_training_patients:
+            raise RunError(f"fewer than the {self.policy.least_training_patients} training patients of its policy")
+
+
+def _known_of_enough(labels: Mapping[str, CaseLabels], least: int) -> dict[str, CaseLabels]:
+    """The labels of cases, without those that fewer than `least` patients have."""
+    patients: dict[str, set[str]] = {}
+    for key, own in labels.items():
+        known = {name for name in _COLUMNS if getattr(own, name) is not None}
+        for name in {*known, *own.other}:
+            patients.setdefault(name, set()).add(patient_of(key))
+    few = {name for name, own in patients.items() if len(own) < least}
+    none: dict[str, Any] = dict.fromkeys(few & _COLUMNS)
+    return {
+        key: dataclasses.replace(
+            own,
+            other={name: value for name, value in own.other.items() if name not in few},
+            **none,
+        )
+        for key, own in labels.items()
+    }
+
+
+def _with_labels(case: PreparedCase, labels: CaseLabels) -> PreparedCase:
+    changed: PreparedCase = dataclasses.replace(case, labels=labels)  # type: ignore[type-var]  # all are dataclasses
+    return changed
