@@ -99,7 +99,10 @@ class GuardedSite(Site):
 
     def _need_training(self, keys: Collection[str]) -> None:
         if len({patient_of(key) for key in keys}) < self.policy.least_training_patients:
-            raise RunError(f"fewer than the {self.policy.least_training_patients} training patients of its policy")
+            waiting = f"; {len(self._waiting)} cases wait, as too few patients changed" if self._waiting else ""
+            raise RunError(
+                f"fewer than the {self.policy.least_training_patients} training patients of its policy{waiting}"
+            )
 
 
 def _known_of_enough(labels: Mapping[str, CaseLabels], least: int) -> dict[str, CaseLabels]:

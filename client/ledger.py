@@ -7,15 +7,16 @@ labels. Who removes the file gives every budget and every earlier set away: it b
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Literal, TypeVar
 
-from shared.atomic_files import replace_file
+from pydantic import AwareDatetime, Field
+
+from shared.atomic_files import replace_file, writing
 from shared.cohort.splits import assign_splits
-from shared.config.sections import SplitConfig
+from shared.config.sections import Section, SplitConfig
 from shared.errors import ConfigError, RunError
 from shared.policy import Policy
 from shared.runtime.locks import hold_lock
@@ -24,6 +25,17 @@ from shared.types import Split
 _MONTH = timedelta(days=31)
 _PATIENCE_S = 60.0
 R = TypeVar("R")
+
+
+class _Entries(Section):
+    """The file: the first run's shares, splits by patient, sets by name, when each question came, questions by run."""
+
+    version: Literal[1] = 1
+    shares: SplitConfig | None = None
+    splits: dict[str, Split] = Field(default_factory=dict)
+    sets: dict[str, list[list[str]]] = Field(default_factory=dict)
+    questions: list[AwareDatetime] = Field(default_factory=list)
+    runs: dict[str, int] = Field(default_factory=dict)
 
 
 class Ledger:
@@ -46,19 +58,19 @@ class Ledger:
 
         """
 
-        def change(entries: dict[str, Any]) -> None:
+        def change(entries: _Entries) -> tuple[_Entries, None]:
             now = self._now()
-            recent = [at for at in entries["questions"] if now - datetime.fromisoformat(at) < _MONTH]
+            recent = [at for at in entries.questions if now - at < _MONTH]
             name = hashlib.sha256(run.encode()).hexdigest()[:16]  # the server's word, of any length
-            of_run = entries["runs"].get(name, 0)
+            of_run = entries.runs.get(name, 0)
             for asked, most, of in (
                 (of_run, self.policy.questions_per_run, "a run"),
                 (len(recent), self.policy.questions_per_month, "31 days"),
             ):
                 if asked >= most:
                     raise ConfigError(f"this hospital's policy allows {most} questions in {of}, and they are spent")
-            entries["questions"] = [*recent, now.isoformat(timespec="seconds")]
-            entries["runs"][name] = of_run + 1
+            runs = entries.runs | {name: of_run + 1}
+            return entries.model_copy(update={"questions": [*recent, now], "runs": runs}), None
 
         self._change(change)
 
@@ -69,11 +81,11 @@ class Ledger:
         which depend on the site's own key alone.
         """
 
-        def change(entries: dict[str, Any]) -> dict[str, Split]:
-            known: dict[str, Split] = entries["splits"]
-            agreed = entries["shares"] = entries["shares"] or shares.model_dump()
-            known |= assign_splits(sorted(patients - known.keys()), seed=0, **agreed)
-            return {patient: known[patient] for patient in patients}
+        def change(entries: _Entries) -> tuple[_Entries, dict[str, Split]]:
+            first, new = entries.shares or shares, sorted(patients - entries.splits.keys())
+            known = entries.splits | assign_splits(new, seed=0, validation=first.validation, test=first.test)
+            update = {"shares": first, "splits": known}
+            return entries.model_copy(update=update), {patient: known[patient] for patient in patients}
 
         return self._change(change)
 
@@ -87,39 +99,30 @@ class Ledger:
         """
         least = self.policy.least_patients
 
-        def change(entries: dict[str, Any]) -> set[str]:
-            earlier = [set(items) for items in entries["sets"].get(name, [])]
-            kept = settle({_item(patient, told): patient for patient, told in patients.items()}.keys(), earlier, least)
+        def change(entries: _Entries) -> tuple[_Entries, set[str]]:
+            items = {patient: _item(patient, told) for patient, told in patients.items()}
+            earlier = [set(one) for one in entries.sets.get(name, [])]
+            kept = settle(items.values(), earlier, least)
             if kept and kept not in earlier:
-                entries["sets"].setdefault(name, []).append(sorted(kept))
-            return {patient for patient, told in patients.items() if _item(patient, told) in kept}
+                earlier.append(kept)
+            sets = entries.sets | {name: [sorted(one) for one in earlier]}
+            return entries.model_copy(update={"sets": sets}), {patient for patient in items if items[patient] in kept}
 
         return self._change(change)
 
-    def _change(self, change: Callable[[dict[str, Any]], R]) -> R:
+    def _change(self, change: Callable[[_Entries], tuple[_Entries, R]]) -> R:
         """Read, change and write the file, alone."""
-        try:
+        with writing("the hospital's ledger"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"the ledger's folder cannot be made ({error.strerror})") from error
         with hold_lock(self.path.with_suffix(".lock"), "the hospital's ledger is in use", _PATIENCE_S):
-            entries: dict[str, Any] = {
-                "version": 1,
-                "shares": {},
-                "splits": {},
-                "sets": {},
-                "questions": [],
-                "runs": {},
-            }
             try:
                 before = self.path.read_bytes() if self.path.exists() else b""
-                entries |= json.loads(before) if before else {}
-                result = change(entries)
-            except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+                entries = _Entries.model_validate_json(before) if before else _Entries()
+            except (OSError, ValueError) as error:
                 raise RunError("the hospital's ledger is damaged: put state/ledger.json back from a backup") from error
-            after = json.dumps(entries, separators=(",", ":"), sort_keys=True).encode()
-            if after != before:
-                replace_file(self.path, after, "the hospital's ledger", durable=True)
+            changed, result = change(entries)
+            if changed != entries:
+                replace_file(self.path, changed.model_dump_json().encode(), "the hospital's ledger", durable=True)
             return result
 
 

@@ -12,7 +12,7 @@ import typer
 from server.commands import display
 from shared.errors import ConfigError
 from shared.runtime import terminal
-from shared.runtime.project import project_root
+from shared.runtime.project import load_run_config, project_root
 
 if TYPE_CHECKING:
     from shared.config.run_config import RunConfig

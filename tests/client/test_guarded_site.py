@@ -1,0 +1,194 @@
+"""A server that asks a hospital by configurations of its own choice: real messages, 60 patients, tiny X-ray images."""
+
+import csv
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from flwr.app import Message
+from flwr.app.metadata import Metadata
+
+from client.app import _answering
+from shared.config.run_config import parse_config
+from shared.messages.instruction_reply import Instruction
+from shared.messages.payload import FEW, flatten, manifest_of
+from shared.messages.records import read_reply, write_instruction
+from shared.modalities import MODALITIES, modality_named
+from shared.runtime.audit_log import AUDIT
+from shared.tasks import TASKS, task_named
+from tests.shared.modalities.test_toy_modality import FOLDER, MODALITY, TASK, write_view
+
+pytestmark = pytest.mark.usefixtures("flower_task")
+
+
+class Attacker:
+    """A server that may send what it likes to the node of one hospital with `patients` rows, half of them positive."""
+
+    def __init__(self, folder, patients):
+        self.data = folder / "north"
+        self.data.mkdir()
+        (self.data / "site.toml").write_text(f'[site]\nname = "north"\npseudonym_key = "{"ab" * 16}"\n')
+        self.write([(f"p{number:02d}", number % 2) for number in range(patients)])
+
+    def write(self, patients):
+        """The hospital's table from now on."""
+        self.patients = patients
+        fixed = {"exam": "", "side": "left", "modality": "MG", "mask": ""}
+        rows = [{"patient_id": name, **fixed, "path": f"xray/{name}", "er": er} for name, er in patients]
+        for row in rows:
+            for view in (1, 2):
+                path = self.data / row["path"] / f"{view}.dcm"
+                if not path.exists():
+                    write_view(path, row, view)
+        with (self.data / "cases.csv").open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def ask(self, action, split="validation", weights=None, external=None, run="attack", **sections):
+        """The hospital's answer to a question under a configuration of the server's choice."""
+        sites = ["south"] if external == "north" else ["north"]
+        data = {"root": "none", "sites": sites, **({"external": external} if external else {})}
+        fixed = {"name": "attack", "tasks": [TASK], "data": data, "toy_xray": {"side": 5}}
+        config = parse_config({**fixed, **sections}, "t")
+        view, task = config.for_task(TASK), task_named(TASK)
+        state = task.learner.build_model(view).state_dict()
+        plan = modality_named(MODALITY).plan(side=5, level=1200.0)
+        number = 0 if action == "evaluate" else 1
+        flat = flatten(state) if weights is None else weights
+        instruction = Instruction(run, number, {MODALITY: plan}, split, flat, manifest_of(state), "north", config, TASK)
+        message = Message(write_instruction(instruction), metadata=Metadata(0, "1", 0, 1, "", "", 0.0, 60.0, "query"))
+        node = SimpleNamespace(node_config={"data-dir": str(self.data), "site": "north"})
+        return read_reply(_answering(action)(message, node), config, TASK)
+
+
+@pytest.fixture
+def attacker(tmp_path, monkeypatch):
+    monkeypatch.setitem(MODALITIES, MODALITY, f"{FOLDER}.toy_xray")
+    monkeypatch.setitem(TASKS, TASK, f"{FOLDER}.toy_task")
+    monkeypatch.setenv("FEDBREAST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(AUDIT, str(tmp_path / "audit.jsonl"))
+    return lambda patients=60: Attacker(tmp_path, patients)
+
+
+SHARES = {"validation": 0.3, "test": 0.2}
+
+
+def test_shares_that_grow_patient_by_patient_ask_about_the_same_patients(attacker):
+    server = attacker()
+    first = server.ask("prepare", splits=SHARES)
+    assert first.error == ""
+    assert first.included == {"train": 30, "validation": 18, "test": 12}
+    reply = server.ask("evaluate", splits=SHARES)
+    assert reply.error == ""
+    sums = reply.sums
+    assert (sums.n, sum(sums.histogram("er").positives)) == (18, sums.histogram("er").n // 2)
+    for share in np.arange(0.02, 0.9, 0.1):
+        grown = {"validation": float(share), "test": 0.05}
+        assert server.ask("prepare", splits=grown).included == first.included
+        assert server.ask("evaluate", splits=grown).sums == sums
+
+
+def test_a_patient_who_comes_goes_or_is_corrected_is_in_no_difference_of_two_sums(attacker, tmp_path):
+    server = attacker()
+    server.ask("prepare", splits=SHARES)
+    known = list(server.patients)
+    before = {split: server.ask("evaluate", split, splits=SHARES).sums for split in ("validation", "test")}
+    ledger = tmp_path / "cache" / "ledger.json"
+    answered = ledger.read_bytes()
+    changed = [
+        [*known, ("late", 1)],
+        *([item for item in known if item != gone] for gone in known[:6]),
+        *([(name, 1 - er if name == wrong else er) for name, er in known] for wrong, _ in known[6:12]),
+    ]
+    smaller = 0
+    for patients in changed:
+        ledger.write_bytes(answered)
+        server.write(patients)
+        for split, sums in before.items():
+            reply = server.ask("evaluate", split, splits=SHARES)
+            assert reply.error == ""
+            now = reply.sums
+            assert now.n == sums.n or sums.n - now.n >= 5 or now.n == 0
+            smaller += now.n < sums.n
+    assert smaller  # some of them were validation or test patients: others rest with them
+    reply = server.ask("prepare", splits=SHARES)
+    assert reply.excluded.get("too_few_changed", 0) >= 4
+
+
+def test_fewer_patients_than_the_policy_says_are_never_told_of(attacker):
+    server = attacker(14)
+    shares = {"validation": 0.15, "test": 0.1}
+    assert server.ask("prepare", splits=shares).included == {"train": 11, "validation": 0, "test": 0}
+    answer = server.ask("evaluate", splits=shares)
+    assert answer.sums == type(answer.sums).zero(task_named(TASK).kinds)
+    few = server.ask("evaluate", "external", external="north", splits=shares)
+    assert few.sums.n == 14
+    server.write(server.patients[:4])
+    assert server.ask("evaluate", "external", external="north").sums.n == 0
+
+
+@pytest.mark.parametrize("action", ["fingerprint", "prepare", "train"])
+def test_a_site_with_few_training_patients_gives_neither_statistics_nor_an_update(attacker, action):
+    reply = attacker(14).ask(action, splits={"validation": 0.5, "test": 0.0})
+    assert "fewer than the 10 training patients of its policy" in reply.error
+    assert (reply.weights, dict(reply.fingerprints), reply.included or {}) == (None, {}, {})
+
+
+def test_a_class_of_few_patients_is_hidden_with_all_that_is_made_of_it(attacker):
+    server = attacker()
+    rare = {f"p{number:02d}" for number in (0, 2, 4)}
+    server.write([(name, int(name in rare)) for name, _ in server.patients])
+    reply = server.ask("prepare", splits=SHARES)
+    assert reply.classes == {"er/positive": FEW, "er/negative": FEW}  # the other one with the total would tell it
+    for split in ("validation", "test"):
+        sums = server.ask("evaluate", split, splits=SHARES).sums
+        positives = sum(sums.histogram("er").positives)
+        assert sums.n > 10
+        assert positives == 0
+        # Those of whom some are positive hide the histogram, and the loss beside it, as a whole.
+        assert sums.histogram("er").n == sums.moments("log_loss_er").n
+
+
+def test_a_label_that_few_patients_have_is_as_if_unknown(attacker):
+    server = attacker()
+    server.write([(name, er if int(name[1:]) < 4 else "") for name, er in server.patients])
+    reply = server.ask("prepare", splits=SHARES)
+    assert reply.labelled == {TASK: 0}
+    assert "fewer than the 10 training patients" in server.ask("train", splits=SHARES).error
+
+
+@pytest.mark.parametrize(
+    ("loop", "words"),
+    [
+        ({"steps_per_round": 1}, "steps_per_round = 1, this hospital's policy allows no less than 5"),
+        ({"gradient_clip": 1e-12}, "gradient_clip = 1e-12, this hospital's policy allows no less than 0.1"),
+    ],
+)
+def test_training_that_bares_single_gradients_is_refused(attacker, loop, words):
+    server = attacker()
+    assert words in server.ask("train", training=loop).error
+    reply = server.ask("train", splits=SHARES)
+    assert reply.error == ""
+    assert reply.cases == 30
+
+
+def test_questions_are_counted_and_end(attacker, tmp_path, monkeypatch):
+    import client.policy
+    from shared.policy import Policy
+
+    monkeypatch.setattr(client.policy, "Policy", lambda: Policy(questions_per_run=3, questions_per_month=4))
+    server = attacker()
+    answers = [server.ask("evaluate", run=run, splits=SHARES) for run in ("a", "a", "a", "a", "b", "c")]
+    assert [bool(reply.error) for reply in answers] == [False, False, False, True, False, True]
+    assert "3 questions in a run" in answers[3].error
+    assert "4 questions in 31 days" in answers[5].error
+
+
+def test_of_phantoms_everything_is_answered(attacker):
+    server = attacker(6)
+    text = (server.data / "site.toml").read_text()
+    (server.data / "site.toml").write_text(text + 'kind = "phantom"\n')
+    assert server.ask("prepare", splits={"validation": 0.2, "test": 0.2}).included["validation"] == 1
+    assert server.ask("evaluate", splits={"validation": 0.2, "test": 0.2}).sums.n == 1
+    assert server.ask("train", training={"steps_per_round": 1}).error == ""

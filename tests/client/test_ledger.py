@@ -1,0 +1,125 @@
+"""The hospital's ledger: splits drawn once, sets that differ by nobody or by enough, budgets that survive."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.ledger import Ledger, settle
+from shared.config.sections import SplitConfig
+from shared.errors import ConfigError, RunError
+from shared.policy import Policy
+
+PATIENTS = {f"north-{number:010x}" for number in range(40)}
+SHARES = SplitConfig(validation=0.2, test=0.2)
+
+
+def ledger(tmp_path, now=None, **policy):
+    return Ledger(tmp_path / "state" / "ledger.json", Policy(**policy), *([now] if now else []))
+
+
+def told(names):
+    return dict.fromkeys(names, "er=1")
+
+
+@given(
+    st.lists(st.frozensets(st.integers(0, 30), max_size=31), min_size=1, max_size=8),
+    st.integers(1, 7),
+)
+def test_any_two_sets_that_are_answered_about_differ_by_nobody_or_by_the_least(wanted, least):
+    answered = []
+    for items in wanted:
+        kept = settle({f"{item:02d}" for item in items}, answered, least)
+        assert kept <= {f"{item:02d}" for item in items}
+        assert not kept or len(kept) >= least
+        assert settle(kept, answered, least) == kept  # what was settled is settled
+        if kept:
+            answered.append(kept)
+    pairs = [len(one ^ other) for one in answered for other in answered]
+    assert all(difference == 0 or difference >= least for difference in pairs)
+
+
+def test_a_few_new_patients_wait_and_enough_of_them_are_let_in(tmp_path):
+    names = sorted(PATIENTS)
+    book = ledger(tmp_path)
+    assert book.admit("mri/validation", told(names[:20])) == set(names[:20])
+    assert book.admit("mri/validation", told(names[:24])) == set(names[:20])
+    assert book.admit("mri/validation", told(names[:25])) == set(names[:25])
+    assert book.admit("mri/test", told(names[:21])) == set(names[:21])  # another set, with nothing before it
+
+
+def test_where_one_patient_is_gone_or_known_anew_four_more_rest(tmp_path):
+    names = sorted(PATIENTS)
+    book = ledger(tmp_path)
+    before = book.admit("mri/validation", told(names[:20]))
+    without = book.admit("mri/validation", told(names[1:20]))
+    assert without < before
+    assert len(before - without) == 5
+    corrected = book.admit("mri/validation", told(names[:20]) | {names[3]: "er=0"})
+    assert names[3] not in corrected
+    assert len(before - corrected) >= 5
+    assert book.admit("mri/validation", told(names[:20])) == before  # what was answered before is answered again
+
+
+def test_fewer_than_the_least_are_nobody(tmp_path):
+    assert ledger(tmp_path).admit("mri/test", told(["a", "b", "c", "d"])) == set()
+    assert ledger(tmp_path, least_patients=4).admit("mri/test", told(["a", "b", "c", "d"])) == {"a", "b", "c", "d"}
+
+
+def test_splits_are_drawn_once_whatever_later_runs_say_of_shares(tmp_path):
+    first = ledger(tmp_path).splits(PATIENTS, SHARES)
+    assert sorted(first.values()).count("validation") == sorted(first.values()).count("test") == 8
+    for share in (0.0, 0.025, 0.5, 0.9):
+        assert ledger(tmp_path).splits(PATIENTS, SplitConfig(validation=share, test=0.05)) == first
+    later = ledger(tmp_path).splits(PATIENTS | {"north-new"}, SplitConfig(validation=0.9, test=0.0))
+    assert {name: later[name] for name in PATIENTS} == first
+    assert later["north-new"] == "train"
+
+
+def test_budgets_of_a_run_and_of_a_month_survive_and_the_month_passes(tmp_path):
+    day = datetime(2026, 11, 1, tzinfo=UTC)
+    moment = {"now": day}
+    limits = {"questions_per_run": 3, "questions_per_month": 5}
+
+    def ask(run):
+        ledger(tmp_path, lambda: moment["now"], **limits).count_question(run)  # a new object each time: it is on disk
+
+    for _ in range(3):
+        ask("one")
+    with pytest.raises(ConfigError, match="allows 3 questions in a run, and they are spent"):
+        ask("one")
+    ask("two")
+    ask("three")
+    with pytest.raises(ConfigError, match="allows 5 questions in 31 days, and they are spent"):
+        ask("four")
+    moment["now"] = day + timedelta(days=31)
+    ask("four")
+    with pytest.raises(ConfigError, match="in a run"):
+        ask("one")
+
+
+def test_the_ledger_names_no_patient_and_no_run(tmp_path):
+    book = ledger(tmp_path)
+    book.admit("mri/test", {f"north-{number}": "JANE DOE er=1" for number in range(6)})
+    book.count_question("JANE DOE")
+    assert "JANE" not in book.path.read_text()
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"questions": 3}', b'{"questions": ["yesterday"]}', b'{"more": 1}'])
+def test_nothing_is_answered_where_the_ledger_is_damaged(tmp_path, content):
+    book = ledger(tmp_path)
+    book.path.parent.mkdir()
+    book.path.write_bytes(content)
+    with pytest.raises(RunError, match=r"ledger is damaged: put state/ledger\.json back"):
+        book.count_question("run")
+    assert book.path.read_bytes() == content
+
+
+def test_at_once_asked_they_lose_no_question(tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: ledger(tmp_path).count_question(f"run-{number % 2}"), range(20)))
+    entries = json.loads(ledger(tmp_path).path.read_text())
+    assert len(entries["questions"]) == sum(entries["runs"].values()) == 20
