@@ -7,12 +7,8 @@ from typing import Any
 
 from client.node.approved_configurations import ApprovedConfiguration
 from shared.config.run_config import RunConfig
-from shared.messages.payload import flatten
-from shared.models.uninitialised import UnsetValues
 from shared.policy import Policy
 from shared.tasks import task_named
-
-_MB = 1e6
 
 
 def told(config: RunConfig, site: str, policy: Policy) -> list[str]:
@@ -39,16 +35,13 @@ def told(config: RunConfig, site: str, policy: Policy) -> list[str]:
 def _of_task(view: RunConfig) -> list[str]:
     """What a task asks, `view` being the configuration as it sees it."""
     task, loop = task_named(view.task), view.training
-    with UnsetValues():
-        values = len(flatten(task.learner.build_model(view).state_dict()))
     sums = ", ".join(metric.name for metric in task.metrics if metric.sent != "nothing")
     steps = f"{view.federation.rounds} rounds of {loop.steps_per_round} steps with {loop.batch_size} cases each"
     changed = "with" if any(_changes_samples(view)) else "WITHOUT"
     rate = f"learning rate {loop.learning_rate:g}, gradients clipped to {loop.gradient_clip:g}"
-    weights = f"the trained weights ({values:,} numbers, {4 * values / _MB:.1f} MB), their number of cases, the loss"
     return [
         f"task '{view.task}': {steps}, {rate}, {changed} random changes of the samples",
-        f"  leaves each round: {weights}",
+        f"  leaves each round: the weights of its network ({task.card.network}), on how many cases, and the loss",
         f"  leaves each round and at the end: sums over the evaluated patients, never a patient's own: {sums}",
     ]
 

@@ -6,10 +6,12 @@ import pytest
 from flwr.app import Message
 from flwr.app.metadata import Metadata
 
+import client.policy
 from client.app import _answering
 from shared.config.run_config import parse_config
 from shared.messages.instruction_reply import Instruction
 from shared.messages.records import read_reply, write_instruction
+from shared.policy import Policy
 from shared.runtime.audit_log import AUDIT, read
 
 CONFIG = parse_config(
@@ -26,10 +28,17 @@ def ask(tmp_path, monkeypatch):
     monkeypatch.setenv("FEDBREAST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv(AUDIT, str(tmp_path / "audit.jsonl"))
 
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "site.toml").write_text(f'[site]\nname = "north"\npseudonym_key = "{"ab" * 16}"\n')
+    (data / "cases.csv").write_text("patient_id\n")
+
     def send(action, site="north", config=CONFIG, **policy):
+        if policy:
+            monkeypatch.setattr(client.policy, "Policy", lambda: Policy(**policy))
         instruction = Instruction("run", 1, site=site, config=config, task=TASK)
         message = Message(write_instruction(instruction), metadata=Metadata(0, "1", 0, 1, "", "", 0.0, 60.0, "query"))
-        node = {"data-dir": str(tmp_path / "data"), "site": "north", **policy}
+        node = {"data-dir": str(data), "site": "north"}
         return read_reply(_answering(action)(message, SimpleNamespace(node_config=node)), CONFIG, TASK)
 
     return send
@@ -45,8 +54,8 @@ def test_a_node_says_which_centre_it_holds_and_the_audit_log_that_it_did(ask, tm
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"max-rounds": 8}, "the run has 9 rounds, this hospital's policy allows 8"),
-        ({"tasks": "subtype-ensemble"}, f"policy does not allow {TASK}"),
+        ({"max_rounds": 8}, "the run has 9 rounds, this hospital's policy allows 8"),
+        ({"tasks": ("subtype-ensemble",)}, f"policy does not allow {TASK}"),
         ({"site": "south"}, "this node holds no data of site 'south'"),
         ({"config": None}, "the server sent no configuration"),
     ],

@@ -107,7 +107,7 @@ def test_withdrawing_takes_it_off_the_list_and_logs_it(kit, app):
     done = call("approve", kit, "--withdraw", digest[:6])
     assert (done.exit_code, digest in done.output) == (0, True)
     assert SiteKit(kit).approved() == ()
-    assert "nothing is approved" in call("approve", kit, "--list").output
+    assert "no app is approved" in call("approve", kit, "--list").output
     assert events(kit) == ["app-approved", "approval-withdrawn"]
 
 

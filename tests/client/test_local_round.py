@@ -89,7 +89,8 @@ def test_the_model_is_evaluated_before_it_is_trained_where_it_is_asked_for(tmp_p
     seen = []
     zero = Sums.zero(task_named(TASK).kinds)
 
-    def evaluated(task, model, cases, _plan, _config):
+    def evaluated(task, model, cases, _plan, _config, *, least):
+        assert least == 1
         seen.append((flatten(model.state_dict()), [item.key for item in cases]))
         return zero + Sums({"n": len(cases)}), 1
 
@@ -105,7 +106,7 @@ def test_the_model_is_evaluated_before_it_is_trained_where_it_is_asked_for(tmp_p
 
 
 def test_an_evaluation_that_fails_costs_no_training(tmp_path, monkeypatch):
-    def fails(*_):
+    def fails(*_, **_least):
         raise MemoryError
 
     monkeypatch.setattr(local_round, "evaluate_site", fails)
@@ -125,7 +126,7 @@ def test_a_split_that_a_server_may_not_ask_for_is_refused(tmp_path, split, name)
 def test_an_external_centre_evaluates_all_its_cases_and_those_of_the_task_alone(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        local_round, "evaluate_site", lambda _t, _m, cases, *_: (seen.extend(cases), (Sums({"n": 1}), 0))[1]
+        local_round, "evaluate_site", lambda _t, _m, cases, *_, **_l: (seen.extend(cases), (Sums({"n": 1}), 0))[1]
     )
     site = own_site(tmp_path, 2, 1, 1, name="east")
     site.kept["test"][0].labels = CaseLabels(malignant=False)

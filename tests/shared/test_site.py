@@ -14,6 +14,7 @@ from shared.cohort.preflight import Cohort, Exclusion
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError, UpdateError
 from shared.messages.instruction_reply import Instruction
+from shared.policy import OPEN, Policy
 from shared.site import Site, held_sites
 
 TASK = "lesion-segmentation"
@@ -61,7 +62,9 @@ def test_an_instruction_without_a_plan_is_refused():
 
 
 def test_another_model_than_the_sites_own_code_builds_is_refused():
-    site = SimpleNamespace(name="north", config=CONFIG, prepared=lambda *_: {"train": [], "validation": [], "test": []})
+    site = SimpleNamespace(
+        name="north", config=CONFIG, policy=OPEN, prepared=lambda *_: {"train": [], "validation": [], "test": []}
+    )
     plans = {"mri": SimpleNamespace()}
     with pytest.raises(UpdateError, match="other names, shapes or types"):
         local_round.train(site, Instruction("r", 1, plans, manifest="another", task=TASK))
@@ -99,10 +102,9 @@ def test_a_split_that_the_table_names_holds_and_the_others_are_drawn_as_without_
 
 @pytest.mark.parametrize(("limit", "expected"), [(0.2, True), (0.25, False), (1.0, False)])
 def test_a_site_says_when_more_is_left_out_than_its_policy_allows(limit, expected):
-    site = Site(Path("north"), "north", CONFIG)
-    folder = SimpleNamespace(policy=SimpleNamespace(max_excluded_share=limit))
+    site = Site(Path("north"), "north", CONFIG, policy=Policy(max_excluded_share=limit))
     early = (Exclusion(5, "no_mask"),)
-    site.cohort = Cohort(folder, (object(),) * 7, early)
+    site.cohort = Cohort(None, (object(),) * 7, early)
     site.excluded = {Exclusion(3, "empty_mask")}
     assert site.over_policy() is expected  # 2 of 8
     assert site.exclusion_counts() == {"no_mask": 1, "empty_mask": 1}

@@ -52,19 +52,16 @@ def test_it_asks_for_a_message_until_there_is_one(monkeypatch):
     assert slept == [own.POLL_S, own.POLL_S]
 
 
-def test_the_app_is_told_the_site_and_its_policy_by_the_hospital(tmp_path):
+def test_the_app_is_told_by_the_hospital_where_data_and_policy_lie(tmp_path):
     settings = {
         "server": {"address": "fed.example.org", "port": 9443},
         "site": {"name": "centre-a", "data": "/mnt/mri"},
-        "policy": {"tasks": ["lesion-segmentation"], "max_rounds": 12, "differential_privacy": True},
     }
     (tmp_path / "node.toml").write_text(tomli_w.dumps(settings))
     assert own.node_config(SiteKit(tmp_path)) == {
         "site": "centre-a",
         "data-dir": "/mnt/mri",
-        "tasks": "lesion-segmentation",
-        "max-rounds": 12,
-        "differential-privacy": True,
+        "kit": str(tmp_path),
     }
 
 

@@ -28,9 +28,18 @@ def home(tmp_path, monkeypatch):
 
 
 def test_a_site_folder_is_opened(site):
-    site.settings('[site]\nname = "north"\nkind = "phantom"\n[policy]\nmax_excluded_share = 0.25\n')
+    site.settings('[site]\nname = "north"\nkind = "phantom"\n')
     opened = open_site_folder(site.table(*ROWS))
-    assert (opened.name, opened.kind, opened.policy.max_excluded_share) == ("north", "phantom", 0.25)
+    assert (opened.name, opened.kind) == ("north", "phantom")
+
+
+def test_a_policy_of_before_is_refused_with_its_new_place_and_a_phantoms_is_passed_over(site):
+    former = "[policy]\nmax_excluded_share = 0.25\nleast_count = 3\n"
+    site.settings(f'[site]\nname = "north"\nkind = "phantom"\n{former}')
+    assert open_site_folder(site.table(*ROWS)).kind == "phantom"
+    site.settings(f'[site]\nname = "north"\n{former}')
+    with pytest.raises(SiteError, match=r"stands in the kit's node\.toml now, with 'least_patients'"):
+        open_site_folder(site.table(*ROWS))
 
 
 def test_pseudonyms_are_keyed_hashes_safe_in_file_names(site):
@@ -136,7 +145,6 @@ def test_what_is_missing_is_named_without_listing_entries(site):
         ('[site]\nname = "north"\nzzz = 1\n', "valid here: name, pseudonym_key, kind"),
         ('[site]\nname = "North Hospital"\n', "'site.name'"),
         ("[policy]\n", "'site'"),
-        ('[site]\nname = "north"\n[policy]\nmax_excluded_share = 2\n', "'policy.max_excluded_share'"),
         ("[site\n", "not valid TOML"),
         ('[site]\nname = "north"\npseudonym_key = "beefcafe, in words"\n', "at least 32 hexadecimal digits"),
         ('[site]\nname = "north"\npseudonym_key = "beefcafe"\n', "at least 32 hexadecimal digits"),

@@ -67,7 +67,7 @@ def predict(
     """Probability of each label."""
     del plan, config, outline
     with torch.inference_mode():
-        logit = model.eval()(torch.from_numpy(case.image.copy())[None])[0]
+        logit = model.eval()(torch.from_numpy(case.image)[None])[0]
     return {ER.name: float(torch.sigmoid(logit))}
 
 

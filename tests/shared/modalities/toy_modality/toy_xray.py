@@ -93,7 +93,7 @@ class ToyCase:
     @cached_property
     def image(self) -> FloatArray:
         """Read once."""
-        return np.asarray(open_array(self.folder, "image"), np.float32)
+        return np.array(open_array(self.folder, "image"), np.float32)  # a copy: torch wants to be able to write
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
