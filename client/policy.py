@@ -27,7 +27,6 @@ class Hospital:
     Of phantoms there are no floors and no ledger: nobody is behind their numbers.
     """
 
-    data: Path
     policy: Policy
     kit: SiteKit | None
     phantom: bool
@@ -73,4 +72,4 @@ def hospital_of(node_config: Mapping[str, object]) -> Hospital | None:
     kit = SiteKit(Path(str(node_config["kit"]))) if "kit" in node_config else None
     policy = kit.node.policy if kit else Policy()
     phantom = open_site_folder(data).kind == "phantom"
-    return Hospital(data, without_floors(policy) if phantom else policy, kit, phantom)
+    return Hospital(without_floors(policy) if phantom else policy, kit, phantom)

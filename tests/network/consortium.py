@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tomli_w
 
+from client.node.approved_configurations import approve_configuration
 from client.node.site_kit import SiteKit
 from server.deployment.provisioning.members import provision
 from server.deployment.rehearsal import Rehearsal, fedbreast, run_member
@@ -73,6 +74,8 @@ class Consortium:
         self._runs += 1
         self.name = f"run-{self._runs}"
         (self.root / f"{self.name}.toml").write_text(tomli_w.dumps(config))
+        for name in self.rehearsal.sites:
+            approve_configuration(SiteKit(self.kit(name)), load_config(self.root / f"{self.name}.toml"))
 
     def connected(self):
         """Whether the server runs, and the sites by what they said last."""

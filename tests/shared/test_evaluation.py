@@ -125,6 +125,24 @@ def test_a_sites_sums_have_the_figures_of_its_table():
     assert together.n == 20
 
 
+def test_parts_of_fewer_patients_than_the_least_are_of_nobody():
+    cases = [case(number, number < 5, number < 6, (0.0, 0.0)) for number in range(10)]
+
+    def told(own, least):
+        sums = evaluate_site(TASK, Scorer(1.0, 1.0), own, None, CONFIG, least=least)[0]
+        return {name: sums.histogram(name).n for name in ("er", "pr")} | {
+            name: sums.moments(name).n for name in ("log_loss_er", "log_loss_pr")
+        }
+
+    assert told(cases, 1) == told(cases, 4) == dict.fromkeys(("er", "pr", "log_loss_er", "log_loss_pr"), 10)
+    # Four without PR: nothing of PR is told, also not its loss, which ten have.
+    assert told(cases, 5) == {"er": 10, "log_loss_er": 10, "pr": 0, "log_loss_pr": 0}
+    # Both breasts of one patient are one patient.
+    both = [replace(item, key=f"a-{max(int(number > 0), number)}-e-{number}") for number, item in enumerate(cases)]
+    both[0] = replace(both[0], key=both[1].key[:-1] + "R")
+    assert told(both, 5) == dict.fromkeys(("er", "pr", "log_loss_er", "log_loss_pr"), 0)
+
+
 def test_a_row_says_whose_case_it_is():
     item = case(7, 1, None)
     assert table_row(item, "x", "federated", "abc", {"score_er": 0.5}) == {

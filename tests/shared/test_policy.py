@@ -1,5 +1,9 @@
 """The hospital's policy: each rule at its border."""
 
+import re
+import tomllib
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -60,3 +64,13 @@ def test_simulation_and_phantoms_have_no_floors_and_phantoms_keep_the_rest():
 def test_a_policy_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(ValidationError):
         Policy(**wrong)
+
+
+def test_the_page_and_a_new_kit_have_every_key_with_its_default():
+    root = Path(__file__).parents[2]
+    defaults = Policy().model_dump(mode="json")
+    page = re.findall(r"^\| `(\w+)` \| (\S+) \|", (root / "docs" / "policy.md").read_text(), re.MULTILINE)
+    shown = {name: tomllib.loads(f"value = {value.strip('`')}")["value"] for name, value in page}
+    assert shown == defaults
+    template = (root / "server" / "deployment" / "provisioning" / "node.toml.j2").read_text().partition("[policy]")[2]
+    assert set(re.findall(r"^(\w+) = ", template, re.MULTILINE)) == defaults.keys()

@@ -147,3 +147,12 @@ def test_a_journal_of_another_version_is_read_as_far_as_both_know_it():
     del other["dice.squares"]
     with pytest.raises(ValueError, match="'dice' is not whole: 1 of its numbers"):
         Sums.from_flat(other, KINDS, strict=False)
+
+
+def test_sides_are_what_has_cases_and_without_a_part_is_as_if_no_case_had_it():
+    sums = Sums({CASES: 3, "dice": Moments.of(0.5), "hd95": Moments(), "er": Histogram.of(1, 0.3), "lesions_fn": 2})
+    assert list(sums.sides()) == ["dice", "er.positives"]
+    assert list((sums + Sums({"er": Histogram.of(0, 0.3)})).sides()) == ["dice", "er.positives", "er.negatives"]
+    left = sums.without({"er", "dice"})
+    assert left == Sums({CASES: 3, "dice": Moments(), "hd95": Moments(), "er": Histogram(), "lesions_fn": 2})
+    assert left.to_flat().keys() == sums.to_flat().keys()

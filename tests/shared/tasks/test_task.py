@@ -60,3 +60,12 @@ def test_the_sums_of_a_row_hold_the_parts_that_it_has():
     sums = task.sums({"truth_er": 1.0, "score_er": 0.62, "truth_pr": 0.0, "score_pr": None})
     assert (sums.n, sums.histogram("er"), sums.histogram("pr")) == (1, Histogram.of(1, 0.62), Histogram())
     assert (sums.moments("log_loss_er").n, sums.moments("log_loss_pr")) == (1, Moments())
+
+
+def test_with_a_hidden_part_goes_what_is_made_of_the_same_columns_and_nothing_else():
+    subtype = task_named("subtype-ensemble")
+    assert subtype.parts_beside(["her2_enriched.positives"]) == {"her2_enriched", "log_loss_her2_enriched"}
+    assert subtype.parts_beside(["log_loss_luminal_a"]) == {"luminal_a", "log_loss_luminal_a"}
+    assert task_named("breast-segmentation").parts_beside(["mae_density"]) == {"mae_density", "bias_density"}
+    assert task_named("lesion-segmentation").parts_beside(["dice"]) == {"dice"}
+    assert subtype.parts_beside([]) == set()
