@@ -18,6 +18,7 @@ from client.node.site_kit import SiteKit
 from server.deployment.provisioning.members import provision
 from server.deployment.rehearsal import Rehearsal, fedbreast, run_member
 from server.run_folder.journal import RunFolder
+from shared.config.run_config import load_config
 from shared.runtime.audit_log import verify
 from shared.runtime.children import free_ports
 from tests.network.proxy import Faults, Proxy
