@@ -12,18 +12,18 @@ from client.node import supervisor
 from client.node.audit_tail import Events
 from client.node.site_kit import APPROVED_FILE, SITE_DATA, SiteKit
 from client.node.supervisor import _START, _reason, check_kit, serve_site
-from server.deployment.provisioning.members import provision
 from shared.errors import ConfigError, RunError, SiteError
 from shared.runtime.audit_log import AuditLog, read
+from tests.hospitals import make_consortium_with_hospitals
 
 TOML = 'name = "toy"\n[server]\naddress = "127.0.0.1"\n[[sites]]\nname = "centre-a"\n[[sites]]\nname = "centre-b"\n'
 FIRST, SECOND = "ab" * 32, "ac" * 32
 
 
 def made(folder, now=None):
-    """A kit as the coordinator sends it, its data beside it."""
+    """A kit whose hospital has joined, its data beside it."""
     (folder / "toy.toml").write_text(TOML)
-    provision(folder / "toy.toml", folder / "out", now or datetime.now(UTC))
+    make_consortium_with_hospitals(folder / "toy.toml", folder / "out", now)
     kit = folder / "out" / "centre-a"
     (kit / "data").mkdir()
     (kit / "data" / "site.toml").write_text('[site]\nname = "centre-a"\n')
@@ -31,7 +31,7 @@ def made(folder, now=None):
     return kit
 
 
-def test_a_kit_as_it_was_sent_is_good(tmp_path):
+def test_a_kit_as_it_was_installed_is_good(tmp_path):
     check_kit(SiteKit(made(tmp_path)))
 
 
