@@ -22,7 +22,7 @@ from tests.hospitals import join
 TOML = (
     'name = "toy"\n[server]\naddress = "fed.example.org"\n[[sites]]\nname = "centre-a"\n[[sites]]\nname = "centre-b"\n'
 )
-NOW = datetime.now(UTC)
+NOW = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -177,14 +177,14 @@ def test_a_kit_that_answers_another_request_is_refused(root, folder, tmp_path):
 
 
 def test_an_old_kit_does_not_come_back_when_keys_are_renewed(root, folder, tmp_path):
-    join(root, "centre-a", folder=folder)
+    join(root, "centre-a", NOW, folder)
     first = shutil.copy(root / "centre-a.kit", tmp_path / "first.kit")
     _, told = answered(root, folder)
     refused(folder, first, told, "answers the request")
 
 
 def test_a_kit_is_not_installed_over_another_sites(root, folder):
-    join(root, "centre-b", folder=folder)
+    join(root, "centre-b", NOW, folder)
     with pytest.raises(ConfigError, match="is the kit of 'centre-b', not of 'centre-a'"):
         ask_to_join(folder, "centre-a")
     ask_to_join(folder, "")
@@ -234,13 +234,13 @@ def test_a_certificate_that_is_not_valid_now_is_refused_with_its_days(root, fold
         folder,
         kit,
         told,
-        r"valid from 20\d\d-\d\d-\d\d to 20\d\d-\d\d-\d\d: set this machine's clock",
+        r"valid from 2099-12-31 to 2101-01-01: set this machine's clock",
         NOW + timedelta(days=days),
     )
 
 
 def test_new_keys_leave_the_old_in_use_until_the_answer_and_keep_what_the_hospital_wrote(root, folder):
-    join(root, "centre-a", folder=folder)
+    join(root, "centre-a", NOW, folder)
     before = snapshot(folder)
     for name in ("node.toml", "compose.yaml"):
         (folder / name).write_text("# edited\n" + (folder / name).read_text())
@@ -261,7 +261,7 @@ def test_new_keys_leave_the_old_in_use_until_the_answer_and_keep_what_the_hospit
 
 @pytest.mark.parametrize("place", range(8))
 def test_an_installation_that_is_killed_anywhere_is_finished_by_the_next_call(root, folder, monkeypatch, place):
-    join(root, "centre-a", folder=folder)  # an earlier kit, so that halves of both could mix
+    join(root, "centre-a", NOW, folder)  # an earlier kit, so that halves of both could mix
     kit, told = answered(root, folder)
     waiting = {key.name: key.read_bytes() for key in (folder / "keys/new").iterdir()}
     calls = []

@@ -69,7 +69,7 @@ def test_a_kit_that_cannot_be_used_is_refused_with_what_to_do(tmp_path, change, 
 def test_an_expired_certificate_is_refused_with_its_day(tmp_path):
     now = datetime.now(UTC)
     kit = made(tmp_path, now - timedelta(days=366))
-    with pytest.raises(ConfigError, match=f"expired on {now - timedelta(days=1):%Y-%m-%d}.*rotate"):
+    with pytest.raises(ConfigError, match=f"expired on {now - timedelta(days=1):%Y-%m-%d}.*fedbreast join"):
         check_kit(SiteKit(kit))
 
 
@@ -158,6 +158,7 @@ def test_a_node_is_ended_when_an_approval_is_taken_back_and_started_anew_without
         supervisor._keep_running(kit, {}, tmp_path / "door", audit, Events(audit.path, lambda *_: None))
     assert glances == [1, 1, 1, 1, 2, 2, 2]
     assert pauses == [supervisor.PAUSES_S[0]]
-    (line,) = read(audit.path)
+    asked, installed, line = read(audit.path)
+    assert (asked["event"], installed["event"]) == ("admission-requested", "kit-installed")
     assert (line["event"], line["site"]) == ("connection-ended", "centre-a")
     assert "an approval was withdrawn" in line["why"]
