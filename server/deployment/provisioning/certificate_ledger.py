@@ -124,7 +124,10 @@ def read_ledger(root: Path) -> tuple[Certificate, ...]:
             f"{root} has no {LEDGER_FILE}: name the folder that `fedbreast provision` wrote, where its authority lies"
         ) from error
     except ValidationError as error:
-        raise ConfigError(f"{root / LEDGER_FILE} is damaged: restore your copy") from error
+        raise ConfigError(
+            f"{root / LEDGER_FILE} is damaged: restore your copy; one from before `fedbreast join` is no longer "
+            "used, so provision a new consortium"
+        ) from error
 
 
 def ledger_entry(certificate: x509.Certificate, node_key: ec.EllipticCurvePublicKey | None = None) -> Certificate:
