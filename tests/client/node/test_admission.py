@@ -264,12 +264,14 @@ def test_an_installation_that_is_killed_anywhere_is_finished_by_the_next_call(ro
     join(root, "centre-a", NOW, folder)  # an earlier kit, so that halves of both could mix
     kit, told = answered(root, folder)
     waiting = {key.name: key.read_bytes() for key in (folder / "keys/new").iterdir()}
-    calls = []
+    calls, remove = [], shutil.rmtree
 
     def dying(function):
         def call(*arguments, **options):
             calls.append(function)
             if len(calls) == place + 1:
+                if function is remove and arguments[0].is_dir():  # it had begun
+                    min(arguments[0].iterdir()).unlink()
                 raise KeyboardInterrupt
             return function(*arguments, **options)
 
@@ -277,7 +279,7 @@ def test_an_installation_that_is_killed_anywhere_is_finished_by_the_next_call(ro
 
     for name in ("write_atomically", "write_private"):
         monkeypatch.setattr(admission, name, dying(getattr(admission, name)))
-    monkeypatch.setattr(admission.shutil, "rmtree", dying(shutil.rmtree))
+    monkeypatch.setattr(admission.shutil, "rmtree", dying(remove))
     monkeypatch.setattr(admission.AuditLog, "record", dying(admission.AuditLog.record))
     with pytest.raises(KeyboardInterrupt):
         take_in(folder, kit, told, NOW)
