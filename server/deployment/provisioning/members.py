@@ -184,7 +184,8 @@ def _refuse_used_keys(ledger: Ledger, request: SigningRequest) -> None:
         if holder:
             raise ConfigError(
                 f"the {what} key of this request was admitted before ({holder.role} {holder.name}, "
-                f"{holder.since:%Y-%m-%d}): a request is taken once; for new keys the hospital calls `fedbreast join`"
+                f"{holder.since:%Y-%m-%d}), and a request is taken once: send {request.name}.kit again if it was lost; "
+                "for new keys the hospital removes `keys/new` and calls `fedbreast join`"
             )
 
 
