@@ -1,10 +1,11 @@
-"""The hospital's commands: `fedbreast approve` and `fedbreast serve-site`."""
+"""The hospital's commands: `fedbreast join`, `approve` and `serve-site`."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,41 @@ if TYPE_CHECKING:
     from shared.runtime.audit_log import AuditLog
 
 site_app = typer.Typer()
+
+
+@site_app.command(
+    epilog="Examples: [bold]fedbreast join centre-a --name centre-a[/bold]   "
+    "[bold]fedbreast join centre-a centre-a.kit[/bold]"
+)
+def join(
+    kit: Annotated[Path, typer.Argument(help="This hospital's folder; made if need be.")],
+    answer: Annotated[Path | None, typer.Argument(metavar="[NAME.kit]", help="What the coordinator sent back.")] = None,
+    name: Annotated[str, typer.Option(help="This site's name, as agreed; a kit knows its own.")] = "",
+    fingerprint: Annotated[
+        str, typer.Option(help="With NAME.kit: the consortium's, as the coordinator told it; asked for if left out.")
+    ] = "",
+) -> None:
+    """Make this hospital's keys and a request to be admitted with them; with the coordinator's answer, install it.
+
+    The keys stay in this folder: the coordinator signs their public halves and never sees more. To renew them call it
+    again; the old ones work until the new request is admitted.
+    """
+    from client.node import admission
+
+    if answer is None:
+        path, request = admission.ask_to_join(kit, name)
+        terminal.say(f"keys made here, and kept in {kit / 'keys'}: they never leave it")
+        terminal.say(f"the request's fingerprint: {request.fingerprint}")
+        terminal.say("next:")
+        terminal.say(f"  1. send {path} to the coordinator, by mail if you like: it holds no secret")
+        terminal.say("  2. by telephone, on a number you knew before: read the coordinator this fingerprint, and write")
+        terminal.say("     down the consortium's, which you are told")
+        terminal.say(f"  3. with the file that comes back: fedbreast join {shlex.quote(str(kit))} {request.name}.kit")
+        return
+    told = fingerprint or typer.prompt("The consortium's fingerprint, as the coordinator told you by telephone")
+    installed = admission.take_in(kit, answer, told, datetime.now(UTC))
+    terminal.say(f"{kit} is the kit of {installed.site}, signed by the consortium whose fingerprint you were told")
+    terminal.say(f"next: read {kit / 'README.md'}; fedbreast approve {shlex.quote(str(kit))}, then serve-site")
 
 
 @site_app.command(

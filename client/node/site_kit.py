@@ -1,6 +1,7 @@
 """A hospital's startup kit: server address, data folder, policy, and the apps that are approved.
 
-`fedbreast provision` writes it; from then on it is the hospital's. In use only `state/` is written to.
+`fedbreast join` makes its keys and installs what the coordinator signed (`client.node.admission`); from then on it is
+the hospital's. In use only `state/` is written to.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class SiteKit(Kit):
 
     role = "site"
     file = NODE_FILE
-    remedy = "ask the coordinator for new keys (fedbreast rotate)"
+    remedy = "make new keys with `fedbreast join` and have them admitted"
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -28,7 +28,7 @@ _File = Annotated[Path, typer.Argument(help="The log: state/audit.jsonl of a kit
 
 
 @audit_app.command(
-    epilog="Examples: [bold]fedbreast audit-log verify consortium/centre-a/state/audit.jsonl[/bold]   "
+    epilog="Examples: [bold]fedbreast audit-log verify centre-a/state/audit.jsonl[/bold]   "
     "[bold]fedbreast audit-log verify audit_log.jsonl --head 1f9a...[/bold]"
 )
 def verify(

@@ -28,26 +28,34 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """A consortium on loopback: the folder of its kits, its sites' names, and the folder of the sites' data folders."""
+    """A consortium on loopback: its folder, its sites' names, and the folder of the sites' data folders.
+
+    The coordinator's files lie in `kits`, each hospital's in a folder of its own below `hospitals`.
+    """
 
     folder: Path
     sites: tuple[str, ...]
     data: Path
 
     @property
+    def coordinator(self) -> Path:
+        """The coordinator's folder, with the authority."""
+        return self.folder / "kits"
+
+    @property
     def server(self) -> Path:
         """The server's kit."""
-        return self.folder / "kits" / "server"
+        return self.coordinator / "server"
 
     def site(self, name: str) -> Path:
         """A site's kit."""
-        return self.folder / "kits" / name
+        return self.folder / "hospitals" / name
 
 
 def prepare(folder: Path, config: RunConfig, *, data: Path | None = None) -> Rehearsal:
-    """Provision a consortium of the configuration's centres on free ports; each site approves app and configuration.
+    """Provision a consortium of the configuration's centres on free ports; sites join and approve all of it.
 
-    The kits are made in `folder`; the sites' data folders lie in `data`, or else where the configuration says.
+    All is made in `folder`; the sites' data folders lie in `data`, or else where the configuration says.
     """
     folder.mkdir(parents=True)
     rehearsal = Rehearsal(folder, config.centres, data or project_root() / config.data.root)
@@ -55,10 +63,11 @@ def prepare(folder: Path, config: RunConfig, *, data: Path | None = None) -> Reh
     server = {"address": "127.0.0.1", "port": front, "status_port": status, "superlink_port": inner}
     consortium = {"name": "rehearsal", "server": server, "sites": [{"name": name} for name in rehearsal.sites]}
     (folder / "consortium.toml").write_text(tomli_w.dumps(consortium), encoding="utf-8")
-    call("provision", str(folder / "consortium.toml"), "--out", str(folder / "kits"))
+    call("provision", str(folder / "consortium.toml"), "--out", str(rehearsal.coordinator))
     approved = folder / "run.toml"
     approved.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
     for name in rehearsal.sites:
+        join(rehearsal, name)
         path = rehearsal.site(name) / "node.toml"
         node = tomllib.loads(path.read_text(encoding="utf-8"))
         node["site"]["data"] = str((rehearsal.data / name).resolve())
@@ -66,6 +75,16 @@ def prepare(folder: Path, config: RunConfig, *, data: Path | None = None) -> Reh
         call("approve", str(rehearsal.site(name)))
         call("approve", str(rehearsal.site(name)), "--configuration", str(approved))
     return rehearsal
+
+
+def join(rehearsal: Rehearsal, name: str) -> None:
+    """Have a site make its keys and be admitted, as both sides' commands do it; here nobody needs a telephone."""
+    kit, coordinator = str(rehearsal.site(name)), rehearsal.coordinator
+    call("join", kit, "--name", name)
+    request = str(rehearsal.site(name) / f"{name}.request")
+    call("admit", str(coordinator), name, request, "--fingerprint", call("fingerprint", request))
+    consortium = call("fingerprint", str(coordinator / "authority" / "ca.crt"))
+    call("join", kit, str(coordinator / f"{name}.kit"), "--fingerprint", consortium)
 
 
 @contextmanager

@@ -54,7 +54,9 @@ def serve(kit: ServerKit, say: Say, host: str = "0.0.0.0") -> None:  # noqa: S10
     check_flower()
     kit.check(public=(kit.revoked,))
     if not kit.sites():
-        raise ConfigError(f"{kit.folder / 'sites'} lists no site: name them in CONSORTIUM.toml and provision")
+        raise ConfigError(
+            f"{kit.folder / 'sites'} lists no site: let hospitals in with `fedbreast admit` and copy it here"
+        )
     with ExitStack() as stack:
         stack.enter_context(kit.in_use())
         home = fresh_home(kit.state)

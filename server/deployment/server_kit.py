@@ -92,7 +92,9 @@ class ServerKit(Kit):
             try:
                 sites.append(_read_site(path))
             except (OSError, ValueError):
-                faults[path.stem] = ConfigError(f"{path} or its certificate is missing or damaged: provision again")
+                faults[path.stem] = ConfigError(
+                    f"{path} or its certificate is missing or damaged: copy both here again"
+                )
         return tuple(sites), faults
 
     def stamp(self) -> tuple[object, ...]:

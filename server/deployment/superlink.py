@@ -77,7 +77,7 @@ def register(site: SiteKey, environment: Mapping[str, str]) -> str:
         return str(number)
     why = _reason(answer)
     if _USED_BEFORE in why:
-        why = "its node key is another site's or was removed before; give it new keys with `fedbreast rotate`"
+        why = "its node key is another site's or was removed before; the hospital makes new ones with `fedbreast join`"
     raise RunError(f"Flower did not register {site.name}: {why}")
 
 

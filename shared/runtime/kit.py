@@ -1,4 +1,4 @@
-"""A startup kit: the folder of keys, certificates and settings that `fedbreast provision` writes for a member."""
+"""A kit: a member's folder of keys, certificates and settings. A site makes its own keys."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def events(kit):
     return [line["event"] for line in read(kit / "state" / "audit.jsonl")]
 
 
-@pytest.mark.parametrize("command", ["approve", "serve-site"])
+@pytest.mark.parametrize("command", ["join", "approve", "serve-site"])
 def test_help_shows_an_example(command):
     done = call(command, "--help")
     assert done.exit_code == 0

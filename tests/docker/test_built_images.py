@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,10 @@ import pytest
 from shared.runtime.app_bundle import open_bundle, stage_app
 from shared.runtime.children import free_ports
 from tests.docker.engine import Engine, Served, events, make_base, mounts, pip_settings
+from tests.hospitals import make_consortium_with_hospitals
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED_GB = 13  # what the build takes at its height; 4 GB stay until the end
-FEDBREAST = Path(sys.executable).with_name("fedbreast")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
@@ -76,9 +75,7 @@ def consortium(engine):
         *free_ports(3)
     )
     (engine.folder / "toy.toml").write_text(text + '[[sites]]\nname = "centre-a"\n')
-    subprocess.run(
-        [FEDBREAST, "provision", engine.folder / "toy.toml", "--out", folder], check=True, capture_output=True
-    )
+    make_consortium_with_hospitals(engine.folder / "toy.toml", folder)
     data = engine.folder / "data"
     shutil.copytree(ROOT / "configs" / "sites" / "example", data)
     settings = (data / "site.toml").read_text().replace("hospital-north", "centre-a")
@@ -132,7 +129,7 @@ def test_a_server_and_a_node_in_containers_meet_and_end_when_told_to(built, chec
     server, site = consortium / "server", consortium / "centre-a"
     runs = f"{built.folder}/runs:/work/runs"
     built.run("client", "fedbreast", "approve", "/kit", mounts=[f"{site}:/kit"])
-    assert [item["app"] for item in events(site)] == [open_bundle(checkout).sha256]
+    assert [item["app"] for item in events(site) if item["event"] == "app-approved"] == [open_bundle(checkout).sha256]
     health = ("fedbreast", "health", "/kit")
     assert built.run("server", *health, mounts=mounts(server), check=False).returncode == 1
     serving = Served(

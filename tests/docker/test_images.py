@@ -171,7 +171,7 @@ def test_a_hospital_reaches_the_server_and_nothing_else():
         assert networks[site] == {"internal": True}
         assert "ports" not in services[site]
         assert f"../data/phantom/{site}:/data:ro" in services[site]["volumes"]
-        assert f"../consortium/{site}:/kit:ro" in services[site]["volumes"]
+        assert f"../hospitals/{site}:/kit:ro" in services[site]["volumes"]
         assert services[site]["depends_on"] == {"server": {"condition": "service_healthy"}}
     assert set(services["server"]["networks"]) == set(networks)
     assert services["server"]["ports"] == ["127.0.0.1:9444:9444"]

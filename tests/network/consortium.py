@@ -21,6 +21,7 @@ from server.run_folder.journal import RunFolder
 from shared.config.run_config import load_config
 from shared.runtime.audit_log import verify
 from shared.runtime.children import free_ports
+from tests.hospitals import join
 from tests.network.proxy import Faults, Proxy
 
 TASK = "lesion-segmentation"
@@ -51,17 +52,22 @@ class Consortium:
         folder = root / "consortium"
         folder.mkdir()
         (folder / "consortium.toml").write_text(tomli_w.dumps(wanted))
-        provision(folder / "consortium.toml", folder / "kits", datetime.now(UTC))
         self.rehearsal = Rehearsal(folder, (*SITES, EXTERNAL), data)
+        provision(folder / "consortium.toml", self.rehearsal.coordinator, datetime.now(UTC))
         self.proxies = {}
         for number, name in enumerate(self.rehearsal.sites):
             self.proxies[name] = self._stack.enter_context(Proxy(front, seed=number))
+            self.join(name)
             path = self.kit(name) / "node.toml"
             node = tomllib.loads(path.read_text())
             node["server"]["port"] = self.proxies[name].port
             node["site"]["data"] = str(data / name)
             path.write_text(tomli_w.dumps(node))
             SiteKit(self.kit(name)).approve(app, "toy")
+
+    def join(self, name):
+        """A hospital's first or new keys, admitted."""
+        join(self.rehearsal.coordinator, name, folder=self.kit(name))
 
     def ready(self, config):
         """Make everything whole again, whatever a test did to it, and take another configuration."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.deployment.provisioning.members import revoke, rotate
+from server.deployment.provisioning.members import revoke
 from tests.mounts import enlarge, fill, small_disk
 from tests.network.consortium import LONGEST_S, SERVER, SITES, wait_for
 
@@ -31,15 +31,14 @@ def test_scenario_49_a_site_that_is_revoked_while_it_trains_is_out_of_this_round
     removed = found.said(SERVER, "site-removed", site="centre-b")
     running = found.run()
     assert wait_for(lambda: found.training("centre-b"))
-    root = found.rehearsal.server.parent
-    revoke(root, "centre-b", datetime.now(UTC))
+    revoke(found.rehearsal.coordinator, "centre-b", datetime.now(UTC))
     try:
         assert running.wait(LONGEST_S) == 3, found.output
         assert found.said(SERVER, "site-removed", site="centre-b") == removed + 1
         assert found.missed == {("centre-b", number) for number in (1, 2, 3)}
         assert found.hashes == reference(found.missed)
     finally:
-        rotate(root, "centre-b", datetime.now(UTC))
+        found.join("centre-b")
 
 
 def test_scenario_62_a_servers_full_disk_ends_the_run_once_and_it_resumes_to_the_same_bytes(consortium, reference):

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.errors import ConfigError
+from shared.runtime.private_keys import new_key
 
 Role = Literal["authority", "server", "site", "observer"]
 KEY_FILE, CERTIFICATE_FILE = "ca.key", "ca.crt"
@@ -34,11 +35,6 @@ class Authority:
 
     key: ec.EllipticCurvePrivateKey = field(repr=False)
     certificate: x509.Certificate
-
-
-def new_key() -> ec.EllipticCurvePrivateKey:
-    """Make a private key."""
-    return ec.generate_private_key(ec.SECP384R1())
 
 
 def make_authority(consortium: str, days: int, now: datetime) -> Authority:
@@ -133,24 +129,9 @@ def revocation_list(
     )
 
 
-def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """A TLS key in PKCS #8, PEM."""
-    return _private(key, serialization.PrivateFormat.PKCS8)
-
-
-def node_private(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Flower's node key in OpenSSH's format."""
-    return _private(key, serialization.PrivateFormat.OpenSSH)
-
-
-def _private(key: ec.EllipticCurvePrivateKey, form: serialization.PrivateFormat) -> bytes:
-    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-
-
-def node_public(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """The public half of a node key as the line that `flwr supernode register` takes."""
-    encoding, form = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-    return key.public_key().public_bytes(encoding, form) + b"\n"
+def node_public(key: ec.EllipticCurvePublicKey) -> bytes:
+    """A node's public key as the line that `flwr supernode register` takes."""
+    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH) + b"\n"
 
 
 def pem(signed: x509.Certificate | x509.CertificateRevocationList) -> bytes:
@@ -185,7 +166,8 @@ def _builder(
 def _usage(*, signs_members: bool) -> x509.KeyUsage:
     never = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only")
     return x509.KeyUsage(
-        digital_signature=not signs_members, key_cert_sign=signs_members, crl_sign=signs_members,
+        digital_signature=True,  # a member's in TLS, the authority's of kits
+        key_cert_sign=signs_members, crl_sign=signs_members,
         **dict.fromkeys((*never, "decipher_only"), False),
     )  # fmt: skip
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import NameOID
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -28,7 +30,7 @@ LEDGER_FILE, REVOKED_FILE = Path("authority/issued.json"), Path("server/certific
 
 
 class Certificate(Section):
-    """A certificate as an entry of `issued.json`; `serial` and `fingerprint` (SHA-256) are hexadecimal."""
+    """A certificate as an entry of `issued.json`; `serial` and the digests (SHA-256) are hexadecimal."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -36,6 +38,8 @@ class Certificate(Section):
     name: str
     serial: str
     fingerprint: str
+    keys: tuple[str, ...]
+    """Digest of its public key and, of a site's, that of the node key admitted with it."""
     since: datetime = Field(alias="from")
     until: datetime
     revoked: datetime | None = None
@@ -67,13 +71,22 @@ class Ledger:
         """The certificate that a member uses now."""
         return next((item for item in self.entries if _is_current(item, role, name)), None)
 
+    def holder(self, key: ec.EllipticCurvePublicKey) -> Certificate | None:
+        """The last certificate that was given with this key, revoked or not."""
+        return next((item for item in reversed(self.entries) if _digest(key) in item.keys), None)
+
     def replace(
-        self, role: Role, name: str, key: ec.EllipticCurvePublicKey, consortium: Consortium
+        self,
+        role: Role,
+        name: str,
+        key: ec.EllipticCurvePublicKey,
+        consortium: Consortium,
+        node_key: ec.EllipticCurvePublicKey | None = None,
     ) -> x509.Certificate:
         """Sign a new certificate and revoke any the member had."""
         days, address = consortium.certificates.valid_days, consortium.server.address
         certificate = issue(self.authority, role, name, key, days, self.now, address)
-        self.entries = (*self._with_revoked(role, name), ledger_entry(certificate))
+        self.entries = (*self._with_revoked(role, name), ledger_entry(certificate, node_key))
         self.save()
         return certificate
 
@@ -111,11 +124,14 @@ def read_ledger(root: Path) -> tuple[Certificate, ...]:
             f"{root} has no {LEDGER_FILE}: name the folder that `fedbreast provision` wrote, where its authority lies"
         ) from error
     except ValidationError as error:
-        raise ConfigError(f"{root / LEDGER_FILE} is damaged: restore your copy") from error
+        raise ConfigError(
+            f"{root / LEDGER_FILE} is damaged: restore your copy; one from before `fedbreast join` is no longer "
+            "used, so provision a new consortium"
+        ) from error
 
 
-def ledger_entry(certificate: x509.Certificate) -> Certificate:
-    """The ledger's entry for a certificate of a consortium."""
+def ledger_entry(certificate: x509.Certificate, node_key: ec.EllipticCurvePublicKey | None = None) -> Certificate:
+    """The ledger's entry for a certificate of a consortium, and for the node key of a site."""
 
     def text(oid: x509.ObjectIdentifier) -> str:
         return str(certificate.subject.get_attributes_for_oid(oid)[0].value)
@@ -126,22 +142,21 @@ def ledger_entry(certificate: x509.Certificate) -> Certificate:
             "name": text(NameOID.COMMON_NAME),
             "serial": f"{certificate.serial_number:x}",
             "fingerprint": certificate.fingerprint(hashes.SHA256()).hex(),
+            "keys": [_digest(key) for key in (certificate.public_key(), node_key) if key is not None],
             "from": certificate.not_valid_before_utc,
             "until": certificate.not_valid_after_utc,
         }
     )
 
 
-def write_file(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Replace a file atomically and durably; it never has wider permissions than `mode`, not even as a draft."""
-    write_atomically(path, content, mode=mode, durable=True)
+def write_file(path: Path, content: bytes) -> None:
+    """Replace a file that is no secret, atomically and durably."""
+    write_atomically(path, content, mode=0o644, durable=True)
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a private key's file: only its owner may read it and enter its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.parent.chmod(0o700)
-    write_file(path, content, mode=0o600)
+def _digest(key: CertificatePublicKeyTypes) -> str:
+    form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return hashlib.sha256(key.public_bytes(*form)).hexdigest()
 
 
 def _is_current(item: Certificate, role: Role, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Writes the kit of each member of a consortium; files that the owner may have edited are written only once."""
+"""Writes the kits of server and observer, and the signed kit of a hospital, which holds no private key."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from server.deployment.provisioning.certificate_authority import (
     CERTIFICATE_FILE,
     KEY_FILE,
     Authority,
-    node_private,
     node_public,
     pem,
-    private_pem,
 )
-from server.deployment.provisioning.certificate_ledger import write_file, write_private
+from server.deployment.provisioning.certificate_ledger import write_file
 from server.deployment.provisioning.consortium_file import Consortium
 from server.deployment.template import fill_template
+from shared.runtime.private_keys import private_pem, write_private
+from shared.runtime.signed_kit import AUTHORITY, CERTIFICATE, sign_kit
+from shared.runtime.signing_request import SigningRequest
 
 SERVER: Final = "server"
 OBSERVER: Final = "observer"
@@ -36,7 +37,7 @@ IMAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A member's TLS key and certificate."""
+    """TLS key and certificate of the server or the observer."""
 
     key: ec.EllipticCurvePrivateKey = field(repr=False)
     certificate: x509.Certificate
@@ -70,7 +71,11 @@ def write_server_kit(root: Path, consortium: Consortium, ca: x509.Certificate, s
         "warn_days": consortium.certificates.warn_days,
     }
     write_file(folder / "server.toml", tomli_w.dumps(settings).encode())
-    _write_texts(folder, "server", consortium, server.until, {})
+    write_file(folder / "README.md", kit_text("server_readme.md.j2", consortium, server.until, {}))
+    if not (folder / "compose.yaml").exists():  # it may have been edited
+        write_file(folder / "compose.yaml", kit_text("server_compose.yaml.j2", consortium, server.until, {}))
+    for name in ("state", "sites"):
+        (folder / name).mkdir(exist_ok=True, mode=0o700)
 
 
 def write_observer(root: Path, consortium: Consortium, ca: x509.Certificate, observer: Credentials) -> None:
@@ -84,47 +89,43 @@ def write_observer(root: Path, consortium: Consortium, ca: x509.Certificate, obs
 
 
 def write_site_kit(
-    folder: Path,
-    name: str,
-    consortium: Consortium,
-    ca: x509.Certificate,
-    site: Credentials,
-    node_key: ec.EllipticCurvePrivateKey,
+    root: Path, consortium: Consortium, authority: Authority, request: SigningRequest, certificate: x509.Certificate
 ) -> None:
-    """Write a hospital's kit."""
-    site.write(folder / "certificates" / "site.crt", folder / "keys" / "site.key")
-    write_private(folder / "keys" / "node.key", node_private(node_key))
-    write_file(folder / "certificates" / CERTIFICATE_FILE, pem(ca))
-    facts = {"site": name}
-    _write_once(folder / "node.toml", kit_text("node.toml.j2", consortium, site.until, facts))
-    _write_texts(folder, "site", consortium, site.until, facts)
+    """Write the signed kit that answers a hospital's request."""
+    templates = {
+        "node.toml": "node.toml.j2", "compose.yaml": "site_compose.yaml.j2", "README.md": "site_readme.md.j2",
+    }  # fmt: skip
+    facts, until = {"site": request.name}, certificate.not_valid_after_utc
+    files = {name: kit_text(template, consortium, until, facts).decode() for name, template in templates.items()}
+    files |= {AUTHORITY: pem(authority.certificate).decode(), CERTIFICATE: pem(certificate).decode()}
+    write_file(site_kit(root, request.name), sign_kit(request.name, request.fingerprint, files, authority.key))
 
 
-def add_site(root: Path, name: str, site: Credentials, node_key: ec.EllipticCurvePrivateKey) -> None:
+def site_kit(root: Path, name: str) -> Path:
+    """Where a hospital's signed kit lies."""
+    return root / f"{name}.kit"
+
+
+def was_answered(root: Path, request: SigningRequest) -> bool:
+    """Whether the signed kit that lies there is the answer to this request."""
+    kit = site_kit(root, request.name)
+    return kit.is_file() and request.fingerprint in kit.read_text(encoding="utf-8")
+
+
+def add_site(root: Path, request: SigningRequest, certificate: x509.Certificate) -> None:
     """Add a site's certificate and its node's public key to the server's kit."""
-    write_file(root / SERVER / "sites" / f"{name}.crt", pem(site.certificate))
-    write_file(root / SERVER / "sites" / f"{name}.pub", node_public(node_key))
+    write_file(root / SERVER / "sites" / f"{request.name}.crt", pem(certificate))
+    write_file(root / SERVER / "sites" / f"{request.name}.pub", node_public(request.node_key))
 
 
 def remove_site(root: Path, name: str) -> None:
-    """Remove a site's files from the server's kit."""
+    """Remove a site's files from the server's kit, and its signed kit."""
     for ending in ("pub", "crt"):  # in this order: a running server lists the first and then reads the second
         (root / SERVER / "sites" / f"{name}.{ending}").unlink(missing_ok=True)
-
-
-def _write_texts(folder: Path, kind: str, consortium: Consortium, until: datetime, facts: Mapping[str, str]) -> None:
-    """Write instructions with the kit's expiry date and the compose file, and make the folder `state`."""
-    write_file(folder / "README.md", kit_text(f"{kind}_readme.md.j2", consortium, until, facts))
-    _write_once(folder / "compose.yaml", kit_text(f"{kind}_compose.yaml.j2", consortium, until, facts))
-    (folder / "state").mkdir(exist_ok=True, mode=0o700)
+    site_kit(root, name).unlink(missing_ok=True)
 
 
 def kit_text(template: str, consortium: Consortium, until: datetime, facts: Mapping[str, str]) -> bytes:
     """Fill a template of a kit, whose certificate ends at `until`; `facts`: what else it names, such as `site`."""
     values = {"consortium": consortium, "server": consortium.server, "until": f"{until:%Y-%m-%d}", **IMAGES, **facts}
     return fill_template(Path(__file__).with_name(template), **values).encode()
-
-
-def _write_once(path: Path, content: bytes) -> None:
-    if not path.exists():
-        write_file(path, content)

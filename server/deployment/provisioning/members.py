@@ -1,4 +1,4 @@
-"""The coordinator's changes to a consortium: make it, add a hospital, renew keys, shut a member out."""
+"""The coordinator's changes to a consortium: make it, list or admit a hospital, renew its own keys, shut a site out."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from server.deployment.provisioning import kits
-from server.deployment.provisioning.certificate_authority import make_authority, new_key
+from server.deployment.provisioning.certificate_authority import make_authority
 from server.deployment.provisioning.certificate_ledger import LEDGER_FILE, Ledger, write_file
 from server.deployment.provisioning.consortium_file import Consortium, load_consortium
 from server.deployment.provisioning.kits import OBSERVER, SERVER, Credentials
 from shared.errors import ConfigError
 from shared.runtime.audit_log import AuditLog
+from shared.runtime.exchange import authority_fingerprint, check_told, read_small_file
 from shared.runtime.locks import hold_lock
+from shared.runtime.private_keys import new_key
+from shared.runtime.signing_request import LARGEST_REQUEST, SigningRequest, read_request
 
 CONSORTIUM_FILE = Path("authority/consortium.toml")
 AUDIT = Path("authority/audit.jsonl")
@@ -27,18 +30,21 @@ AUDIT = Path("authority/audit.jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Handout:
-    """The folders that a call has written, each with the day its certificate ends; whether the consortium is new."""
+    """What a call has written for whom, each with the day its certificate ends.
+
+    `fingerprint` is the consortium's, to be told by telephone; `listed` are hospitals that were added to its file.
+    """
 
     consortium: Consortium
     until: dict[str, datetime]
-    first: bool = False
+    fingerprint: str
+    listed: tuple[str, ...] = ()
 
 
 def provision(source: Path, root: Path, now: datetime) -> Handout:
-    """Make a consortium's folder, or the kits of hospitals that were added to its file since.
+    """Make a consortium's folder, or list the hospitals that were added to its file since.
 
-    A new folder appears whole or not at all. A hospital counts as added only when its kit is complete: after a killed
-    call, call it again; what the killed call had signed is revoked. Only added hospitals may differ in the file.
+    A new folder appears whole or not at all. No hospital has a key yet: each makes its own, and `admit` signs it.
 
     Raises
     ------
@@ -55,21 +61,58 @@ def provision(source: Path, root: Path, now: datetime) -> Handout:
             raise ConfigError(f"{root} holds something else: choose another --out, or an empty folder")
         root.parent.mkdir(parents=True, exist_ok=True)
         with _new_folder(root) as draft:
-            until = _make_consortium(source, consortium, draft, now)
-    return Handout(consortium, until, first=True)
+            return _make_consortium(source, consortium, draft, now)
+
+
+def admit(root: Path, name: str, request_file: Path, told: str, now: datetime) -> Handout:
+    """Sign a hospital's request and write its kit; what it had before is revoked.
+
+    Parameters
+    ----------
+    root, now
+        The consortium's folder, where its authority lies; the time of signing.
+    name
+        The hospital, as the consortium's file lists it. One that was revoked is admitted again.
+    request_file, told
+        What `fedbreast join` wrote at the hospital, and its fingerprint as the hospital read it out by telephone.
+
+    Raises
+    ------
+    ConfigError
+        The hospital is not listed; the request is another one's, faulty, or not the one with that fingerprint; or one
+        of its keys was admitted before: a request is taken once.
+
+    """
+    with _changing(root, now) as (ledger, consortium):
+        _must_be_member(name, consortium.site_names, "admit")
+        request = read_request(read_small_file(request_file, LARGEST_REQUEST, "signing request"))
+        if request.name != name:
+            raise ConfigError(f"{request_file} is the request of '{request.name}', not of '{name}': nothing was signed")
+        check_told(told, request.fingerprint, str(request_file))
+        _refuse_used_keys(ledger, request)
+        certificate = ledger.replace("site", name, request.site_key, consortium, request.node_key)
+        kits.add_site(ledger.root, request, certificate)
+        # Last: until it is there, a killed call can be repeated with the same request.
+        kits.write_site_kit(ledger.root, consortium, ledger.authority, request, certificate)
+        _record(ledger, "admitted", name, request=request.fingerprint)
+        until = {kits.site_kit(ledger.root, name).name: certificate.not_valid_after_utc}
+        return _handout(ledger, consortium, until)
 
 
 def rotate(root: Path, name: str, now: datetime) -> Handout:
-    """Give a member a new key and certificate (a site also a new node key), and revoke the old ones.
+    """Give the server or the observer a new key and certificate, and revoke the old ones.
 
-    A revoked site is admitted again. A name that is no member's is a `ConfigError`.
+    A hospital's keys are made at the hospital: for its name, and for one that is no member's, a `ConfigError`.
     """
     with _changing(root, now) as (ledger, consortium):
-        _must_be_member(name, (*consortium.site_names, SERVER, OBSERVER), "rotate")
-        own = _renew(ledger, consortium, name) if name in {SERVER, OBSERVER} else _admit(ledger, consortium, name)
-        until = {name: own, SERVER: _server_until(ledger)}
+        if name in consortium.site_names:
+            raise ConfigError(
+                f"{name} makes its own keys: call `fedbreast join` there, then `fedbreast admit` here with its request"
+            )
+        _must_be_member(name, (SERVER, OBSERVER), "rotate")
+        until = {name: _renew(ledger, consortium, name)}
         _record(ledger, "rotated", name)
-    return Handout(consortium, until)
+        return _handout(ledger, consortium, until)
 
 
 def revoke(root: Path, name: str, now: datetime) -> Handout:
@@ -83,14 +126,14 @@ def revoke(root: Path, name: str, now: datetime) -> Handout:
         _must_be_member(name, consortium.site_names, "revoke")
         if ledger.current("site", name) is None:
             kits.remove_site(ledger.root, name)  # left there by a killed call
-            raise ConfigError(f"{name} is revoked already; `fedbreast rotate` would admit it again")
+            raise ConfigError(f"{name} is revoked already or was never admitted: a new request of its own lets it in")
         ledger.withdraw("site", name)
         kits.remove_site(ledger.root, name)
         _record(ledger, "revoked", name)
-        return Handout(consortium, {SERVER: _server_until(ledger)})
+        return _handout(ledger, consortium, {})
 
 
-def _make_consortium(source: Path, consortium: Consortium, root: Path, now: datetime) -> dict[str, datetime]:
+def _make_consortium(source: Path, consortium: Consortium, root: Path, now: datetime) -> Handout:
     ledger = Ledger(root, make_authority(consortium.name, consortium.certificates.authority_days, now), (), now)
     ca = ledger.authority.certificate
     kits.write_authority(root / "authority", ledger.authority)
@@ -98,10 +141,9 @@ def _make_consortium(source: Path, consortium: Consortium, root: Path, now: date
     write_file(root / ".gitignore", b"*\n")
     until = {"authority": ca.not_valid_after_utc}
     until |= {name: _renew(ledger, consortium, name) for name in (SERVER, OBSERVER)}
-    until |= {name: _admit(ledger, consortium, name) for name in consortium.site_names}
     write_file(root / CONSORTIUM_FILE, source.read_bytes())
     _record(ledger, "provisioned", consortium.name)
-    return until
+    return Handout(consortium, until, authority_fingerprint(ca), consortium.site_names)
 
 
 def _add_sites(source: Path, consortium: Consortium, root: Path, now: datetime) -> Handout:
@@ -122,25 +164,29 @@ def _add_sites(source: Path, consortium: Consortium, root: Path, now: datetime) 
         new_sites = [name for name in consortium.site_names if name not in before.site_names]
         if not new_sites:
             raise ConfigError(
-                f"{root} was made from this file already and is left as it is: add a hospital to {source.name} to make "
-                f"its kit, or renew keys with `fedbreast rotate {shlex.quote(str(root))} NAME`"
+                f"{root} was made from this file already and is left as it is: add a hospital to {source.name} to list "
+                f"it, let one in with `fedbreast admit {shlex.quote(str(root))} NAME REQUEST`, or renew the server's "
+                f"keys with `fedbreast rotate {shlex.quote(str(root))} server`"
             )
-        until = {name: _admit(ledger, consortium, name) for name in new_sites}
-        for name in new_sites:
-            _record(ledger, "added", name)
-        # Last: until then these hospitals count as new, so that a killed call can be repeated.
         write_file(root / CONSORTIUM_FILE, source.read_bytes())
-        return Handout(consortium, until | {SERVER: _server_until(ledger)})
+        for name in new_sites:
+            _record(ledger, "listed", name)
+        return _handout(ledger, consortium, {}, tuple(new_sites))
 
 
-def _admit(ledger: Ledger, consortium: Consortium, name: str) -> datetime:
-    """Give a site new credentials, add it to the server's kit, and write its own; return when they expire."""
-    key, node_key, ca, kit = new_key(), new_key(), ledger.authority.certificate, ledger.root / name
-    site = Credentials(key, ledger.replace("site", name, key.public_key(), consortium))
-    kits.add_site(ledger.root, name, site, node_key)
-    with nullcontext(kit) if kit.exists() else _new_folder(kit, 0o755) as folder:
-        kits.write_site_kit(folder, name, consortium, ca, site, node_key)
-    return site.until
+def _refuse_used_keys(ledger: Ledger, request: SigningRequest) -> None:
+    """Refuse keys that a certificate was given with before, but for those of a killed call that wrote no kit."""
+    holders = [ledger.holder(key) for key in (request.site_key, request.node_key)]
+    current = ledger.current("site", request.name)
+    if current and holders == [current, current] and not kits.was_answered(ledger.root, request):
+        return
+    for what, holder in zip(("TLS", "node"), holders, strict=True):
+        if holder:
+            raise ConfigError(
+                f"the {what} key of this request was admitted before ({holder.role} {holder.name}, "
+                f"{holder.since:%Y-%m-%d}), and a request is taken once: send {request.name}.kit again if it was lost; "
+                "for new keys the hospital removes `keys/new` and calls `fedbreast join`"
+            )
 
 
 def _renew(ledger: Ledger, consortium: Consortium, name: str) -> datetime:
@@ -188,9 +234,13 @@ def _writing(root: Path) -> Iterator[None]:
         raise ConfigError(f"cannot write {error.filename or root}: {error.strerror or error}") from error
 
 
-def _server_until(ledger: Ledger) -> datetime:
-    certificate = ledger.current("server", SERVER)
-    return certificate.until if certificate else ledger.now
+def _handout(
+    ledger: Ledger, consortium: Consortium, until: dict[str, datetime], listed: tuple[str, ...] = ()
+) -> Handout:
+    """What was written, and the server's kit, which every change concerns."""
+    server = ledger.current("server", SERVER)
+    until = until | {SERVER: server.until if server else ledger.now}
+    return Handout(consortium, until, authority_fingerprint(ledger.authority.certificate), listed)
 
 
 def _must_be_member(name: str, members: tuple[str, ...], verb: str) -> None:
@@ -206,5 +256,5 @@ def _flat(section: dict[str, Any], path: str = "") -> dict[str, Any]:
     return flat
 
 
-def _record(ledger: Ledger, event: str, name: str) -> None:
-    AuditLog(ledger.root / AUDIT).record(event, name=name, certificates=len(ledger.entries))
+def _record(ledger: Ledger, event: str, name: str, **facts: str) -> None:
+    AuditLog(ledger.root / AUDIT).record(event, name=name, certificates=len(ledger.entries), **facts)

@@ -12,18 +12,18 @@ from client.node import supervisor
 from client.node.audit_tail import Events
 from client.node.site_kit import APPROVED_FILE, SITE_DATA, SiteKit
 from client.node.supervisor import _START, _reason, check_kit, serve_site
-from server.deployment.provisioning.members import provision
 from shared.errors import ConfigError, RunError, SiteError
 from shared.runtime.audit_log import AuditLog, read
+from tests.hospitals import make_consortium_with_hospitals
 
 TOML = 'name = "toy"\n[server]\naddress = "127.0.0.1"\n[[sites]]\nname = "centre-a"\n[[sites]]\nname = "centre-b"\n'
 FIRST, SECOND = "ab" * 32, "ac" * 32
 
 
 def made(folder, now=None):
-    """A kit as the coordinator sends it, its data beside it."""
+    """A kit whose hospital has joined, its data beside it."""
     (folder / "toy.toml").write_text(TOML)
-    provision(folder / "toy.toml", folder / "out", now or datetime.now(UTC))
+    make_consortium_with_hospitals(folder / "toy.toml", folder / "out", now)
     kit = folder / "out" / "centre-a"
     (kit / "data").mkdir()
     (kit / "data" / "site.toml").write_text('[site]\nname = "centre-a"\n')
@@ -31,7 +31,7 @@ def made(folder, now=None):
     return kit
 
 
-def test_a_kit_as_it_was_sent_is_good(tmp_path):
+def test_a_kit_as_it_was_installed_is_good(tmp_path):
     check_kit(SiteKit(made(tmp_path)))
 
 
@@ -69,7 +69,7 @@ def test_a_kit_that_cannot_be_used_is_refused_with_what_to_do(tmp_path, change, 
 def test_an_expired_certificate_is_refused_with_its_day(tmp_path):
     now = datetime.now(UTC)
     kit = made(tmp_path, now - timedelta(days=366))
-    with pytest.raises(ConfigError, match=f"expired on {now - timedelta(days=1):%Y-%m-%d}.*rotate"):
+    with pytest.raises(ConfigError, match=f"expired on {now - timedelta(days=1):%Y-%m-%d}.*fedbreast join"):
         check_kit(SiteKit(kit))
 
 
@@ -158,6 +158,7 @@ def test_a_node_is_ended_when_an_approval_is_taken_back_and_started_anew_without
         supervisor._keep_running(kit, {}, tmp_path / "door", audit, Events(audit.path, lambda *_: None))
     assert glances == [1, 1, 1, 1, 2, 2, 2]
     assert pauses == [supervisor.PAUSES_S[0]]
-    (line,) = read(audit.path)
+    asked, installed, line = read(audit.path)
+    assert (asked["event"], installed["event"]) == ("admission-requested", "kit-installed")
     assert (line["event"], line["site"]) == ("connection-ended", "centre-a")
     assert "an approval was withdrawn" in line["why"]

@@ -21,12 +21,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from client.node.fleet_client import tls_context
 from client.node.site_kit import SiteKit
-from server.deployment.provisioning.certificate_authority import load_authority, pem, private_pem
-from server.deployment.provisioning.members import provision
+from server.deployment.provisioning.certificate_authority import load_authority, pem
 from server.deployment.server_kit import ServerKit
 from shared.runtime.children import free_ports
 from shared.runtime.flower_home import launch_environment
+from shared.runtime.private_keys import private_pem
 from shared.runtime.processes import MARK, end_processes
+from tests.hospitals import make_consortium_with_hospitals
 
 ROOT = Path(__file__).resolve().parents[3]
 PULL = "/v1/fleet/pull-messages"
@@ -44,7 +45,7 @@ clientapp = "{module}:app"
 
 @dataclass
 class Consortium:
-    """Its folder, as `fedbreast provision` wrote it."""
+    """Its folder, as `fedbreast provision` and `admit` wrote it; its hospitals' folders lie in it."""
 
     root: Path
 
@@ -69,7 +70,7 @@ def make_consortium(folder, sites=("centre-a", "centre-b")):
     server = {"address": "127.0.0.1", "port": front, "status_port": status, "superlink_port": inner}
     wanted = {"name": "toy", "server": server, "sites": [{"name": name} for name in sites]}
     (folder / "toy.toml").write_text(tomli_w.dumps(wanted))
-    provision(folder / "toy.toml", folder / "out", datetime.now(UTC))
+    make_consortium_with_hospitals(folder / "toy.toml", folder / "out")
     return Consortium(folder / "out")
 
 

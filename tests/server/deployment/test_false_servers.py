@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from client.node.fleet_client import tls_context
-from server.deployment.provisioning.certificate_authority import issue, make_authority, new_key, pem, private_pem
+from server.deployment.provisioning.certificate_authority import issue, make_authority, pem
+from shared.runtime.private_keys import new_key, private_pem
 from tests.server.deployment.stand import make_consortium
 
 

@@ -10,9 +10,11 @@ import pytest
 
 from client.node.fleet_client import tls_context
 from server.deployment.nginx import reload_nginx
-from server.deployment.provisioning.certificate_authority import issue, make_authority, new_key, pem
+from server.deployment.provisioning.certificate_authority import issue, make_authority, pem
 from server.deployment.provisioning.members import revoke, rotate
 from shared.errors import RunError
+from shared.runtime.private_keys import new_key
+from tests.hospitals import join
 from tests.server.deployment.stand import (
     PULL,
     call,
@@ -223,7 +225,7 @@ def test_a_rotated_site_is_let_in_with_its_new_certificate_only(own_front):
     stand = own_front()
     consortium = stand.consortium
     old, headers = tls_context(consortium.site("centre-a")), signed(consortium.site("centre-a"))
-    rotate(consortium.root, "centre-a", datetime.now(UTC))
+    join(consortium.root, "centre-a")
     reload_nginx(consortium.kit, stand.process, "127.0.0.1")
     until_new_workers(lambda: call(consortium, "centre-a")[0] == 200)
     until_new_workers(lambda: call(consortium, "centre-a", context=old, headers=headers)[0] == REFUSED)

@@ -12,10 +12,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA384
 
-from server.deployment.provisioning.certificate_authority import issue, make_authority, new_key, pem, private_pem
+from server.deployment.provisioning.certificate_authority import issue, make_authority, pem
 from server.monitoring.status_client import look, read_observer
 from server.monitoring.status_service import serve_status
 from shared.errors import RunError
+from shared.runtime.private_keys import new_key, private_pem
 from tests.server.deployment.stand import make_consortium, trusting
 from tests.server.deployment.test_tls_scan import STRONG, needs, nothing_weak, scanned
 

@@ -15,7 +15,7 @@ import pytest
 
 from server.deployment.flower_cli import flwr
 from server.deployment.nginx import run_nginx
-from server.deployment.provisioning.members import provision, revoke, rotate
+from server.deployment.provisioning.members import revoke, rotate
 from server.deployment.server_kit import ServerKit
 from server.deployment.superlink import CONNECTION, superlink, write_connection
 from shared.errors import RunError
@@ -24,6 +24,7 @@ from shared.runtime.children import LARGEST_LOG
 from shared.runtime.flower_home import BINARIES, launch_environment
 from shared.runtime.processes import _all_processes, _runs
 from tests.calling import told
+from tests.hospitals import join, make_consortium_with_hospitals
 from tests.server.deployment.stand import call, make_consortium, node
 
 
@@ -72,7 +73,7 @@ def test_a_kit_that_cannot_be_used_is_one_line_and_exit_2(tmp_path, monkeypatch,
 def test_an_expired_certificate_is_one_line_and_exit_2(tmp_path, monkeypatch, capsys):
     (tmp_path / "toy.toml").write_text('name = "toy"\n[server]\naddress = "127.0.0.1"\n[[sites]]\nname = "centre-a"\n')
     now = datetime.now(UTC)
-    provision(tmp_path / "toy.toml", tmp_path / "out", now - timedelta(days=366))
+    make_consortium_with_hospitals(tmp_path / "toy.toml", tmp_path / "out", now - timedelta(days=366))
     code, line = told(monkeypatch, capsys, "serve", tmp_path / "out" / "server")
     assert (code, line.count("\n")) == (2, 1)
     assert f"expired on {now - timedelta(days=1):%Y-%m-%d}" in line
@@ -259,7 +260,7 @@ def test_a_site_revoked_meanwhile_is_out_at_its_next_call_and_the_log_tells_it(t
         assert call(consortium, "centre-a")[0] == 401
 
         # Admitted again with new keys, without a restart.
-        rotate(consortium.root, "centre-a", datetime.now(UTC))
+        join(consortium.root, "centre-a")
         until(lambda: len(server.events("site-registered")) == 3, 15, "not admitted again")
         with node(consortium, "centre-a", tmp_path / "again.log"):
             until(lambda: "SuperNode ID" in (tmp_path / "again.log").read_text(), 30, "not admitted again")
@@ -282,7 +283,7 @@ def test_a_kit_copied_file_by_file_under_a_running_server_ends_nothing(tmp_path,
 
         # New keys: the certificate first, then for a while half of the key.
         before = (kit / "state" / "nginx" / "nginx.conf").read_bytes()
-        rotate(root, "centre-b", datetime.now(UTC))
+        join(root, "centre-b")
         copy("certificates/crl.pem", "sites/centre-b.crt")
         until(lambda: (kit / "state" / "nginx" / "nginx.conf").read_bytes() != before, 15, "not loaded")
         assert not server.events("site-removed")
@@ -300,7 +301,7 @@ def test_a_kit_copied_file_by_file_under_a_running_server_ends_nothing(tmp_path,
         (kit / "sites" / "centre-a.pub").unlink()
         assert told("site-removed", 2)["site"] == "centre-a"
         (kit / "sites" / "centre-a.pub").write_bytes(kept)
-        assert "fedbreast rotate" in told("site-refused")["why"]
+        assert "fedbreast join" in told("site-refused")["why"]
 
         # The server's own new keys, in two steps.
         rotate(root, "server", datetime.now(UTC))

@@ -7,9 +7,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from client.node.site_kit import SiteKit
-from server.deployment.provisioning.members import revoke, rotate
+from server.deployment.provisioning.members import revoke
 from server.deployment.server_kit import ServerKit
 from shared.errors import ConfigError
+from tests.hospitals import join
 from tests.server.deployment.stand import make_consortium
 
 
@@ -63,7 +64,7 @@ def test_every_change_shows_in_the_stamp_and_nothing_else_does(consortium):
     kit.sites()
     (kit.state / "audit.jsonl").write_text("{}")
     assert kit.stamp() == before
-    rotate(consortium.root, "centre-a", datetime.now(UTC))
+    join(consortium.root, "centre-a")
     rotated = kit.stamp()
     assert rotated != before
     revoke(consortium.root, "centre-b", datetime.now(UTC))

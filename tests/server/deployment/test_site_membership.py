@@ -13,6 +13,7 @@ from server.deployment.provisioning.members import revoke, rotate
 from server.deployment.server_kit import ServerKit
 from server.deployment.site_membership import Membership
 from shared.errors import ConfigError, RunError
+from tests.hospitals import join
 from tests.server.deployment.stand import make_consortium
 
 
@@ -96,7 +97,7 @@ def seen(kit):
 
 def test_a_new_certificate_with_the_old_key_is_nginx_s_affair_alone(consortium, members, played):
     before = seen(members.kit)
-    rotate(consortium.root, "centre-a", datetime.now(UTC))
+    join(consortium.root, "centre-a")
     copy(consortium, members, "sites/centre-a.crt", "certificates/crl.pem")
     glances(members, 4)
     new = seen(consortium.kit)["centre-a"]
@@ -116,7 +117,7 @@ def test_a_new_certificate_with_the_old_key_is_nginx_s_affair_alone(consortium, 
 @pytest.mark.parametrize("part", [0, 60])
 def test_half_a_file_leaves_its_site_as_it_was_and_is_told_once(consortium, members, played, ending, part):
     before = seen(members.kit)
-    rotate(consortium.root, "centre-a", datetime.now(UTC))
+    join(consortium.root, "centre-a")
     path = members.kit.folder / "sites" / f"centre-a.{ending}"
     path.write_bytes((consortium.root / "server" / "sites" / path.name).read_bytes()[:part])
     glances(members, 6)
@@ -135,7 +136,7 @@ def test_half_a_file_leaves_its_site_as_it_was_and_is_told_once(consortium, memb
 
 
 def test_another_site_is_taken_in_while_one_cannot_be_read(consortium, members, played):
-    rotate(consortium.root, "centre-b", datetime.now(UTC))
+    join(consortium.root, "centre-b")
     copy(consortium, members, "sites/centre-b.crt", "sites/centre-b.pub")
     (members.kit.folder / "sites" / "centre-a.pub").write_bytes(b"")
     glances(members)
@@ -167,7 +168,7 @@ def test_a_key_that_was_removed_and_put_back_needs_rotation_and_ends_nothing(con
     path.write_bytes(kept)
     glances(members, 6)
     assert played.heard() == [("site-refused", "centre-a")]
-    rotate(consortium.root, "centre-a", datetime.now(UTC))
+    join(consortium.root, "centre-a")
     copy(consortium, members, "sites/centre-a.crt", "sites/centre-a.pub", "certificates/crl.pem")
     glances(members)
     assert played.heard() == [("site-registered", "centre-a")]
@@ -190,7 +191,7 @@ def test_a_machine_without_room_for_flowers_command_ends_nothing(consortium, mem
 
     monkeypatch.setattr(site_membership, "register", full)
     monkeypatch.setattr(site_membership, "unregister", full)
-    rotate(consortium.root, "centre-a", datetime.now(UTC))
+    join(consortium.root, "centre-a")
     copy(consortium, members, "sites/centre-a.crt", "sites/centre-a.pub")
     glances(members, 4)
     assert played.heard() == [("site-not-removed", "centre-a"), ("site-refused", "centre-a")]

@@ -273,7 +273,7 @@ def test_a_site_that_was_removed_is_refused_at_its_next_call(served, tmp_path):
     # To say so again is no error, and its key is of no more use: Flower keeps it.
     unregister(number, served.environment)
     (site,) = [item for item in served.consortium.kit.sites() if item.name == "centre-c"]
-    with pytest.raises(RunError, match="fedbreast rotate"):
+    with pytest.raises(RunError, match="fedbreast join"):
         register(site, served.environment)
 
 

@@ -1,14 +1,14 @@
-"""What server's and site's kits have in common, on kits as `fedbreast provision` writes them."""
+"""What server's and site's kits have in common, on kits as `fedbreast join` leaves them."""
 
 import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from server.deployment.provisioning.members import provision
 from shared.config.sections import Section
 from shared.errors import ConfigError, RunError
 from shared.runtime.kit import Kit, Port
+from tests.hospitals import make_consortium_with_hospitals
 
 TOML = 'name = "toy"\n[server]\naddress = "127.0.0.1"\n[[sites]]\nname = "centre-a"\n[[sites]]\nname = "centre-b"\n'
 
@@ -25,7 +25,7 @@ class MemberFile(Section):
 
 def provisioned(folder, now=None):
     (folder / "toy.toml").write_text(TOML)
-    provision(folder / "toy.toml", folder / "out", now or datetime.now(UTC))
+    make_consortium_with_hospitals(folder / "toy.toml", folder / "out", now)
     return Member(folder / "out" / "centre-a")
 
 

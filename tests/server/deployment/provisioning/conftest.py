@@ -1,11 +1,10 @@
 """One consortium for tests that only look, and one a test for those that change it."""
 
 import shutil
-from datetime import UTC, datetime
 
 import pytest
 
-from server.deployment.provisioning.members import provision
+from tests.hospitals import make_consortium_with_hospitals
 
 TOML = """name = "toy"
 [server]
@@ -19,10 +18,10 @@ name = "centre-b"
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """A consortium of two sites; its file lies beside it. Look, do not touch."""
+    """A consortium of two sites that have joined, their folders in its own; its file lies beside it. Do not touch."""
     folder = tmp_path_factory.mktemp("consortium")
     (folder / "toy.toml").write_text(TOML)
-    provision(folder / "toy.toml", folder / "out", datetime.now(UTC))
+    make_consortium_with_hospitals(folder / "toy.toml", folder / "out")
     return folder / "out"
 
 

@@ -11,9 +11,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from server.deployment.provisioning.certificate_authority import issue, load_authority, make_authority, new_key
+from server.deployment.provisioning.certificate_authority import issue, load_authority, make_authority
 from server.deployment.provisioning.members import provision, revoke, rotate
 from shared.errors import ConfigError
+from shared.runtime.private_keys import new_key
+from tests.hospitals import join, make_consortium_with_hospitals
 
 openssl = pytest.mark.skipif(not shutil.which("openssl"), reason="the openssl command is not installed")
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -72,7 +74,8 @@ def test_certificates_have_the_contracts_fields(made):
     assert basic.critical
     assert (basic.value.ca, basic.value.path_length) == (True, 0)
     usage = ca.extensions.get_extension_for_class(x509.KeyUsage).value
-    assert (usage.key_cert_sign, usage.crl_sign, usage.digital_signature) == (True, True, False)
+    # The last is for the signature of kits.
+    assert (usage.key_cert_sign, usage.crl_sign, usage.digital_signature) == (True, True, True)
     site = x509.load_pem_x509_certificate((made / "centre-a/certificates/site.crt").read_bytes())
     assert site.subject.rfc4514_string() == "CN=centre-a,OU=site,O=toy"
     assert not site.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
@@ -81,7 +84,7 @@ def test_certificates_have_the_contracts_fields(made):
     issued = json.loads((made / "authority/issued.json").read_text())
     assert {item["serial"] for item in issued} >= {f"{site.serial_number:x}"}
     assert len({item["serial"] for item in issued}) == 4
-    assert set(issued[0]) == {"role", "name", "serial", "fingerprint", "from", "until", "revoked"}
+    assert set(issued[0]) == {"role", "name", "serial", "fingerprint", "keys", "from", "until", "revoked"}
 
 
 def handshake(server, client, host="fed.example.org"):
@@ -137,7 +140,7 @@ def test_a_site_refuses_a_server_under_another_name(made):
 
 
 def test_scenario_48_a_member_of_another_consortium_is_refused_on_either_side(made, tmp_path):
-    provision(made.parent / "toy.toml", tmp_path / "other", datetime.now(UTC))
+    make_consortium_with_hospitals(made.parent / "toy.toml", tmp_path / "other")
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(server_side(tmp_path / "other"), site_side(made))
     theirs = tmp_path / "other/server/certificates/ca.crt"
@@ -160,7 +163,7 @@ def test_the_servers_certificate_cannot_connect(made):
         handshake(server_side(made), posing)
 
 
-@pytest.mark.parametrize("change", [revoke, rotate])
+@pytest.mark.parametrize("change", [revoke, join])
 def test_scenario_49_a_certificate_from_before_is_refused_once_the_list_is_loaded(made, own, change):
     change(own, "centre-a", datetime.now(UTC))
     handshake(server_side(own), site_side(made))
@@ -170,8 +173,8 @@ def test_scenario_49_a_certificate_from_before_is_refused_once_the_list_is_loade
 
 
 def test_rotated_credentials_meet(own):
-    for name in ("centre-a", "server"):
-        rotate(own, name, datetime.now(UTC))
+    join(own, "centre-a")
+    rotate(own, "server", datetime.now(UTC))
     handshake(server_side(own, crl=True), site_side(own))
 
 

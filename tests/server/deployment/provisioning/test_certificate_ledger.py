@@ -1,24 +1,22 @@
 """The ledger: what was signed stands there first, and the list of revoked certificates follows from it."""
 
 import json
-import stat
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from server.deployment.provisioning.certificate_authority import new_key
 from server.deployment.provisioning.certificate_ledger import (
     LEDGER_FILE,
     REVOKED_FILE,
     Ledger,
     ledger_entry,
     read_ledger,
-    write_private,
 )
 from server.deployment.provisioning.consortium_file import load_consortium
 from shared.errors import ConfigError
+from shared.runtime.private_keys import new_key
 
 
 @pytest.fixture
@@ -34,13 +32,17 @@ def test_a_replaced_certificate_is_revoked_and_the_new_one_is_the_current_one(ow
     now = datetime.now(UTC)
     ledger = Ledger.read(own, now)
     before = ledger.current("site", "centre-a")
-    certificate = ledger.replace("site", "centre-a", new_key().public_key(), consortium)
+    key, node_key = new_key().public_key(), new_key().public_key()
+    assert (ledger.holder(key), ledger.holder(node_key)) == (None, None)
+    certificate = ledger.replace("site", "centre-a", key, consortium, node_key)
     after = read_ledger(own)
     assert next(item for item in after if item.serial == before.serial).revoked == ledger.now
-    assert Ledger.read(own, now).current("site", "centre-a") == ledger_entry(certificate) == after[-1]
+    assert Ledger.read(own, now).current("site", "centre-a") == ledger_entry(certificate, node_key) == after[-1]
     assert revoked_serials(own) == {int(before.serial, 16)}
     ledger.withdraw("site", "centre-a")
     assert ledger.current("site", "centre-a") is None
+    for known in (key, node_key):  # a key is known for ever
+        assert Ledger.read(own, now).holder(known).serial == after[-1].serial
     assert revoked_serials(own) == {int(before.serial, 16), certificate.serial_number}
 
 
@@ -72,12 +74,3 @@ def test_a_folder_without_a_ledger_and_a_damaged_one_are_refused(own, tmp_path):
     (own / LEDGER_FILE).write_text("[{}]")
     with pytest.raises(ConfigError, match="is damaged: restore your copy"):
         read_ledger(own)
-
-
-def test_a_private_key_is_its_owners_alone_also_when_it_replaces_an_open_one(tmp_path):
-    path = tmp_path / "keys" / "site.key"
-    path.parent.mkdir(mode=0o755)
-    path.touch(mode=0o644)
-    write_private(path, b"key")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700

@@ -49,6 +49,7 @@ def test_a_sites_instructions_name_its_address_expiry_and_commands(made):
     assert "TCP to fed.example.org port 9443" in text
     for command in ("approve KIT", "serve-site KIT", "audit-log verify KIT/state/audit.jsonl", "check /path"):
         assert f"fedbreast {command}" in text
+    assert "fedbreast join KIT centre-a.kit" in text
     assert "centre-b" not in text
 
 

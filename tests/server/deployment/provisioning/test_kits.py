@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from client.node.site_kit import SiteKit
 from server.deployment.provisioning.members import provision
 from shared.config.run_config import parse_config
+from tests.hospitals import join, make_consortium_with_hospitals
 
 FOLDERS = ("authority", "server", "observer", "centre-a", "centre-b")
 
@@ -31,6 +32,22 @@ def private_keys(folder):
         load = serialization.load_ssh_private_key if ssh else serialization.load_pem_private_key
         found[point(load(content, None).public_key())] = path
     return found
+
+
+def secrets_of(content):
+    """A private key in each form in which it could have been written."""
+    ssh = b"OPENSSH" in content
+    key = (serialization.load_ssh_private_key if ssh else serialization.load_pem_private_key)(content, None)
+    number = key.private_numbers().private_value
+    return content.splitlines()[2], number.to_bytes(48, "big"), f"{number:x}".encode(), str(number).encode()
+
+
+@pytest.fixture
+def joined_apart(tmp_path, made):
+    """A consortium's folder, and those of its hospitals, apart as on machines of their own."""
+    root, names = tmp_path / "coordinator", ("centre-a", "centre-b")
+    provision(made.parent / "toy.toml", root, datetime.now(UTC))
+    return root, [join(root, name, folder=tmp_path / "hospitals" / name) for name in names]
 
 
 def test_private_keys_are_their_owners_alone_and_lie_in_closed_folders(made):
@@ -61,19 +78,28 @@ def test_no_secret_of_one_folder_occurs_in_another_in_any_form(made):
         for path in private_keys(made / folder).values():
             if path.name == "observer.key":
                 continue
-            content = path.read_bytes()
-            ssh = b"OPENSSH" in content
-            key = (serialization.load_ssh_private_key if ssh else serialization.load_pem_private_key)(content, None)
-            number = key.private_numbers().private_value
-            secrets = (
-                content.splitlines()[2],
-                number.to_bytes(48, "big"),
-                f"{number:x}".encode(),
-                str(number).encode(),
-            )
+            secrets = secrets_of(path.read_bytes())
             for other in (item for name in FOLDERS if name != folder for item in (made / name).rglob("*")):
                 if other.is_file():
                     assert not [secret for secret in secrets if secret in other.read_bytes()], (path, other)
+
+
+def test_provisioning_from_requests_writes_no_key_of_a_hospital(joined_apart):
+    """The hospitals' folders lie elsewhere; all that the coordinator has is searched, in every form of their keys."""
+    root, hospitals = joined_apart
+    theirs = {key: path for folder in hospitals for key, path in private_keys(folder).items()}
+    assert len(theirs) == 2 * len(hospitals)
+    assert not theirs.keys() & private_keys(root).keys()
+    written = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.is_file() and b"PRIVATE KEY" in path.read_bytes()
+    }
+    own = {"authority/ca.key", "server/keys/server.key", "server/keys/observer.key", "observer/observer.key"}
+    assert written == own
+    for path in theirs.values():
+        for secret in secrets_of(path.read_bytes()):
+            assert not [file for file in root.rglob("*") if file.is_file() and secret in file.read_bytes()], path
 
 
 def test_keys_belong_to_the_certificates_beside_them(made):
@@ -110,7 +136,7 @@ def test_scenario_67_where_a_consortium_asks_for_privacy_each_hospital_refuses_a
     said = (made.parent / "toy.toml").read_text()
     asked = 'profile = "production"\nprivacy.differential_privacy = true\n' if private else ""
     (tmp_path / "toy.toml").write_text(said.replace("[server]", f"{asked}[server]", 1))
-    provision(tmp_path / "toy.toml", tmp_path / "out", datetime.now(UTC))
+    make_consortium_with_hospitals(tmp_path / "toy.toml", tmp_path / "out")
     run = parse_config({"name": "run", "data": {"root": "d", "sites": ["centre-a", "centre-b"]}}, "run.toml")
     for name in ("centre-a", "centre-b"):
         policy = SiteKit(tmp_path / "out" / name).node.policy
