@@ -169,9 +169,10 @@ def push(grid: Grid, messages: Mapping[Name, Message]) -> dict[str, Name]:
 
 
 def pull(grid: Grid, identifiers: Sequence[str]) -> Iterator[tuple[str, Message | UpdateError | None]]:
-    """What has arrived, each request's first answer only; an error for one that is too large, None for one that is no answer.
+    """What has arrived, each request's first answer only: an error in place of one that is too large.
 
-    None stands for what Flower cannot put together. Requests are looked up one by one: what is wrong with one site's answer must not cost another's.
+    None stands for one that Flower cannot put together. Requests are looked up one by one: what is wrong with one
+    site's answer must not cost another's.
     """
     for identifier in identifiers:
         try:
