@@ -72,12 +72,13 @@ def read_tags(path: Path, tags: Sequence[str | int], stop_at: int, most: int) ->
         return read_partial(stream, stop_when=stop, specific_tags=[Tag(tag) for tag in tags])
 
 
-def check_volumes(voxels: int, phases: int, stored: int, most: int = MOST_EXAM) -> None:
-    """Refuse an exam of so many phases of so many voxels, each stored in so many bytes, if it is over the budget.
+def check_volumes(voxels: int, phases: int, beside: int, most: int = MOST_EXAM) -> None:
+    """Refuse an exam of so many phases of so many voxels if it is over the budget.
 
-    SimpleITK holds a volume twice while it reads it. Raises `StudyError` (`unreadable_file`).
+    A voxel takes 4 bytes a phase, and so many `beside` them while one phase is read. Raises `StudyError`
+    (`unreadable_file`).
     """
-    needed = voxels * (4 * phases + 2 * stored)
+    needed = voxels * (4 * phases + beside)
     if needed > most:
         raise StudyError(
             "unreadable_file",
@@ -104,11 +105,15 @@ def check_frames(dataset: Any, frames: int) -> None:
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     if not syntax.is_encapsulated:
         return
+    count = 0
     for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
+        count += 1
         if len(frame) > 2 * size + SPARE or (syntax == RLELossless and len(frame) * _RLE_GROWTH > MOST_FRAME):
             raise StudyError("unreadable_file", f"a compressed frame has {len(frame) >> 20} MB; export it uncompressed")
         if syntax != RLELossless and _claimed(frame, syntax) != (columns, rows, samples):
             raise StudyError("unreadable_file", "a compressed frame has another size than its header says")
+    if count != frames:
+        raise StudyError("unreadable_file", f"{count} compressed frames stand where the header says {frames}")
 
 
 def _claimed(frame: bytes, syntax: UID) -> tuple[int, int, int]:

@@ -35,6 +35,8 @@ def read_pixels(header: FileHeader) -> FloatArray:
         with quiet_reader():
             most = header.rows * header.columns * _BYTES_A_PIXEL + SPARE
             dataset = read_tags(header.path, _PIXEL_TAGS, _AFTER_PIXELS, most)
+            if int(dataset.get("NumberOfFrames") or 1) != 1:
+                raise StudyError("unreadable_file", "several frames stand where one grey slice was expected")
             check_frames(dataset, 1)
             stored = dataset.pixel_array
             slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
