@@ -123,9 +123,10 @@ def _check_nrrd(path: Path) -> None:
     with BoundedFile(path, _CHUNK) as stream:
         head = stream.read(_CHUNK).decode("latin-1")
     lines = re.split("\r\n|\r|\n", head)  # as the library that SimpleITK reads it with
-    if not lines[0].startswith("NRRD") or "" not in lines:
-        raise ValueError("not an NRRD file, or one whose header has no end")
-    for line in lines[1 : lines.index("")]:
+    if not lines[0].startswith("NRRD"):
+        raise ValueError("not an NRRD file")
+    # The header ends at an empty line; one that has none has no data of its own.
+    for line in lines[1 : [*lines, ""].index("")]:
         field, _, value = line.partition(":")
         if line.startswith("#") or value.startswith("="):  # a comment, or a key and its value
             continue
@@ -134,6 +135,8 @@ def _check_nrrd(path: Path) -> None:
                 "unreadable_file",
                 "an NRRD header names another file as its data, or has an unknown field: save it as one file",
             )
+    if "" not in lines:
+        raise ValueError("a header without an end")
 
 
 def _check_nifti(path: Path, most: int) -> None:
