@@ -156,7 +156,7 @@ def test_a_slice_of_more_frames_than_one_is_refused_however_it_says_so(exam, tmp
 def test_the_budget_counts_phases_and_what_is_read_beside_them():
     check_volumes(512 * 512 * 200, 9, 4)  # the largest exams there are
     assert 512 * 512 * 200 * 40 < MOST_EXAM == 2 * GB
-    with pytest.raises(StudyError, match="claim 2.0 GB in memory, and 2 GB are the most") as caught:
+    with pytest.raises(StudyError, match=r"claim 2\.0 GB in memory, and 2 GB are the most") as caught:
         check_volumes(2 * GB // 40 + 1, 9, 4)
     assert caught.value.reason == "unreadable_file"
 
@@ -228,6 +228,15 @@ def test_bombs_at_rest_are_refused_and_take_no_memory(exam, tmp_path):
     assert sum(item.stat().st_size for item in tmp_path.iterdir()) < 60 << 20
     setup = "from tests.shared.dicom.test_budget import refuse_all"
     assert peak_mb(setup, "refuse_all(sys.argv[1])", tmp_path) < 100
+
+
+def test_an_exam_is_read_within_what_was_reckoned(tmp_path):
+    for phase in range(4):
+        nifti(tmp_path / f"exam_{phase:04}.nii.gz", (64, 512, 512), stored=4, bits=16)
+    setup = "from pathlib import Path; from shared.modalities.mri.study import read_study"
+    reckoned = 64 * 512 * 512 * (4 * 4 + 2 * 2) / (1 << 20)
+    assert reckoned == 320
+    assert 256 < peak_mb(setup, "read_study(Path(sys.argv[1]))", tmp_path / "exam") < 1.1 * reckoned
 
 
 def refuse_all(folder):
