@@ -157,6 +157,15 @@ INTERNALS = (
     ),
     Internal(
         names=(
+            "flwr.superlink.cli.flower_superlink:_get_superexec_command",
+            "flwr.supercore.cli:flower_superexec",
+            "flwr.supercore.constant:TASK_TYPE_TO_COMMAND",
+        ),
+        reason="the SuperLink starts its apps so too: their tokens read all messages of a run",
+        test="test_a_task_is_started_without_its_token_on_a_command_line",
+    ),
+    Internal(
+        names=(
             "flwr.supernode.cli.flwr_clientapp:flwr_clientapp",
             "flwr.supernode.runtime.run_clientapp:pull_and_inflate_object_from_tree",
         ),
