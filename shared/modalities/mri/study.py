@@ -8,6 +8,7 @@ multi-frame MR, deflated files, archives, files of several patients or exams, an
 
 from __future__ import annotations
 
+import filecmp
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,6 +112,6 @@ def _mr_images(headers: Sequence[FileHeader]) -> list[FileHeader]:
     kept: dict[str, FileHeader] = {}
     for item in images:
         twin = kept.setdefault(item.sop_uid or str(item.path), item)
-        if twin is not item and twin.path.read_bytes() != item.path.read_bytes():
+        if twin is not item and not filecmp.cmp(twin.path, item.path, shallow=False):
             raise StudyError("duplicate_slices", "one SOPInstanceUID stands in two files of different content")
     return list(kept.values())
