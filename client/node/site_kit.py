@@ -7,7 +7,6 @@ the hospital's. In use only `state/` is written to.
 from __future__ import annotations
 
 import os
-import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pydantic import Field
 
 from shared.atomic_files import replace_file
 from shared.config.sections import Section, SiteName
+from shared.config.strict_toml import parse_toml
 from shared.errors import ConfigError
 from shared.policy import Policy
 from shared.runtime.kit import Kit, Port
@@ -114,7 +114,7 @@ class SiteKit(Kit):
         if not path.is_file():
             return ()
         try:
-            return _ApprovedFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).app
+            return _ApprovedFile.model_validate(parse_toml(path.read_text(encoding="utf-8"))).app
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is damaged: remove it and approve the app again") from error
 

@@ -17,14 +17,17 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.runtime.flower_internals import flower_internal
+from shared.runtime.flower_internals import flower_internal, replace_flower_internal
 
 AGAIN = 3
 """How often an answer may be sent: an interrupted upload starts again from its beginning."""
 SPARE_BYTES, SPARE_OBJECTS = 16 << 20, 256
 ANNOUNCEMENTS = 16
+LONGEST_ANNOUNCEMENT = 64 << 10
+"""Bytes of an answer without its objects; Flower keeps the text of an error in it, which may be of any length."""
 SWEEP_S = 0.2
 """Between garbage collections: a call's body is freed by one, and Python waits for some 150 calls of 16 MB."""
+STARTER = (sys.executable, "-m", "server.deployment.app_starter")
 HANDLERS = ("pull_messages", "pull_object", "push_messages", "push_object")
 
 
@@ -117,6 +120,8 @@ class QuotaHandlers:
         # Otherwise Flower would deliver a site's message, as if it were the server's, to any node that it names.
         if any(item.src_node_id != node or not item.reply_to_message_id for item in answers):
             raise _refusal("no answer, or another's")
+        if sum(item.ByteSize() for item in request.messages_list) > LONGEST_ANNOUNCEMENT:
+            raise _refusal("an announcement longer than any error's text")
         if not self._quotas.may_announce(node, len(_objects(request.message_object_trees))):
             raise _refusal("more answers than questions")
         return self._own["push_messages"](request=request, **more)
@@ -155,6 +160,11 @@ def _sweep() -> None:
 def main() -> None:
     """Run Flower's command with quotas."""
     bind(flower_internal("flwr.superlink.servicer.fleet.fleet_handlers"))
+    flowers = flower_internal("flwr.superlink.cli.flower_superlink:_get_superexec_command")
+    replace_flower_internal(
+        "flwr.superlink.cli.flower_superlink:_get_superexec_command",
+        lambda *given, **named: [*STARTER, *flowers(*given, **named)[1:]],
+    )
     command = flower_internal("flwr.superlink.cli:flower_superlink")
     gc.freeze()  # loaded modules stay: later collections can skip them
     threading.Thread(target=_sweep, daemon=True).start()

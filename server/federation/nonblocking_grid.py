@@ -16,6 +16,7 @@ from typing import Any, cast
 from flwr.app import ArrayRecord, Error, Message, Metadata
 from flwr.serverapp import Grid
 
+from server.federation.inflated_size import check_inflated
 from shared.runtime.flower_internals import flower_internal, number_message
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,10 @@ class WholeAnswers:
         self._longest = 0
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Answers to these questions that are there whole; of one whose upload was given up, an error in its place."""
+        """Answers to these questions that are there whole; of one whose upload was given up, an error in its place.
+
+        `UpdateError` where an answer would become too large in memory.
+        """
         now = time.time()
         self._coming = {key: item for key, item in self._coming.items() if now < item.until}
         wanted = list(message_ids)
@@ -101,6 +105,7 @@ class WholeAnswers:
         self._client.ConfirmMessageReceived(
             ConfirmMessageReceivedRequest(node=self._grid.node, run_id=run, message_object_id=item.message)
         )
+        check_inflated(contents, self._longest + _SPARE_BYTES)
         message: Message = inflate(item.message, contents)
         number_message(message, item.message)
         return message

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 from server.federation.site_requests import POLL_S, pull, push, read
 from server.federation.update_checks import check_error
 from shared.config.run_config import RunConfig
+from shared.errors import UpdateError
 from shared.messages.instruction_reply import REGISTER, Instruction
 from shared.messages.records import write_instruction
 from shared.messages.versions import differences, own_versions
@@ -86,7 +87,7 @@ def find_sites(
             time.sleep(POLL_S)
 
 
-def _claim(node: int, message: Message | None, config: RunConfig, owner: str) -> _Claim:
+def _claim(node: int, message: Message | UpdateError | None, config: RunConfig, owner: str) -> _Claim:
     """What a node says it holds; its owner is the site with whose key it was registered, in a consortium."""
     answer = read(message, "", config, "", check_error)
     if answer.reply is None:

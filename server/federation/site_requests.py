@@ -168,16 +168,20 @@ def push(grid: Grid, messages: Mapping[Name, Message]) -> dict[str, Name]:
     return {item: key for item, key in zip(identifiers, messages, strict=False) if item}
 
 
-def pull(grid: Grid, identifiers: Sequence[str]) -> Iterator[tuple[str, Message | None]]:
-    """What has arrived, each request's first answer only; None for one that Flower cannot put together.
+def pull(grid: Grid, identifiers: Sequence[str]) -> Iterator[tuple[str, Message | UpdateError | None]]:
+    """What has arrived, each request's first answer only: an error in place of one that is too large.
 
-    Requests are looked up one by one: what is wrong with one site's answer must not cost another's.
+    None stands for one that Flower cannot put together. Requests are looked up one by one: what is wrong with one
+    site's answer must not cost another's.
     """
     for identifier in identifiers:
         try:
             messages = list(grid.pull_messages([identifier]))
         except httpx.HTTPError:  # nothing is known of the answer: the SuperLink itself does not answer
             raise
+        except UpdateError as error:
+            yield identifier, error
+            continue
         except Exception as error:  # noqa: BLE001 - Flower reads what a site sent, in any of its libraries
             log.warning("an answer cannot be read (%s)", type(error).__name__)
             yield identifier, None
@@ -189,10 +193,12 @@ def pull(grid: Grid, identifiers: Sequence[str]) -> Iterator[tuple[str, Message 
             yield identifier, own[0]
 
 
-def read(message: Message | None, name: str, config: RunConfig, task: str, check: Check, attempts: int = 1) -> Answer:
+def read(
+    message: Message | UpdateError | None, name: str, config: RunConfig, task: str, check: Check, attempts: int = 1
+) -> Answer:
     """An answer's form, whether it reports a failure, and what the caller asks of it."""
-    if message is None:
-        return Answer("refused", "the answer cannot be put together", attempts)
+    if message is None or isinstance(message, UpdateError):
+        return Answer("refused", str(message or "the answer cannot be put together"), attempts)
     failed = message.has_error()
     try:
         reply = read_reply(message, config, task or config.task)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 from server.monitoring.training_progress import pace, site_tiles, task_course
 from shared.config.run_config import RunConfig, load_config
+from shared.config.strict_toml import parse_toml
 from shared.errors import ConfigError, FedBreastError
 from shared.metrics.sums import Sums
 from shared.runtime.progress import PHASES, read_progress
@@ -184,7 +184,7 @@ def _phantom(config: RunConfig) -> bool:
         return config.data.phantom is not None
     try:
         text = (project_root() / config.data.root / config.data.external / "site.toml").read_text(encoding="utf-8")
-        return bool(tomllib.loads(text)["site"].get("kind") == "phantom")
+        return bool(parse_toml(text)["site"].get("kind") == "phantom")
     except (OSError, ValueError, KeyError):
         return False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from shared.config.strict_toml import parse_toml
 from shared.errors import ConfigError, RunError
 from shared.words import plain, plain_words
 
@@ -60,7 +60,7 @@ def read_observer(folder: Path) -> Observer:
     settings = folder / ("server.toml" if server else "observer.toml")
     public, private = (folder / "certificates", folder / "keys") if server else (folder, folder)
     try:
-        values = tomllib.loads(settings.read_text(encoding="utf-8"))
+        values = parse_toml(settings.read_text(encoding="utf-8"))
         return Observer(
             "127.0.0.1" if server else str(values["address"]),
             int(values["status_port"]),

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter
 
+from server.run_folder.format import read_json
 from server.run_folder.journal import RunFolder
 from shared.errors import RunError
 
@@ -45,9 +46,5 @@ def open_once(folder: RunFolder, centre: str, hashes: Iterable[str], *, at_node:
 
 def read_opened(run_dir: Path) -> Opened | None:
     """How the centre was opened; None where it was not, `RunError` where the file is damaged."""
-    try:
-        return Opened.model_validate_json((run_dir / OPENED).read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        raise RunError(f"{run_dir.name}/{OPENED} cannot be read ({error})") from error
+    file = run_dir / OPENED
+    return read_json(file, TypeAdapter(Opened), f"{run_dir.name}/{OPENED}") if file.exists() else None

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from server.run_folder.external_access import read_opened
-from server.run_folder.format import check_format
+from server.run_folder.format import check_format, read_json
 from server.run_folder.predictions import read_predictions
 from server.run_folder.results import ResultRow, Results, TrainedTask, read_results
 from server.run_folder.round_record import RoundRecord, read_records
 from shared.config.run_config import RunConfig, load_config
-from shared.errors import RunError
 from shared.tasks import task_named
 from shared.tasks.task import Task
 
@@ -117,7 +116,4 @@ def read_finished_run(run_dir: Path) -> list[FinishedTask]:
 
 def read_flow(run_dir: Path) -> dict[str, SiteFlow]:
     """Read `cases.json`, each site's cases; `RunError` where it is missing or damaged."""
-    try:
-        return TypeAdapter(dict[str, SiteFlow]).validate_json((run_dir / "cases.json").read_bytes())
-    except (OSError, ValidationError) as error:
-        raise RunError(f"{run_dir.name}/cases.json cannot be read ({error})") from error
+    return read_json(run_dir / "cases.json", TypeAdapter(dict[str, SiteFlow]), f"{run_dir.name}/cases.json")

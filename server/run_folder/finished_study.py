@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-from server.run_folder.format import check_format
+from server.run_folder.format import check_format, read_json
 from server.run_folder.predictions import WHO, predictions_path
 from server.run_folder.study_tables import StudyTables, read_tables
 from shared.cohort.labels import COLUMNS, SUBTYPE_LABELS, Label
@@ -189,10 +189,9 @@ def read_finished_study(folder: Path) -> FinishedStudy:
 
 
 def _json(folder: Path, name: str, kind: type[_T]) -> _T:
-    try:
-        return TypeAdapter(kind).validate_json((folder / name).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise _refusal(folder, name, error) from error
+    if not (folder / name).exists():
+        raise _refusal(folder, name, FileNotFoundError())
+    return read_json(folder / name, TypeAdapter(kind), f"{folder.name}/{name}")
 
 
 def _table(folder: Path, name: str, needed: set[str]) -> pd.DataFrame:

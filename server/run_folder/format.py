@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from shared.atomic_files import replace_file
-from shared.errors import ConfigError
+from shared.errors import ConfigError, RunError
+
+_T = TypeVar("_T")
 
 FORMAT = 2
 """Raised when a file of a run or a study changes so that older code, or newer code with older files, reads it wrongly.
@@ -37,3 +42,19 @@ def check_format(folder: Path) -> None:
             f"{folder.name} is of format {written}, and this version reads format {FORMAT}: open it with the version "
             "that wrote it (`git` in its results.json or provenance.json), or run it again"
         )
+
+
+def read_json(file: Path, kind: TypeAdapter[_T], name: str, hint: str = "") -> _T:
+    """Read a JSON file of a run or a study; messages call it by `name`.
+
+    `RunError` where it is absent, then with the `hint`, or not of its `kind`: one line, with the first fault's place.
+    """
+    try:
+        return kind.validate_json(file.read_bytes())
+    except OSError as error:
+        raise RunError(f"{name} cannot be read: {error.strerror}{hint}") from error
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        what = f"'{where}': {fault['msg']}" if where else fault["msg"]
+        raise RunError(f"{name} cannot be read: it is damaged ({what}); restore it from a copy") from error

@@ -17,12 +17,13 @@ import numpy as np
 import tomli_w
 import torch
 from filelock import AcquireReturnProxy
+from pydantic import TypeAdapter
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from server.run_folder.format import check_format, write_format
+from server.run_folder.format import check_format, read_json, write_format
 from server.run_folder.round_record import RoundRecord, read_records, record_bytes
 from shared.atomic_files import remove_drafts, replace_file
 from shared.config.run_config import RunConfig, load_config
@@ -162,7 +163,7 @@ class RunFolder:
         path = self.path / "plan.json"
         if not path.is_file():
             return {}
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path, _OBJECT, "plan.json")
         # Before there were several modalities the file held MRI's plan alone.
         by_name = kept if set(kept) <= set(MODALITIES) else {"mri": kept}
         return {name: modality_named(name).plan.model_validate(plan) for name, plan in by_name.items()}
@@ -174,7 +175,10 @@ class RunFolder:
     def flow(self) -> dict[str, dict[str, object]]:
         """What `write_flow` kept; empty before."""
         path = self.path / "cases.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        return read_json(path, _OBJECT, "cases.json") if path.is_file() else {}
+
+
+_OBJECT = TypeAdapter(dict[str, Any])
 
 
 def _stem(record: RoundRecord) -> str:

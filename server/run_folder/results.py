@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter
 
+from server.run_folder.format import read_json
 from shared import atomic_files
-from shared.errors import RunError
 from shared.words import plain_words
 
 Role = Literal["train", "validation", "test", "external"]
@@ -96,6 +96,9 @@ class Results(BaseModel):
     provenance: Provenance
 
 
+_RESULTS = TypeAdapter(Results)
+
+
 def write_results(run_dir: Path, rows: Sequence[ResultRow], provenance: Provenance) -> None:
     """Write `results.csv` and `results.json`, each atomically, with the same rows in the same order."""
     text = io.StringIO(newline="")
@@ -109,10 +112,7 @@ def write_results(run_dir: Path, rows: Sequence[ResultRow], provenance: Provenan
 
 def read_results(run_dir: Path) -> Results:
     """Read `results.json`; `RunError` where it is absent or not what `write_results` writes."""
-    try:
-        return Results.model_validate_json((run_dir / "results.json").read_bytes())
-    except (OSError, ValidationError) as error:
-        raise RunError(f"{run_dir.name}/results.json cannot be read: did the run finish? ({error})") from error
+    return read_json(run_dir / "results.json", _RESULTS, f"{run_dir.name}/results.json", "; did the run finish?")
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from server.run_folder.format import read_json
 from shared.errors import RunError
 from shared.metrics.scores import youden_threshold
 from shared.metrics.sums import Sums
@@ -107,9 +108,10 @@ def read_records(run_dir: Path, task: str) -> list[RoundRecord]:
 
 def read_record(file: Path) -> RoundRecord:
     """Read one record; `RunError` where it is absent, or not what the journal writes."""
+    name = f"journal/{file.parent.name}/{file.name}"
+    record = read_json(file, _RECORD, name)
     try:
-        record = _RECORD.validate_json(file.read_bytes())
         record.validation()
-    except (OSError, ValueError, ValidationError) as error:
-        raise RunError(f"journal/{file.parent.name}/{file.name} cannot be read ({error})") from error
+    except ValueError as error:
+        raise RunError(f"{name} cannot be read: it is damaged ({error}); restore it from a copy") from error
     return record

@@ -22,6 +22,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from shared.cohort.manifest import TABLE_NAME, CaseRow
 from shared.config.sections import Section, SiteName
+from shared.config.strict_toml import parse_toml
 from shared.errors import SiteError
 
 SITE_FILE = "site.toml"
@@ -118,7 +119,7 @@ def _describe_folder(path: Path) -> str:
 
 def _read_settings(path: Path) -> _SiteFile:
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = parse_toml(path.read_text(encoding="utf-8"))
         return _SiteFile.model_validate(raw)
     except (OSError, UnicodeDecodeError) as error:
         raise SiteError(f"{path} cannot be read as UTF-8 text") from error

@@ -12,14 +12,15 @@ import csv
 import difflib
 import io
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import TableError
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
-_MAX_BYTES = 64 * 2**20
+_MAX_BYTES = 16 * 2**20
+_MAX_COLUMNS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +36,22 @@ class Table:
 def read_table(path: Path, *, known: Collection[str], required: Sequence[str]) -> Table:
     """Read a CSV file whose header has at least the `required` columns; a `TableError` never shows a cell."""
     text = _decode(_read(path), path.name)
-    records, delimiter = _parse(text, path.name, known)
-    if not records:
-        raise TableError("the table is empty; its first row must name the columns", file=path.name)
-    columns = _columns(records[0], path.name, known, required)
+    header, delimiter = _header(text, path.name, known)
+    columns = _columns(header, path.name, known, required)
     rows = []
-    for number, record in enumerate(records[1:], start=2):
-        cells = [unicodedata.normalize("NFC", cell).strip() for cell in record]
-        if not any(cells):
+    for number, record in _records(text, path.name, delimiter):
+        if number == 1:
             continue
-        if len(cells) != len(columns):
+        if not any(cell.strip() for cell in record):
+            continue
+        if len(record) != len(columns):
             raise TableError(
-                f"{len(cells)} fields where the header names {len(columns)}; look for a missing or extra "
+                f"{len(record)} fields where the header names {len(columns)}; look for a missing or extra "
                 f"{DELIMITERS[delimiter]} or an unquoted one inside a field",
                 file=path.name,
                 row=number,
             )
+        cells = [unicodedata.normalize("NFC", cell).strip() for cell in record]
         for place, (name, cell) in enumerate(zip(columns, cells, strict=True), start=1):
             if cell and not name:
                 message = f"field {place} has a value but the header gives it no name"
@@ -60,6 +61,8 @@ def read_table(path: Path, *, known: Collection[str], required: Sequence[str]) -
 
 
 def _read(path: Path) -> bytes:
+    if not path.is_file() and path.exists():
+        raise TableError("no file but a folder, pipe or device", file=path.name)
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise TableError(f"larger than {_MAX_BYTES >> 20} MB, which no case table is", file=path.name)
@@ -83,26 +86,38 @@ def _decode(data: bytes, file: str) -> str:
     raise TableError("not a text table in UTF-8, UTF-16 or Windows-1252; save it as CSV UTF-8", file=file)
 
 
-def _parse(text: str, file: str, known: Collection[str]) -> tuple[list[list[str]], str]:
-    """Records, and the delimiter with which the first record has the most known columns."""
-    best: tuple[tuple[int, int], str, list[list[str]]] | None = None
-    fault: TableError | None = None
+def _header(text: str, file: str, known: Collection[str]) -> tuple[list[str], str]:
+    """The first record, and the delimiter with which it has the most known columns."""
+    best: tuple[tuple[int, int], str, list[str]] | None = None
     for delimiter in DELIMITERS:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        records: list[list[str]] = []
         try:
-            records.extend(reader)
-            broken = None
+            header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [])
         except csv.Error:
-            # The message of the csv module may contain data.
-            broken = TableError("damaged quotes or a field without end", file=file, row=len(records) + 1)
-        names = [_canonical(cell) for cell in records[0]] if records else []
-        score = (sum(name in known for name in names), len(names))
+            header = []
+        score = (sum(_canonical(name) in known for name in header[:_MAX_COLUMNS]), len(header))
         if best is None or score > best[0]:
-            best, fault = (score, delimiter, records), broken
-    if fault is not None or best is None:
-        raise fault or TableError("no delimiter fits the header", file=file)
-    return best[2], best[1]
+            best = score, delimiter, header
+    assert best is not None  # noqa: S101 - there are delimiters
+    _, delimiter, header = best
+    if not header:
+        next(_records(text, file, delimiter), None)  # raises where the quotes are damaged
+        raise TableError("the table is empty; its first row must name the columns", file=file)
+    if len(header) > _MAX_COLUMNS:
+        message = f"{len(header)} columns, and {_MAX_COLUMNS} are the most; take out those that are not needed"
+        raise TableError(message, file=file)
+    return header, delimiter
+
+
+def _records(text: str, file: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Records by their number, one after the other: a row is checked before the next is taken apart."""
+    number = 0
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        for number, record in enumerate(reader, start=1):
+            yield number, record
+    except csv.Error:
+        # The message of the csv module may contain data.
+        raise TableError("damaged quotes or a field without end", file=file, row=number + 1) from None
 
 
 def _canonical(name: str) -> str:

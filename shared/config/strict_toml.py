@@ -13,6 +13,9 @@ from pydantic import BaseModel, ValidationError
 from shared.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
+_LONGEST = 1 << 18
+_MOST_DOTS = 1000
+"""Of one line: the time to read a key grows with the square of its parts."""
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
@@ -29,9 +32,23 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path.name} is not valid TOML: it is not UTF-8 text") from error
     try:
-        return tomllib.loads(text)
+        return parse_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path.name} is not valid TOML: {error}") from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """As `tomllib.loads`; what is too long, or nested too deeply, is a `TOMLDecodeError` too."""
+    if len(text) > _LONGEST:
+        raise tomllib.TOMLDecodeError(f"it has more than {_LONGEST} characters")
+    try:
+        if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
+            raise RecursionError
+        parsed = tomllib.loads(text)
+        repr(parsed)  # what is read without recursion must be walked afterwards
+    except RecursionError:
+        raise tomllib.TOMLDecodeError("it is nested too deeply") from None
+    return parsed
 
 
 def validated(model: type[M], raw: Any, source: str, section: str = "", others: Collection[str] = ()) -> M:

@@ -104,7 +104,13 @@ def sort_along(points: Points, normal: Points) -> tuple[list[int], float]:
 
 
 def to_lps(array: npt.NDArray[Any], grid: Grid) -> tuple[npt.NDArray[Any], Grid]:
-    """Permute and flip the last three axes so that x grows to the left, y to posterior, z to superior.
+    """As `lps_view`, in memory of its own."""
+    moved, turned = lps_view(array, grid)
+    return np.ascontiguousarray(moved), turned
+
+
+def lps_view(array: npt.NDArray[Any], grid: Grid) -> tuple[npt.NDArray[Any], Grid]:
+    """Permute and flip the last three axes so that x grows to the left, y to posterior, z to superior, without a copy.
 
     Only the order of storage changes, no voxel's position in the patient. Oblique acquisitions keep their obliquity in
     `direction`. The result is that of SimpleITK's `DICOMOrient(image, "LPS")`, without conversion to an image.
@@ -130,7 +136,7 @@ def to_lps(array: npt.NDArray[Any], grid: Grid) -> tuple[npt.NDArray[Any], Grid]
         origin=(float(origin[0]), float(origin[1]), float(origin[2])),
         direction=tuple(float(value) + 0.0 for value in turned.ravel()),  # + 0.0: no negative zero
     )
-    return np.ascontiguousarray(moved[index]), result
+    return moved[index], result
 
 
 def _nearest_axes(direction: Points) -> list[int]:

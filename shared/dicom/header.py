@@ -20,6 +20,7 @@ import pydicom
 from pydicom.datadict import tag_for_keyword
 from pydicom.multival import MultiValue
 
+from shared.dicom.budget import MOST_HEADER, read_tags
 from shared.errors import StudyError
 
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -108,10 +109,12 @@ def parse_header(path: Path) -> FileHeader | None:
     """
     try:
         with quiet_reader():
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS.values()))
+            dataset = read_tags(path, list(TAGS.values()), max(TAGS.values()) + 1, MOST_HEADER)
             rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
             media_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
         texts = {keyword: _text(dataset, tag) for keyword, tag in TAGS.items() if keyword not in {"Rows", "Columns"}}
+    except StudyError:
+        raise
     except Exception:  # noqa: BLE001 - junk may raise any exception, whose text may contain tags
         raise StudyError("unreadable_file", "a DICOM header is damaged or cut off; fetch the file again") from None
     if _MEDIA_DIRECTORY in media_class:

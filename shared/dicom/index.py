@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shared.dicom.budget import BoundedFile
 from shared.dicom.header import FileHeader, parse_header
 from shared.errors import StudyError
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima", ".dc3"})
 ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
-_DEFLATED_SYNTAX = b"1.2.840.10008.1.2.1.99"
 _HEAD_BYTES = 2048
 
 
@@ -71,7 +71,7 @@ def read_header(path: Path) -> FileHeader | None:
     if suffix in ARCHIVE_SUFFIXES and not path.name.lower().endswith(".nii.gz"):
         raise StudyError("unreadable_file", "an archive lies among the images; unpack it and take it away")
     try:
-        with path.open("rb") as stream:
+        with BoundedFile(path, _HEAD_BYTES) as stream:
             head = stream.read(_HEAD_BYTES)
     except OSError as error:
         raise StudyError("unreadable_file", f"the system refused to read a file: {error.strerror}") from None
@@ -80,8 +80,6 @@ def read_header(path: Path) -> FileHeader | None:
         if suffix in DICOM_SUFFIXES or (not head and not suffix and not path.name.startswith(".")):
             raise StudyError("unreadable_file", _describe_stranger(head))
         return None
-    if _DEFLATED_SYNTAX in head:
-        raise StudyError("unreadable_file", "a deflated file is refused: it may inflate without bound; export it plain")
     return parse_header(path)
 
 
@@ -96,8 +94,8 @@ def _describe_stranger(head: bytes) -> str:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """All files below a folder, sorted, without links."""
-    return [path for path in _walk(folder.resolve()) if not path.is_symlink()]
+    """All files below a folder, sorted, without links, pipes and devices."""
+    return [path for path in _walk(folder.resolve()) if path.is_file() and not path.is_symlink()]
 
 
 def _walk(root: Path) -> Iterator[Path]:

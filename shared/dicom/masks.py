@@ -6,6 +6,7 @@ PS3.3 C.7.6.16.2.3). Nothing is resampled: a mask with other voxels than the stu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
+from shared.dicom.budget import MOST_MASK, BoundedFile, check_frames, read_tags
 from shared.dicom.geometry import direction_of, to_lps
 from shared.dicom.header import quiet_reader
-from shared.dicom.volumes import read_volume
+from shared.dicom.volumes import Volume
 from shared.errors import StudyError
 from shared.types import BoolArray, Grid
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
-_MAX_VOXELS = 2**30
+_MOST_HEADER = 1 << 23
+"""Bytes of a SEG before its pixels: some kilobytes a frame."""
+_FRAME_SPARE = 1 << 12
+"""Bytes that a compressed frame may take beyond twice its pixels."""
+_PIXELS = 0x7FE0_0010
 _DICM_END = 132
 _OCCUPIED = 0.5  # share of MaximumFractionalValue at which a voxel of a FRACTIONAL SEG belongs to the mask
 _INDEX_TOLERANCE = 0.1  # largest deviation of a frame from the grid, voxels
@@ -29,15 +35,15 @@ _DIRECTION_TOLERANCE = 1e-3
 _TAGS = [
     *("SOPClassUID", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SegmentationType", "MaximumFractionalValue"),
-    *("SegmentSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData"),
+    *("SegmentSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Frames:
-    """Frames of one segment: `values` bool `(frame, row, column)`, positions `(frame, 3)` in mm, and their geometry."""
+    """Frames of one segment, each bool `(row, column)`, their positions `(frame, 3)` in mm, and their geometry."""
 
-    values: BoolArray
+    values: Iterator[BoolArray]
     positions: npt.NDArray[np.float64]
     direction: npt.NDArray[np.float64]
     spacing: tuple[float, float]
@@ -56,12 +62,16 @@ def read_mask(path: Path, grid: Grid, *, segment: int | None = None) -> BoolArra
 
     """
     if _is_dicom(path):
-        placed = _place(_load_frames(path, segment), grid)
+        placed = _read_seg(path, segment, grid)
     else:
         try:
-            values, own = read_volume(path)
+            volume = Volume(path, most=MOST_MASK)
+            if sorted(volume.shape) != sorted(grid.shape):  # before its voxels are read
+                raise StudyError("mask_mismatch", f"mask of {volume.shape} cannot lie on images of {grid.shape}")
+            values, own = volume.read()
         except StudyError as error:
-            raise StudyError("unreadable_mask", error.detail) from None
+            kept = error.reason == "mask_mismatch"
+            raise StudyError("mask_mismatch" if kept else "unreadable_mask", error.detail) from None
         if not own.same_space(grid, tolerance_mm=_INDEX_TOLERANCE * min(grid.spacing)):
             raise StudyError("mask_mismatch", f"mask of shape {own.shape} does not lie on images of shape {grid.shape}")
         placed = values > _OCCUPIED
@@ -72,7 +82,7 @@ def read_mask(path: Path, grid: Grid, *, segment: int | None = None) -> BoolArra
 
 def _is_dicom(path: Path) -> bool:
     try:
-        with path.open("rb") as stream:
+        with BoundedFile(path, _DICM_END) as stream:
             return stream.read(_DICM_END)[-4:] == b"DICM"
     except OSError:
         return False
@@ -84,7 +94,7 @@ def _place(frames: _Frames, grid: Grid) -> BoolArray:
     to_index = np.array(grid.direction).reshape(3, 3) / np.array(grid.spacing[::-1])
     for values, position in zip(frames.values, frames.positions, strict=True):
         stored = Grid(
-            shape=(1, values.shape[0], values.shape[1]),
+            shape=(1, *values.shape),
             spacing=(1.0, *frames.spacing),
             origin=(float(position[0]), float(position[1]), float(position[2])),
             direction=tuple(float(value) for value in frames.direction.ravel()),
@@ -105,12 +115,12 @@ def _place(frames: _Frames, grid: Grid) -> BoolArray:
     return placed
 
 
-def _load_frames(path: Path, segment: int | None) -> _Frames:
+def _read_seg(path: Path, segment: int | None, grid: Grid) -> BoolArray:
     try:
         with quiet_reader():
-            return _read_frames(path, segment)
+            return _place(_read_frames(path, segment), grid)
     except StudyError as error:
-        if error.reason == "mixed_geometry":  # geometry of the mask itself
+        if error.reason in {"mixed_geometry", "unreadable_file"}:  # of the mask itself
             raise StudyError("unreadable_mask", error.detail) from None
         raise
     except Exception:  # noqa: BLE001 - junk may raise any exception, whose text may contain tags
@@ -118,23 +128,24 @@ def _load_frames(path: Path, segment: int | None) -> _Frames:
 
 
 def _read_frames(path: Path, segment: int | None) -> _Frames:
-    dataset = pydicom.dcmread(path, specific_tags=_TAGS)
+    dataset = read_tags(path, _TAGS, _PIXELS, _MOST_HEADER)
     if dataset.get("SOPClassUID") != SEGMENTATION_STORAGE:
         raise StudyError("unreadable_mask", "the mask is a DICOM object other than a segmentation (SEG)")
     kind = str(dataset.SegmentationType)
     if kind not in {"BINARY", "FRACTIONAL"}:
         raise StudyError("unreadable_mask", "the SEG is neither BINARY nor FRACTIONAL")
-    shape = (int(dataset.NumberOfFrames), int(dataset.Rows), int(dataset.Columns))
-    if np.prod(shape, dtype=np.int64) > _MAX_VOXELS:
-        raise StudyError("unreadable_mask", "the SEG claims more voxels than any breast MRI has")
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
     groups = list(dataset.PerFrameFunctionalGroupsSequence)
+    if len(groups) != int(dataset.NumberOfFrames):
+        raise StudyError("unreadable_mask", f"the SEG describes {len(groups)} frames and claims another number")
     number = _choose_segment(dataset, segment)
     identified = [_macro(group, shared, "SegmentIdentificationSequence") for group in groups]
     keep = [index for index, item in enumerate(identified) if int(item.ReferencedSegmentNumber) == number]
     if not keep:
         raise StudyError("empty_mask", "the SEG holds no frame of the segment")
-    values = dataset.pixel_array.reshape(shape)[keep]
+    most = _MOST_HEADER + (2 * int(dataset.Rows) * int(dataset.Columns) + _FRAME_SPARE) * len(groups)
+    dataset.add(read_tags(path, ["PixelData"], _PIXELS + 1, most)["PixelData"])
+    check_frames(dataset, len(groups))
     full = 1.0 if kind == "BINARY" else float(dataset.MaximumFractionalValue)
     measures = _macro(groups[keep[0]], shared, "PixelMeasuresSequence")
     planes = [_macro(groups[index], shared, "PlaneOrientationSequence") for index in keep]
@@ -146,7 +157,8 @@ def _read_frames(path: Path, segment: int | None) -> _Frames:
     if min(rows, columns) <= 0:
         raise StudyError("unreadable_mask", "the SEG has a PixelSpacing of zero")
     return _Frames(
-        values=values >= _OCCUPIED * full,
+        # One at a time: a SEG may hold many segments of which one is wanted.
+        values=(frame >= _OCCUPIED * full for frame in pydicom.pixels.iter_pixels(dataset, indices=keep)),
         positions=np.array([place.ImagePositionPatient for place in places], dtype=np.float64),
         direction=direction_of([float(value) for value in orientations[0]]),
         spacing=(rows, columns),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pydicom
 
+from shared.dicom.budget import SPARE, check_frames, read_tags
 from shared.dicom.header import FileHeader, quiet_reader
 from shared.errors import StudyError
 from shared.types import FloatArray
@@ -14,6 +14,8 @@ _PIXEL_TAGS = [
     *("BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames", "RescaleIntercept", "RescaleSlope"),
     "PixelData",
 ]
+_AFTER_PIXELS = 0x7FE0_0011
+_BYTES_A_PIXEL = 16  # twice the longest samples
 
 
 def read_pixels(header: FileHeader) -> FloatArray:
@@ -25,16 +27,23 @@ def read_pixels(header: FileHeader) -> FloatArray:
     Raises
     ------
     StudyError
-        `unreadable_file`: truncated pixel data, missing codec, colour image, or a rescale slope of zero.
+        `unreadable_file`: truncated pixel data, missing codec, colour image, a rescale slope of zero, or pixels of
+        another size than the header says.
 
     """
     try:
         with quiet_reader():
-            dataset = pydicom.dcmread(header.path, specific_tags=_PIXEL_TAGS)
+            most = header.rows * header.columns * _BYTES_A_PIXEL + SPARE
+            dataset = read_tags(header.path, _PIXEL_TAGS, _AFTER_PIXELS, most)
+            if int(dataset.get("NumberOfFrames") or 1) != 1:
+                raise StudyError("unreadable_file", "several frames stand where one grey slice was expected")
+            check_frames(dataset, 1)
             stored = dataset.pixel_array
             slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
             inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
             bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
+    except StudyError:
+        raise
     except Exception:  # noqa: BLE001 - decoders may raise any exception, whose text may contain tags
         raise StudyError("unreadable_file", "pixel data are cut off, damaged or of a codec not installed") from None
     if stored.shape != (header.rows, header.columns):

@@ -1,28 +1,43 @@
 """Read NIfTI and NRRD volumes with SimpleITK and reorient them to LPS.
 
 Other formats of SimpleITK are refused, because it returns random voxels of a truncated MetaImage. It does so for NIfTI
-too, whose header and length are therefore checked here first.
+too, whose header and length are therefore checked here first. An NRRD header may name any file of the machine as its
+data: only one that holds its own is read.
 """
 
 from __future__ import annotations
 
 import gzip
 import math
+import re
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
+from shared.dicom.budget import MOST_EXAM, BoundedFile, check_volumes
 from shared.dicom.geometry import from_image, to_lps
 from shared.errors import StudyError
 from shared.types import FloatArray, Grid
 
-_MAX_VOXELS = 2**29
 _DIMENSIONS = 3
 _NIFTI_HEADER = 348
 _CHUNK = 2**20
+_MOST_BEFORE_VOXELS = 2**24
+"""Bytes of a volume's header, with the extensions that a NIfTI file may have."""
+_NRRD_FIELDS = frozenset(
+    {
+        *("type", "dimension", "space", "space dimension", "space directions", "space origin", "space units", "sizes"),
+        *("spacings", "thicknesses", "axis mins", "axismins", "axis maxs", "axismaxs", "centers", "centerings"),
+        *("labels", "units", "kinds", "endian", "encoding", "content", "min", "max", "old min", "oldmin", "old max"),
+        *("oldmax", "number", "block size", "blocksize", "sample units", "sampleunits", "measurement frame"),
+    }
+)
+"""Fields of an NRRD header, all but those that say where else the data are: data file, byte skip and line skip."""
 _IDENTITY_ROWS = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
@@ -37,37 +52,99 @@ def read_volume(path: Path) -> tuple[FloatArray, Grid]:
         never assumed to mean 1 mm.
 
     """
-    return to_lps(*read_stored(path))
+    return Volume(path).read()
 
 
-def read_stored(path: Path) -> tuple[FloatArray, Grid]:
-    """As `read_volume`, in the orientation of the file."""
-    name = path.name.lower()
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    sitk.ProcessObject.GlobalWarningDisplayOff()  # its warnings contain the path
-    try:
-        if name.endswith((".nii", ".nii.gz")):
-            _check_nifti(path)
-        elif not name.endswith(".nrrd"):
-            raise StudyError("unreadable_file", "a volume must be NIfTI (.nii, .nii.gz) or NRRD (.nrrd)")
-        reader.ReadImageInformation()
-        size = reader.GetSize()
-        if len(size) != _DIMENSIONS or int(np.prod(size, dtype=np.int64)) > _MAX_VOXELS:
-            raise StudyError("unreadable_file", f"a volume of size {size} is not a 3D image we take")
-        image = reader.Execute()
-    except (OSError, EOFError, RuntimeError, ValueError, struct.error, zlib.error):  # their texts contain the path
-        raise StudyError("unreadable_file", "a volume file is missing, damaged or of another format") from None
-    stored, grid = from_image(image)
-    values = stored.astype(np.float32)
-    if values.ndim != _DIMENSIONS or not np.isfinite(values).all():
-        raise StudyError("unreadable_file", "a volume holds colours, or values that are not finite")
-    return values, grid
+class Volume:
+    """A volume's file, of which only the header has been read; errors as `read_volume`.
+
+    Attributes
+    ----------
+    shape
+        Voxels along `(z, y, x)` of the file.
+    beside
+        Bytes that each voxel takes while it is read, for `check_volumes`: SimpleITK holds a volume twice.
+
+    """
+
+    def __init__(self, path: Path, *, most: int = MOST_EXAM) -> None:
+        """Read the header; `most` bytes may the volume take in memory."""
+        name = path.name.lower()
+        self._reader = sitk.ImageFileReader()
+        self._reader.SetFileName(str(path))
+        sitk.ProcessObject.GlobalWarningDisplayOff()  # its warnings contain the path
+        try:
+            if name.endswith((".nii", ".nii.gz")):
+                self._reader.SetImageIO("NiftiImageIO")
+                _check_nifti(path, most)
+            elif name.endswith(".nrrd"):
+                self._reader.SetImageIO("NrrdImageIO")
+                _check_nrrd(path)
+            else:
+                raise StudyError("unreadable_file", "a volume must be NIfTI (.nii, .nii.gz) or NRRD (.nrrd)")
+            self._reader.ReadImageInformation()
+        except _DAMAGE:
+            raise StudyError("unreadable_file", _DAMAGED) from None
+        size, components = self._reader.GetSize(), self._reader.GetNumberOfComponents()
+        if len(size) != _DIMENSIONS or components != 1:
+            raise StudyError("unreadable_file", f"a volume of size {size} is not a 3D image we take, or holds colours")
+        self.shape = size[2], size[1], size[0]
+        self.beside = 2 * sitk.Image(1, 1, self._reader.GetPixelID()).GetSizeOfPixelComponent()
+        check_volumes(math.prod(size), 0, self.beside, most)
+
+    def read(self) -> tuple[FloatArray, Grid]:
+        """Read the voxels, float32 `(z, y, x)` in LPS."""
+        stored, own = self.load()
+        values, grid = to_lps(stored.astype(np.float32), own)
+        check_finite(values)
+        return values, grid
+
+    def load(self) -> tuple[npt.NDArray[Any], Grid]:
+        """Read the voxels as they are stored, `(z, y, x)` in the orientation of the file."""
+        try:
+            return from_image(self._reader.Execute())
+        except _DAMAGE:
+            raise StudyError("unreadable_file", _DAMAGED) from None
 
 
-def _check_nifti(path: Path) -> None:
+_DAMAGE = (OSError, EOFError, RuntimeError, ArithmeticError, ValueError, struct.error, zlib.error)
+"""Errors of a damaged file; their texts contain the path."""
+_DAMAGED = "a volume file is missing, damaged or of another format"
+
+
+def check_finite(values: FloatArray) -> None:
+    """Refuse a volume with values that are not finite; `StudyError` (`unreadable_file`)."""
+    if not np.isfinite(values).all():
+        raise StudyError("unreadable_file", "a volume holds values that are not finite")
+
+
+def _check_nrrd(path: Path) -> None:
+    """Check that an NRRD file holds its own data (NRRD0005, "Detached headers"); `ValueError` if it is damaged."""
+    with BoundedFile(path, _CHUNK) as stream:
+        head = stream.read(_CHUNK).decode("latin-1")
+    lines = re.split("\r\n|\r|\n", head)  # as the library that SimpleITK reads it with
+    if not lines[0].startswith("NRRD"):
+        raise ValueError("not an NRRD file")
+    # The header ends at an empty line; one that has none has no data of its own.
+    for line in lines[1 : [*lines, ""].index("")]:
+        field, _, value = line.partition(":")
+        if line.startswith("#") or value.startswith("="):  # a comment, or a key and its value
+            continue
+        if field.lower() not in _NRRD_FIELDS:
+            raise StudyError(
+                "unreadable_file",
+                "an NRRD header names another file as its data, or has an unknown field: save it as one file",
+            )
+    if "" not in lines:
+        raise ValueError("a header without an end")
+
+
+def _check_nifti(path: Path, most: int) -> None:
     """Check mark, length and affine of a NIfTI-1 file (nifti1.h); raises `ValueError` and others if it is damaged."""
-    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
+    with (
+        BoundedFile(path, most) as file,
+        gzip.GzipFile(fileobj=file) if path.name.lower().endswith(".gz") else file as stream,
+    ):
         head = stream.read(_NIFTI_HEADER)
         order = "<" if head[:4] == struct.pack("<i", _NIFTI_HEADER) else ">"
         (length,) = struct.unpack_from(f"{order}i", head, 0)
@@ -77,8 +154,9 @@ def _check_nifti(path: Path) -> None:
         (bits,) = struct.unpack_from(f"{order}h", head, 72)
         (offset,) = struct.unpack_from(f"{order}f", head, 108)
         voxels = math.prod(max(size, 1) for size in dimensions[1:])
-        if voxels > _MAX_VOXELS:
-            raise ValueError("too large")
+        check_volumes(voxels, 0, bits // 8, most)
+        if not 0 <= offset <= _MOST_BEFORE_VOXELS:
+            raise ValueError("no offset of voxels")
         needed = int(offset) + voxels * bits // 8
         read = _NIFTI_HEADER
         # Read to the end, where gzip compares its checksum, but not much further than the header says (zip bomb).

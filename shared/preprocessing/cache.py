@@ -54,16 +54,22 @@ def entry_name(*parts: str) -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, of which few are in memory at a time."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def content_digest(case: Case, images: Sequence[Path]) -> str:
     """SHA-256 of all that a case is read from: bytes of its sorted image files, side, times and segment in its row.
 
     Names of DICOM files do not matter, as tags determine their order; NIfTI files are ordered by their names.
     """
     mask = case.mask_path()
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in images if path != mask]
+    digests = [file_digest(path) for path in images if path != mask]
     if not any(path.name.endswith((".nii", ".nii.gz")) for path in images if path != mask):
         digests.sort()
-    drawn = hashlib.sha256(mask.read_bytes()).hexdigest() if mask is not None and mask.is_file() else "none"
+    drawn = file_digest(mask) if mask is not None and mask.is_file() else "none"
     segment = case.row.mask.rpartition("#")[2] if "#" in case.row.mask else ""
     parts = [case.row.side, str(case.row.acquisition_times_s), drawn, segment, *digests]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()

@@ -49,6 +49,14 @@ INTERNALS = (
         test="test_an_answer_comes_once_and_only_when_its_last_object_is_there",
     ),
     Internal(
+        names=(
+            "flwr.supercore.inflatable.inflatable_object:get_object_head_values_from_object_content",
+            "flwr.supercore.inflatable.inflatable_object:get_object_body",
+        ),
+        reason="an array may name one chunk a million times: its size is reckoned before it is put together",
+        test="test_a_chunk_that_is_named_many_times_takes_no_memory",
+    ),
+    Internal(
         names=("flwr.app.message:make_message", "flwr.supercore.constant:SYSTEM_MESSAGE_TYPE"),
         reason="an upload that was given up is answered as Flower's own grid answers it",
         test="test_scenario_5_an_upload_that_was_given_up_is_an_error_and_no_answer",
@@ -146,6 +154,15 @@ INTERNALS = (
         ),
         reason="Flower writes each task's token in a command line, which every user of the machine can read",
         test="test_work_is_handed_out_to_the_nodes_own_starter_and_to_nobody_else",
+    ),
+    Internal(
+        names=(
+            "flwr.superlink.cli.flower_superlink:_get_superexec_command",
+            "flwr.supercore.cli:flower_superexec",
+            "flwr.supercore.constant:TASK_TYPE_TO_COMMAND",
+        ),
+        reason="the SuperLink starts its apps so too: their tokens read all messages of a run",
+        test="test_a_task_is_started_without_its_token_on_a_command_line",
     ),
     Internal(
         names=(

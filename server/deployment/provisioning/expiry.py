@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from cryptography import x509
 from server.deployment.provisioning.certificate_ledger import LEDGER_FILE, Certificate, ledger_entry, read_ledger
 from server.deployment.provisioning.consortium_file import Validity, load_consortium
 from server.deployment.provisioning.members import CONSORTIUM_FILE
+from shared.config.strict_toml import parse_toml
 from shared.errors import ConfigError
 
 
@@ -56,7 +56,7 @@ def certificate_expiry(folder: Path, now: datetime) -> list[Expiry]:
 def _warn_days(kit: Path) -> int:
     """`warn_days` of the server's kit, and the default for a site's or an observer's kit, which do not have it."""
     try:
-        return int(tomllib.loads((kit / "server.toml").read_text(encoding="utf-8"))["warn_days"])
+        return int(parse_toml((kit / "server.toml").read_text(encoding="utf-8"))["warn_days"])
     except FileNotFoundError:
         return Validity().warn_days
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from shared.dicom.geometry import orientation_of, to_lps
-from shared.dicom.volumes import read_stored
+from shared.dicom.budget import check_volumes
+from shared.dicom.geometry import lps_view, orientation_of
+from shared.dicom.volumes import Volume, check_finite
 from shared.errors import StudyError
 from shared.modalities.mri.dce_study import Acquisition, DceStudy
 from shared.modalities.mri.phases import MOST_POST_PHASES, NOMINAL_INTERVAL_S
+from shared.types import Grid
 
 _PHASE_NAME = re.compile(r"^(?P<name>.+)_(?P<phase>\d{4})\.nii(\.gz)?$", re.IGNORECASE)
 _FEWEST = 2
+_UNLIKE = "the NIfTI phases differ in shape, spacing, direction or position"
 
 
 def find_nifti_phases(path: Path) -> list[Path]:
@@ -47,17 +51,27 @@ def read_nifti_phases(files: Sequence[Path], times_s: Sequence[float] | None) ->
         raise StudyError(
             "missing_phase", "a pre-contrast and a post-contrast phase are needed, and there is only one phase"
         )
-    stored = [read_stored(path) for path in files[: 1 + MOST_POST_PHASES]]
-    plane = orientation_of(stored[0][1])
-    volumes = [to_lps(array, grid) for array, grid in stored]
-    grid = volumes[0][1]
-    if not all(grid.same_space(other) for _, other in volumes):
-        raise StudyError("mixed_geometry", "the NIfTI phases differ in shape, spacing, direction or position")
+    volumes = [Volume(path) for path in files[: 1 + MOST_POST_PHASES]]
+    if len({volume.shape for volume in volumes}) > 1:
+        raise StudyError("mixed_geometry", _UNLIKE)
+    check_volumes(math.prod(volumes[0].shape), len(volumes), max(volume.beside for volume in volumes))
+    grids: list[Grid] = []
+    for number, volume in enumerate(volumes):
+        stored, own = volume.load()
+        turned, grid = lps_view(stored, own)
+        if not number:
+            phases = np.empty((len(volumes), *turned.shape), np.float32)
+        elif not grids[0].same_space(grid):
+            raise StudyError("mixed_geometry", _UNLIKE)
+        grids.append(grid)
+        phases[number] = turned
+        check_finite(phases[number])
+        del stored, turned  # before the next one is read
     return DceStudy(
-        phases=np.stack([array for array, _ in volumes]),
-        times_s=_times(len(files), times_s)[: len(stored)],
-        grid=grid,
-        acquisition=Acquisition(orientation=plane),
+        phases=phases,
+        times_s=_times(len(files), times_s)[: len(phases)],
+        grid=grids[0],
+        acquisition=Acquisition(orientation=orientation_of(own)),
     )
 
 

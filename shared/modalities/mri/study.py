@@ -8,13 +8,16 @@ multi-frame MR, deflated files, archives, files of several patients or exams, an
 
 from __future__ import annotations
 
+import filecmp
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from shared.cohort.preflight import Case
-from shared.dicom.geometry import orientation_of, to_lps
+from shared.dicom.budget import check_volumes
+from shared.dicom.geometry import lps_view, orientation_of
 from shared.dicom.header import ENHANCED_MR_STORAGE, MR_IMAGE_STORAGE, FileHeader
 from shared.dicom.index import index_folder, list_files, read_headers
 from shared.dicom.pixels import read_pixels
@@ -23,6 +26,9 @@ from shared.modalities.mri.dce_study import Acquisition, DceStudy
 from shared.modalities.mri.nifti_phases import find_nifti_phases, read_nifti_phases
 from shared.modalities.mri.phases import select_phases
 from shared.types import Side
+
+_BESIDE = 4
+"""Bytes of a voxel of the phase that is put together."""
 
 
 def read_case(case: Case) -> DceStudy:
@@ -72,11 +78,14 @@ def assemble_study(headers: Sequence[FileHeader], side: Side | None) -> DceStudy
         raise StudyError("laterality_conflict", f"the table says {side}, the images' tag the other breast")
     phases = select_phases(images)
     stored = phases[0].grid
-    array = np.empty((len(phases), *stored.shape), np.float32)
-    for volume, phase in zip(array, phases, strict=True):
+    check_volumes(math.prod(stored.shape), len(phases), _BESIDE)
+    volume = np.empty(stored.shape, np.float32)
+    view, grid = lps_view(volume, stored)
+    turned = np.empty((len(phases), *view.shape), np.float32)
+    for target, phase in zip(turned, phases, strict=True):
         for index, header in enumerate(phase.slices):
             volume[index] = read_pixels(header)
-    turned, grid = to_lps(array, stored)
+        target[:] = view
     first = phases[0].slices[0]
     return DceStudy(
         phases=turned,
@@ -103,6 +112,6 @@ def _mr_images(headers: Sequence[FileHeader]) -> list[FileHeader]:
     kept: dict[str, FileHeader] = {}
     for item in images:
         twin = kept.setdefault(item.sop_uid or str(item.path), item)
-        if twin is not item and twin.path.read_bytes() != item.path.read_bytes():
+        if twin is not item and not filecmp.cmp(twin.path, item.path, shallow=False):
             raise StudyError("duplicate_slices", "one SOPInstanceUID stands in two files of different content")
     return list(kept.values())

@@ -7,7 +7,6 @@ contain the other breast too. Fibroglandular tissue outside the mask of the brea
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from shared.cohort.preflight import TISSUE_MASKS, Case
 from shared.errors import ExclusionReason, StudyError
 from shared.modalities.mri.cache import PreparedMri
-from shared.preprocessing.cache import Entry, entry_name, get_or_make, open_array, pack_mask, unpack_mask
+from shared.preprocessing.cache import Entry, entry_name, file_digest, get_or_make, open_array, pack_mask, unpack_mask
 from shared.preprocessing.resample import resample_mask
 from shared.types import STRUCTURES, BoolArray, Grid
 
@@ -66,8 +65,7 @@ def keep_tissues(root: Path, case: Case, prepared: PreparedMri) -> Path:
     # Named by all content: the prepared case, which stands for images and plan, and the masks' bytes and segments.
     parts = [prepared.folder.name, str(VERSION)]
     for kind in TISSUE_MASKS:
-        digest = hashlib.sha256(case.need_mask(kind).read_bytes()).hexdigest()
-        parts += [digest, getattr(case.row, kind).partition("#")[2]]
+        parts += [file_digest(case.need_mask(kind)), getattr(case.row, kind).partition("#")[2]]
     folder = root / "tissues" / entry_name(*parts)
     get_or_make(root, folder, make)
     return folder

@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
-from flwr.proto.message_pb2 import ObjectTree
+from flwr.proto.error_pb2 import Error
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.proto.message_pb2 import Metadata, ObjectTree
 from flwr.supercore.error import FlowerError
 
 from server.deployment.superlink_quota import AGAIN, SPARE_BYTES, bind
@@ -100,6 +102,22 @@ def test_what_is_no_answer_of_its_own_is_not_taken(handlers, by, answers):
     with pytest.raises(FlowerError):
         call(handlers.push_messages, FLOODS, messages_list=[said], message_object_trees=[])
     assert handlers.announced[FLOODS] == 0
+
+
+def test_the_text_of_an_error_is_kept_up_to_its_bound(handlers):
+    """Against Flower's own form of an answer that is an error."""
+    ask(handlers, FLOODS)
+
+    def told(characters):
+        facts = Metadata(src_node_id=FLOODS, reply_to_message_id="question")
+        said = ProtoMessage(metadata=facts, error=Error(code=2, reason="x" * characters))
+        call(handlers.push_messages, FLOODS, messages_list=[said], message_object_trees=[])
+
+    told(60_000)
+    assert handlers.announced[FLOODS] == 1
+    with pytest.raises(FlowerError):
+        told(16 << 20)
+    assert handlers.announced[FLOODS] == 1
 
 
 def test_a_hundred_thousand_messages_of_one_site_are_not_kept_and_the_others_go_on(handlers):

@@ -16,6 +16,7 @@ from flwr.superlink.grid.http_grid import HttpGrid
 
 from server.federation import nonblocking_grid
 from server.federation.nonblocking_grid import WholeAnswers
+from server.federation.site_requests import pull, read
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 
@@ -131,6 +132,18 @@ def test_scenario_64_an_answer_much_longer_than_any_question_is_not_fetched(monk
     grid.push_messages([message(12_000_000)])
     (answer,) = grid.pull_messages(["again"])
     assert len(flat(answer)) == 12_000_000
+
+
+def test_an_answer_that_would_grow_in_memory_is_refused_with_its_reason_and_costs_no_other():
+    record = ArrayRecord({"flat": Array(np.zeros(30_000_000, np.float32))})  # 120 MB of a chunk of 5 MB
+    grown = Message(RecordDict({"weights": record}), dst_node_id=1, message_type="train")
+    link = Link(grown=grown, good=message(5))
+    link.arrived = set(link.objects)
+    (_, refused), (_, good) = pull(grid_of(link), ["grown", "good"])
+    assert str(refused) == "its weights would be 114 MB, more than 16 MB"
+    assert flat(good).tolist() == [0, 1, 2, 3, 4]
+    answer = read(refused, "a", None, "", None)
+    assert (answer.status, answer.reason, answer.reply) == ("refused", str(refused), None)
 
 
 def test_an_answer_whose_question_has_died_is_forgotten():

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import os
 import string
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from shared.cohort.table import read_table
 from shared.errors import TableError
+from tests.memory import peak_mb
 
 KNOWN = ("patient_id", "side", "er", "note")
 
@@ -94,6 +97,43 @@ def test_a_column_named_twice_is_refused(tmp_path):
 def test_what_is_no_table_is_refused(tmp_path, data):
     with pytest.raises(TableError, match=r"cases\.csv"):
         read(tmp_path, data)
+
+
+def test_more_columns_than_any_table_has_are_refused_at_once(tmp_path):
+    names = [*KNOWN[:2], *(f"x{number}" for number in range(998))]
+    assert len(read(tmp_path, ",".join(names).encode() + b"\n" + b"1," * 999 + b"1\n").columns) == 1000
+    started = time.monotonic()
+    for count in (999, 200_000, 4_000_000):
+        data = ("patient_id,side" + ",x" * count)[: 15 << 20]
+        with pytest.raises(TableError, match="1000 are the most; take out"):
+            read(tmp_path, data.encode())
+    assert time.monotonic() - started < 10
+
+
+def test_a_row_of_a_million_fields_and_a_long_table_take_little_memory(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"patient_id,side\n" + b"ab," * 5_000_000)
+    (tmp_path / "b.csv").write_bytes(bytes(17 << 20))
+    (tmp_path / "c.csv").write_bytes(b"patient_id,side" + b",ab" * 5_000_000)
+    setup = """
+        from pathlib import Path
+        from shared.cohort.table import read_table
+        from shared.errors import TableError
+    """
+    code = """
+        for path in Path(sys.argv[1]).iterdir():
+            try:
+                read_table(path, known=("patient_id", "side"), required=())
+            except TableError:
+                continue
+            raise SystemExit("not refused")
+    """
+    assert peak_mb(setup, code, tmp_path) < 600
+
+
+def test_a_pipe_is_no_table(tmp_path):
+    os.mkfifo(tmp_path / "cases.csv")
+    with pytest.raises(TableError, match="no file but a folder, pipe or device"):
+        read_table(tmp_path / "cases.csv", known=KNOWN, required=())
 
 
 def test_an_absent_table_is_refused(tmp_path):

@@ -1,10 +1,12 @@
 """Strict TOML: every fault with its path, and what to write instead."""
 
+import time
+
 import pytest
 from pydantic import Field
 
 from shared.config.sections import Section
-from shared.config.strict_toml import read_toml, validated
+from shared.config.strict_toml import parse_toml, read_toml, validated
 from shared.errors import ConfigError
 
 
@@ -63,6 +65,30 @@ def test_a_file_that_is_absent_not_utf8_or_no_toml_is_refused(tmp_path):
     (tmp_path / "bad.toml").write_text("a = [")
     with pytest.raises(ConfigError, match=r"bad\.toml is not valid TOML"):
         read_toml(tmp_path / "bad.toml", "kit")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a=" + "[" * 100_000 + "]" * 100_000,
+        "a=" + "{b=" * 5000 + "1" + "}" * 5000,
+        "[" + ".".join("a" * 50_000) + "]",
+        ".".join("a" * 1002) + "=1",
+        "a='" + "x" * (1 << 18) + "'",
+    ],
+    ids=["lists", "tables", "a header", "a key", "long"],
+)
+def test_what_is_nested_too_deeply_or_too_long_is_refused_in_one_line_and_at_once(tmp_path, text):
+    (tmp_path / "a.toml").write_text(text)
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=r"^a\.toml is not valid TOML: it (is nested|has more)") as caught:
+        read_toml(tmp_path / "a.toml", "file")
+    assert time.monotonic() - started < 5
+    assert len(str(caught.value)) < 100
+
+
+def test_what_is_nested_as_configurations_are_is_read():
+    assert parse_toml("[a.b.c]\nd = [[1, 2.5], [3]]\n") == {"a": {"b": {"c": {"d": [[1, 2.5], [3]]}}}}
 
 
 def test_keys_that_were_taken_out_before_are_still_the_nearest_names_at_the_top():

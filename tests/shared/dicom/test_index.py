@@ -1,5 +1,7 @@
 """Scans of folders: what counts as an image, what is ignored, what is a fault."""
 
+import os
+
 import pytest
 
 from shared.dicom.index import index_folder, list_files, read_header, read_headers, scan_folder
@@ -59,6 +61,13 @@ def test_links_inside_are_met_once_and_links_out_are_faults(folder, tmp_path):
     with pytest.raises(StudyError, match="a link stands in the place"):
         index_folder(folder)
     assert all(path.name not in {"again", "out"} for path in list_files(folder))
+
+
+def test_a_pipe_among_the_images_is_a_fault_and_nobody_waits_for_it(folder):
+    os.mkfifo(folder / "pipe.dcm")
+    with pytest.raises(StudyError, match="a pipe or device"):
+        index_folder(folder)
+    assert all(path.name != "pipe.dcm" for path in list_files(folder))
 
 
 def test_a_folder_that_does_not_exist_has_no_images(tmp_path):

@@ -1,6 +1,8 @@
 """NIfTI and NRRD volumes: what is read of them, and what is refused."""
 
 import gzip
+import os
+import struct
 
 import numpy as np
 import pytest
@@ -73,6 +75,79 @@ def test_a_big_endian_volume_reads_alike(exam, tmp_path):
     array, grid = read_volume(tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(array, exam.volume[0])
     assert grid.same_space(exam.grid, tolerance_mm=1e-4)
+
+
+HEAD = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 4 4\nencoding: raw\n"
+
+
+@pytest.fixture
+def nrrd_beside_a_secret(tmp_path):
+    """Write an NRRD file beside another file, which SimpleITK alone would read where the header names it."""
+    (tmp_path / "secret.raw").write_bytes(bytes(range(1, 65)))
+
+    def write(more):
+        (tmp_path / "a.nrrd").write_bytes(HEAD + more)
+        return tmp_path / "a.nrrd"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"data file: secret.raw\n",
+        b"DATA FILE: secret.raw\n\n",
+        b"datafile: secret.raw\n\n",
+        b"data file: LIST\nsecret.raw\n\n",
+        b"# a comment\rdata file: secret.raw\n\n",  # it ends a line there, too
+        b"key:=value\rdata file: secret.raw\n\n",
+        b"type: uint8\r\ndatafile: secret.raw\r\n\r\n",
+        b"byte skip: -1\n\n",
+        b"line skip: 3\n\n",
+    ],
+)
+def test_an_nrrd_header_that_names_other_data_than_its_own_is_refused(nrrd_beside_a_secret, more):
+    path = nrrd_beside_a_secret(more + bytes(64))
+    with pytest.raises(StudyError, match="names another file as its data"):
+        read_volume(path)
+
+
+def test_an_nrrd_header_that_names_a_pipe_does_not_wait_for_it(nrrd_beside_a_secret, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert reason(read_volume, nrrd_beside_a_secret(b"data file: pipe\n\n")) == "unreadable_file"
+    (tmp_path / "b.nrrd").symlink_to(tmp_path / "pipe")
+    for name in ("b.nrrd", "pipe"):
+        assert reason(read_volume, tmp_path / name) == "unreadable_file"
+
+
+@pytest.mark.parametrize(
+    "more", [b"", b"# data file: secret.raw\n", b"data file:=secret.raw\nKinds: domain domain domain\n"]
+)
+def test_an_nrrd_header_with_comments_keys_and_its_own_data_is_read(nrrd_beside_a_secret, more):
+    values, grid = read_volume(nrrd_beside_a_secret(more + b"\n" + bytes(range(100, 164))))
+    assert values.ravel().tolist() == list(range(100, 164))
+    assert grid.shape == (4, 4, 4)
+
+
+def test_a_header_without_an_end_is_refused(nrrd_beside_a_secret):
+    assert reason(read_volume, nrrd_beside_a_secret(b"#" * (2 << 20) + b"\n\n")) == "unreadable_file"
+
+
+def test_another_format_under_the_name_of_a_volume_is_refused(exam, tmp_path):
+    """SimpleITK alone picks the format by the content."""
+    for name in ("a.nrrd", "a.nii"):
+        (tmp_path / name).write_bytes((exam.write(tmp_path / "exam") / "0").read_bytes())
+        assert reason(read_volume, tmp_path / name) == "unreadable_file"
+
+
+def test_an_offset_that_no_header_has_is_refused(exam, tmp_path):
+    path = tmp_path / "a.nii"
+    sitk.WriteImage(to_image(exam.volume[0].astype(np.float32), exam.grid), str(path))
+    for offset in (float("inf"), float("nan"), -1.0, 1e9):
+        data = bytearray(path.read_bytes())
+        struct.pack_into("<f", data, 108, offset)
+        (tmp_path / "b.nii").write_bytes(data)
+        assert reason(read_volume, tmp_path / "b.nii") == "unreadable_file"
 
 
 def test_volumes_that_are_not_sound_are_refused(exam, tmp_path):

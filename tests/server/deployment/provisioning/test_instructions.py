@@ -27,6 +27,9 @@ def test_containers_are_closed(made, kit):
         assert service["user"] == "10001:10001"
         assert service["tmpfs"] == ["/tmp"]  # noqa: S108 - inside the container
         assert "privileged" not in service
+        assert service["mem_limit"] == "16g"
+        assert 0 < service["pids_limit"] <= 1024
+        assert service["logging"]["options"]["max-size"] == "10m"
         written = [mount for mount in service["volumes"] if not mount.endswith(":ro")]
         assert written == ["./state:/kit/state", *(["runs:/work/runs"] if name == "server" else [])]
         assert (made / kit / "state").is_dir()  # a mount point cannot be made in a read-only folder

@@ -1,0 +1,125 @@
+"""What a site's files may take in memory, decided from their headers and lengths before anything is decoded.
+
+A small file may claim, or inflate to, any size. Every reader of images and masks asks here first; what is over the
+budget costs the case, with the reason.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import _CharLS  # pyjpegls has no other name for the function that reads a header alone
+import pydicom
+from PIL import Image
+from pydicom.encaps import generate_frames
+from pydicom.filereader import _read_file_meta_info, read_partial, read_preamble
+from pydicom.tag import Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEGLSTransferSyntaxes, RLELossless
+
+from shared.errors import StudyError
+
+GB = 1 << 30
+MOST_EXAM = 2 * GB
+"""Bytes of all phases of an exam in float32, with one volume as it is decoded."""
+MOST_MASK = GB
+"""Bytes of a mask while it is decoded."""
+MOST_FRAME = 1 << 28
+"""Bytes of one DICOM frame while it is decoded."""
+MOST_HEADER = 1 << 19
+"""Bytes of a DICOM header up to the last tag that an index of images needs."""
+SPARE = 1 << 20
+"""Bytes of a DICOM file beside its pixels: vendors' own tags take some 100 kB. Compression adds less than that."""
+_RLE_GROWTH = 64  # two bytes become at most 128 (PS3.5 G.3.1)
+
+
+class BoundedFile(io.BufferedReader):
+    """A file of which so many bytes can be read; what is only passed over does not count."""
+
+    def __init__(self, path: Path, most: int) -> None:
+        # Not blocking: to open a pipe would wait for whoever writes into it.
+        super().__init__(io.FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)))
+        self._left = most
+        if not stat.S_ISREG(os.fstat(self.fileno()).st_mode):
+            self.close()
+            raise StudyError("unreadable_file", "a pipe or device stands in the place of a file; put a file there")
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file; `StudyError` (`unreadable_file`) where more than the bound has been read."""
+        most = self._left + 1
+        data = super().read(most if size is None or size < 0 else min(size, most))
+        self._left -= len(data)
+        if self._left < 0:
+            raise StudyError("unreadable_file", "a file holds far more than its image; export it again")
+        return data
+
+
+def read_tags(path: Path, tags: Sequence[str | int], stop_at: int, most: int) -> pydicom.Dataset:
+    """Tags of a DICOM file before the tag `stop_at`, of which at most `most` bytes are read.
+
+    Raises `StudyError` (`unreadable_file`): more bytes, deflated, or no file. Junk raises any exception.
+    """
+    with BoundedFile(path, most) as stream:
+        read_preamble(stream, force=False)
+        if _read_file_meta_info(stream).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            raise StudyError("unreadable_file", "a deflated file may inflate without bound; export it plain")
+        stream.seek(0)
+        stop: Callable[[int, str | None, int], bool] = lambda tag, _vr, _length: tag >= stop_at  # noqa: E731
+        return read_partial(stream, stop_when=stop, specific_tags=[Tag(tag) for tag in tags])
+
+
+def check_volumes(voxels: int, phases: int, beside: int, most: int = MOST_EXAM) -> None:
+    """Refuse an exam of so many phases of so many voxels if it is over the budget.
+
+    A voxel takes 4 bytes a phase, and so many `beside` them while one phase is read. Raises `StudyError`
+    (`unreadable_file`).
+    """
+    needed = voxels * (4 * phases + beside)
+    if needed > most:
+        raise StudyError(
+            "unreadable_file",
+            f"its headers claim {needed / GB:.1f} GB in memory, and {most / GB:.0f} GB are the most: if that is no "
+            "damage, export the images with fewer or coarser slices, masks as whole numbers of 8 bits",
+        )
+
+
+def check_frames(dataset: Any, frames: int) -> None:
+    """Refuse DICOM frames that decode to other sizes than Rows x Columns x SamplesPerPixel, before they are decoded.
+
+    The sizes are those of the compressed streams' own headers, as the decoders themselves read them.
+
+    Raises
+    ------
+    StudyError
+        `unreadable_file`. A header that cannot be read raises any exception, as decoding would.
+
+    """
+    rows, columns, samples = int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel", 1))
+    size = rows * columns * samples * max(1, int(dataset.BitsAllocated) // 8)
+    if size > MOST_FRAME:
+        raise StudyError("unreadable_file", f"a frame claims {size >> 20} MB, {MOST_FRAME >> 20} MB are the most")
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    if not syntax.is_encapsulated:
+        return
+    count = 0
+    for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
+        count += 1
+        if len(frame) > 2 * size + SPARE or (syntax == RLELossless and len(frame) * _RLE_GROWTH > MOST_FRAME):
+            raise StudyError("unreadable_file", f"a compressed frame has {len(frame) >> 20} MB; export it uncompressed")
+        if syntax != RLELossless and _claimed(frame, syntax) != (columns, rows, samples):
+            raise StudyError("unreadable_file", "a compressed frame has another size than its header says")
+    if count != frames:
+        raise StudyError("unreadable_file", f"{count} compressed frames stand where the header says {frames}")
+
+
+def _claimed(frame: bytes, syntax: UID) -> tuple[int, int, int]:
+    """Columns, rows and samples that a JPEG, JPEG 2000 or JPEG-LS stream says it holds; pixels are not decoded."""
+    if syntax in JPEGLSTransferSyntaxes:
+        facts = _CharLS.read_header(frame)
+        return facts["width"], facts["height"], facts["components"]
+    with Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as image:
+        return *image.size, len(image.getbands())
