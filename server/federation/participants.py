@@ -151,7 +151,7 @@ class Participants:
             check_answer(reply, Expected(name, self.run, 0))
             if set(reply.fingerprints) != set(self.config.modalities):
                 raise UpdateError("the answer does not hold the fingerprints of the run's modalities")
-            self._check_share(sum(item.n for item in reply.fingerprints.values()))
+            self._check_share(name, sum(item.n for item in reply.fingerprints.values()))
 
         known = {}
         for name, answer in self._ask(names, FINGERPRINT, check):
@@ -174,7 +174,7 @@ class Participants:
             train = included["train"]
             if train == 0:
                 raise UpdateError("no training case is left")
-            self._check_share(train)
+            self._check_share(name, train)
             if name in flow and flow[name]["included"] != included:
                 raise UpdateError("its cases changed since the run began: start a new run")
             # Preparing may leave out cases that the fingerprint counts, with a reason for each.
@@ -207,8 +207,10 @@ class Participants:
         self.sites = [known[name] for name in self.config.data.sites if name in known]
         self.folder.write_flow(flow)
 
-    def _check_share(self, cases: int) -> None:
-        """Raise `UpdateError` for more cases than leave the other sites a place in the average."""
+    def _check_share(self, name: str, cases: int) -> None:
+        """Raise `UpdateError` for more cases than were agreed, or than leave the other sites a place in the average."""
+        if (agreed := self.folder.most_cases().get(name)) is not None and cases > agreed:
+            raise UpdateError(f"claims {cases} training cases, at most {agreed} were agreed in the consortium's file")
         most = MOST_CASES // len(self.config.data.sites)
         if cases > most:
             raise UpdateError(f"claims {cases} training cases, a run of so many sites takes at most {most} of each")

@@ -23,6 +23,7 @@ from server.deployment.provisioning.certificate_authority import (
 )
 from server.deployment.provisioning.certificate_ledger import write_file, write_private
 from server.deployment.provisioning.consortium_file import Consortium
+from server.deployment.server_kit import CASES_FILE
 from server.deployment.template import fill_template
 
 SERVER: Final = "server"
@@ -71,6 +72,11 @@ def write_server_kit(root: Path, consortium: Consortium, ca: x509.Certificate, s
     }
     write_file(folder / "server.toml", tomli_w.dumps(settings).encode())
     _write_texts(folder, "server", consortium, server.until, {})
+
+
+def write_most_cases(root: Path, consortium: Consortium) -> None:
+    """Write into the server's kit what was agreed of the hospitals' sizes."""
+    write_file(root / SERVER / CASES_FILE, tomli_w.dumps({"most_cases": consortium.most_cases}).encode())
 
 
 def write_observer(root: Path, consortium: Consortium, ca: x509.Certificate, observer: Credentials) -> None:

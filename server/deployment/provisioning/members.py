@@ -99,6 +99,7 @@ def _make_consortium(source: Path, consortium: Consortium, root: Path, now: date
     until = {"authority": ca.not_valid_after_utc}
     until |= {name: _renew(ledger, consortium, name) for name in (SERVER, OBSERVER)}
     until |= {name: _admit(ledger, consortium, name) for name in consortium.site_names}
+    kits.write_most_cases(root, consortium)
     write_file(root / CONSORTIUM_FILE, source.read_bytes())
     _record(ledger, "provisioned", consortium.name)
     return until
@@ -120,7 +121,7 @@ def _add_sites(source: Path, consortium: Consortium, root: Path, now: datetime) 
                 f"`fedbreast revoke {shlex.quote(str(root))} {missing[0]}` first, or list it again"
             )
         new_sites = [name for name in consortium.site_names if name not in before.site_names]
-        if not new_sites:
+        if not new_sites and consortium.most_cases == before.most_cases:
             raise ConfigError(
                 f"{root} was made from this file already and is left as it is: add a hospital to {source.name} to make "
                 f"its kit, or renew keys with `fedbreast rotate {shlex.quote(str(root))} NAME`"
@@ -129,6 +130,7 @@ def _add_sites(source: Path, consortium: Consortium, root: Path, now: datetime) 
         for name in new_sites:
             _record(ledger, "added", name)
         # Last: until then these hospitals count as new, so that a killed call can be repeated.
+        kits.write_most_cases(root, consortium)
         write_file(root / CONSORTIUM_FILE, source.read_bytes())
         return Handout(consortium, until | {SERVER: _server_until(ledger)})
 

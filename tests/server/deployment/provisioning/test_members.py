@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 
 from server.deployment.provisioning import kits, members
 from server.deployment.provisioning.members import provision, revoke, rotate
+from server.deployment.server_kit import ServerKit
 from shared.errors import ConfigError
 from shared.runtime.audit_log import read, verify
 
@@ -61,6 +62,25 @@ def test_a_site_added_to_the_file_gets_its_kit_and_nobody_elses_changes(own):
     assert serial(own / "server/sites/centre-e.crt") == serial(own / "centre-e/certificates/site.crt")
     with pytest.raises(ConfigError, match="already"):
         provision(own.parent / "toy.toml", own, datetime.now(UTC))
+
+
+def test_the_servers_kit_has_the_cases_that_were_agreed_also_when_they_change(own):
+    kit = ServerKit(own / "server")
+    assert kit.most_cases() == {}
+    file = own.parent / "toy.toml"
+    file.write_text(file.read_text().replace('name = "centre-b"', 'name = "centre-b"\nmost_cases = 80'))
+    before = snapshot(own / "centre-b")
+    provision(file, own, datetime.now(UTC))
+    assert kit.most_cases() == {"centre-b": 80}
+    assert snapshot(own / "centre-b") == before
+    with pytest.raises(ConfigError, match="made from this file already"):
+        provision(file, own, datetime.now(UTC))
+    file.write_text(file.read_text().replace("most_cases = 80", "most_cases = 90"))
+    provision(add_site(own, "centre-e"), own, datetime.now(UTC))
+    assert kit.most_cases() == {"centre-b": 90}
+    (own / "server/most_cases.toml").unlink()
+    with pytest.raises(ConfigError, match=r"cannot read the server's kit .*most_cases\.toml"):
+        kit.most_cases()
 
 
 @pytest.mark.parametrize(
