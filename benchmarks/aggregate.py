@@ -1,7 +1,7 @@
 """The server's streaming average against Flower's `aggregate_arrayrecords`: 2, 8 and 32 updates of 100 MB.
 
 Both have the updates in memory; Flower's are in its records, as it takes them. A second ratio counts in what our server
-does before: reading the record and checking its values.
+does before: reading the record and checking its values, and how far each lies from the model that was sent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from flwr.app import MetricRecord, RecordDict
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 from timing import ratio
 
-from server.federation.averaging import WAITING, RunningAverage, check_values
+from server.federation.averaging import WAITING, RunningAverage
+from server.federation.update_reach import PARAMETER, Reach
 from shared.messages.payload import pack_weights, unpack_weights
 
 VALUES = 25_000_000
@@ -27,6 +28,7 @@ def main() -> None:
     draws = np.random.default_rng(0)
     different = [draws.normal(size=VALUES).astype(np.float32) for _ in range(4)]
     start = np.zeros(VALUES, np.float32)
+    reach = Reach(start, [(range(VALUES), PARAMETER)], bounded=True, step=10.0, share=0.01, steps=20)
     for number in UPDATES:
         updates = [(different[index % 4], 24 + index) for index in range(number)]
         records = [
@@ -44,7 +46,7 @@ def main() -> None:
             running = RunningAverage(start)
             for record, (_, cases) in zip(records, updates, strict=True):  # noqa: B023
                 weights = unpack_weights(record["arrays"])
-                check_values(weights)
+                reach.check(weights)
                 running.add(weights, {"": cases})
                 del weights
             return running.mean()

@@ -9,11 +9,16 @@ from collections.abc import Iterable
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from shared.errors import FedBreastError, RunError, SiteError, safe_error
+
+if TYPE_CHECKING:
+    from server.federation.participants import Progress
+    from shared.config.run_config import RunConfig
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +31,6 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the configured federation; whatever ends it early is raised, so that Flower marks the run failed."""
     # Imported here: Flower imports this module to find `app`, and torch takes seconds.
-    from server.deployment.simulation import ensure_data
     from server.federation.nonblocking_grid import whole_answers
     from server.run import run
     from server.run_folder.journal import RunFolder
@@ -55,9 +59,10 @@ def main(grid: Grid, context: Context) -> None:
         log.info("run %s, app loaded from %s", folder.path.name, Path(__file__).parent.parent)
         try:
             record("run-started", run=folder.path.name, resumed=bool(resumed), seed=config.seed)
-            if not bool(settings.get("consortium", False)):
-                _warn_of_open_ray()
-                ensure_data(config, report)
+            if bool(settings.get("consortium", False)):
+                folder.write_most_cases(read_most_cases(str(settings["most-cases"])))
+            else:
+                _prepare_simulation(config, report)
             run(whole_answers(grid), config, folder, report)
         except Exception as error:
             if isinstance(error, FedBreastError):
@@ -79,9 +84,17 @@ def main(grid: Grid, context: Context) -> None:
         report("done", 1, 1, missing)
 
 
-def _warn_of_open_ray() -> None:
+def read_most_cases(text: str) -> dict[str, int]:
+    """How many training cases a site may claim, from a run's setting `centre-a=400,centre-b=80`."""
+    return {site: int(cases) for site, _, cases in (item.partition("=") for item in text.split(",") if item)}
+
+
+def _prepare_simulation(config: RunConfig, on_progress: Progress) -> None:
+    from server.deployment.simulation import ensure_data
+
     if os.environ.get("RAY_AUTH_MODE") != "token":
         log.warning("others can run code in this simulation's Ray: start it with `fedbreast run`")
+    ensure_data(config, on_progress)
 
 
 def check_one_root(rooms: Iterable[ModuleSpec | None]) -> None:

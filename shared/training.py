@@ -27,6 +27,15 @@ from shared.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
+BETAS = (0.9, 0.999)
+"""Of AdamW (Loshchilov 2019): the shares of both moments that are kept from step to step."""
+_ROUNDING = 2.0**-23
+"""A step rounds a parameter twice to float32, each time by half of this times its magnitude at most."""
+_SLACK = 1.001
+"""Rounding of the moments and of a distance, in float32: far below a thousandth."""
+_FAR = 1e30
+"""Where a bound is larger than any parameter, its own size does not matter."""
+
 LossTerm = Callable[[nn.Module], Tensor | float]
 """Computes, from the network in training, what is added to the loss of the task."""
 
@@ -110,7 +119,7 @@ def _steps(
     trained = [item for name, item in model.named_parameters() if name not in frozen]
     decayed, plain = [item for item in trained if item.ndim > 1], [item for item in trained if item.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
+    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=BETAS)
     scaled = settings.mixed_precision == "auto" and device.type == "cuda"
     losses = []
     batches = _batches(cases, config, task, draws, generator)
@@ -142,6 +151,29 @@ def learning_rate(config: RunConfig, step: int) -> float:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
     share = (step - settings.warmup_steps) / max(1, total - settings.warmup_steps)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
+def reach(config: RunConfig, round_number: int) -> tuple[float, float]:
+    """How far a round can move a parameter `w`, whatever the data and the loss: at most `step + share x |w|`.
+
+    Step t changes `w` by its rate times `m / sqrt(v)` and times `weight_decay x w`. By Cauchy-Schwarz the former is
+    at most `sqrt(sum_i (beta_1^2 / beta_2)^i) x (1 - beta_1) / sqrt(1 - beta_2)`, with i from 0 to t - 1, corrected for
+    the moments' bias: 1 in the first step, 1.2 in the twentieth, 7.3 in the end. (Kingma 2015, section 2.1, has 3.2,
+    but for one gradient alone; growing ones go further.) Clipping and the strategies' terms change gradients alone.
+
+    Returns
+    -------
+    `step` and `share`, for float32 as the training loop computes in it.
+
+    """
+    settings, (beta_1, beta_2) = config.training, BETAS
+    done = (round_number - 1) * settings.steps_per_round
+    rates = np.array([learning_rate(config, done + step) for step in range(settings.steps_per_round)])
+    t, ratio = np.arange(1, len(rates) + 1), beta_1**2 / beta_2
+    longest = (1 - beta_1) * np.sqrt((1 - ratio**t) / (1 - ratio) / (1 - beta_2))
+    longest *= np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+    grown = min(_FAR, math.exp(min(100.0, float(np.log1p(rates * settings.weight_decay + _ROUNDING).sum()))))
+    return _SLACK * grown * float(rates @ longest), _SLACK * (grown - 1)
 
 
 def _unlabelled_state(model: nn.Module, cases: Sequence[Any], config: RunConfig, task: Task) -> dict[str, Tensor]:

@@ -8,9 +8,12 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from shared.config.sections import Section
+from shared.config.sections import Section, SiteName
+from shared.config.strict_toml import read_toml, validated
 from shared.errors import ConfigError
-from shared.runtime.kit import Kit, Port
+from shared.runtime.kit import AgreedCases, Kit, Port
+
+CASES_FILE = "most_cases.toml"
 
 
 class ServerFile(Section):
@@ -23,6 +26,12 @@ class ServerFile(Section):
     status_port: Port
     superlink_port: Port
     warn_days: int = 30
+
+
+class CasesFile(Section):
+    """`most_cases.toml`: how many training cases a site may claim, of those with whom a number was agreed."""
+
+    most_cases: dict[SiteName, AgreedCases]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,18 @@ class ServerKit(Kit):
     def revoked(self) -> Path:
         """The list of revoked certificates."""
         return self.folder / "certificates" / "crl.pem"
+
+    def most_cases(self) -> dict[str, int]:
+        """How many training cases a site may claim; read from the disk at each call.
+
+        Raises
+        ------
+        ConfigError
+            The file is not valid, or missing: that is no empty list.
+
+        """
+        path = self.folder / CASES_FILE
+        return dict(validated(CasesFile, read_toml(path, "server's kit"), str(path)).most_cases)
 
     def sites(self) -> tuple[SiteKey, ...]:
         """The sites whose keys are in the kit, by name; read from the disk at each call, and none may be damaged.

@@ -45,7 +45,9 @@ def run_on_server(
 
     """
     run_dir = project_root() / "runs" / run_name
-    more: dict[str, int | str] = {"resume": resume, "consortium": True, **(overrides or {})}
+    agreed = ",".join(f"{site}={cases}" for site, cases in kit.most_cases().items())
+    always: dict[str, int | str] = {"consortium": True, "most-cases": agreed}
+    more = {"resume": resume, **always, **(overrides or {})}
     with tempfile.TemporaryDirectory(prefix="fb-") as scratch:
         home = Path(scratch)
         write_connection(kit, home)
@@ -75,7 +77,7 @@ def run_on_server(
                 raise RunError(f"{why}; more in {keep_log(link, run_id, run_dir)}")
             # Its server died, not the run itself. Committed rounds stand; a resumed run keeps its own settings.
             if started:
-                more = {"resume": run_name, "consortium": True}
+                more = {"resume": run_name, **always}
     raise RunError(f"{why}: resumed {RESUMES} times in vain; committed rounds are kept")
 
 

@@ -48,6 +48,11 @@ class Sized(Protocol):
         """Elements."""
 
 
+def fits(values: FloatArray) -> bool:
+    """Whether an average takes these values: numbers below `LARGEST_VALUE` in magnitude."""
+    return bool(values.max() < LARGEST_VALUE and values.min() > -LARGEST_VALUE)
+
+
 def check_values(weights: FloatArray) -> None:
     """Check that an update may enter an average.
 
@@ -57,8 +62,7 @@ def check_values(weights: FloatArray) -> None:
         A value is not a number, or not below `LARGEST_VALUE` in magnitude.
 
     """
-    blocks = (weights[place] for place in _blocks(range(len(weights))))
-    if all(block.max() < LARGEST_VALUE and block.min() > -LARGEST_VALUE for block in blocks):
+    if all(fits(weights[place]) for place in blocks_of(range(len(weights)))):
         return
     finite = np.isfinite(weights)
     if not finite.all():
@@ -101,7 +105,7 @@ class RunningAverage:
     def __init__(self, start: FloatArray, parts: Sequence[tuple[range, str]] | None = None) -> None:
         self._start = start
         parts = parts or [(range(len(start)), "")]
-        self._blocks = [(block, label) for part, label in parts for block in _blocks(part)]
+        self._blocks = [(block, label) for part, label in parts for block in blocks_of(part)]
         self._sums: IntegerArray | None = None
         self._waiting: list[tuple[npt.NDArray[Any], Mapping[str, int]]] = []
         self._cases: Counter[str] = Counter()
@@ -185,6 +189,7 @@ def owned_parts(state: Mapping[str, Sized], owner: Callable[[str], str]) -> list
     return parts
 
 
-def _blocks(part: range) -> Iterator[slice]:
+def blocks_of(part: range) -> Iterator[slice]:
+    """The places of a stretch of the array, `BLOCK` values at once."""
     for start in part[::BLOCK]:
         yield slice(start, min(start + BLOCK, part.stop))

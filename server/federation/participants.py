@@ -80,9 +80,12 @@ class Participants:
         self.plans = self.folder.plans()
         joining = [name for name in names if name in self.nodes]
         if not self.plans:
-            merged, joining = self._fingerprint(joining)
+            known = self._fingerprint(joining)
+            joining = list(known)
             self.need(len(joining))
-            self.plans = {name: modality_named(name).make_plan(merged[name], self.config) for name in merged}
+            for modality in map(modality_named, self.config.modalities):
+                merged = modality.merge([own[modality.name] for own in known.values()], self.config)
+                self.plans[modality.name] = modality.make_plan(merged, self.config)
             self.folder.write_plans(self.plans)
         self._prepare(joining, federation.round_timeout_s)
         self.need(len(self.sites))
@@ -141,26 +144,23 @@ class Participants:
             back.append(name)
         return back
 
-    def _fingerprint(self, names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-        """Merge the sites' fingerprints by modality; a site whose answer is bad is lost, the others are returned."""
+    def _fingerprint(self, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """The sites' fingerprints by modality; a site whose answer is bad is lost."""
 
-        def take(name: str, reply: Reply) -> None:
+        def check(name: str, reply: Reply) -> None:
             check_answer(reply, Expected(name, self.run, 0))
             if set(reply.fingerprints) != set(self.config.modalities):
                 raise UpdateError("the answer does not hold the fingerprints of the run's modalities")
-            cases = sum(item.n for item in reply.fingerprints.values())
-            self._check_share(cases)
-            merged.update({name: merged[name] + own for name, own in reply.fingerprints.items()})
-            self._fingerprinted[name] = cases
+            self._check_share(name, sum(item.n for item in reply.fingerprints.values()))
 
-        merged: dict[str, Any] = {name: modality_named(name).no_cases(self.config) for name in self.config.modalities}
-        good = set()
-        for name, answer in self._ask(names, FINGERPRINT, take):
+        known = {}
+        for name, answer in self._ask(names, FINGERPRINT, check):
             if answer.reply is None:
                 self._lose(name, answer.entry)
             else:
-                good.add(name)
-        return merged, [name for name in names if name in good]
+                known[name] = answer.reply.fingerprints
+                self._fingerprinted[name] = sum(item.n for item in known[name].values())
+        return {name: known[name] for name in names if name in known}
 
     def _prepare(self, names: Sequence[str], wait: float) -> None:
         """Have sites prepare their cases; register those that have some to train on."""
@@ -174,7 +174,7 @@ class Participants:
             train = included["train"]
             if train == 0:
                 raise UpdateError("no training case is left")
-            self._check_share(train)
+            self._check_share(name, train)
             if name in flow and flow[name]["included"] != included:
                 raise UpdateError("its cases changed since the run began: start a new run")
             # Preparing may leave out cases that the fingerprint counts, with a reason for each.
@@ -207,8 +207,10 @@ class Participants:
         self.sites = [known[name] for name in self.config.data.sites if name in known]
         self.folder.write_flow(flow)
 
-    def _check_share(self, cases: int) -> None:
-        """Raise `UpdateError` for more cases than leave the other sites a place in the average."""
+    def _check_share(self, name: str, cases: int) -> None:
+        """Raise `UpdateError` for more cases than were agreed, or than leave the other sites a place in the average."""
+        if (agreed := self.folder.most_cases().get(name)) is not None and cases > agreed:
+            raise UpdateError(f"claims {cases} training cases, at most {agreed} were agreed in the consortium's file")
         most = MOST_CASES // len(self.config.data.sites)
         if cases > most:
             raise UpdateError(f"claims {cases} training cases, a run of so many sites takes at most {most} of each")

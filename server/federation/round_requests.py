@@ -13,6 +13,7 @@ from server.federation.averaging import AT_SITE, RunningAverage, owned_parts
 from server.federation.participants import Participants
 from server.federation.site_requests import Answer
 from server.federation.update_checks import Expected, check_sums, check_update, weighed_cases
+from server.federation.update_reach import Reach
 from server.run_folder.round_record import NO_LABEL, SiteEntry
 from shared.errors import UpdateError
 from shared.messages.instruction_reply import EVALUATE, TRAIN, Reply
@@ -60,7 +61,7 @@ class RoundRequests:
         self.participants = participants
         self.config = participants.config
 
-    def train(self, task: Task, number: int, state: State, *, evaluating: bool) -> RoundResult:
+    def train(self, task: Task, number: int, state: State, within: Reach, *, evaluating: bool) -> RoundResult:
         """Ask for a round's updates; good answers go into the running average.
 
         Parameters
@@ -69,12 +70,14 @@ class RoundRequests:
             What is trained, and in which round.
         state
             The model to train.
+        within
+            What an update of this model can be.
         evaluating
             Whether the sites evaluate it as well. One whose answer holds no good evaluation is asked for that alone;
             one that is gone, or was waited for until the deadline, is not.
 
         """
-        weights, manifest = flatten(state), manifest_of(state)
+        weights, manifest = within.start, manifest_of(state)
         counts = {site.name: site.counts(task) for site in self.participants.sites}
         expected = {
             site: Expected(
@@ -83,7 +86,7 @@ class RoundRequests:
                 round=number,
                 manifest=manifest,
                 cases=known[""],
-                values=len(weights),
+                reach=within,
                 labels={label: count for label, count in known.items() if label},
             )
             for site, known in counts.items()

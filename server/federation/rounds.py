@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 from server.federation.participants import Participants, Progress
 from server.federation.round_requests import Evaluation, RoundRequests
 from server.federation.server_step import parameter_places, server_step
+from server.federation.update_reach import Reach, parts_of
 from server.run_folder.journal import RunFolder
 from server.run_folder.participation import Participation
 from server.run_folder.round_record import RoundRecord, SiteEntry
@@ -77,7 +78,7 @@ class Federation:
         self.participants.need(len(able), f" in {name}, for which they need its labels")
         records = self.folder.records(name)
         model = task.learner.build_model(view)
-        like, parameters = model.state_dict(), parameter_places(model)
+        like, parameters, parts = model.state_dict(), parameter_places(model), parts_of(model)
         if not records:
             start = RoundRecord(name, 0, state_hash(like), 0.0, seed=view.seed)
             self.folder.commit(start, like, {})
@@ -96,14 +97,15 @@ class Federation:
             if number > 1:
                 self.participants.rejoin()
             self.on_progress("train", number - 1, total, f"{name}, round {number}: training{_so_far(records)}")
-            trained = self.requests.train(task, number, state, evaluating=records[-1].is_unevaluated())
+            within = Reach.of(flatten(state), parts, view, number)
+            trained = self.requests.train(task, number, state, within, evaluating=records[-1].is_unevaluated())
             if trained.evaluation is not None:
                 self._enter(records, trained.evaluation)
             if trained.average is None:
                 raise RunError(self._too_few(name, number, trained.sites))
             if trained.evaluation is not None:
                 self._tell(records[-1], total)
-            weights, own = server_step(strategy, parameters, flatten(state), trained.average, number, own)
+            weights, own = server_step(strategy, parameters, within.start, trained.average, number, own)
             state = unflatten(weights, like)
             seconds = time.perf_counter() - started
             record = RoundRecord(name, number, state_hash(state), seconds, trained.sites, seed=view.seed)

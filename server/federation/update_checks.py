@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from server.federation.averaging import check_values
+from server.federation.update_reach import Reach
 from shared.errors import UpdateError
 from shared.messages.instruction_reply import Reply
 from shared.messages.payload import label_key
@@ -26,8 +26,8 @@ class Expected:
         For which run and round, and of which model.
     cases
         How many cases the site registered when it prepared: to train on, or of the split that is evaluated.
-    values
-        Length of the flat array of weights.
+    reach
+        How far the weights may lie from the model that was sent; None where none are expected.
     labels
         How many of the training cases have each label that owns parameters.
 
@@ -38,7 +38,7 @@ class Expected:
     round: int
     manifest: str = ""
     cases: int = 0
-    values: int = 0
+    reach: Reach | None = None
     labels: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -63,17 +63,17 @@ def check_answer(reply: Reply, expected: Expected) -> None:
 def check_update(reply: Reply, expected: Expected) -> None:
     """Check a trained update; see `check_answer` for what comes first.
 
-    `UpdateError` for another model, another number of values, a value that is not finite or too large for the average,
-    or another number of cases than registered.
+    `UpdateError` for another model, another number of values, a value that is not finite, too large for the average or
+    further from the model that was sent than a round can move it, or another number of cases than registered.
     """
     check_answer(reply, expected)
-    if reply.weights is None:
+    if reply.weights is None or expected.reach is None:
         raise UpdateError("the answer holds no weights")
     if reply.manifest != expected.manifest:
         raise UpdateError("names, shapes or types differ from the model's")
-    if reply.weights.shape != (expected.values,):
-        raise UpdateError(f"weights have shape {reply.weights.shape}, the model has {expected.values} values")
-    check_values(reply.weights)
+    if reply.weights.shape != expected.reach.start.shape:
+        raise UpdateError(f"weights have shape {reply.weights.shape}, the model has {len(expected.reach.start)} values")
+    expected.reach.check(reply.weights)
     if reply.cases <= 0 or reply.skipped < 0 or reply.cases + reply.skipped != expected.cases:
         skipped = f" and {reply.skipped} skipped" if reply.skipped else ""
         raise UpdateError(f"claims {reply.cases} cases{skipped}, {expected.cases} were registered")

@@ -168,6 +168,15 @@ class RunFolder:
         by_name = kept if set(kept) <= set(MODALITIES) else {"mri": kept}
         return {name: modality_named(name).plan.model_validate(plan) for name, plan in by_name.items()}
 
+    def write_most_cases(self, cases: Mapping[str, int]) -> None:
+        """Keep how many training cases a site may claim, as agreed when the consortium was provisioned."""
+        self.write("most-cases.json", json.dumps(cases, indent=1).encode())
+
+    def most_cases(self) -> dict[str, int]:
+        """What `write_most_cases` kept; empty before."""
+        path = self.path / "most-cases.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
     def write_flow(self, flow: Mapping[str, Mapping[str, object]]) -> None:
         """Keep `cases.json`: a site's included cases by split and left-out ones by reason."""
         self.write("cases.json", json.dumps(flow, indent=1).encode())

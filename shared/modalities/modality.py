@@ -27,6 +27,9 @@ from shared.modalities import modality_named
 from shared.preprocessing.prepare import Progress, each_case
 from shared.types import FloatArray
 
+MAJORITY_OF = 3
+"""From so many sites on all others together can outweigh any one of them."""
+
 
 class Settings(Protocol):
     """A modality's own section of the configuration: what the rest reads of it."""
@@ -62,6 +65,9 @@ class Fingerprint(Protocol):
         """Number of cases."""
 
     def __add__(self, other: Any) -> Any: ...
+
+    def scaled(self, cases: int) -> Any:
+        """As of so many of its cases, fewer than there are: counts in proportion, in whole numbers."""
 
     def to_dict(self) -> dict[str, list[int]]:
         """Flat lists of whole numbers: the only form in which a fingerprint leaves a site."""
@@ -158,6 +164,16 @@ class Modality:
         work = partial(self._fingerprint, config=config, cache=cache)
         known, excluded = each_case(cases, work, workers, on_progress, self.extract.__module__)
         return sum(known, start=self.no_cases(config)), excluded
+
+    def merge(self, fingerprints: Sequence[Any], config: RunConfig) -> Any:
+        """Add up the sites' fingerprints, of which none weighs as much as all others: the median lies among theirs.
+
+        A site with more cases than that counts as one with as many; of two sites with cases none can be outweighed.
+        """
+        cases = [item.n for item in fingerprints if item.n]
+        most = sum(cases) - max(cases) - 1 if len(cases) >= MAJORITY_OF else sum(cases)
+        weighed = [item.scaled(most) if item.n > most else item for item in fingerprints]
+        return sum(weighed, start=self.no_cases(config))
 
     def prepare_cases(
         self,

@@ -18,6 +18,7 @@ from shared.errors import ConfigError, RunError
 from shared.runtime.locks import hold_lock
 
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+AgreedCases = Annotated[int, Field(ge=1, strict=True)]
 M = TypeVar("M", bound=Section)
 
 

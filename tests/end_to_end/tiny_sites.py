@@ -19,6 +19,7 @@ from shared.metrics.sums import Moments, Sums
 from shared.modalities.mri.fingerprint import fingerprint_region
 from shared.modalities.mri.region import BreastRegion
 from shared.tasks import task_named
+from shared.training import learning_rate
 from shared.types import Grid
 
 TASK = "lesion-segmentation"
@@ -45,7 +46,9 @@ def site(message, context):
     elif kind == "query.prepare":
         reply |= {"included": {"train": 2, "validation": 1, "test": 0}, "labelled": {TASK: 2}}
     elif kind == "train":
-        moved = item.weights + np.float32(1e-4 * context.node_id)
+        view = item.config.for_task(item.task)
+        rate = learning_rate(view, (item.round - 1) * view.training.steps_per_round)
+        moved = item.weights + np.float32(rate / 40 * context.node_id)  # within one of the round's steps
         reply |= {"weights": moved, "manifest": item.manifest, "cases": 2, "loss": 0.5}
         reply |= {"sums": SUMS} if item.evaluating else {}
     else:

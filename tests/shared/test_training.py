@@ -1,5 +1,6 @@
 """The loop: learning, seeds, schedule, the strategy's term, patches."""
 
+import copy
 import logging
 import math
 import weakref
@@ -8,13 +9,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shared.config.run_config import parse_config
 from shared.errors import RunError
 from shared.inference import predict_structures
 from shared.reproducibility import state_hash
 from shared.tasks import task_named
-from shared.training import learning_rate, train_round
+from shared.training import BETAS, learning_rate, reach, train_round
 
 
 def config(**sections):
@@ -96,6 +99,81 @@ def test_a_strategys_term_is_added_to_the_loss_and_not_told_as_part_of_it():
         return sum(float(value.detach().square().sum()) for value in model.parameters())
 
     assert size(shrunk) < 0.9 * size(plain)
+
+
+def within(start, end, bound):
+    """The largest share of its reach that a parameter has moved."""
+    step, share = bound
+    moved = [
+        float(((b.detach().double() - a.detach().double()).abs() / (step + share * a.detach().double().abs())).max())
+        for a, b in zip(start.parameters(), end.parameters(), strict=True)
+    ]
+    return max(moved)
+
+
+@given(
+    rate=st.floats(1e-6, 10.0),
+    decay=st.sampled_from([0.0, 0.01, 2.0, 10.0]),
+    clip=st.sampled_from([1e-30, 12.0, 1e6]),
+    pull=st.floats(-1e18, 1e18),
+    growth=st.floats(0.1, 10.0),
+    steps=st.integers(1, 12),
+    warmup=st.integers(0, 8),
+    number=st.integers(1, 3),
+)
+@settings(max_examples=40)
+def test_no_round_moves_a_parameter_beyond_its_reach(rate, decay, clip, pull, growth, steps, warmup, number):
+    training = {
+        "learning_rate": rate, "weight_decay": decay, "gradient_clip": clip, "steps_per_round": steps,
+        "warmup_steps": warmup,
+    }  # fmt: skip
+    extreme = config(training=training, federation={"rounds": 3})
+    start, _ = train(extreme, rounds=())
+    calls = iter(range(1000))
+
+    def drag(model):
+        return pull * growth ** next(calls) * sum(value.mean() for value in model.parameters())
+
+    try:
+        end, _ = train(extreme, rounds=(number,), loss_term=drag)
+    except RunError:
+        return  # weights beyond what numbers hold: nothing is sent
+    assert within(start, end, reach(extreme, number)) <= 1
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 20, 100])
+def test_gradients_that_grow_as_the_moments_fade_go_as_far_as_the_reach(steps):
+    # So no smaller bound is true. Above 100 steps float32 no longer holds such gradients' range.
+    plain = config(training={"steps_per_round": steps, "weight_decay": 0.0}, federation={"rounds": 1000})
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.AdamW([weight], lr=0.01, betas=BETAS, weight_decay=0.0)
+    for step in range(steps):
+        weight.grad = torch.full((1,), -((BETAS[1] / BETAS[0]) ** (step - steps)) * 1e3)
+        optimiser.step()
+    furthest, share = reach(plain, 1)
+    assert 0.99 * furthest < float(weight.detach()) <= furthest
+    assert share < 1e-4
+
+
+def test_large_parameters_decay_by_their_share_and_no_further():
+    training = {"learning_rate": 0.01, "weight_decay": 2.0, "steps_per_round": 20}
+    fast = config(training=training, federation={"rounds": 1000})
+    start, _ = train(fast, rounds=())
+    for value in start.parameters():
+        value.data *= 1000
+    end = copy.deepcopy(start)
+    train_round(end, CASES, fast, round_number=1, site="a")
+    step, share = reach(fast, 1)
+    assert share == pytest.approx(1.02**20 - 1, rel=0.01)
+    assert within(start, end, (step, 0.0)) > 1
+    assert within(start, end, (step, share)) <= 1
+
+
+def test_the_reach_falls_with_the_learning_rate_and_is_finite_for_every_configuration():
+    early, late = reach(config(federation={"rounds": 100}), 1), reach(config(federation={"rounds": 100}), 100)
+    assert late[0] < 1e-3 * early[0]
+    training = {"steps_per_round": 100_000, "learning_rate": 10.0, "weight_decay": 10.0}
+    assert all(math.isfinite(item) for item in reach(config(training=training), 1))
 
 
 def test_no_case_left_is_a_clear_error():

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from shared.config.sections import Section, SiteName
 from shared.config.strict_toml import read_toml, validated
 from shared.errors import ConfigError
-from shared.runtime.kit import Port
+from shared.runtime.kit import AgreedCases, Port
 
 Days = Annotated[int, Field(ge=1, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -78,6 +78,7 @@ class Member(Section):
     """A hospital."""
 
     name: SiteName = Field(description="As in data.sites of the runs and in the site's own site.toml.")
+    most_cases: AgreedCases | None = Field(default=None, description="Training cases it may claim, as agreed with all.")
 
 
 class Privacy(Section):
@@ -104,6 +105,11 @@ class Consortium(Section):
     def site_names(self) -> tuple[str, ...]:
         """Names of the hospitals, in the file's order."""
         return tuple(site.name for site in self.sites)
+
+    @property
+    def most_cases(self) -> dict[str, int]:
+        """Training cases that a hospital may claim, of those with whom a number was agreed."""
+        return {site.name: site.most_cases for site in self.sites if site.most_cases is not None}
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Consortium:

@@ -21,6 +21,7 @@ from server.deployment.provisioning.certificate_authority import (
 )
 from server.deployment.provisioning.certificate_ledger import write_file
 from server.deployment.provisioning.consortium_file import Consortium
+from server.deployment.server_kit import CASES_FILE
 from server.deployment.template import fill_template
 from shared.runtime.private_keys import private_pem, write_private
 from shared.runtime.signed_kit import AUTHORITY, CERTIFICATE, sign_kit
@@ -76,6 +77,11 @@ def write_server_kit(root: Path, consortium: Consortium, ca: x509.Certificate, s
         write_file(folder / "compose.yaml", kit_text("server_compose.yaml.j2", consortium, server.until, {}))
     for name in ("state", "sites"):
         (folder / name).mkdir(exist_ok=True, mode=0o700)
+
+
+def write_most_cases(root: Path, consortium: Consortium) -> None:
+    """Write into the server's kit what was agreed of the hospitals' sizes."""
+    write_file(root / SERVER / CASES_FILE, tomli_w.dumps({"most_cases": consortium.most_cases}).encode())
 
 
 def write_observer(root: Path, consortium: Consortium, ca: x509.Certificate, observer: Credentials) -> None:

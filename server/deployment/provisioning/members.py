@@ -141,6 +141,7 @@ def _make_consortium(source: Path, consortium: Consortium, root: Path, now: date
     write_file(root / ".gitignore", b"*\n")
     until = {"authority": ca.not_valid_after_utc}
     until |= {name: _renew(ledger, consortium, name) for name in (SERVER, OBSERVER)}
+    kits.write_most_cases(root, consortium)
     write_file(root / CONSORTIUM_FILE, source.read_bytes())
     _record(ledger, "provisioned", consortium.name)
     return Handout(consortium, until, authority_fingerprint(ca), consortium.site_names)
@@ -162,12 +163,13 @@ def _add_sites(source: Path, consortium: Consortium, root: Path, now: datetime) 
                 f"`fedbreast revoke {shlex.quote(str(root))} {missing[0]}` first, or list it again"
             )
         new_sites = [name for name in consortium.site_names if name not in before.site_names]
-        if not new_sites:
+        if not new_sites and consortium.most_cases == before.most_cases:
             raise ConfigError(
                 f"{root} was made from this file already and is left as it is: add a hospital to {source.name} to list "
                 f"it, let one in with `fedbreast admit {shlex.quote(str(root))} NAME REQUEST`, or renew the server's "
                 f"keys with `fedbreast rotate {shlex.quote(str(root))} server`"
             )
+        kits.write_most_cases(root, consortium)
         write_file(root / CONSORTIUM_FILE, source.read_bytes())
         for name in new_sites:
             _record(ledger, "listed", name)

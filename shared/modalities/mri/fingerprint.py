@@ -76,6 +76,15 @@ class SiteFingerprint:
             **{item.name: getattr(self, item.name) + getattr(other, item.name) for item in fields(self)}
         )
 
+    def scaled(self, cases: int) -> SiteFingerprint:
+        """As of so many of its cases: cumulated counts are rounded down, so that quantiles stay where they are."""
+
+        def part(counts: Counts) -> Counts:
+            reached = np.floor(np.cumsum(counts, axis=-1) * float(cases) / self.n).astype(np.int64)
+            return np.diff(reached, axis=-1, prepend=0)
+
+        return SiteFingerprint(**{item.name: part(getattr(self, item.name)) for item in fields(self)})
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SiteFingerprint) and self.to_dict() == other.to_dict()
 

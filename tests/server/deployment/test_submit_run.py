@@ -82,15 +82,17 @@ def calls(root, name):
 def test_a_run_is_submitted_with_its_settings_and_followed_to_its_end(play):
     play("good")
     (settings,) = calls(play.root, "run")
-    expected = {"run-name": "one", "resume": "", "consortium": True, "seed": 3}
+    expected = {"run-name": "one", "resume": "", "consortium": True, "most-cases": "", "seed": 3}
     assert settings == {"config": str(play.root / "toy.toml"), **expected}
 
 
 def test_a_run_whose_server_died_is_resumed_as_it_was_begun(play):
+    (play.kit.folder / "most_cases.toml").write_text("[most_cases]\ncentre-a = 400\ncentre-b = 80\n")
     play("lost", "lost", "good")
     first, *more = calls(play.root, "run")
     assert first["seed"] == 3
     assert [(item["resume"], "seed" in item, item["consortium"]) for item in more] == [("one", False, True)] * 2
+    assert [item["most-cases"] for item in (first, *more)] == ["centre-a=400,centre-b=80"] * 3
 
 
 def test_a_run_that_had_not_begun_is_submitted_anew(play):

@@ -1,5 +1,6 @@
 """Who takes part: plans from merged fingerprints, prepared sites, those that cannot, and a run that goes on."""
 
+import numpy as np
 import pytest
 from flwr.app import MetricRecord
 
@@ -8,9 +9,12 @@ from server.run_folder.journal import RunFolder
 from server.studies.in_process_grid import InProcessGrid
 from shared.errors import RunError
 from shared.messages.records import read_instruction
+from shared.modalities import modality_named
 from shared.tasks import task_named
 from tests.end_to_end.tiny_sites import TASK, fingerprint, site
 from tests.server.federation.test_rounds import config
+
+ONE = fingerprint().to_dict()
 
 
 @pytest.fixture
@@ -52,6 +56,31 @@ def test_registered_sites_have_a_plan_of_the_merged_fingerprint_and_their_counts
     flow = folder.flow()
     assert flow["site-1"]["included"] == {"train": 2, "validation": 1, "test": 0}
     assert flow["site-1"]["role"] == "training"
+
+
+@pytest.mark.parametrize("kind", ["query.fingerprint", "query.prepare"])
+def test_a_claim_above_what_was_agreed_at_provisioning_is_refused(folder, kind):
+    folder.write_most_cases({"site-0": 2, "site-1": 1, "elsewhere": 1})
+    if kind == "query.prepare":
+        # As of a resumed run, whose sites are not asked for fingerprints again.
+        modality = modality_named("mri")
+        folder.write_plans({"mri": modality.make_plan(fingerprint(), config())})
+    here = participants(folder)
+    here.register()
+    assert [item.name for item in here.sites] == ["site-0", "site-2"]
+    reason = "claims 2 training cases, at most 1 were agreed in the consortium's file"
+    assert here.lost["site-1"].reason == reason
+
+
+def test_a_fingerprint_of_a_hundred_thousand_cases_does_not_choose_the_plan_alone(folder):
+    claimed = 100_000
+    numbers = {f"fingerprint.mri.{name}": [claimed * x for x in values] for name, values in ONE.items()}
+    spacing = np.roll(np.reshape(numbers["fingerprint.mri.spacing"], (3, -1)), -250, axis=1)  # far finer
+    numbers["fingerprint.mri.spacing"] = spacing.ravel().tolist()
+    here = participants(folder, changed("query.fingerprint", {"site-1": numbers}))
+    here.register()
+    assert here.plans["mri"].spacing_mm == pytest.approx(fingerprint_spacing(), rel=0.1)
+    assert "prepared 2 training cases, but its fingerprint counts 100000" in here.lost["site-1"].reason
 
 
 def fingerprint_spacing():

@@ -7,9 +7,11 @@ from flwr.app import MetricRecord
 
 from server.federation.participants import Participants
 from server.federation.round_requests import RoundRequests
+from server.federation.update_reach import Reach, parts_of
 from server.run_folder.journal import RunFolder
 from server.run_folder.round_record import NO_LABEL
 from server.studies.in_process_grid import InProcessGrid
+from shared.messages.payload import flatten
 from shared.messages.records import read_instruction
 from shared.tasks import task_named
 from tests.end_to_end.tiny_sites import SUMS, TASK, site
@@ -33,7 +35,9 @@ class Asked:
         self.change = change
         self.seen.clear()
         self.requests = RoundRequests(self.participants)
-        self.state = LESIONS.learner.build_model(settings.for_task(TASK)).state_dict()
+        self.view = settings.for_task(TASK)
+        self.model = LESIONS.learner.build_model(self.view)
+        self.state = self.model.state_dict()
 
     def _client(self, message, context):
         item = read_instruction(message)
@@ -44,7 +48,8 @@ class Asked:
         return answer
 
     def train(self, number=2, *, evaluating=True):
-        return self.requests.train(LESIONS, number, self.state, evaluating=evaluating)
+        within = Reach.of(flatten(self.state), parts_of(self.model), self.view, number)
+        return self.requests.train(LESIONS, number, self.state, within, evaluating=evaluating)
 
 
 @pytest.fixture

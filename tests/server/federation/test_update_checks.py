@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from server.federation.update_checks import Expected, check_answer, check_sums, check_update, weighed_cases
+from server.federation.update_reach import PARAMETER, Reach
 from shared.errors import UpdateError
 from shared.messages.instruction_reply import Reply
 from shared.metrics.sums import Moments, Sums
 from shared.tasks import task_named
 
 TASK = task_named("lesion-segmentation")
-EXPECTED = Expected(site="a", run="r", round=3, manifest="m", cases=24, values=4)
+START = np.full(4, 2, np.float32)
+REACH = Reach(START, [(range(4), PARAMETER)], bounded=True, step=1.0, share=0.125, steps=20)
+EXPECTED = Expected(site="a", run="r", round=3, manifest="m", cases=24, reach=REACH)
 GOOD = Reply(site="a", run="r", round=3, manifest="m", weights=np.ones(4, np.float32), cases=24, loss=0.5)
 
 
@@ -38,6 +41,19 @@ def test_scenario_39_values_beyond_what_the_average_can_hold(value):
     weights = np.ones(4, np.float32)
     weights[2] = value
     assert "below 65536" in refused(weights=weights)
+
+
+def test_a_parameter_that_no_round_could_move_so_far():
+    weights = START.copy()
+    weights[2] = 3.25  # by the step and an eighth of 2
+    check_update(replace(GOOD, weights=weights), EXPECTED)
+    weights[2] = 3.26
+    assert "lies 1.26 from the model that was sent, 20 steps of this run's training" in refused(weights=weights)
+
+
+def test_no_weights_where_none_are_expected():
+    with pytest.raises(UpdateError, match="no weights"):
+        check_update(GOOD, replace(EXPECTED, reach=None))
 
 
 def test_scenario_39_a_loss_that_is_no_number():

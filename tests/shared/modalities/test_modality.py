@@ -2,14 +2,18 @@ import logging
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from shared.cohort.preflight import Exclusion
+from shared.metrics.sums import MOST_CASES
 from shared.modalities.mri import cache as cache_module
-from shared.modalities.mri.fingerprint import SiteFingerprint, fingerprint_region, make_plan
+from shared.modalities.mri.fingerprint import FIXED, SiteFingerprint, fingerprint_region, make_plan
 from shared.modalities.mri.mri import MODALITY
 from shared.modalities.mri.plan import Extraction
 from shared.modalities.mri.region import extract_region
 from shared.modalities.mri.study import read_case
+from shared.preprocessing.histograms import SIZE_EDGES, SPACING_EDGES, count
 from tests.mri_cases import mri_cohort
 
 LESION = frozenset({"lesion"})
@@ -92,3 +96,51 @@ def test_two_workers_do_what_one_does(site, tmp_path, config, caplog):
     second, _ = MODALITY.prepare_cases(cohort.cases, plan, LESION, tmp_path / "two", workers=2)
     for ours, theirs in zip(first, second, strict=True):
         np.testing.assert_array_equal(ours.image, theirs.image)
+
+
+def counted(cases, spacing, size=90.0):
+    """A site's fingerprint: so many equal cases."""
+    site = SiteFingerprint.empty(3)
+    site.cases[0] = cases
+    site.spacing[:] = np.stack([cases * count([step], SPACING_EDGES) for step in spacing])
+    site.size[:] = cases * count([size], SIZE_EDGES)
+    site.intensity[:, 200] = cases
+    site.square[:] = cases * FIXED
+    return site
+
+
+STEPS = st.tuples(*[st.floats(0.3, 10.0)] * 3)
+
+
+@given(
+    honest=st.lists(st.tuples(st.integers(1, 50), STEPS), min_size=2, max_size=5),
+    claimed=st.integers(1, MOST_CASES // 3),
+    said=STEPS,
+    place=st.integers(0, 5),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_spacing_lies_among_the_other_sites_own_whatever_one_site_says(config, honest, claimed, said, place):
+    sites = [counted(*item) for item in honest]
+    sites.insert(place, counted(claimed, said))
+    patches = config.model_copy(update={"training": config.training.model_copy(update={"mode": "patch"})})
+    plan = make_plan(MODALITY.merge(sites, patches), patches)
+    for axis, step in enumerate(plan.spacing_mm):
+        steps = [spacing[axis] for _, spacing in honest]
+        # The thickest slices may be thinned to the pixels' size, as nnU-Net does: to that of the others' pixels.
+        least = min(min(spacing) for _, spacing in honest)
+        assert 0.99 * (least if step < 0.99 * min(steps) else min(steps)) <= step <= 1.01 * max(steps)
+
+
+def test_sites_of_like_size_are_added_up_as_they_are(config):
+    for cases in ([3, 3, 3], [24, 26, 49], [5, 0, 900], [7, 30], [40]):
+        sites = [counted(n, (2.0 + n / 10, 1.0, 1.0)) for n in cases]
+        assert MODALITY.merge(sites, config) == sum(sites, start=SiteFingerprint.empty(3))
+    assert MODALITY.merge([], config).n == 0
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_a_site_that_outweighs_the_others_counts_as_one_case_fewer_than_they(config, order):
+    sites = [counted(3, (2.0, 1.0, 1.0)), counted(4, (2.0, 1.0, 1.0)), counted(10**5, (9.0, 1.0, 1.0))]
+    merged = MODALITY.merge([sites[index] for index in order], config)
+    assert merged.n == 3 + 4 + 6
+    assert merged == sites[0] + sites[1] + counted(6, (9.0, 1.0, 1.0))

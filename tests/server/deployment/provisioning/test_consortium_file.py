@@ -100,11 +100,17 @@ def test_a_production_certificate_of_398_days_is_accepted(load):
         ({"sites": '[{name = "a"}, {name = "server"}]'}, "cannot be called 'server'"),
         ({"certificates__authority_days": "10"}, "'certificates'.*outlives"),
         ({"name": '"a\\nb"'}, "'name'"),
+        ({"sites": '[{name = "a", most_cases = 0}, {name = "b"}]'}, r"'sites\.0\.most_cases'.*given: 0"),
+        ({"sites": '[{name = "a", most_cases = "9"}, {name = "b"}]'}, r"'sites\.0\.most_cases'.*given: '9'"),
     ],
 )
 def test_scenario_66_what_cannot_be_meant_is_refused_with_its_path(load, change, message):
     with pytest.raises(ConfigError, match=rf"toy\.toml: .*{message}"):
         load(**change)
+
+
+def test_the_cases_that_were_agreed_stand_beside_a_hospitals_name(load):
+    assert load(sites='[{name = "a", most_cases = 80}, {name = "b"}]').most_cases == {"a": 80}
 
 
 def test_an_absent_file_lists_those_beside_it(tmp_path):

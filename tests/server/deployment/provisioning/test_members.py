@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from client.node.admission import ask_to_join, take_in
 from server.deployment.provisioning import kits, members
 from server.deployment.provisioning.members import admit, provision, revoke, rotate
+from server.deployment.server_kit import ServerKit
 from shared.errors import ConfigError
 from shared.runtime.audit_log import read, verify
 from tests.hospitals import join
@@ -69,6 +70,25 @@ def test_a_site_added_to_the_file_is_listed_then_admitted_and_nobody_elses_files
     assert serial(own / "server/sites/centre-e.crt") == serial(own / "centre-e/certificates/site.crt")
     with pytest.raises(ConfigError, match="already"):
         provision(own.parent / "toy.toml", own, datetime.now(UTC))
+
+
+def test_the_servers_kit_has_the_cases_that_were_agreed_also_when_they_change(own):
+    kit = ServerKit(own / "server")
+    assert kit.most_cases() == {}
+    file = own.parent / "toy.toml"
+    file.write_text(file.read_text().replace('name = "centre-b"', 'name = "centre-b"\nmost_cases = 80'))
+    before = snapshot(own / "centre-b")
+    provision(file, own, datetime.now(UTC))
+    assert kit.most_cases() == {"centre-b": 80}
+    assert snapshot(own / "centre-b") == before
+    with pytest.raises(ConfigError, match="made from this file already"):
+        provision(file, own, datetime.now(UTC))
+    file.write_text(file.read_text().replace("most_cases = 80", "most_cases = 90"))
+    provision(add_site(own, "centre-e"), own, datetime.now(UTC))
+    assert kit.most_cases() == {"centre-b": 90}
+    (own / "server/most_cases.toml").unlink()
+    with pytest.raises(ConfigError, match=r"cannot read the server's kit .*most_cases\.toml"):
+        kit.most_cases()
 
 
 @pytest.mark.parametrize(

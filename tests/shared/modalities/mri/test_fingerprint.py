@@ -2,6 +2,8 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.errors import ConfigError, RunError
 from shared.modalities.mri.fingerprint import (
@@ -129,6 +131,29 @@ def by_hand(spacings, size, cases=1, squares=(64, 16, 4, 4), samples=100):
     fingerprint.intensity[:, 200] = samples
     fingerprint.square[:] = np.array(squares) * FIXED
     return fingerprint
+
+
+@given(
+    cases=st.integers(2, 10_000),
+    fewer=st.floats(0, 1, exclude_max=True),
+    bins=st.lists(st.integers(0, len(SPACING_EDGES) - 2), min_size=1, max_size=40),
+)
+def test_fewer_of_its_cases_have_the_same_quantiles(cases, fewer, bins):
+    # A hundred of a thousand cases, no two alike, are still a hundred and lie where the thousand did.
+    site = SiteFingerprint.empty(3)
+    draws = np.random.default_rng(cases).multinomial(cases, np.full(len(bins), 1 / len(bins)), size=3)
+    for axis in range(3):
+        np.add.at(site.spacing[axis], bins, draws[axis])
+    site.cases[0], site.square[:], site.total[0] = cases, 2**52, -(2**50)
+    kept = max(1, int(fewer * cases))
+    part = site.scaled(kept)
+    assert part.n == kept
+    assert (part.spacing >= 0).all()
+    assert (part.spacing.sum(axis=1) == kept).all()
+    reached, whole = part.spacing.cumsum(axis=1), site.spacing.cumsum(axis=1)
+    assert (np.abs(reached * cases - whole * kept) < cases).all()  # no quantile is off by a whole case
+    assert np.allclose(part.square, 2**52 * (kept / cases), rtol=1e-9)
+    assert part.total[0] == pytest.approx(-(2**50) * kept / cases, rel=1e-9)
 
 
 def middle_of_bin(value):

@@ -67,6 +67,10 @@ class ToyFingerprint:
     def __add__(self, other: ToyFingerprint) -> ToyFingerprint:
         return ToyFingerprint(self.cases + other.cases, self.brightness + other.brightness)
 
+    def scaled(self, cases: int) -> ToyFingerprint:
+        """As of so many of its cases."""
+        return ToyFingerprint(cases, self.brightness * cases // self.cases)
+
     def to_dict(self) -> dict[str, list[int]]:
         """Flat lists of whole numbers."""
         return {"cases": [self.cases], "brightness": [self.brightness]}
