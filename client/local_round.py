@@ -5,23 +5,24 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from torch import nn
 
 from client.readable_cases import open_readable
 from client.site_state import SiteState
 from shared.config.run_config import RunConfig
-from shared.errors import UpdateError
+from shared.errors import FedBreastError, UpdateError
 from shared.evaluation import evaluate_site
-from shared.messages.instruction_reply import Instruction, Reply
+from shared.messages.instruction_reply import Instruction, Reply, SiteFacts
 from shared.messages.payload import State, flatten, label_key, manifest_of, unflatten
 from shared.messages.versions import own_versions
 from shared.modalities.modality import Plan, PreparedCase
 from shared.models.uninitialised import UnsetValues
-from shared.site import Prepared, Site
+from shared.site import Prepared, Site, site_facts
 from shared.tasks import task_named
 from shared.tasks.task import Task
 from shared.training import train_round
@@ -30,14 +31,25 @@ from shared.types import SPLITS
 log = logging.getLogger(__name__)
 
 
-def register(instruction: Instruction, held: Iterable[str]) -> Reply:
-    """Say which sites' data this node holds, by their indices in `RunConfig.centres`, and what it runs."""
-    centres = instruction.config.centres if instruction.config else ()
+def register(instruction: Instruction, held: Mapping[str, Path]) -> Reply:
+    """Say which sites' data this node holds, by their indices in `RunConfig.centres`, what they are, and what it runs.
+
+    Of a site whose folder cannot be read nothing is told: its first request says why.
+    """
+    config = instruction.config
+    centres = config.centres if config else ()
+    facts: dict[int, SiteFacts] = {}
+    for name, folder in held.items() if config else ():
+        try:
+            facts[centres.index(name)] = site_facts(folder, config)
+        except (FedBreastError, OSError):
+            log.exception("%s cannot tell what it has", name)
     return Reply(
         site=instruction.site,
         run=instruction.run,
         round=instruction.round,
         sites=tuple(centres.index(name) for name in held),
+        facts=facts,
         versions=own_versions(),
     )
 

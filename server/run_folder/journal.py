@@ -17,6 +17,7 @@ import numpy as np
 import tomli_w
 import torch
 from filelock import AcquireReturnProxy
+from pydantic import TypeAdapter
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_tensors
@@ -27,11 +28,15 @@ from server.run_folder.round_record import RoundRecord, read_records, record_byt
 from shared.atomic_files import remove_drafts, replace_file
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import ConfigError, RunError
+from shared.messages.instruction_reply import SiteFacts
 from shared.modalities import MODALITIES, modality_named
 from shared.modalities.modality import Plan
 from shared.reproducibility import state_hash
 from shared.runtime.locks import hold_lock
 from shared.strategies.strategy import ServerState
+
+REGISTERED = "registered.json"
+_FACTS = TypeAdapter(dict[str, SiteFacts])
 
 
 class RunFolder:
@@ -166,6 +171,19 @@ class RunFolder:
         # Before there were several modalities the file held MRI's plan alone.
         by_name = kept if set(kept) <= set(MODALITIES) else {"mri": kept}
         return {name: modality_named(name).plan.model_validate(plan) for name, plan in by_name.items()}
+
+    def write_facts(self, facts: Mapping[str, SiteFacts]) -> None:
+        """Keep `registered.json`: what each site told of itself when it joined."""
+        self.write(REGISTERED, _FACTS.dump_json(dict(facts), indent=1))
+
+    def facts(self) -> dict[str, SiteFacts]:
+        """What `write_facts` kept; empty before. `RunError` where it is damaged."""
+        try:
+            return _FACTS.validate_json((self.path / REGISTERED).read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise RunError(f"runs/{self.path.name}/{REGISTERED} cannot be read: restore it from a copy") from error
 
     def write_flow(self, flow: Mapping[str, Mapping[str, object]]) -> None:
         """Keep `cases.json`: a site's included cases by split and left-out ones by reason."""
