@@ -15,7 +15,7 @@ from torch import nn
 from client.readable_cases import open_readable
 from client.site_state import SiteState
 from shared.config.run_config import RunConfig
-from shared.errors import FedBreastError, UpdateError
+from shared.errors import UpdateError
 from shared.evaluation import evaluate_site
 from shared.messages.instruction_reply import Instruction, Reply, SiteFacts
 from shared.messages.payload import State, flatten, label_key, manifest_of, unflatten
@@ -39,10 +39,11 @@ def register(instruction: Instruction, held: Mapping[str, Path]) -> Reply:
     config = instruction.config
     centres = config.centres if config else ()
     facts: dict[int, SiteFacts] = {}
-    for name, folder in held.items() if config else ():
+    for name, folder in held.items():
         try:
-            facts[centres.index(name)] = site_facts(folder, config)
-        except (FedBreastError, OSError):
+            if config:
+                facts[centres.index(name)] = site_facts(folder, config)
+        except Exception:  # whatever is wrong with one folder, the others are told of
             log.exception("%s cannot tell what it has", name)
     return Reply(
         site=instruction.site,

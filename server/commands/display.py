@@ -37,7 +37,9 @@ def show_results(results: Results) -> None:
         if not any(row.n for row in rows):
             continue
         empty = False
-        data = "PHANTOM DATA, " if results.provenance.phantom else ""
+        made = results.provenance
+        which = f" at {', '.join(made.phantom_sites)}" if made.phantom_sites else ""
+        data = f"PHANTOM DATA{which}, " if made.phantom else ""
         title = f"{data}{name} at {rows[0].centre}, which did not train; model of round {trained.best_round}"
         table = Table(title=title)
         table.add_column("metric")

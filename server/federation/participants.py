@@ -76,7 +76,7 @@ class Participants:
         self.prepare()
 
     def find(self, further: Collection[str] = ()) -> None:
-        """Find the sites, and of `further` centres the nodes; what they tell of themselves stays in the run's folder."""
+        """Find the sites, and the nodes of `further` centres; keep what they tell of themselves in the run's folder."""
         names, federation = self.config.data.sites, self.config.federation
         self.on_progress("register", 0, len(names), "")
         self.lost = {name: SiteEntry("absent", "never connected", attempts=0) for name in names}
@@ -125,10 +125,10 @@ class Participants:
             self._find(self.config.federation.join_timeout_s, awaited=[centre] if wait else [])
         return centre in self.nodes
 
-    def tell(self, centre: str, facts: SiteFacts) -> None:
-        """Enter what a centre tells of itself without a node, from its folder on this machine."""
-        self.facts[centre] = facts
-        self.folder.write_facts(self.facts)
+    @property
+    def phantoms(self) -> dict[str, bool]:
+        """Of each centre that told what it is, whether its data are phantoms."""
+        return {name: told.phantom for name, told in self.facts.items()}
 
     def instruction(self, number: int = 0, task: str = "") -> Instruction:
         """What every request of a round holds."""

@@ -40,12 +40,12 @@ def check_tasks(participants: Participants, tasks: Iterable[str], labelled: Mapp
                 reasons[site] = f"none of its cases has {_wanted(task)}"
             elif 0 < free < needed:
                 reasons[site] = f"training needs {needed} MB of memory, {free} MB are free"
-        able, least = len(labelled.keys() - reasons.keys()), config.federation.min_sites
-        if able < least:
-            told = "; ".join(f"{site}: {reasons[site]}" for site in config.data.sites if site in reasons)
+        able, sites, least = labelled.keys() - reasons.keys(), config.data.sites, config.federation.min_sites
+        if len(able) < least:
+            told = "; ".join(f"{site}: {reasons[site]}" for site in sites if site in reasons)
             raise RunError(
-                f"{name} cannot be trained: {able} of {len(config.data.sites)} sites can take part, federation.min_sites "
-                f"is {least} ({told}): mend that at the sites, or take {name} out of 'tasks'"
+                f"{name} cannot be trained: {len(able)} of {len(sites)} sites can take part, federation.min_sites is "
+                f"{least} ({told}): mend that at the sites, or take {name} out of 'tasks'"
             )
 
 
@@ -85,7 +85,8 @@ def check_external(participants: Participants, *, begun: bool) -> None:
             raise RunError(f"the external centre '{centre}' has no node and no folder here: start its node, {remedy}")
         if not run_cohort(folder, config).cases:
             raise RunError(f"the external centre '{centre}' has no usable case: run `fedbreast check` on it, {remedy}")
-        participants.tell(centre, site_facts(folder, config))
+        participants.facts[centre] = site_facts(folder, config)
+        participants.folder.write_facts(participants.facts)
     facts = participants.facts.get(centre)
     if facts is None:
         raise RunError(f"the external centre '{centre}' cannot read its folder: see the log at its node, {remedy}")
@@ -105,5 +106,3 @@ def _values(task: Task, view: RunConfig) -> int:
     """How many numbers a task's network consists of."""
     with UnsetValues():
         return sum(value.numel() for value in task.learner.build_model(view).state_dict().values())
-
-

@@ -71,8 +71,9 @@ class Federation:
         """Find the sites, and the nodes of `further` centres; raises as `check_tasks` by what the sites tell."""
         self.participants.find(further)
         there = [name for name in self.config.data.sites if name in self.participants.nodes]
-        told = {name: self.participants.facts[name].labelled for name in there if name in self.participants.facts}
-        check_tasks(self.participants, self._unfinished(), dict.fromkeys(there, {}) | told)
+        facts = self.participants.facts
+        told = {name: facts[name].labelled if name in facts else {} for name in there}
+        check_tasks(self.participants, self._unfinished(), told)
 
     def prepare(self) -> None:
         """Prepare the sites, see `Participants.prepare`; raises as `check_tasks` by what they prepared."""
@@ -159,7 +160,7 @@ class Federation:
         return tested.sums
 
     def _remember(self, records: Sequence[RoundRecord]) -> None:
-        """Take who kept the others waiting in rounds that were committed before this run was resumed, as it was then."""
+        """Take who kept the others waiting in the rounds that were committed before this run was resumed."""
         for record in records:
             self.participants.absences.take(record.sites)
         if records and not records[-1].is_unevaluated():

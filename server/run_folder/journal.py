@@ -24,6 +24,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from server.run_folder.format import check_format, write_format
+from server.run_folder.phantoms import REGISTERED
 from server.run_folder.round_record import RoundRecord, read_records, record_bytes
 from shared.atomic_files import remove_drafts, replace_file
 from shared.config.run_config import RunConfig, load_config
@@ -35,7 +36,6 @@ from shared.reproducibility import state_hash
 from shared.runtime.locks import hold_lock
 from shared.strategies.strategy import ServerState
 
-REGISTERED = "registered.json"
 _FACTS = TypeAdapter(dict[str, SiteFacts])
 
 
