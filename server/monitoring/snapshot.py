@@ -102,7 +102,7 @@ def _assemble(
         "started": _started(files.get("started.json")),
         "left_s": pace(courses) if state == "running" else None,
         "left_at": max(committed, default=None),
-        "phantom": phantom,
+        "phantom": phantom or bool(made.get("phantom")),
         "phantom_sites": list(phantom_sites),
         "sites": sites,
         "tasks": [task | {"rounds": task["rounds"][-kept:]} for task in courses],
