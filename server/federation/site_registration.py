@@ -69,11 +69,12 @@ class SiteRegistration:
         Parameters
         ----------
         wait
-            Seconds: for the `awaited` sites, and for the answers of nodes that were never asked before.
+            Seconds: for the `awaited` sites, and for new nodes' answers; for those of a node that came back no longer
+            than `LOOK_S`.
         awaited
             Sites whose nodes may still come.
         again
-            Nodes to be asked again, which are waited for no longer than `LOOK_S`.
+            Nodes to be asked again, which are not waited for: a later look takes their answers.
 
         Returns
         -------
@@ -89,7 +90,7 @@ class SiteRegistration:
         waited_for: dict[int, float] = {}
         unable: set[int] = set()
         while True:
-            waited_for |= self._ask_new(wait, started)
+            waited_for |= self._ask_new(wait, started, again)
             answers = [(self._pending.pop(item)[0], message) for item, message in pull(self.grid, list(self._pending))]
             for node, message in answers:
                 waited_for.pop(node, None)
@@ -105,7 +106,7 @@ class SiteRegistration:
             if not answers:
                 time.sleep(POLL_S)
 
-    def _ask_new(self, wait: float, started: float) -> dict[int, float]:
+    def _ask_new(self, wait: float, started: float, again: Collection[int]) -> dict[int, float]:
         """Ask nodes that were not asked; return until when each is waited for."""
         # With their names: a node that has left by the time it is believed is no longer named.
         nodes = {node.node_id: node.name for node in self.grid.get_nodes() if node.node_id not in self._asked}
@@ -115,7 +116,8 @@ class SiteRegistration:
         messages = {node: Message(question, dst_node_id=node, message_type=REGISTER, ttl=lasts) for node in nodes}
         sent = push(self.grid, messages)
         self._pending |= {item: (node, started + lasts) for item, node in sent.items()}
-        waits = {node: started + (min(wait, LOOK_S) if node in self._met else wait) for node in sent.values()}
+        known = {node: min(wait, LOOK_S) for node in self._met} | dict.fromkeys(again, 0.0)
+        waits = {node: started + known.get(node, wait) for node in sent.values()}
         self._asked |= nodes.keys()
         self._met |= nodes.keys()
         return waits
