@@ -81,7 +81,8 @@ class Federation:
         self._check(self._unfinished())
 
     def _check(self, tasks: Iterable[str]) -> None:
-        check_tasks(self.participants, tasks, {site.name: site.labelled for site in self.participants.sites})
+        none, sites = dict.fromkeys(self.config.tasks, 0), self.participants.sites
+        check_tasks(self.participants, tasks, {site.name: none | dict(site.labelled) for site in sites})
 
     def _unfinished(self) -> list[str]:
         """Tasks with rounds to come."""

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared.cohort.manifest import read_manifest
-from shared.cohort.site_folder import open_site_folder, pseudonym
+from shared.cohort.site_folder import _PHANTOM_RECORDS, open_site_folder, pseudonym
 from shared.errors import SiteError
+from shared.phantom.marker import RECORDS
 
 ROWS = ("patient_id,exam,side", "SECRET1,20210203,left", "SECRET1,20210203,right", "SECRET1,20220101,left", "P2,,left")
 
@@ -31,6 +32,19 @@ def test_a_site_folder_is_opened(site):
     site.settings('[site]\nname = "north"\nkind = "phantom"\n[policy]\nmax_excluded_share = 0.25\n')
     opened = open_site_folder(site.table(*ROWS))
     assert (opened.name, opened.kind, opened.policy.max_excluded_share) == ("north", "phantom", 0.25)
+
+
+def test_a_phantom_is_known_by_its_settings_or_by_what_its_generator_left(site, tmp_path):
+    assert RECORDS == _PHANTOM_RECORDS
+    assert not open_site_folder(site.table(*ROWS)).phantom
+    (site.path / RECORDS).mkdir()
+    assert open_site_folder(site.path).phantom
+    (site.path / RECORDS).rmdir()
+    (tmp_path / "images" / RECORDS).mkdir(parents=True)
+    site.settings(f'[site]\nname = "north"\nimages = "{tmp_path / "images"}"\n')
+    assert open_site_folder(site.path).phantom
+    site.settings('[site]\nname = "north"\nkind = "phantom"\n')
+    assert open_site_folder(site.path).phantom
 
 
 def test_pseudonyms_are_keyed_hashes_safe_in_file_names(site):
