@@ -58,7 +58,7 @@ def show_results(results: Results) -> None:
 def show_cohort(cohort: Cohort, excluded: Sequence[Exclusion], tissues: Sequence[Exclusion] = ()) -> None:
     """Print counts, reasons and flags; rows by number only. `tissues`: rows whose masks of tissues are unusable."""
     total = len(cohort.cases) + len(cohort.exclusions)
-    kind = " (PHANTOM)" if cohort.folder.kind == "phantom" else ""
+    kind = " (PHANTOM)" if cohort.folder.phantom else ""
     table = Table(title=f"{cohort.folder.name}: {total} cases{kind}")
     for column in ("state", "cases", "rows of cases.csv"):
         table.add_column(column, justify="right" if column == "cases" else "left")

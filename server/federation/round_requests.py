@@ -92,7 +92,9 @@ class RoundRequests:
         left_out = self._left_out([site for site, item in expected.items() if item.cases > 0])
         asked = [site for site, item in expected.items() if item.cases > 0 and site not in left_out]
         evaluators = self._expected_evaluators(number, "validation") if evaluating else {}
-        ledger = {site: replace(entry) for site, entry in self.participants.lost.items()}
+        lost = self.participants.lost
+        ledger = {site: replace(entry) for site, entry in lost.items()}
+        lost |= {site: replace(entry, held_up=False) for site, entry in lost.items()}  # told once, in this round
         ledger |= {site: SiteEntry("absent", NO_LABEL, attempts=0) for site in expected}
         ledger |= {site: left_out_entry() for site in left_out}
         stays, owner = self.config.federation.algorithm.stays_at_site, task.learner.owner

@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shutil
 from collections import Counter
 
 import pytest
@@ -16,6 +15,7 @@ from server.studies.in_process_grid import InProcessGrid
 from shared.errors import RunError, SiteError
 from shared.runtime.project import load_run_config
 from tests.end_to_end.wire import RUN_CONFIG
+from tests.wards import as_hospital
 
 FIRST, SECOND = "lesion-segmentation", "receptor-status"
 TINY = {"rounds": 3, "patch": {"voxels": [8, 8, 8]}, "training": {"batch_size": 2, "steps_per_round": 1}}
@@ -32,9 +32,7 @@ def hospitals(tmp_path, phantom_root):
         for name in names:
             folder = tmp_path / "wards" / name
             if not folder.exists():
-                shutil.copytree(phantom_root / name, folder, ignore=shutil.ignore_patterns(".phantom"))
-                settings = folder / "site.toml"
-                settings.write_text(settings.read_text().replace('kind = "phantom"\n', ""))
+                as_hospital(phantom_root / name, folder)
             if change:
                 with (folder / "cases.csv").open(newline="") as stream:
                     rows = [row | change for row in csv.DictReader(stream)]

@@ -147,6 +147,30 @@ def test_a_site_that_never_prepares_holds_the_others_up_ever_more_rarely(tmp_pat
     assert records[-1].sites["site-1"].reason == "did not prepare its cases before the deadline"
 
 
+def test_rounds_in_which_a_site_is_away_and_nobody_waits_for_it_do_not_count(tmp_path):
+    """It was too late when it prepared, once, and then gone: back, it is asked at once."""
+    settings, number, folder = config(8), [0], RunFolder.create(tmp_path / "one", config(8))
+
+    class Away(Net):
+        def get_node_ids(self):
+            return [1, 3] if 1 <= number[0] < 6 else [1, 2, 3]
+
+    def client(message, context):
+        item = read_instruction(message)
+        number[0] = max(number[0], item.round)
+        return site(message, context)
+
+    grid = Away(lambda kind, _: kind == "query.prepare" and not number[0], client)
+    try:
+        made = Federation(grid, settings, folder, lambda *_: None)
+        made.register()
+        records = made.train(task_named(TASK))
+    finally:
+        folder.release()
+    assert [item.sites["site-1"].status for item in records[1:]] == ["absent"] * 6 + ["accepted"] * 2
+    assert [item.sites["site-1"].held_up for item in records[1:]] == [True] + [False] * 7
+
+
 def test_a_site_that_is_gone_when_it_was_left_out_joins_when_its_node_is_back_under_another_number(tmp_path):
     settings = config(8)
     folder = RunFolder.create(tmp_path / "one", settings)
