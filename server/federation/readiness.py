@@ -44,8 +44,8 @@ def check_tasks(participants: Participants, tasks: Iterable[str], labelled: Mapp
         if len(able) < least:
             told = "; ".join(f"{site}: {reasons[site]}" for site in sites if site in reasons)
             raise RunError(
-                f"{name} cannot be trained: {len(able)} of {len(sites)} sites can take part, federation.min_sites is "
-                f"{least} ({told}): mend that at the sites, or take {name} out of 'tasks'"
+                f"{len(able)} of {len(sites)} sites can take part in {name}, federation.min_sites is {least} ({told}): "
+                f"mend that at the sites, or take {name} out of 'tasks'"
             )
 
 
@@ -73,7 +73,7 @@ def check_external(participants: Participants, *, begun: bool) -> None:
     """Check that the external centre can evaluate: at its own node, or in its folder here.
 
     Once rounds are committed (`begun`), a node that is away now may be back by the end. `RunError` where there is
-    neither node nor folder, or nothing to evaluate; `SiteError` where the folder cannot be used.
+    neither node nor folder, or no usable case; `SiteError` where the folder cannot be used.
     """
     config, centre = participants.config, participants.config.data.external
     if centre is None or (begun and centre not in participants.nodes and not external_folder_is_here(config)):
@@ -92,10 +92,8 @@ def check_external(participants: Participants, *, begun: bool) -> None:
         raise RunError(f"the external centre '{centre}' cannot read its folder: see the log at its node, {remedy}")
     empty = [name for name in config.tasks if facts.labelled.get(name, 1) == 0]
     told = "; ".join(f"{name}: none of its cases has {_wanted(task_named(name))}" for name in empty)
-    if len(empty) == len(config.tasks):
-        raise RunError(f"the external centre '{centre}' can evaluate nothing ({told}): add it to its table, {remedy}")
     if empty:
-        log.warning("the external centre '%s' cannot evaluate every task (%s)", centre, told)
+        log.warning("the external centre '%s' will have no figures of some tasks (%s)", centre, told)
 
 
 def _wanted(task: Task) -> str:

@@ -143,7 +143,7 @@ def test_a_run_whose_second_task_cannot_start_is_refused_in_one_line_before_the_
         run_at(root, grid_of({name: wards / name for name in CENTRES}, asked(seen)))
     lacks = "none of its cases has er or pr or her2"
     assert str(caught.value) == (
-        f"{SECOND} cannot be trained: 0 of 3 sites can take part, federation.min_sites is 1 (centre-a: {lacks}; "
+        f"0 of 3 sites can take part in {SECOND}, federation.min_sites is 1 (centre-a: {lacks}; "
         f"centre-b: {lacks}; centre-c: {lacks}): mend that at the sites, or take {SECOND} out of 'tasks'"
     )
     assert seen == {"query.register": 4}  # no image was read
@@ -165,7 +165,7 @@ def test_labels_that_only_cases_outside_the_training_split_have_are_missed_befor
             writer.writerows(rows)
     root = project(**TWO_TASKS, data={"root": "nowhere"})
     seen = Counter()
-    with pytest.raises(RunError, match=rf"^{SECOND} cannot be trained: 0 of 3 sites.*has er or pr or her2.*'tasks'$"):
+    with pytest.raises(RunError, match=rf"^0 of 3 sites can take part in {SECOND}.*has er or pr or her2.*'tasks'$"):
         run_at(root, grid_of({name: wards / name for name in CENTRES}, asked(seen)))
     assert (seen["query.prepare"], seen["train"]) == (3, 0)
 

@@ -43,14 +43,13 @@ def test_one_line_says_task_site_reason_and_remedy():
     with pytest.raises(RunError) as caught:
         check({"a": {SECOND: 4}, "b": {FIRST: 3, SECOND: 0}}, lost=lost)
     assert str(caught.value) == (
-        "receptor-status cannot be trained: 1 of 3 sites can take part, federation.min_sites is 2 (b: none of its "
-        "cases has er or pr or her2; c: never connected): mend that at the sites, or take receptor-status out of "
-        "'tasks'"
+        "1 of 3 sites can take part in receptor-status, federation.min_sites is 2 (b: none of its cases has er or pr "
+        "or her2; c: never connected): mend that at the sites, or take receptor-status out of 'tasks'"
     )
 
 
 def test_a_task_that_learns_from_masks_says_so():
-    with pytest.raises(RunError, match=r"cannot be trained.*\(a: none of its cases has the reference masks"):
+    with pytest.raises(RunError, match=r"part in lesion-segmentation.*\(a: none of its cases has the reference masks"):
         check({"a": {FIRST: 0}}, min_sites=1)
 
 
