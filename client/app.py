@@ -34,6 +34,7 @@ def _answering(action: str) -> Callable[[Message, Context], Message]:
     def handle(message: Message, context: Context) -> Message:
         # Imported here: torch takes seconds, and Flower imports this module to find `app`.
         from client import local_round
+        from shared.policy import OPEN
 
         os.umask(0o077)  # images are this user's alone, as where our command line started this
         instruction = Instruction(run="", round=0)
@@ -43,7 +44,7 @@ def _answering(action: str) -> Callable[[Message, Context], Message]:
                 try:
                     hospital, held = _held_sites(instruction, context)
                     if action == "register":
-                        reply = local_round.register(instruction, held)
+                        reply = local_round.register(instruction, held, hospital.policy if hospital else OPEN)
                     else:
                         reply = getattr(local_round, action)(_site(instruction, hospital, held), instruction)
                 except Exception:

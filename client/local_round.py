@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from torch import nn
 
@@ -17,12 +18,13 @@ from shared.cohort.site_folder import patient_of
 from shared.config.run_config import RunConfig
 from shared.errors import RunError, UpdateError
 from shared.evaluation import evaluate_site
-from shared.messages.instruction_reply import Instruction, Reply
+from shared.messages.instruction_reply import Instruction, Reply, SiteFacts
 from shared.messages.payload import State, flatten, label_key, manifest_of, unflatten
 from shared.messages.versions import own_versions
 from shared.modalities.modality import Plan, PreparedCase
 from shared.models.uninitialised import UnsetValues
-from shared.site import Prepared, Site, patients_of
+from shared.policy import OPEN, Policy
+from shared.site import Prepared, Site, patients_of, site_facts
 from shared.tasks import task_named
 from shared.tasks.task import Task
 from shared.training import train_round
@@ -31,14 +33,26 @@ from shared.types import SPLITS
 log = logging.getLogger(__name__)
 
 
-def register(instruction: Instruction, held: Iterable[str]) -> Reply:
-    """Say which sites' data this node holds, by their indices in `RunConfig.centres`, and what it runs."""
-    centres = instruction.config.centres if instruction.config else ()
+def register(instruction: Instruction, held: Mapping[str, Path], policy: Policy = OPEN) -> Reply:
+    """Say which sites' data this node holds, by their indices in `RunConfig.centres`, what they are, and what it runs.
+
+    Of a site whose folder cannot be read nothing is told: its first request says why.
+    """
+    config = instruction.config
+    centres = config.centres if config else ()
+    facts: dict[int, SiteFacts] = {}
+    for name, folder in held.items():
+        try:
+            if config:
+                facts[centres.index(name)] = site_facts(folder, config, policy)
+        except Exception:  # whatever is wrong with one folder, the others are told of
+            log.exception("%s cannot tell what it has", name)
     return Reply(
         site=instruction.site,
         run=instruction.run,
         round=instruction.round,
         sites=tuple(centres.index(name) for name in held),
+        facts=facts,
         versions=own_versions(),
     )
 

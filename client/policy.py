@@ -71,5 +71,5 @@ def hospital_of(node_config: Mapping[str, object]) -> Hospital | None:
     data = Path(str(node_config["data-dir"]))
     kit = SiteKit(Path(str(node_config["kit"]))) if "kit" in node_config else None
     policy = kit.node.policy if kit else Policy()
-    phantom = open_site_folder(data).kind == "phantom"
+    phantom = open_site_folder(data).phantom
     return Hospital(without_floors(policy) if phantom else policy, kit, phantom)

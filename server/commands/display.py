@@ -37,7 +37,9 @@ def show_results(results: Results) -> None:
         if not any(row.n for row in rows):
             continue
         empty = False
-        data = "PHANTOM DATA, " if results.provenance.phantom else ""
+        made = results.provenance
+        which = f" at {', '.join(made.phantom_sites)}" if made.phantom_sites else ""
+        data = f"PHANTOM DATA{which}, " if made.phantom else ""
         title = f"{data}{name} at {rows[0].centre}, which did not train; model of round {trained.best_round}"
         table = Table(title=title)
         table.add_column("metric")
@@ -56,7 +58,7 @@ def show_results(results: Results) -> None:
 def show_cohort(cohort: Cohort, excluded: Sequence[Exclusion], tissues: Sequence[Exclusion] = ()) -> None:
     """Print counts, reasons and flags; rows by number only. `tissues`: rows whose masks of tissues are unusable."""
     total = len(cohort.cases) + len(cohort.exclusions)
-    kind = " (PHANTOM)" if cohort.folder.kind == "phantom" else ""
+    kind = " (PHANTOM)" if cohort.folder.phantom else ""
     table = Table(title=f"{cohort.folder.name}: {total} cases{kind}")
     for column in ("state", "cases", "rows of cases.csv"):
         table.add_column(column, justify="right" if column == "cases" else "left")

@@ -86,7 +86,8 @@ def health(
 def show_snapshot(run: dict[str, Any]) -> None:
     """Print a snapshot: the run in a line or two, then a table of its sites."""
     name = run["run"] or "no run has been started"
-    data = "PHANTOM DATA, " if run["phantom"] else ""
+    which = run.get("phantom_sites")
+    data = f"PHANTOM DATA at {', '.join(which)}, " if which else "PHANTOM DATA, " if run["phantom"] else ""
     state = f"{run['state']}, {run['outcome']}" if run["outcome"] else run["state"]
     steps = f": {run['doing']} {run['done']:g}/{run['total']:g}" if run["state"] == "running" else ""
     left = "" if run["left_s"] is None else f"; about {run['left_s'] / 60:.0f} min of training left"

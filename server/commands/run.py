@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from server.commands import display
-from shared.errors import ConfigError
+from shared.errors import ConfigError, RunError
 from shared.runtime import terminal
 from shared.runtime.project import load_run_config, project_root
 
@@ -72,6 +72,10 @@ def run_federation(
         remedy = f"; resume with: fedbreast run --resume {name}{where}" if (folder / "config.toml").exists() else ""
         terminal.errors.print(f"stopped{remedy}", markup=False)
         raise typer.Exit(terminal.INTERRUPTED) from None
+    except RunError:
+        if (folder / "results.json").is_file():
+            terminal.say(f"report of what finished: {folder / 'report.html'}")
+        raise
     results = read_results(folder)
     display.show_results(results)
     terminal.say(f"report: {folder / 'report.html'}")

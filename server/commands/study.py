@@ -127,7 +127,8 @@ def show_summary(root: Path) -> None:
     from server.run_folder.finished_study import read_finished_study
 
     study = read_finished_study(root)
-    phantom, summary = "PHANTOM DATA, " if study.phantom else "", study.tables.summary
+    which, summary = study.provenance.phantom_sites, study.tables.summary
+    phantom = f"PHANTOM DATA at {', '.join(which)}, " if which else "PHANTOM DATA, " if study.phantom else ""
     whole = summary[(summary["centre"] == "all") & (summary["role"] == "external")]
     for task, rows in whole.groupby("task", sort=False):
         metric = rows["metric"].iloc[0]

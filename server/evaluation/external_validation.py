@@ -47,7 +47,7 @@ def validate_externally(
     over preparing and evaluating. `SiteError` where the centre's folder cannot be used, or none of its cases.
     """
     centre = str(config.data.external)
-    open_once(folder, centre, [model for item in trained.values() for model in item.models])
+    open_once(folder, centre, {name: item.models for name, item in trained.items()})
     cohort = run_cohort(site, config)
     total = len(cohort.cases) * (1 + sum(len(item.models) for item in trained.values()))
     prepared, excluded = prepare_cohort(
@@ -74,7 +74,8 @@ def validate_externally(
         table = evaluate_models(task, item, cases, plan, view, outlines, count)
         write_predictions(folder.path, name, table)
         rows += table_rows(table, task.metrics, view.evaluation, task=name, seed=view.seed, role="external")
-        rows += oracle_rows(_oracle(view, site), task.metrics, task=name, seed=view.seed, centre=centre)
+        best_possible = _oracle(view, site) if cohort.folder.phantom else {}
+        rows += oracle_rows(best_possible, task.metrics, task=name, seed=view.seed, centre=centre)
         own = table[(table["model_hash"] == item.best) & (table["arm"] == FEDERATED)]
         model = load_model(task, view, item.models[item.best])
         if task.pictures is not None:

@@ -37,7 +37,7 @@ def validate_at_node(
     or gives no good answer: the run may be resumed.
     """
     config, centre = participants.config, str(participants.config.data.external)
-    open_once(participants.folder, centre, [model for item in trained.values() for model in item.models], at_node=True)
+    open_once(participants.folder, centre, {name: item.models for name, item in trained.items()}, at_node=True)
     cases = _prepare(participants, centre)
     total, done = sum(len(item.models) for item in trained.values()), 0
     rows: list[ResultRow] = []

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from flwr.serverapp import Grid
 
-from server.federation.site_registration import find_sites
+from server.federation.absences import Absences, left_out_entry
+from server.federation.site_registration import SiteRegistration
 from server.federation.site_requests import LATE, Answer, Check, SiteRequests
 from server.federation.update_checks import Expected, check_answer
 from server.run_folder.journal import RunFolder
@@ -18,7 +19,7 @@ from server.run_folder.round_record import SiteEntry
 from server.run_folder.site_states import SiteStates
 from shared.config.run_config import RunConfig
 from shared.errors import RunError, UpdateError
-from shared.messages.instruction_reply import FINGERPRINT, PREPARE, Instruction, Reply
+from shared.messages.instruction_reply import FINGERPRINT, PREPARE, Instruction, Reply, SiteFacts
 from shared.messages.payload import label_key
 from shared.metrics.sums import MOST_CASES
 from shared.modalities import modality_named
@@ -64,21 +65,31 @@ class Participants:
         self.plans: dict[str, Plan] = {}
         self.states = SiteStates(folder.path, config.data.sites)
         self.requests = SiteRequests(grid, config, self.nodes, self.states)
+        self.absences = Absences(config.federation.left_out_after)
+        self.facts: dict[str, SiteFacts] = folder.facts()
+        self._registration = SiteRegistration(grid, config, self.run)
         self._fingerprinted: dict[str, int] = {}
-        self._asked: set[int] = set()
 
     def register(self) -> None:
-        """Find the sites, merge their fingerprints into the plans, and have each prepare its cases.
+        """Find and prepare the sites."""
+        self.find()
+        self.prepare()
+
+    def find(self, further: Collection[str] = ()) -> None:
+        """Find the sites, and the nodes of `further` centres; keep what they tell of themselves in the run's folder."""
+        names, federation = self.config.data.sites, self.config.federation
+        self.on_progress("register", 0, len(names), "")
+        self.lost = {name: SiteEntry("absent", "never connected", attempts=0) for name in names}
+        self._find(min(federation.join_timeout_s, federation.round_timeout_s), awaited=(*names, *further))
+
+    def prepare(self) -> None:
+        """Merge the sites' fingerprints into the plans, and have each prepare its cases.
 
         A resumed run keeps its plans, and each site must still have the cases it had. `RunError` where fewer than
         `min_sites` can take part.
         """
-        names, federation = self.config.data.sites, self.config.federation
-        self.on_progress("register", 0, len(names), "")
-        self.lost = {name: SiteEntry("absent", "never connected", attempts=0) for name in names}
-        self._find(min(federation.join_timeout_s, federation.round_timeout_s), patient=True)
         self.plans = self.folder.plans()
-        joining = [name for name in names if name in self.nodes]
+        joining = [name for name in self.config.data.sites if name in self.nodes]
         if not self.plans:
             known = self._fingerprint(joining)
             joining = list(known)
@@ -87,33 +98,40 @@ class Participants:
                 merged = modality.merge([own[modality.name] for own in known.values()], self.config)
                 self.plans[modality.name] = modality.make_plan(merged, self.config)
             self.folder.write_plans(self.plans)
-        self._prepare(joining, federation.round_timeout_s)
+        self._prepare(joining, self.config.federation.round_timeout_s)
         self.need(len(self.sites))
 
     def rejoin(self) -> None:
         """Take back, without waiting, sites that are missing and have come meanwhile; each prepares by the run's plans.
 
-        One that did not answer in time is asked again. One that failed is asked when its node left and came back.
+        One that did not answer in time is asked again, unless it is left out. One that failed is asked when its node
+        left and came back. Whether one that is left out is there again, is asked in passing.
         """
         online = set(self.grid.get_node_ids())
-        self._asked &= online
         missing = [name for name in self.config.data.sites if name in self.lost or self.nodes[name] not in online]
-        if not missing:
-            return
+        silent = [self.nodes[name] for name in self.absences.silent() if self.nodes.get(name) in online]
         wait, started = self.config.federation.join_timeout_s, time.monotonic()
         late = [name for name in missing if self.nodes.get(name) in online and self.lost[name].status == "absent"]
-        back = [*late, *(self._find(wait, patient=False) if online - self._asked else [])]
-        if back:
-            joining = [name for name in missing if name in back]
+        back = [*late, *(self._find(wait, again=silent) if self._registration.is_news(online) or silent else [])]
+        left_out = [name for name in missing if name in back and self.absences.left_out(name)]
+        for name in left_out:
+            self._lose(name, left_out_entry())
+        joining = [name for name in missing if name in back and name not in left_out]
+        if joining:
             self.on_progress("register", 0, len(joining), f"{', '.join(joining)} joining")
             self._prepare(joining, max(1.0, wait - (time.monotonic() - started)))
 
-    def external(self) -> bool:
-        """Whether the external centre has a node of its own, also one that came late."""
+    def external(self, *, wait: bool = False) -> bool:
+        """Whether the external centre has a node of its own, also one that came late; `wait` for one that may come."""
         centre = str(self.config.data.external)
-        if centre not in self.nodes and set(self.grid.get_node_ids()) - self._asked:
-            self._find(self.config.federation.join_timeout_s, patient=False)
+        if self.nodes.get(centre) not in set(self.grid.get_node_ids()):
+            self._find(self.config.federation.join_timeout_s, awaited=[centre] if wait else [])
         return centre in self.nodes
+
+    @property
+    def phantoms(self) -> dict[str, bool]:
+        """Of each centre that told what it is, whether its data are phantoms."""
+        return {name: told.phantom for name, told in self.facts.items()}
 
     def instruction(self, number: int = 0, task: str = "") -> Instruction:
         """What every request of a round holds."""
@@ -128,20 +146,25 @@ class Participants:
                 f"{self.config.federation.min_sites} ({reasons})",
             )
 
-    def _find(self, wait: float, *, patient: bool) -> list[str]:
+    def _find(self, wait: float, *, awaited: Collection[str] = (), again: Collection[int] = ()) -> list[str]:
         """Find the nodes of sites that are missing; return those found."""
-        found, refused = find_sites(self.grid, self.config, self.run, wait, self._asked, patient=patient)
-        for name, reason in refused.items():
+        result = self._registration.look(wait, awaited, again)
+        for name, reason in result.refused.items():
             self._lose(name, SiteEntry("refused", reason))
         online = set(self.grid.get_node_ids())
         back = []
-        for name, node in found.items():
-            if name not in self.lost and self.nodes.get(name) in online:
+        for name, node in result.nodes.items():
+            if name not in self.lost and self.nodes.get(name) in online and self.nodes[name] != node:
                 log.warning("node %d also claims to be '%s' and is not asked", node, name)
                 continue
-            self.nodes[name] = node
-            self.lost.pop(name, None)
-            back.append(name)
+            self.absences.answered([name])
+            if name in self.lost or self.nodes.get(name) != node:
+                self.nodes[name] = node
+                self.lost.pop(name, None)
+                back.append(name)
+            if name in result.facts:
+                self.facts[name] = result.facts[name]
+        self.folder.write_facts(self.facts)
         return back
 
     def _fingerprint(self, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:

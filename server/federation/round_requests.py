@@ -9,6 +9,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from server.federation.absences import LEFT_OUT, left_out_entry
 from server.federation.averaging import AT_SITE, RunningAverage, owned_parts
 from server.federation.participants import Participants
 from server.federation.site_requests import Answer
@@ -91,13 +92,17 @@ class RoundRequests:
             )
             for site, known in counts.items()
         }
-        asked = [site for site, item in expected.items() if item.cases > 0]
+        left_out = self._left_out([site for site, item in expected.items() if item.cases > 0])
+        asked = [site for site, item in expected.items() if item.cases > 0 and site not in left_out]
         evaluators = self._expected_evaluators(number, "validation") if evaluating else {}
-        ledger = {site: replace(entry) for site, entry in self.participants.lost.items()}
+        lost = self.participants.lost
+        ledger = {site: replace(entry) for site, entry in lost.items()}
+        lost |= {site: replace(entry, held_up=False) for site, entry in lost.items()}  # told once, in this round
         ledger |= {site: SiteEntry("absent", NO_LABEL, attempts=0) for site in expected}
+        ledger |= {site: left_out_entry() for site in left_out}
         stays, owner = self.config.federation.algorithm.stays_at_site, task.learner.owner
         average = RunningAverage(weights, owned_parts(state, lambda name: AT_SITE if stays(name) else owner(name)))
-        evaluation = Evaluation({}, {})
+        evaluation = Evaluation({}, {site: left_out_entry() for site in evaluators if site in left_out})
 
         def take(site: str, reply: Reply) -> None:
             check_update(reply, expected[site])
@@ -153,12 +158,23 @@ class RoundRequests:
             weights=flatten(state),
             manifest=manifest_of(state),
         )
-        evaluation = Evaluation({}, {})
-        for site, answer in self.participants.requests.ask(list(evaluators), EVALUATE, instruction, check):
+        left_out = self._left_out(evaluators) if sites is None else set()
+        evaluation = Evaluation({}, {site: left_out_entry() for site in left_out})
+        asked = [site for site in evaluators if site not in left_out]
+        for site, answer in self.participants.requests.ask(asked, EVALUATE, instruction, check):
             if answer.reply is None:
                 log.warning("%s is missing from the %s figures of round %d: %s", site, split, number, answer.reason)
             _take(evaluation, site, answer)
         return _ordered(evaluation, evaluators)
+
+    def _left_out(self, sites: Collection[str]) -> set[str]:
+        """Sites that are not asked now; none where the others would be too few."""
+        left_out = {site for site in sites if self.participants.absences.left_out(site)}
+        if len(sites) - len(left_out) < self.config.federation.min_sites:
+            return set()
+        for site in left_out:
+            self.participants.states.change({site: ("absent", LEFT_OUT)})
+        return left_out
 
     def _expected_evaluators(self, number: int, split: str) -> dict[str, Expected]:
         """What is expected of each site that has cases of a split."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from flwr.serverapp import Grid
 
 from server.federation.participants import Participants, Progress
+from server.federation.readiness import check_tasks
 from server.federation.round_requests import Evaluation, RoundRequests
 from server.federation.server_step import parameter_places, server_step
 from server.federation.update_reach import Reach, parts_of
@@ -63,8 +64,31 @@ class Federation:
         return self.participants.lost
 
     def register(self) -> None:
-        """Find and prepare the sites; see `Participants.register`."""
-        self.participants.register()
+        """Find and prepare the sites."""
+        self.find()
+        self.prepare()
+
+    def find(self, further: Collection[str] = ()) -> None:
+        """Find the sites, and the nodes of `further` centres; raises as `check_tasks` by what the sites tell."""
+        self.participants.find(further)
+        there = [name for name in self.config.data.sites if name in self.participants.nodes]
+        facts = self.participants.facts
+        told = {name: facts[name].labelled if name in facts else {} for name in there}
+        check_tasks(self.participants, self._unfinished(), told)
+
+    def prepare(self) -> None:
+        """Prepare the sites, see `Participants.prepare`; raises as `check_tasks` by what they prepared."""
+        self.participants.prepare()
+        self._check(self._unfinished())
+
+    def _check(self, tasks: Iterable[str]) -> None:
+        none, sites = dict.fromkeys(self.config.tasks, 0), self.participants.sites
+        check_tasks(self.participants, tasks, {site.name: none | dict(site.labelled) for site in sites})
+
+    def _unfinished(self) -> list[str]:
+        """Tasks with rounds to come."""
+        rounds = {name: len(self.folder.records(name)) - 1 for name in self.config.tasks}
+        return [name for name in rounds if rounds[name] < self.config.for_task(name).federation.rounds]
 
     def train(self, task: Task) -> list[RoundRecord]:
         """Run a task's rounds that are not committed yet; return every round's record.
@@ -73,10 +97,10 @@ class Federation:
         committed stays), or where the committed rounds were drawn with another seed.
         """
         name, view = task.name, self.config.for_task(task.name)
-        self.participants.rejoin()
-        able = [site.name for site in self.participants.sites if site.counts(task)[""] > 0]
-        self.participants.need(len(able), f" in {name}, for which they need its labels")
         records = self.folder.records(name)
+        self._remember(records)
+        self.participants.rejoin()
+        self._check({name} & set(self._unfinished()))
         model = task.learner.build_model(view)
         like, parameters, parts = model.state_dict(), parameter_places(model), parts_of(model)
         if not records:
@@ -110,6 +134,7 @@ class Federation:
             seconds = time.perf_counter() - started
             record = RoundRecord(name, number, state_hash(state), seconds, trained.sites, seed=view.seed)
             self.folder.commit(record, state, own)
+            self.participants.absences.take(trained.sites)
             note(
                 "round-committed",
                 run=self.participants.run,
@@ -125,6 +150,7 @@ class Federation:
             started = time.perf_counter()
             evaluation = self.requests.evaluate(name, state, records[-1].round, "validation")
             records[-1].seconds += time.perf_counter() - started
+            self.participants.absences.take(evaluation.sites)
             self._enter(records, evaluation)
             self._tell(records[-1], total)
         return records
@@ -132,8 +158,16 @@ class Federation:
     def evaluate(self, record: RoundRecord, state: State) -> dict[str, Sums]:
         """Have the sites test a chosen round's model on their own cases; without any, or failing, they are left out."""
         tested = self.requests.evaluate(record.task, state, record.round, "test")
+        self.participants.absences.take(tested.sites)
         self.participation.tested(record, tested.sites)
         return tested.sums
+
+    def _remember(self, records: Sequence[RoundRecord]) -> None:
+        """Take who kept the others waiting in the rounds that were committed before this run was resumed."""
+        for record in records:
+            self.participants.absences.take(record.sites)
+        if records and not records[-1].is_unevaluated():
+            self.participants.absences.take(records[-1].evaluated)
 
     def _enter(self, records: list[RoundRecord], evaluation: Evaluation) -> None:
         """Enter what the sites say of the last round's model into its record; what one said before is kept."""

@@ -51,6 +51,8 @@ class Answer:
         The accepted answer.
     waited
         Whether it was waited for until the deadline.
+    held_up
+        Whether it gave no good answer, and its node being there it took more than half of the time until then.
 
     """
 
@@ -59,11 +61,12 @@ class Answer:
     attempts: int = 0
     reply: Reply | None = None
     waited: bool = False
+    held_up: bool = False
 
     @property
     def entry(self) -> SiteEntry:
         """The site's line in a ledger."""
-        entry = SiteEntry(self.status, self.reason, attempts=self.attempts)
+        entry = SiteEntry(self.status, self.reason, attempts=self.attempts, held_up=self.held_up)
         if self.reply is not None:
             entry.cases, entry.skipped, entry.seconds = self.reply.cases, self.reply.skipped, self.reply.seconds
         return entry
@@ -112,7 +115,8 @@ class SiteRequests:
 
         """
         self.states.change(dict.fromkeys(names, ("training" if kind == TRAIN else "connected", "")))
-        deadline = time.monotonic() + (wait or self.config.federation.round_timeout_s)
+        lasts = wait or self.config.federation.round_timeout_s
+        deadline = time.monotonic() + lasts
         attempts: Counter[str] = Counter()
         pending: dict[str, str] = {}
         gone: set[str] = set()
@@ -123,9 +127,12 @@ class SiteRequests:
             if to_send or time.monotonic() - looked >= LOOK_S:
                 looked = time.monotonic()
                 online = set(self.grid.get_node_ids())
-                gone |= {name for name in (*to_send, *pending.values()) if self.nodes[name] not in online}
-                pending = {identifier: name for identifier, name in pending.items() if name not in gone}
                 left = max(deadline - time.monotonic(), POLL_S)
+                for name in {*to_send, *pending.values()}:
+                    if self.nodes[name] not in online:
+                        gone.add(name)
+                        last[name] = Answer("absent", GONE, held_up=left < lasts / 2)
+                pending = {identifier: name for identifier, name in pending.items() if name not in gone}
                 there = [name for name in to_send if name not in gone and (left >= LEAST_LEFT_S or not attempts[name])]
                 attempts.update(there)
                 messages = {
@@ -150,16 +157,16 @@ class SiteRequests:
                         self.states.change({name: ("connected", "")})
                         yield name, answer
                     else:
-                        last[name] = answer
+                        last[name] = replace(answer, held_up=deadline - time.monotonic() < lasts / 2)
                         to_send += [name] if answer.attempts <= self.config.federation.retries else []
                     del answer
             if not arrived and not to_send:
                 on_wait()
                 time.sleep(POLL_S)
         for name, answer in last.items():
-            outcome = Answer("absent", GONE) if name in gone else answer
-            self.states.change({name: ("absent" if outcome.status == "absent" else "connected", outcome.reason)})
-            yield name, replace(outcome, attempts=attempts[name], waited=name in pending.values())
+            self.states.change({name: ("absent" if answer.status == "absent" else "connected", answer.reason)})
+            waited = name in pending.values()
+            yield name, replace(answer, attempts=attempts[name], waited=waited, held_up=waited or answer.held_up)
 
 
 def push(grid: Grid, messages: Mapping[Name, Message]) -> dict[str, Name]:

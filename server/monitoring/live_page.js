@@ -158,6 +158,10 @@ function show() {
   at("state").textContent = sentence(run);
   at("times").textContent = times(run);
   at("phantom").hidden = !run.phantom;
+  if (run.phantom_sites?.length) {
+    at("phantom").firstElementChild.lastChild.textContent =
+      ` The images of ${run.phantom_sites.join(", ")} are generated, those of the other sites are patients'.`;
+  }
   at("bar").hidden = run.state === "waiting" || run.state === "failed";
   at("bar").value = run.state === "finished" ? 1 : run.total > 0 ? run.done / run.total : 0;
   at("bar").setAttribute("aria-label", sentence(run));

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any, Self
 from server.monitoring.mlflow_metrics import external_metrics, parameters, round_metrics
 from server.run_folder.journal import RunFolder
 from server.run_folder.participation import FILE as PARTICIPATION
-from server.run_folder.results import read_results
+from server.run_folder.results import is_finished, read_results
 from server.run_folder.round_record import RoundRecord
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError
@@ -82,9 +82,17 @@ class Tracking:
         for name in self._config.tasks:
             records = self._folder.records(name)
             # Of a run that goes on the last model may be still to be evaluated: it is told when it has a score.
-            waits = records and records[-1].is_unevaluated() and not (self._folder.path / "results.json").is_file()
+            waits = records and records[-1].is_unevaluated() and not is_finished(self._folder.path)
             for record in records[:-1] if waits else records:
                 self.evaluated(record)
+
+    def tell_data(self, phantom: bool, which: Sequence[str]) -> None:
+        """Tell what the sites' data are, once they told it: phantoms, patients', or both, and which are phantoms."""
+        if self._client is None:
+            return
+        with self._survive_failures():
+            said = f"some: {', '.join(which)}" if which else "yes" if phantom else "no"
+            self._client.set_tag(self._run, "phantom", said)
 
     def evaluated(self, record: RoundRecord) -> None:
         """Tell an evaluated round: score, seconds, each site's loss and score. One that was told is passed over."""

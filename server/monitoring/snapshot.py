@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from server.monitoring.training_progress import pace, site_tiles, task_course
+from server.run_folder.phantoms import REGISTERED, of_phantoms
 from shared.config.run_config import RunConfig, load_config
-from shared.config.strict_toml import parse_toml
 from shared.errors import ConfigError, FedBreastError
 from shared.metrics.sums import Sums
 from shared.runtime.progress import PHASES, read_progress
-from shared.runtime.project import project_root
 from shared.tasks import TASKS, task_named
 from shared.words import plain_words
 
@@ -23,7 +22,7 @@ MOST_CELLS = 20_000
 """Most rounds times sites, over all tasks, in a snapshot; of longer runs it has the last rounds."""
 _MOST_TEXT, _MOST_REASON = 500, 160
 _MOST_ROUNDS_KEPT = 50_000
-_FILES = ("config.toml", "started.json", "progress.json", "sites.json", "cases.json", "results.json")
+_FILES = ("config.toml", "started.json", "progress.json", "sites.json", "cases.json", "results.json", REGISTERED)
 
 
 class Stamp(NamedTuple):
@@ -47,7 +46,8 @@ def snapshot(runs: Path, name: str | None = None) -> dict[str, Any]:
     `run` (None: there is none yet), `state` (waiting, running, failed or finished), `outcome` (once finished: complete
     or partial, as `results.json` has it; `text` then says what is missing), `phase`, `doing` (the phase in words),
     `done` of `total`, `text`, `at`, `started` (seconds since 1970), `left_s` and `left_at` (seconds of training left
-    as seen then; None before every task has two rounds), `phantom`, `sites` and `tasks` (see `training_progress`).
+    as seen then; None before every task has two rounds), `phantom` (whether a site told that its data are phantoms),
+    `phantom_sites` (which, where others' are patients'), `sites` and `tasks` (see `training_progress`).
 
     Raises
     ------
@@ -85,6 +85,9 @@ def _assemble(
     committed = [item["committed"] for task in rounds.values() for item in task]
     named = list(config.data.sites) if config else []
     sites = site_tiles(named, _sites(files.get("sites.json")), _flow(files.get("cases.json")), courses)[:MOST_SITES]
+    told = read_json(folder / REGISTERED) if REGISTERED in files else {}
+    phantoms = {name: bool(item.get("phantom")) for name, item in told.items() if isinstance(item, dict)}
+    phantom, phantom_sites = of_phantoms(config, phantoms) if config else (False, ())
     kept = max(1, MOST_CELLS // max(1, len(sites) * len(courses)))
     shown: dict[str, Any] = {
         "run": name,
@@ -99,7 +102,8 @@ def _assemble(
         "started": _started(files.get("started.json")),
         "left_s": pace(courses) if state == "running" else None,
         "left_at": max(committed, default=None),
-        "phantom": config is not None and _phantom(config),
+        "phantom": phantom or bool(made.get("phantom")),
+        "phantom_sites": list(phantom_sites),
         "sites": sites,
         "tasks": [task | {"rounds": task["rounds"][-kept:]} for task in courses],
     }
@@ -176,17 +180,6 @@ def _config(stamp: Stamp) -> RunConfig | None:
         return load_config(stamp.path)
     except FedBreastError:
         return None
-
-
-def _phantom(config: RunConfig) -> bool:
-    """As `server.run.is_phantom`, which imports all of training and makes a folder's key where it has none."""
-    if config.data.phantom is not None or config.data.external is None:
-        return config.data.phantom is not None
-    try:
-        text = (project_root() / config.data.root / config.data.external / "site.toml").read_text(encoding="utf-8")
-        return bool(parse_toml(text)["site"].get("kind") == "phantom")
-    except (OSError, ValueError, KeyError):
-        return False
 
 
 def _started(stamp: Stamp | None) -> float | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from server.run_folder.results import ResultRow
+from server.run_folder.finished_study import StudyProvenance
+from server.run_folder.results import Provenance, ResultRow
 from shared.config.sections import EvaluationConfig
 from shared.metrics.metric import Metric
 from shared.tasks import task_named
@@ -76,6 +77,13 @@ def fixed(number: Any, digits: int) -> str:
     if float(text) == 0:
         text = text.removeprefix("-")
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def data_of(made: Provenance | StudyProvenance) -> str:
+    """What the data are: phantoms, patients', or which sites' are phantoms."""
+    if made.phantom_sites:
+        return f"phantoms at {listed(made.phantom_sites)}, patients' elsewhere"
+    return "phantoms (generated)" if made.phantom else "site folders"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -62,8 +62,9 @@ def _content(runs: list[FinishedTask]) -> dict[str, Any]:
         "few": metric_text.listed([part["title"] for part in sections if 0 < part["patients"] < FEWEST]),
         "fewest": FEWEST,
         "missing": _missing(runs),
-        "ready_study": _ready_study(run) if made.phantom else None,
-        "phantom": made.phantom,
+        "ready_study": _ready_study(run) if made.phantom and not made.phantom_sites else None,
+        "phantom": run.phantom,
+        "data_of": metric_text.data_of(made),
         "confidence": f"{config.evaluation.confidence:.0%}",
         "resamples": f"{config.evaluation.bootstrap:,}",
         "at_node": at_node,
@@ -83,9 +84,13 @@ def _ready_study(run: FinishedTask) -> str | None:
 
 
 def _title(runs: list[FinishedTask]) -> str:
-    data = runs[0].config.data
-    noun = ("phantom site" if runs[0].phantom else "hospital") + ("" if len(data.sites) == 1 else "s")
-    where = "at one that never trained" if data.external else "nowhere else"
+    data, made = runs[0].config.data, runs[0].results.provenance
+    kinds = {made.is_phantom(site) for site in data.sites}
+    noun = "site" if len(kinds) > 1 else "phantom site" if kinds == {True} else "hospital"
+    noun += "" if len(data.sites) == 1 else "s"
+    other = "phantom site" if runs[0].phantom else "hospital"
+    one = other if data.external and {made.is_phantom(data.external)} != kinds else "one"
+    where = f"at {'a ' if one != 'one' else ''}{one} that never trained" if data.external else "nowhere else"
     titles = ", ".join(item.task.title[:1].lower() + item.task.title[1:] for item in runs)
     return metric_text.opening(
         f"{titles}: trained at {metric_text.in_words(len(data.sites))} {noun}, evaluated {where}"

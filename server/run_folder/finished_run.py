@@ -38,7 +38,7 @@ class FinishedTask(BaseModel):
     config
         The configuration as the task sees it.
     results
-        The run's provenance, and the task's rows.
+        The run's provenance, and the task's rows; tasks that failed are none of these.
     config_text
         `config.toml` as it stands in the folder.
     rounds
@@ -81,12 +81,12 @@ class FinishedTask(BaseModel):
 
     @property
     def phantom(self) -> bool:
-        """Whether the data are phantoms."""
-        return self.results.provenance.phantom
+        """Whether the cases that are told of are phantoms: the external centre's, without one any site's."""
+        return self.results.provenance.is_phantom(self.config.data.external)
 
 
 def read_finished_run(run_dir: Path) -> list[FinishedTask]:
-    """Read a finished run's folder: one entry per task, in the order of training.
+    """Read a finished run's folder: one entry per task that has results, in the order of training.
 
     `RunError` where a file is missing or damaged (the message names it), `ConfigError` where `config.toml` is no
     configuration.
@@ -99,6 +99,9 @@ def read_finished_run(run_dir: Path) -> list[FinishedTask]:
     opened = read_opened(run_dir) if config.data.external is not None else None
     at_node = opened is not None and opened.at_node
     stored = config.data.external is not None and not at_node
+    # Of a run in which something failed there are the tasks before it, and the external centre may be closed still.
+    failed = results.provenance.outcome == "failed"
+    evaluated = {row.task for row in results.rows if row.role == "external"}
     return [
         FinishedTask(
             path=run_dir,
@@ -107,10 +110,11 @@ def read_finished_run(run_dir: Path) -> list[FinishedTask]:
             results=results.model_copy(update={"rows": tuple(row for row in results.rows if row.task == name)}),
             rounds=tuple(item for item in read_records(run_dir, name) if item.round > 0),
             flow={site: flow[site] for site in [*order, *sorted(set(flow) - set(order))] if site in flow},
-            predictions=read_predictions(run_dir, name) if stored else None,
+            predictions=read_predictions(run_dir, name) if stored and (name in evaluated or not failed) else None,
             at_node=at_node,
         )
         for name in config.tasks
+        if name in results.provenance.tasks or not failed
     ]
 
 

@@ -41,6 +41,7 @@ class StudyProvenance(_Part):
     git: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
     phantom: bool
+    phantom_sites: tuple[str, ...] = ()
     seconds: float = 0.0
     machine: dict[str, Any] = Field(default_factory=dict)
     plans: dict[str, str] = Field(default_factory=dict)
@@ -152,7 +153,8 @@ class FinishedStudy:
     @property
     def subject(self) -> str:
         """What was evaluated, for captions."""
-        return "phantom cases" if self.phantom else "cases"
+        which = self.provenance.phantom_sites
+        return f"cases (phantoms at {', '.join(which)})" if which else "phantom cases" if self.phantom else "cases"
 
     @property
     def confidence(self) -> str:

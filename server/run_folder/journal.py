@@ -24,15 +24,19 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from server.run_folder.format import check_format, read_json, write_format
+from server.run_folder.phantoms import REGISTERED
 from server.run_folder.round_record import RoundRecord, read_records, record_bytes
 from shared.atomic_files import remove_drafts, replace_file
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import ConfigError, RunError
+from shared.messages.instruction_reply import SiteFacts
 from shared.modalities import MODALITIES, modality_named
 from shared.modalities.modality import Plan
 from shared.reproducibility import state_hash
 from shared.runtime.locks import hold_lock
 from shared.strategies.strategy import ServerState
+
+_FACTS = TypeAdapter(dict[str, SiteFacts])
 
 
 class RunFolder:
@@ -176,6 +180,19 @@ class RunFolder:
         """What `write_most_cases` kept; empty before."""
         path = self.path / "most-cases.json"
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+    def write_facts(self, facts: Mapping[str, SiteFacts]) -> None:
+        """Keep `registered.json`: what each site told of itself when it joined."""
+        self.write(REGISTERED, _FACTS.dump_json(dict(facts), indent=1))
+
+    def facts(self) -> dict[str, SiteFacts]:
+        """What `write_facts` kept; empty before. `RunError` where it is damaged."""
+        try:
+            return _FACTS.validate_json((self.path / REGISTERED).read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise RunError(f"runs/{self.path.name}/{REGISTERED} cannot be read: restore it from a copy") from error
 
     def write_flow(self, flow: Mapping[str, Mapping[str, object]]) -> None:
         """Keep `cases.json`: a site's included cases by split and left-out ones by reason."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import resource
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 
+from server.run_folder.phantoms import of_phantoms
 from server.run_folder.results import Provenance, TrainedTask
-from shared.cohort.site_folder import open_site_folder
 from shared.config.run_config import RunConfig
 from shared.runtime.project import project_root
 
@@ -17,35 +17,37 @@ REPORTED = ("flwr", "torch", "monai", "numpy", "SimpleITK", "pydicom", "highdico
 
 
 def provenance(
-    config: RunConfig, name: str, tasks: dict[str, TrainedTask], seconds: float, missing: tuple[str, ...]
+    config: RunConfig,
+    name: str,
+    tasks: dict[str, TrainedTask],
+    seconds: float,
+    missing: tuple[str, ...],
+    phantoms: Mapping[str, bool],
+    unfinished: Mapping[str, str],
 ) -> Provenance:
-    """Of a run of this name that ends now, after so many seconds."""
+    """Of a run of this name that ends now, after so many seconds; `phantoms` says of each site what its data are."""
+    phantom, phantom_sites = of_phantoms(config, phantoms)
     return Provenance(
         name=name,
         created=datetime.now(UTC),
         git=git_commit(),
         versions=package_versions(),
-        seeds={"training": config.seed} | ({"phantom": config.data.phantom.seed} if config.data.phantom else {}),
+        seeds={"training": config.seed}
+        | ({"phantom": config.data.phantom.seed} if config.data.phantom and phantom else {}),
         tasks=tasks,
         seconds=seconds,
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
-        phantom=is_phantom(config),
-        outcome="partial" if missing else "complete",
+        phantom=phantom,
+        phantom_sites=phantom_sites,
+        outcome="failed" if unfinished else "partial" if missing else "complete",
         missing=missing,
+        unfinished=dict(unfinished),
     )
 
 
 def package_versions() -> dict[str, str]:
     """Versions of the packages that decide the numbers."""
     return {name: metadata.version(name) for name in REPORTED}
-
-
-def is_phantom(config: RunConfig) -> bool:
-    """Whether the data are phantoms: the configuration makes them, or the external centre's folder says so."""
-    if config.data.phantom is not None or config.data.external is None:
-        return config.data.phantom is not None
-    folder: Path = project_root() / config.data.root / config.data.external
-    return getattr(open_site_folder(folder), "kind", "") == "phantom"
 
 
 def git_commit() -> str:

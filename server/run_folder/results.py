@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from server.run_folder.format import read_json
 from shared import atomic_files
@@ -64,11 +64,13 @@ class Provenance(BaseModel):
         Hashes and rounds of the models of each task, in the order of training.
     seconds, peak_memory_mb
         Wall time of the run and the server's largest resident memory, 10^6 bytes.
-    phantom
-        Whether any site's data are phantoms.
+    phantom, phantom_sites
+        Whether any site's data are phantoms, and in a mixed run which sites': others hold patients'.
     outcome, missing
         "partial" where a site or a case was missing somewhere, and what: see `run_folder.participation`. Results of
-        earlier versions do not say.
+        earlier versions do not say. "failed" where a task failed: they are those of the tasks before it.
+    unfinished
+        Tasks without results, and why.
 
     """
 
@@ -83,8 +85,14 @@ class Provenance(BaseModel):
     seconds: float
     peak_memory_mb: float
     phantom: bool
-    outcome: Literal["complete", "partial"] | None = None
+    phantom_sites: tuple[str, ...] = ()
+    outcome: Literal["complete", "partial", "failed"] | None = None
     missing: tuple[str, ...] = ()
+    unfinished: dict[str, str] = Field(default_factory=dict)
+
+    def is_phantom(self, site: str | None) -> bool:
+        """Whether a site's data are phantoms; of no site: whether any are."""
+        return self.phantom and (site is None or not self.phantom_sites or site in self.phantom_sites)
 
 
 class Results(BaseModel):
@@ -113,6 +121,11 @@ def write_results(run_dir: Path, rows: Sequence[ResultRow], provenance: Provenan
 def read_results(run_dir: Path) -> Results:
     """Read `results.json`; `RunError` where it is absent or not what `write_results` writes."""
     return read_json(run_dir / "results.json", _RESULTS, f"{run_dir.name}/results.json", "; did the run finish?")
+
+
+def is_finished(run_dir: Path) -> bool:
+    """Whether a run has all its results: of one in which a task failed there may be some, and it can go on."""
+    return (run_dir / "results.json").is_file() and read_results(run_dir).provenance.outcome != "failed"
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:

@@ -24,7 +24,8 @@ NO_LABEL = "has no label of this task"
 class SiteEntry:
     """A site's line in a ledger; `validation` are the task's sums of the round's new model, `Sums.to_flat`.
 
-    `cases` entered, `skipped` ones could not be opened this time; the site was asked `attempts` times.
+    `cases` entered, `skipped` ones could not be opened this time; the site was asked `attempts` times. `held_up`: it
+    gave no good answer, and for more than half of the time until the deadline the others waited for it.
     """
 
     status: Status
@@ -35,6 +36,7 @@ class SiteEntry:
     validation: dict[str, float] | None = None
     attempts: int = 1
     skipped: int = 0
+    held_up: bool = False
 
 
 @dataclass(config=ConfigDict(extra="ignore", protected_namespaces=()))

@@ -13,8 +13,9 @@ import pandas as pd
 
 from server.run_folder.external_access import OPENED
 from server.run_folder.journal import RunFolder
+from server.run_folder.phantoms import folders_of_phantoms, of_phantoms
 from server.run_folder.predictions import predictions_path
-from server.run_folder.provenance import git_commit, is_phantom, package_versions
+from server.run_folder.provenance import git_commit, package_versions
 from server.run_folder.results import replace_file, write_parquet
 from server.studies.design import HELD_OUT, Cell, Design, cell_folder, evaluated_path, fold_folder, trained
 from shared.cohort.labels import COLUMNS, CaseLabels, Label
@@ -137,13 +138,15 @@ def _provenance(root: Path, design: Design, seconds: float) -> dict[str, Any]:
     data = project_root() / config.data.root
     path = root / "provenance.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    phantom, phantom_sites = of_phantoms(config, folders_of_phantoms(config))
     plans = {fold: RunFolder(fold_folder(root, fold)).plans() for fold in design.folds}
     return {
         "name": config.name,
         "created": before.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
         "git": git_commit(),
         "versions": package_versions(),
-        "phantom": is_phantom(config),
+        "phantom": phantom,
+        "phantom_sites": phantom_sites,
         "seconds": round(seconds, 1),
         "machine": {"cores": os.cpu_count()},
         "plans": {fold: ", ".join(plan.hash() for plan in own.values()) for fold, own in plans.items() if own},

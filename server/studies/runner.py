@@ -96,8 +96,10 @@ def _result(future: Future[str]) -> str:
 
 def _open_fold(design: Design, root: Path, held_out: str) -> None:
     """Record that a fold's centre is opened, for which models."""
-    hashes = [str(trained(root, cell)[0]["model_hash"]) for cell in design.trainings(held_out)]
-    open_once(RunFolder(fold_folder(root, held_out)), held_out, hashes)
+    models: dict[str, list[str]] = {}
+    for cell in design.trainings(held_out):
+        models.setdefault(cell.task, []).append(str(trained(root, cell)[0]["model_hash"]))
+    open_once(RunFolder(fold_folder(root, held_out)), held_out, models)
 
 
 def _share(root: Path, cell: Cell) -> tuple[float, str]:

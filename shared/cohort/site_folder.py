@@ -26,6 +26,7 @@ from shared.config.strict_toml import parse_toml
 from shared.errors import SiteError
 
 SITE_FILE = "site.toml"
+_PHANTOM_RECORDS = ".phantom"  # `shared.phantom.marker.RECORDS`: the generator leaves it at every centre
 _KEY_BYTES = 32
 _SHORTEST_KEY = 16
 _MOST_NAMED = 8
@@ -83,6 +84,12 @@ class SiteFolder:
     name: str
     pseudonym_key: bytes = field(repr=False)
     kind: Literal["hospital", "phantom"]
+
+    @property
+    def phantom(self) -> bool:
+        """Whether its data are phantoms: `site.toml` says so, or the generator has left its records beside them."""
+        left = any((folder / _PHANTOM_RECORDS).is_dir() for folder in (self.path, self.images))
+        return self.kind == "phantom" or left
 
 
 def open_site_folder(path: Path) -> SiteFolder:

@@ -48,6 +48,12 @@ class FederationConfig(Section):
     retries: int = Field(
         default=1, ge=0, le=100, description="How often a site that failed or was refused is asked once more."
     )
+    left_out_after: int = Field(
+        default=2,
+        ge=1,
+        le=1000,
+        description="Rounds in a row; a site that kept the others waiting so often is left out until it answers again.",
+    )
     _tables: dict[str, Strategy] = PrivateAttr(default_factory=dict)
 
     @property

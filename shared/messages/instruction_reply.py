@@ -32,6 +32,8 @@ Word = Annotated[str, Field(max_length=LONGEST_WORD)]
 Count = Annotated[int, Field(ge=0, le=MOST_CASES)]
 CountOrFew = Annotated[int, Field(ge=FEW, le=MOST_CASES)]
 Seconds = Annotated[float, Field(ge=0.0, le=1e7)]
+Megabytes = Annotated[int, Field(ge=0, le=2**40)]
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, revalidate_instances="always")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +77,32 @@ class Instruction:
     evaluating: bool = False
 
 
-@with_config(ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, revalidate_instances="always"))
+@with_config(_STRICT)
+@dataclass(frozen=True, slots=True)
+class SiteFacts:
+    """What a site tells of itself when it registers, before any image is read.
+
+    `phantom`: its data are no patients'. `cases` are the rows of its table, `labelled` those of them that each task, or
+    a label that owns parameters, can use (`payload.label_key`); `FEW` in place of what its policy does not tell.
+    `disk_mb` and `memory_mb` are free there, 10^6 bytes; 0 where it cannot tell.
+    """
+
+    phantom: bool = False
+    cases: CountOrFew = 0
+    labelled: Mapping[str, CountOrFew] = field(default_factory=dict)
+    disk_mb: Megabytes = 0
+    memory_mb: Megabytes = 0
+
+
+@with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a site answers; fields that a kind of message does not use keep their defaults.
 
     `fingerprints` are by modality. `labelled` counts the training cases of each task (`task` or `task/label`),
     `classes` the cases of each label's classes over all splits. `sites` answers a registration: the indices in
-    `RunConfig.centres` of those whose data the node holds, and `versions` of what decides the numbers there.
+    `RunConfig.centres` of those whose data the node holds, `facts` of those whose folder can be read, by the same
+    index, and `versions` of what decides the numbers there.
     `over_policy`: more cases were left out than the site's own policy allows. `skipped` cases could not be opened
     this time; `labelled` then counts those used. `evaluation_*`: the same of the validation cases, where a request to
     train asked to evaluate the model as well.
@@ -108,6 +128,7 @@ class Reply:
     excluded: Mapping[str, Count] | None = None
     over_policy: bool = False
     sites: Annotated[tuple[Count, ...], Field(max_length=1001)] = ()
+    facts: Annotated[Mapping[Count, SiteFacts], Field(max_length=1001)] = field(default_factory=dict)
     versions: Mapping[str, tuple[Count, ...]] | None = None
     # Also below 0: what is wrong with an evaluation in passing costs no update, `check_sums` refuses it alone.
     evaluation_skipped: Annotated[int, Field(ge=-MOST_CASES, le=MOST_CASES)] = 0

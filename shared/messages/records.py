@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -12,7 +12,14 @@ from pydantic import ValidationError
 
 from shared.config.run_config import RunConfig, parse_config
 from shared.errors import EXCLUSION_REASONS, UpdateError
-from shared.messages.instruction_reply import LONGEST_REASON, LONGEST_WORD, Instruction, Reply, check_bounds
+from shared.messages.instruction_reply import (
+    LONGEST_REASON,
+    LONGEST_WORD,
+    Instruction,
+    Reply,
+    SiteFacts,
+    check_bounds,
+)
 from shared.messages.payload import (
     counted_classes,
     counted_tasks,
@@ -38,6 +45,7 @@ _FAILURES = {
 }
 
 _WEIGHTS, _HEADER, _NUMBERS = "weights", "header", "numbers"
+_FACTS = tuple(item.name for item in fields(SiteFacts) if item.name != "labelled")
 
 
 def write_instructions(instruction: Instruction, sites: Sequence[str]) -> dict[str, RecordDict]:
@@ -114,6 +122,9 @@ def write_reply(reply: Reply) -> RecordDict:
     if reply.sums is not None:
         numbers |= {f"sums.{name}": value for name, value in reply.sums.to_flat().items()}
     numbers |= {f"versions.{name}": list(parts) for name, parts in (reply.versions or {}).items()}
+    for index, told in reply.facts.items():
+        numbers |= {f"facts.{index}.{name}": int(getattr(told, name)) for name in _FACTS}
+        numbers |= {f"facts.{index}.labelled.{name}": count for name, count in told.labelled.items()}
     for group in ("labelled", "classes", "included", "excluded"):
         numbers |= {f"{group}.{name}": count for name, count in (getattr(reply, group) or {}).items()}
     records = RecordDict({_HEADER: header, _NUMBERS: MetricRecord(numbers)})
@@ -156,6 +167,7 @@ def read_reply(message: Message, config: RunConfig, task: str) -> Reply:
             evaluation_skipped=numbers["evaluation_skipped"],
             evaluation_seconds=numbers["evaluation_seconds"],
             sites=whole_numbers(numbers["sites"]),
+            facts=_facts(_group(numbers, "facts."), config),
             versions=read_versions(_group(numbers, "versions.")),
         )
         return check_bounds(reply)
@@ -176,6 +188,18 @@ def _fingerprints(numbers: Mapping[str, Any], config: RunConfig) -> dict[str, Fi
     """The fingerprint of each modality that is named; one that is none is refused."""
     names = dict.fromkeys(name.partition(".")[0] for name in numbers)
     return {name: modality_named(name).read_fingerprint(_group(numbers, f"{name}."), config) for name in names}
+
+
+def _facts(numbers: Mapping[str, Any], config: RunConfig) -> dict[int, SiteFacts]:
+    """What a node tells of each site that it holds, by the site's index."""
+    facts = {}
+    for index in dict.fromkeys(name.partition(".")[0] for name in numbers):
+        own = _group(numbers, f"{index}.")
+        told = {name: own.pop(name) for name in _FACTS}
+        told["phantom"] = {0: False, 1: True}[told["phantom"]]
+        labelled = {name.removeprefix("labelled."): count for name, count in own.items()}
+        facts[int(index)] = SiteFacts(**told, labelled=named_counts(labelled, counted_tasks(config)))
+    return facts
 
 
 def _word(value: Any, longest: int) -> str:

@@ -33,6 +33,7 @@ ONE = (
     "round", "cases", "skipped", "loss", "seconds", "over_policy", "evaluation_skipped", "evaluation_seconds", "sites",
 )  # fmt: skip
 HEADER = tuple(f"header.{field}" for field in ("site", "run", "manifest", "error"))
+TOLD = ("phantom", "cases", "disk_mb", "memory_mb", f"labelled.{TASK}")
 PREPARED = ("included.train", "included.validation", "included.test", f"labelled.{TASK}", "excluded.empty_mask")
 PRINTED = tuple(f"fingerprint.mri.{name}" for name in fingerprint().to_dict())
 FIGURES = tuple(f"sums.{name}" for name in SUMS.to_flat())
@@ -40,6 +41,7 @@ FIGURES_MISSED, ANSWERS_MISSED = "figures missed", "answers missed"
 FIELDS = [
     *((kind, field) for kind in KINDS for field in ONE),
     *(("query.register", f"versions.{name}") for name in ("python", "torch", "numpy")),
+    *(("query.register", f"facts.1.{name}") for name in TOLD),
     *(("query.fingerprint", field) for field in PRINTED),
     *(("query.prepare", field) for field in PREPARED),
     *(("evaluate", field) for field in FIGURES),
@@ -75,6 +77,8 @@ def inside(kind, field, value):
     if group == "labelled":
         return None if value in (0, MISSING) else whole(value, 0, 2)
     rules = {
+        "facts.1": lambda: whole(value, *{"phantom": (0, 1), "cases": (-1, MOST_CASES)}.get(name, (0, 2**40))),
+        "facts.1.labelled": lambda: value == MISSING or whole(value, -1),
         "versions": lambda: False,
         "included": lambda: name != "train" and whole(value, 0, 2),
         "excluded": lambda: value == MISSING or whole(value),

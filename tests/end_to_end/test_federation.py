@@ -308,8 +308,8 @@ def test_a_whole_run_ends_in_results_a_report_and_a_locked_centre(project, phant
 def test_the_locked_centre_opens_for_one_set_of_models_only(project):
     root = project()
     folder = RunFolder.create(root / "runs" / "lock", load_run_config(RUN_CONFIG))
-    open_once(folder, "centre-d", ["h2", "h1"])
-    open_once(folder, "centre-d", ["h1", "h2"])
+    open_once(folder, "centre-d", {"t": ["h2", "h1"]})
+    open_once(folder, "centre-d", {"t": ["h1", "h2"]})
     with pytest.raises(RunError, match="already opened"):
-        open_once(folder, "centre-d", ["h3"])
+        open_once(folder, "centre-d", {"t": ["h3"]})
     folder.release()

@@ -12,7 +12,7 @@ from server.federation.rounds import Federation
 from server.run_folder.journal import RunFolder
 from server.studies.in_process_grid import InProcessGrid
 from shared.config.run_config import parse_config
-from shared.messages.instruction_reply import Reply
+from shared.messages.instruction_reply import Reply, SiteFacts
 from shared.messages.records import read_instruction, write_reply
 from shared.messages.versions import own_versions
 from shared.metrics.sums import Moments, Sums
@@ -41,6 +41,7 @@ def site(message, context):
     kind = message.metadata.message_type
     if kind == "query.register":
         reply |= {"sites": (context.node_id - 1,), "versions": own_versions()}
+        reply |= {"facts": {context.node_id - 1: SiteFacts(cases=5, labelled={TASK: 5}, disk_mb=1000, memory_mb=1000)}}
     elif kind == "query.fingerprint":
         reply["fingerprints"] = {"mri": fingerprint() + fingerprint()}
     elif kind == "query.prepare":

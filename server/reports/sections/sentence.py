@@ -34,6 +34,8 @@ def no_sentence(run: FinishedTask) -> str:
     centre = run.config.data.external
     if centre is None:
         return "No external centre evaluated it: internal figures flatter."
+    if run.results.provenance.outcome == "failed" and not run.external_rows:
+        return f"{centre} did not evaluate it before the run failed: internal figures flatter."
     return (
         f"No case of {centre} has the reference or a label that this task needs: nothing outside the training sites "
         "was evaluated, and internal figures flatter."

@@ -19,7 +19,7 @@ def flow(run: FinishedTask) -> dict[str, Any]:
     lines: list[dict[str, Any]] = [
         {
             "site": name,
-            "role": site.role,
+            "role": f"{site.role}, phantom" if name in run.results.provenance.phantom_sites else site.role,
             "included": [site.included.get(split, 0) for split in used],
             "left_out": sum(site.excluded.values()),
             "cases": sum(site.included.values()) + sum(site.excluded.values()),

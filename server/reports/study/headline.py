@@ -82,7 +82,7 @@ def title(study: FinishedStudy) -> str:
     """The design in a line."""
     centres = len(study.centres)
     count = opening(in_words(centres))
-    noun = "phantom centre" if study.phantom else "hospital"
+    noun = "centre" if study.provenance.phantom_sites else "phantom centre" if study.phantom else "hospital"
     return f"{count} {noun}{'' if centres == 1 else 's'}, each left out in turn: {QUESTION[0].lower()}{QUESTION[1:]}"
 
 

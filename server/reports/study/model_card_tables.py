@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from safetensors import safe_open
 
-from server.reports.metric_text import DASH, between, fixed, meaning, p_value, rounded
+from server.reports.metric_text import DASH, between, data_of, fixed, meaning, p_value, rounded
 from server.reports.study.cohort_table import FACTORS
 from server.reports.study.metric_lookup import ALL, ARMS, Summary, SummaryRow, lines_of, metric_of, place_name
 from server.run_folder.arms import FEDERATED
@@ -139,7 +139,7 @@ def provenance(made: StudyProvenance) -> Rows:
     yield "versions", ", ".join(f"{name} {version}" for name, version in sorted(made.versions.items()))
     yield "machine", ", ".join(f"{name} {value}" for name, value in sorted(made.machine.items()))
     yield "computing time, s", f"{made.seconds:.0f}"
-    yield "data", "phantoms (generated)" if made.phantom else "site folders"
+    yield "data", data_of(made)
     for centre, plan in made.plans.items():
         yield f"plan, {centre} held out", plan
 

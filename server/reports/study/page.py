@@ -13,7 +13,7 @@ from typing import Any
 
 from server.reports.figures import vector_files
 from server.reports.figures.volume_viewer import viewer_script
-from server.reports.metric_text import between, p_value, rounded
+from server.reports.metric_text import between, data_of, p_value, rounded
 from server.reports.study import (
     agreement,
     case_gallery,
@@ -50,7 +50,7 @@ def build_study_report(folder: Path) -> Path:
     """
     study, templates = read_finished_study(folder), environment()
     templates.filters |= {item.__name__: item for item in (arm_name, place_name, axis_name, rounded, between, p_value)}
-    with vector_files.kept_in(folder / "figures", STAMP if study.phantom else ""):
+    with vector_files.kept_in(folder / "figures", _stamp(study)):
         content = _content(study)
     replace_file(folder / "report.html", templates.get_template("study.html").render(content).encode())
     return folder / "report.html"
@@ -66,6 +66,8 @@ def _content(study: FinishedStudy) -> dict[str, Any]:
     script = viewer_script() if volumes else None
     return {
         "phantom": study.phantom,
+        "phantoms": "partly phantoms" if study.provenance.phantom_sites else "phantoms",
+        "data_of": data_of(study.provenance),
         "title": headline.title(study),
         "answers": [headline.cards(study, task) for task in study.tasks],
         "remarks": headline.remarks(study),
@@ -82,6 +84,12 @@ def _content(study: FinishedStudy) -> dict[str, Any]:
         "study": study,
         "every_figure": [_every_figure(study, task) for task in study.tasks],
     }
+
+
+def _stamp(study: FinishedStudy) -> str:
+    """What is written into every figure that can leave the page."""
+    which = study.provenance.phantom_sites
+    return f"PHANTOM DATA at {', '.join(which)}" if which else STAMP if study.phantom else ""
 
 
 def _policy(script: str | None) -> str:

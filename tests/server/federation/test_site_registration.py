@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from server.federation.site_registration import find_sites
+from server.federation.site_registration import SiteRegistration
 from shared.config.run_config import parse_config
 from shared.messages.instruction_reply import Reply
 from shared.messages.records import write_reply
@@ -36,7 +36,8 @@ class Nodes:
 
 
 def find(grid):
-    return find_sites(grid, CONFIG, "run", 0.2, set(), patient=False)
+    result = SiteRegistration(grid, CONFIG, "run").look(0.2)
+    return result.nodes, result.refused
 
 
 @pytest.mark.parametrize("leaves", [False, True])

@@ -8,10 +8,8 @@ import pytest
 
 from server.monitoring import snapshot as reading
 from server.monitoring.snapshot import snapshot
-from server.run_folder.provenance import is_phantom
-from shared.config.run_config import parse_config
 from shared.errors import ConfigError
-from tests.server.monitoring.conftest import TASK, RunFolder, entry
+from tests.server.monitoring.conftest import SITES, TASK, RunFolder, entry
 
 
 @pytest.fixture
@@ -131,18 +129,21 @@ def test_a_name_cannot_lead_out_of_the_runs(tmp_path, name):
         snapshot(tmp_path, name)
 
 
-def test_the_flag_of_phantoms_is_that_of_the_report(run, tmp_path, monkeypatch):
-    monkeypatch.setenv("FEDBREAST_ROOT", str(tmp_path))
-    monkeypatch.setenv("FEDBREAST_HOME", str(tmp_path / "home"))
+def test_phantoms_are_flagged_by_what_sites_tell_and_a_mixed_run_names_them(run):
     made = {"phantom": {"cases_per_site": 2, "cases_external": 2}}
-    for name, kind in (("ext-p", "phantom"), ("ext-h", "hospital")):
-        (tmp_path / "nowhere" / name).mkdir(parents=True)
-        (tmp_path / "nowhere" / name / "cases.csv").write_text("")
-        (tmp_path / "nowhere" / name / "site.toml").write_text(f'[site]\nname = "{name}"\nkind = "{kind}"\n')
-    for data, expected in (({}, False), (made, True), ({"external": "ext-p"}, True), ({"external": "ext-h"}, False)):
-        run.start(data=data)
-        raw = {"name": "t", "data": {"root": "nowhere", "sites": ["centre-a", "centre-b"]} | data}
-        assert snapshot(run.runs)["phantom"] is expected is is_phantom(parse_config(raw, "t"))
+    assert snapshot(run.runs)["phantom"] is False
+    run.start(data=made)
+    assert (snapshot(run.runs)["phantom"], snapshot(run.runs)["phantom_sites"]) == (True, [])  # before anybody told
+    for told, flag, which in (
+        ((True, True), True, []),
+        ((False, False), False, []),
+        ((False, True), True, ["centre-b"]),
+    ):
+        run.write("registered.json", {name: {"phantom": item} for name, item in zip(SITES, told, strict=True)})
+        found = snapshot(run.runs)
+        assert (found["phantom"], found["phantom_sites"]) == (flag, which)
+    run.write("registered.json", "[]")
+    assert snapshot(run.runs)["phantom"] is True
 
 
 def test_numbers_that_json_lacks_and_damaged_files_do_no_harm(run):

@@ -1,6 +1,7 @@
 """Figures are named and explained as their tasks declare, and rounded for their unit."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,6 +9,7 @@ from server.reports.metric_text import (
     DASH,
     between,
     counted,
+    data_of,
     duration,
     fixed,
     in_words,
@@ -71,3 +73,15 @@ def test_numbers_are_rounded_for_their_unit_and_what_does_not_exist_is_a_dash():
     assert with_interval(0.5, 0.25, 0.75, "1") == "0.500 (0.250 to 0.750)"
     assert with_interval(0.5, None, None, "1") == "0.500"
     assert (p_value(0.0004), p_value(0.0426), p_value(math.nan)) == ("<0.001", "0.043", "\N{EN DASH}")
+
+
+@pytest.mark.parametrize(
+    ("phantom", "which", "words"),
+    [
+        (False, (), "site folders"),
+        (True, (), "phantoms (generated)"),
+        (True, ("a", "b"), "phantoms at a and b, patients' elsewhere"),
+    ],
+)
+def test_what_the_data_are_is_said_in_words(phantom, which, words):
+    assert data_of(SimpleNamespace(phantom=phantom, phantom_sites=which)) == words

@@ -30,6 +30,21 @@ def test_a_centre_at_its_own_node_has_sums_and_no_table(run):
     assert (found.at_node, found.predictions) == (True, None)
 
 
+def test_of_a_run_in_which_something_failed_there_are_the_tasks_before_it_also_without_an_external_table(run):
+    config = run / "config.toml"
+    config.write_text(f'tasks = ["{TASK}", "receptor-status"]\n' + config.read_text())
+    stored = json.loads((run / "results.json").read_text())
+    stored["provenance"] |= {"outcome": "failed", "unfinished": {"receptor-status": "no site"}}
+    (run / "results.json").write_text(json.dumps(stored))
+    (found,) = read_finished_run(run)
+    assert found.task.name == TASK
+    assert found.predictions is not None
+    stored["rows"] = [row for row in stored["rows"] if row["role"] != "external"]
+    (run / "results.json").write_text(json.dumps(stored))
+    (found,) = read_finished_run(run)
+    assert found.predictions is None
+
+
 @pytest.mark.parametrize("content", ["{", '{"a": {"role": "none", "included": {}}}'])
 def test_a_damaged_or_missing_file_of_cases_is_named(run, content):
     (run / "cases.json").write_text(content)

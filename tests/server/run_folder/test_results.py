@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from server.run_folder.results import Provenance, ResultRow, read_results, replace_file, write_results
+from server.run_folder.results import Provenance, ResultRow, is_finished, read_results, replace_file, write_results
 from shared.errors import RunError
 
 WHO = {"task": "lesion-segmentation", "arm": "federated", "seed": 1, "centre": "centre-d", "role": "external"}
@@ -44,6 +44,16 @@ def test_csv_and_json_hold_the_same_rows_to_the_last_digit(tmp_path):
     again = [ResultRow(**{key: value or None for key, value in line.items()}) for line in lines]
     assert again == rows
     assert set(json.loads((tmp_path / "results.json").read_text())) == {"rows", "provenance"}
+
+
+def test_a_run_in_which_a_task_failed_has_results_and_is_not_finished(tmp_path):
+    assert not is_finished(tmp_path)
+    write_results(tmp_path, ROWS, provenance(outcome="failed", unfinished={"receptor-status": "no site"}))
+    assert not is_finished(tmp_path)
+    assert read_results(tmp_path).provenance.unfinished == {"receptor-status": "no site"}
+    for outcome in ("partial", "complete", None):
+        write_results(tmp_path, ROWS, provenance(outcome=outcome))
+        assert is_finished(tmp_path)
 
 
 def test_files_that_cannot_be_read_name_themselves(tmp_path):

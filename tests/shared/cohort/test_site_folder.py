@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared.cohort.manifest import read_manifest
-from shared.cohort.site_folder import open_site_folder, pseudonym
+from shared.cohort.site_folder import _PHANTOM_RECORDS, open_site_folder, pseudonym
 from shared.errors import SiteError
+from shared.phantom.marker import RECORDS
 
 ROWS = ("patient_id,exam,side", "SECRET1,20210203,left", "SECRET1,20210203,right", "SECRET1,20220101,left", "P2,,left")
 
@@ -40,6 +41,19 @@ def test_a_policy_of_before_is_refused_with_its_new_place_and_a_phantoms_is_pass
     site.settings(f'[site]\nname = "north"\n{former}')
     with pytest.raises(SiteError, match=r"stands in the kit's node\.toml now, with 'least_patients'"):
         open_site_folder(site.table(*ROWS))
+
+
+def test_a_phantom_is_known_by_its_settings_or_by_what_its_generator_left(site, tmp_path):
+    assert RECORDS == _PHANTOM_RECORDS
+    assert not open_site_folder(site.table(*ROWS)).phantom
+    (site.path / RECORDS).mkdir()
+    assert open_site_folder(site.path).phantom
+    (site.path / RECORDS).rmdir()
+    (tmp_path / "images" / RECORDS).mkdir(parents=True)
+    site.settings(f'[site]\nname = "north"\nimages = "{tmp_path / "images"}"\n')
+    assert open_site_folder(site.path).phantom
+    site.settings('[site]\nname = "north"\nkind = "phantom"\n')
+    assert open_site_folder(site.path).phantom
 
 
 def test_pseudonyms_are_keyed_hashes_safe_in_file_names(site):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError, RunError, UpdateError, safe_error
-from shared.messages.instruction_reply import Instruction, Reply
+from shared.messages.instruction_reply import Instruction, Reply, SiteFacts
 from shared.messages.payload import FEW
 from shared.messages.records import read_instruction, read_reply, write_instruction, write_instructions, write_reply
 from shared.metrics.sums import Moments, Sums
@@ -72,6 +72,39 @@ def test_an_answer_survives_the_message():
     evaluated = got.evaluation()
     assert (evaluated.sums, evaluated.cases, evaluated.skipped, evaluated.seconds) == (sums, 2, 4, 0.5)
     assert (evaluated.site, evaluated.run, evaluated.round, evaluated.weights) == ("a", "r", 2, None)
+
+
+FACTS = SiteFacts(phantom=True, cases=7, labelled={"receptor-status": 6, "receptor-status/er": FEW}, disk_mb=5)
+
+
+def test_what_sites_tell_of_themselves_survives_the_message():
+    sent = Reply("", "r", 0, sites=(0, 1), facts={0: FACTS, 1: SiteFacts()})
+    assert read_reply(message(write_reply(sent)), CONFIG, task="lesion-segmentation").facts == sent.facts
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("facts.0.phantom", 2),
+        ("facts.0.phantom", None),
+        ("facts.0.cases", -2),
+        ("facts.0.cases", 0.5),
+        ("facts.0.memory_mb", -1),
+        ("facts.0.disk_mb", 2**63 - 1),
+        ("facts.0.labelled.JANE DOE", 3),
+        ("facts.0.labelled.receptor-status", -2),
+        ("facts.0.JANE", 3),
+        ("facts.JANE.cases", 3),
+        ("facts.-1.cases", 3),
+    ],
+)
+def test_what_a_site_cannot_tell_of_itself_is_refused(name, value):
+    records = write_reply(Reply("", "r", 0, sites=(0,), facts={0: FACTS}))
+    numbers = dict(records["numbers"]) | {name: value}
+    records["numbers"] = MetricRecord({key: item for key, item in numbers.items() if item is not None})
+    with pytest.raises(UpdateError, match="not the agreed form") as caught:
+        read_reply(message(records), CONFIG, task="lesion-segmentation")
+    assert "JANE" not in str(caught.value)
 
 
 def test_tissue_sums_survive_the_message_and_are_no_other_tasks():

@@ -1,7 +1,9 @@
 import base64
 import hashlib
 import html
+import json
 import re
+import shutil
 
 import pytest
 
@@ -39,6 +41,23 @@ def test_phantoms_are_named_above_the_page_and_under_every_figure_and_patients_a
     assert len(captions) > 20
     assert all(text.endswith("Phantom data.") for text in captions)
     assert "phantom" not in (small / "report.html").read_text().lower().replace("data/phantom", "")
+
+
+def test_a_mixed_study_names_its_phantoms_above_the_page_under_every_figure_and_in_its_files(small, tmp_path):
+    shutil.copytree(small, tmp_path / "mixed")
+    file = tmp_path / "mixed" / "provenance.json"
+    first = json.loads((small / "provenance.json").read_text()) | {"phantom": True, "phantom_sites": ["centre-a"]}
+    file.write_text(json.dumps(first))
+    page = html.unescape(build_study_report(file.parent).read_text())
+    assert "PHANTOM DATA among patients'." in page
+    assert "The images of centre-a were made from equations" in page
+    captions = re.findall(r"</div><figcaption>(.*?)</figcaption>", page)
+    assert captions
+    assert all(text.endswith("Partly phantom data.") for text in captions)
+    assert "phantoms at centre-a, patients' elsewhere" in page
+    drawn = [path.read_text() for path in (file.parent / "figures").glob("*.svg")]
+    assert drawn
+    assert all("PHANTOM DATA at centre-a" in text for text in drawn)
 
 
 def test_arms_that_were_not_trained_are_not_spoken_of(small):
