@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import difflib
 import getpass
 import os
 import shlex
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shared.runtime import terminal
+
+if TYPE_CHECKING:
+    from shared.runtime.app_bundle import Bundle
 
 site_app = typer.Typer()
 
 
 @site_app.command(
     epilog="Examples: [bold]fedbreast approve centre-a[/bold]   [bold]fedbreast approve centre-a app.fab[/bold]   "
-    "[bold]fedbreast approve centre-a --withdraw 3f9a[/bold]"
+    "[bold]fedbreast approve centre-a --look[/bold]   [bold]fedbreast approve centre-a --withdraw 3f9a[/bold]"
 )
 def approve(
     kit: Annotated[Path, typer.Argument(help="The site's kit.")],
     app: Annotated[Path | None, typer.Argument(help="A checkout or a .fab bundle (default: this checkout).")] = None,
     withdraw: Annotated[str, typer.Option(help="Take an approval back: the hash, or its first digits.")] = "",
     show: Annotated[bool, typer.Option("--list", help="List what is approved.")] = False,
+    look: Annotated[
+        bool, typer.Option(help="Show files and lines that differ from what was approved last, no more.")
+    ] = False,
 ) -> None:
     """Approve an app by its content hash: this hospital's node runs it, and no other.
 
-    Look at the code first. One changed byte is another hash, and needs an approval of its own.
+    Look at the code first. One changed byte of it is another hash, and needs an approval of its own.
     """
     from client.node.site_kit import SiteKit
     from shared.runtime.app_bundle import open_bundle
@@ -48,11 +56,33 @@ def approve(
         audit.record("approval-withdrawn", site=site.name, app=gone.sha256)
         terminal.say(f"withdrawn: {gone.sha256}  {gone.app}; a running node starts anew without it")
         return
-    bundle = open_bundle(app or project_root())
+    bundle, before = open_bundle(app or project_root()), site.last_approved()
+    _say_differences(bundle, before, lines=look)
+    if look:
+        terminal.say(f"content hash {bundle.sha256}; nothing is approved by looking")
+        return
+    site.keep(bundle)
     site.approve(bundle.sha256, bundle.name, getpass.getuser())
-    audit.record("app-approved", site=site.name, app=bundle.sha256, files=bundle.files)
-    terminal.say(f"approved for {site.name}: {bundle.name}, {bundle.files} files")
+    audit.record("app-approved", site=site.name, app=bundle.sha256, files=len(bundle.files))
+    terminal.say(f"approved for {site.name}: {bundle.name}, {len(bundle.files)} files")
     terminal.say(f"content hash {bundle.sha256}: the coordinator's `fedbreast run` prints the same one")
+
+
+def _say_differences(bundle: Bundle, before: Bundle | None, *, lines: bool) -> None:
+    """Print the files in which an app differs from the one approved before it, or all of them if there is none."""
+    if before is None:
+        folders = Counter(path.partition("/")[0] for path in sorted(bundle.files))
+        terminal.say(f"nothing to compare with; its files: {', '.join(f'{name} {n}' for name, n in folders.items())}")
+        for path in sorted(bundle.files) if lines else ():
+            terminal.say(f"  {path}")
+        return
+    differ = bundle.differences(before)
+    terminal.say(f"{len(differ)} of {len(bundle.files)} files differ from the app approved last, {before.sha256[:12]}")
+    for path, how in differ.items():
+        terminal.say(f"  {how}: {path}")
+        old, new = (item.files.get(path, b"").decode(errors="replace").splitlines() for item in (before, bundle))
+        for line in difflib.unified_diff(old, new, lineterm="", n=1) if lines else ():
+            terminal.say(f"    {line}")
 
 
 @site_app.command(epilog="Example: [bold]fedbreast serve-site centre-a[/bold]")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pydantic import Field, field_validator
 from shared.atomic_files import replace_file
 from shared.config.sections import Section, SiteName
 from shared.errors import ConfigError
+from shared.runtime.app_bundle import Bundle, read_bundle
 from shared.runtime.kit import Kit, Port
 from shared.tasks import TASKS
 
@@ -144,6 +146,22 @@ class SiteKit(Kit):
         entry = Approved(sha256=digest, app=app, at=datetime.now(UTC).isoformat(timespec="seconds"), by=by)
         self._write([item for item in self.approved() if item.sha256 != digest] + [entry])
         return entry
+
+    def keep(self, bundle: Bundle) -> None:
+        """Keep an approved app's files, which later ones are compared with."""
+        replace_file(self._kept(bundle.sha256), bundle.packed(), str(self.folder))
+
+    def last_approved(self) -> Bundle | None:
+        """The app that was approved last, of those on the list that are kept here as they were approved."""
+        for item in reversed(self.approved()):
+            with suppress(OSError, ConfigError):
+                bundle = read_bundle(self._kept(item.sha256).read_bytes(), "an approved app")
+                if bundle.sha256 == item.sha256:
+                    return bundle
+        return None
+
+    def _kept(self, digest: str) -> Path:
+        return self.folder / "approved" / f"{digest}.zip"
 
     def withdraw(self, digest: str) -> Approved:
         """Take an app off the list; `digest` may be the first characters of its hash, which no other begins with.
