@@ -47,21 +47,21 @@ class OwnPackages:
 
 
 def take_own_packages() -> None:
-    """From now on import our packages from here; the checkout's root holds no other module to import."""
+    """From now on import our packages from here, and libraries from everywhere else first."""
     sys.meta_path.insert(0, OwnPackages)
-    if (ROOT / "pyproject.toml").is_file():
-        sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
+    here = [entry for entry in sys.path if Path(entry).resolve() == ROOT]
+    sys.path[:] = [entry for entry in sys.path if entry not in here] + here
 
 
 def main() -> None:
     """The command line."""
-    take_own_packages()
     from server.commands.cli import main as command_line
 
     command_line()
 
 
+take_own_packages()  # at import, so that it holds in the processes that Python's pools start, too
+
 if __name__ == "__main__":
-    take_own_packages()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -120,3 +120,18 @@ def test_a_module_of_ours_that_is_not_there_is_not_looked_for_elsewhere(root, tm
         done = started(root, "-I", str(root / "fedbreast.py"), "client.node", PYTHONPATH=str(tmp_path / "other"))
         assert f"FedBreast has no module {name}" in done.stderr or "is not a package" in done.stderr
         assert done.stdout == ""
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_so_is_what_a_pools_processes_import(root, tmp_path, trick):
+    trick(root, tmp_path)
+    (root / "server" / "commands" / "cli.py").write_text(
+        "import multiprocessing\nfrom concurrent.futures import ProcessPoolExecutor\nfrom shared import locks\n"
+        "def said(_):\n    import filelock\n    return locks.SAID\n"
+        "def main():\n    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:\n"
+        "        print(*pool.map(said, [1]))\n"
+    )
+    script = tmp_path / "script"
+    script.write_text("from fedbreast import main\nif __name__ == '__main__':\n    main()\n")
+    path = os.pathsep.join([str(tmp_path / "other"), str(root)])
+    assert started(root, str(script), PYTHONPATH=path).stdout == "good\n"
