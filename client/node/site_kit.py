@@ -130,7 +130,7 @@ class SiteKit(Kit):
         if not path.is_file():
             return ()
         try:
-            return _ApprovedFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).app
+            return _ApprovedFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig"))).app
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is damaged: remove it and approve the app again") from error
 

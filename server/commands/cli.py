@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import getpass
 import os
 import signal
 import sys
@@ -192,6 +193,10 @@ for _entry in sorted(entry_points(group="fedbreast.commands"), key=lambda item: 
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line and an exit code, never a traceback."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # a container's account without a line in /etc/passwd: torch and Ray ask for its name
+        os.environ["LOGNAME"] = f"uid-{os.getuid()}"
     os.umask(0o077)  # patients' images are this user's alone, in the cache and in a run's pictures, too
     # `kill` and a closed terminal end the program as Ctrl-C does, tidily.
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -183,7 +183,7 @@ def _phantom(config: RunConfig) -> bool:
     if config.data.phantom is not None or config.data.external is None:
         return config.data.phantom is not None
     try:
-        text = (project_root() / config.data.root / config.data.external / "site.toml").read_text(encoding="utf-8")
+        text = (project_root() / config.data.root / config.data.external / "site.toml").read_text(encoding="utf-8-sig")
         return bool(tomllib.loads(text)["site"].get("kind") == "phantom")
     except (OSError, ValueError, KeyError):
         return False

@@ -91,7 +91,7 @@ def stage_app(root: Path, stage: Path) -> Path:
 def _what_flower_reads(path: Path) -> bytes:
     """Of `pyproject.toml` the name, the version and Flower's own section; the rest runs nowhere."""
     try:
-        whole = tomllib.loads(path.read_text(encoding="utf-8"))
+        whole = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         project = {key: whole["project"][key] for key in ("name", "version")}
         # All that is staged travels, so that no list of it is needed.
         app = {key: value for key, value in whole["tool"]["flwr"]["app"].items() if key != "fab-include"}
