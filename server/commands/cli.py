@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from importlib.metadata import entry_points
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,9 +41,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        typer.echo(f"fedbreast {version('fedbreast')}")
+        typer.echo(f"fedbreast {installed('fedbreast')}")
         raise typer.Exit
 
 
@@ -180,6 +179,21 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run
 
         path = build_report(folder)
     terminal.say(f"report: {path}")
+
+
+@app.command(epilog="Example: [bold]fedbreast version --verbose[/bold]")
+def version(
+    verbose: Annotated[bool, typer.Option(help="With the program's content hash and the libraries' versions.")] = False,
+) -> None:
+    """Print the version; what a report of a fault should quote."""
+    lines = [f"fedbreast {installed('fedbreast')}"]
+    if verbose:
+        from shared.runtime.app_bundle import open_bundle
+
+        root = project_root()
+        lines += [f"content hash {open_bundle(root).sha256} of {root}", f"python {sys.version.split()[0]}"]
+        lines += [f"{name} {installed(name)}" for name in ("flwr", "torch", "monai", "numpy", "SimpleITK")]
+    typer.echo("\n".join(lines))
 
 
 app.command(

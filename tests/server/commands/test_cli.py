@@ -3,6 +3,7 @@
 import errno
 import getpass
 import os
+import platform
 import pwd
 import shutil
 import subprocess
@@ -56,6 +57,22 @@ def test_the_version_is_the_packages(call):
 
     code, out, _ = call("--version")
     assert (code, out.strip()) == (0, f"fedbreast {version('fedbreast')}")
+    assert call("version")[:2] == (code, out)
+
+
+def test_the_long_version_has_the_hash_that_hospitals_approve_and_the_libraries(call, monkeypatch):
+    from importlib.metadata import version
+
+    from shared.runtime.app_bundle import open_bundle
+
+    monkeypatch.setenv("FEDBREAST_ROOT", str(ROOT))
+    code, out, _ = call("version", "--verbose")
+    first, content, *others = out.splitlines()
+    assert (code, first) == (0, f"fedbreast {version('fedbreast')}")
+    assert content == f"content hash {open_bundle(ROOT).sha256} of {ROOT}"
+    assert {f"torch {version('torch')}", f"flwr {version('flwr')}", f"python {platform.python_version()}"} <= set(
+        others
+    )
 
 
 @pytest.mark.parametrize(
