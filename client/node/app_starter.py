@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from client.node.warm_process import hand_over
-from shared.runtime.app_bundle import START
-from shared.runtime.children import ISOLATED
+from shared.runtime.children import ISOLATED, START
 from shared.runtime.flower_internals import flower_internal, replace_flower_internal
 
 TaskType = flower_internal("flwr.supercore.constant:TaskType")

@@ -16,9 +16,9 @@ from client.node.site_kit import NODE_FILE, SITE_DATA, SiteKit
 from client.node.supernode import node_key
 from shared.cohort.site_folder import open_site_folder
 from shared.errors import ConfigError, SiteError
-from shared.runtime.app_bundle import START, refuse_strangers, stage_app, staged_bundle
+from shared.runtime.app_bundle import refuse_strangers, stage_app, staged_bundle
 from shared.runtime.audit_log import AuditLog
-from shared.runtime.children import ISOLATED, Child, cut_if_long, free_ports, start
+from shared.runtime.children import ISOLATED, START, Child, cut_if_long, free_ports, start
 from shared.runtime.flower_home import fresh_home, launch_environment
 from shared.runtime.flower_internals import check_flower
 from shared.runtime.processes import MARK, end_processes, guarded

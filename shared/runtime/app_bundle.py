@@ -22,13 +22,12 @@ from pathlib import Path
 import tomli_w
 
 from shared.errors import ConfigError, RunError
+from shared.runtime.children import START
 from shared.words import plain
 
 STAGE = "fedbreast"  # Flower accepts letters, digits and hyphens; the checkout's own name may be anything
 APP = "fedbreast/fedbreast"
 """Publisher and name, by which Flower knows the app."""
-START = "fedbreast.py"
-"""The file that starts our modules from source alone."""
 
 _PACKAGES = ("client", "server", "shared")
 _PROJECT = "pyproject.toml"

@@ -22,6 +22,8 @@ LARGEST_LOG = 8 * 2**20
 Child = subprocess.Popen[bytes]
 ISOLATED = (sys.executable, "-I", "-u")
 """Python without the working folder, the user's own packages and Python's variables, and with no delay in its logs."""
+START = "fedbreast.py"
+"""The file, at the root of the checkout, that then starts one of our modules from its source alone."""
 
 
 def free_ports(count: int) -> list[int]:
