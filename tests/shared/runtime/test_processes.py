@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.runtime.processes import MARK, end_processes, processes_of
+from shared.runtime.processes import MARK, end_processes, guarded, processes_of
 
 ROOT = Path(__file__).resolve().parents[3]
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to see what is left")
