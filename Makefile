@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo study consortium test test-slow lint bench clean
+.PHONY: help install demo study consortium test test-slow lint bench lock pin-base images release-check release clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,30 @@ lint: $(VENV)/.installed-test ## ruff and mypy
 
 bench: $(VENV)/.installed-test ## Speed as ratios against the peer
 	@for file in $$(ls benchmarks/*.py | grep -v -e timing.py -e federation_rounds.py); do echo "== $$file"; "$(BIN)/python" "$$file" || exit 1; done
+
+lock: $(VENV)/.installed-test ## Renew the hashed locks (network); TORCH_CPU=PLACE for torch's CPU build, a folder or an index
+	@PATH="$(BIN):$$PATH" "$(BIN)/python" locks/renew.py $(if $(TORCH_CPU),--torch-cpu "$(TORCH_CPU)")
+
+pin-base: ## Pin the images' base by the digest that its tag has now (network, docker)
+	@tag=$$(sed 's/@.*//' docker/base-image) && \
+		digest=$$(docker buildx imagetools inspect "$$tag" --format '{{.Manifest.Digest}}') && \
+		echo "$$tag@$$digest" > docker/base-image && cat docker/base-image
+
+images: ## The three images, on the base that docker/base-image names
+	@for target in server client client-gpu; do \
+		docker build -f docker/Dockerfile --build-arg PYTHON_IMAGE="$$(cat docker/base-image)" --target $$target \
+			-t fedbreast-$$target:$(VERSION) . || exit 1; done
+
+release-check: ## Whether this commit can be released: nothing uncommitted, the base pinned by its digest
+	@test -z "$$(git status --porcelain)" || { echo "there are changes that are not committed"; exit 1; }
+	@grep -Eqx '[^@]+@sha256:[0-9a-f]{64}' docker/base-image || \
+		{ echo "docker/base-image has no digest: make pin-base, and commit it"; exit 1; }
+
+release: release-check $(VENV)/.installed ## Bills of materials and checksums into dist/, and a signed tag
+	@mkdir -p dist && git archive --format=tar.gz --prefix=fedbreast-$(VERSION)/ -o dist/fedbreast-$(VERSION).tar.gz HEAD
+	@for torch in cpu cuda; do "$(BIN)/python" locks/sbom.py $$torch dist/sbom-$$torch.cdx.json || exit 1; done
+	@cd dist && sha256sum fedbreast-$(VERSION).tar.gz sbom-*.cdx.json > SHA256SUMS
+	@git tag --sign "v$(VERSION)" --message "FedBreast $(VERSION)" --message "$$(cat dist/SHA256SUMS)"
 
 clean: ## Remove the environment and caches (data/ and runs/ stay)
 	rm -rf "$(VENV)" .cache .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import getpass
 import os
 import shlex
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +17,7 @@ from shared.runtime import terminal
 
 if TYPE_CHECKING:
     from client.node.site_kit import SiteKit
+    from shared.runtime.app_bundle import Bundle
     from shared.runtime.audit_log import AuditLog
 
 site_app = typer.Typer()
@@ -52,13 +55,14 @@ def join(
     told = fingerprint or typer.prompt("The consortium's fingerprint, as the coordinator told you by telephone")
     installed = admission.take_in(kit, answer, told, datetime.now(UTC))
     terminal.say(f"{kit} is the kit of {installed.site}, signed by the consortium whose fingerprint you were told")
-    terminal.say(f"next: read {kit / 'README.md'}; fedbreast approve {shlex.quote(str(kit))}, then serve-site")
+    terminal.say(f"next: read {kit / 'README.md'}; fedbreast approve {shlex.quote(str(kit))}, and with")
+    terminal.say("  --configuration what a run asks; then fedbreast serve-site")
 
 
 @site_app.command(
     epilog="Examples: [bold]fedbreast approve centre-a[/bold]   [bold]fedbreast approve centre-a app.fab[/bold]   "
     "[bold]fedbreast approve centre-a --configuration run.toml[/bold]   "
-    "[bold]fedbreast approve centre-a --withdraw 3f9a[/bold]"
+    "[bold]fedbreast approve centre-a --look[/bold]   [bold]fedbreast approve centre-a --withdraw 3f9a[/bold]"
 )
 def approve(
     kit: Annotated[Path, typer.Argument(help="The site's kit.")],
@@ -68,11 +72,14 @@ def approve(
     ] = None,
     withdraw: Annotated[str, typer.Option(help="Take an approval back: the hash, or its first digits.")] = "",
     show: Annotated[bool, typer.Option("--list", help="List what is approved.")] = False,
+    look: Annotated[
+        bool, typer.Option(help="Show files and lines that differ from what was approved last, no more.")
+    ] = False,
 ) -> None:
     """Approve an app by its content hash, or what a run will ask of it: this hospital's node does nothing else.
 
-    Look at the code first. One changed byte is another hash, and needs an approval of its own. Of a configuration is
-    shown in plain words what it asks, and what is new against the one approved before.
+    Look at the code first. One changed byte of it is another hash, and needs an approval of its own. Of a configuration
+    is shown in plain words what it asks, and what is new against the one approved before.
     """
     from client.node.approved_configurations import approved_configurations
     from client.node.site_kit import SiteKit
@@ -93,7 +100,7 @@ def approve(
             terminal.say(f"no {missing} is approved: this node does nothing")
         return
     if configuration:
-        _approve_configuration(site, audit, configuration)
+        _approve_configuration(site, audit, configuration, look=look)
         return
     if withdraw and _withdraw_configuration(site, audit, withdraw):
         return
@@ -102,15 +109,20 @@ def approve(
         audit.record("approval-withdrawn", site=site.name, app=gone.sha256)
         terminal.say(f"withdrawn: {gone.sha256}  {gone.app}; a running node starts anew without it")
         return
-    bundle = open_bundle(app or project_root())
+    bundle, before = open_bundle(app or project_root()), site.last_approved()
+    _say_differences(bundle, before, lines=look)
+    if look:
+        terminal.say(f"content hash {bundle.sha256}; nothing is approved by looking")
+        return
+    site.keep(bundle)
     site.approve(bundle.sha256, bundle.name, getpass.getuser())
-    audit.record("app-approved", site=site.name, app=bundle.sha256, files=bundle.files)
-    terminal.say(f"approved for {site.name}: {bundle.name}, {bundle.files} files")
+    audit.record("app-approved", site=site.name, app=bundle.sha256, files=len(bundle.files))
+    terminal.say(f"approved for {site.name}: {bundle.name}, {len(bundle.files)} files")
     terminal.say(f"content hash {bundle.sha256}: the coordinator's `fedbreast run` prints the same one")
 
 
-def _approve_configuration(site: SiteKit, audit: AuditLog, path: Path) -> None:
-    """Show what a run of the configuration would ask, and approve it."""
+def _approve_configuration(site: SiteKit, audit: AuditLog, path: Path, *, look: bool) -> None:
+    """Show what a run of the configuration would ask, and approve it unless this is a `look`."""
     from client.node.approved_configurations import approve_configuration, approved_configurations
     from client.node.run_request import changes, told
     from shared.config.run_config import load_config
@@ -123,6 +135,9 @@ def _approve_configuration(site: SiteKit, audit: AuditLog, path: Path) -> None:
         terminal.say(f"against '{before[-1].name}', approved {before[-1].at}:")
         for line in changes(before[-1], config) or ["nothing is new"]:
             terminal.say(f"  {line}")
+    if look:
+        terminal.say(f"hash {config.hash()}; nothing is approved by looking")
+        return
     entry = approve_configuration(site, config)
     audit.record("configuration-approved", site=site.name, configuration=entry.sha256)
     terminal.say(f"approved for {site.name}: configuration {entry.name}, hash {entry.sha256}")
@@ -142,20 +157,43 @@ def _withdraw_configuration(site: SiteKit, audit: AuditLog, digest: str) -> bool
     return True
 
 
+def _say_differences(bundle: Bundle, before: Bundle | None, *, lines: bool) -> None:
+    """Print the files in which an app differs from the one approved before it, or all of them if there is none."""
+    if before is None:
+        folders = Counter(path.partition("/")[0] for path in sorted(bundle.files))
+        terminal.say(f"nothing to compare with; its files: {', '.join(f'{name} {n}' for name, n in folders.items())}")
+        for path in sorted(bundle.files) if lines else ():
+            terminal.say(f"  {path}")
+        return
+    differ = bundle.differences(before)
+    terminal.say(f"{len(differ)} of {len(bundle.files)} files differ from the app approved last, {before.sha256[:12]}")
+    for path, how in differ.items():
+        terminal.say(f"  {how}: {path}")
+        old, new = (item.files.get(path, b"").decode(errors="replace").splitlines() for item in (before, bundle))
+        for line in difflib.unified_diff(old, new, lineterm="", n=1) if lines else ():
+            terminal.say(f"    {line}")
+
+
 @site_app.command(epilog="Example: [bold]fedbreast serve-site centre-a[/bold]")
 def serve_site(kit: Annotated[Path, typer.Argument(help="The site's kit.")]) -> None:
     """Run this hospital's node: it connects to the server, and only outwards. Ctrl-C ends it.
 
     It runs apps approved with [bold]fedbreast approve[/bold] and refuses all others before their code is unpacked.
     """
+    from client.node.approved_configurations import approved_configurations
     from client.node.site_kit import SiteKit
     from client.node.supervisor import serve_site as keep_serving
 
     site = SiteKit(kit)
     terminal.say(f"{site.name}: data in {site.data}, server {site.server}; Ctrl-C ends it")
-    if not site.approved():
-        command = f"fedbreast approve {shlex.quote(str(kit))}"
-        terminal.errors.print(f"no app is approved yet, so nothing will run: {command}", style="yellow", markup=False)
+    command = f"fedbreast approve {shlex.quote(str(kit))}"
+    for what, approved, option in (
+        ("app", site.approved(), ""),
+        ("configuration", approved_configurations(site), " --configuration RUN.toml"),
+    ):
+        if not approved:
+            text = f"no {what} is approved yet, so nothing will run: {command}{option}"
+            terminal.errors.print(text, style="yellow", markup=False)
     try:
         keep_serving(site, terminal.say_event)
     except KeyboardInterrupt:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 from client.node.site_kit import SiteKit
 from shared.errors import ConfigError
-from shared.runtime.app_bundle import APP, digest_of, read_bundle
+from shared.runtime.app_bundle import APP, Bundle, read_bundle
 from shared.runtime.audit_log import AuditLog
 from shared.runtime.flower_internals import flower_internal
 
 _LICENCE = "valid_license"  # Flower asks for it before it asks whether an app is verified
+_SHOWN = 5
 
 
 class AppGate:
@@ -38,24 +40,35 @@ class AppGate:
     def get_fab(self, name: str, run: int) -> Any:
         """The app's bundle, with a licence only if it is approved. Without one Flower answers with an error."""
         fab = self._ask_fab(name, run)
-        digest = digest_of(fab.content)
-        why = self._objection(fab, name, run, digest)
-        event, reason = ("app-refused", {"why": why}) if why else ("app-accepted", {})
-        self._audit.record(event, site=self._kit.name, run=str(run), app=digest, **reason)
-        licence = {} if why else {_LICENCE: "approved here"}
-        return flower_internal("flwr.supercore.fab:Fab")(digest, fab.content, licence)
-
-    def _objection(self, fab: Any, name: str, number: int, digest: str) -> str:
+        sent = hashlib.sha256(fab.content).hexdigest()  # Flower's name for it
         try:
-            if all(item.sha256 != digest for item in self._kit.approved()):
-                return "it is not approved"
-            if not name == fab.hash_str == digest:
-                return "the server names it by another hash"
-            if self._run is None or (self._run.run_id, self._run.fab_hash) != (number, digest):
-                return "the server describes another run"
-            return _difference(self._run, read_bundle(fab.content, "the server's app").version)
-        except ConfigError:
-            return "the list of approved apps or the bundle is damaged"
+            bundle = read_bundle(fab.content, "the server's app")
+            app, why = bundle.sha256, self._objection(fab, bundle, name, run, sent)
+        except ConfigError as error:
+            app, why = sent, str(error)
+        event, reason = ("app-refused", {"why": why}) if why else ("app-accepted", {})
+        self._audit.record(event, site=self._kit.name, run=str(run), app=app, **reason)
+        licence = {} if why else {_LICENCE: "approved here"}
+        return flower_internal("flwr.supercore.fab:Fab")(sent, fab.content, licence)
+
+    def _objection(self, fab: Any, bundle: Bundle, name: str, number: int, sent: str) -> str:
+        approved = self._kit.approved()
+        if all(item.sha256 != bundle.sha256 for item in approved):
+            return "it is not approved" + _compared(bundle, self._kit.last_approved())
+        if not name == fab.hash_str == sent:
+            return "the server names it by another hash"
+        if self._run is None or (self._run.run_id, self._run.fab_hash) != (number, sent):
+            return "the server describes another run"
+        return _difference(self._run, bundle.version)
+
+
+def _compared(bundle: Bundle, approved: Bundle | None) -> str:
+    """Which files differ from the app that was approved last; empty if that is not known."""
+    if approved is None:
+        return ""
+    differ = [f"{path} is {how}" for path, how in bundle.differences(approved).items()]
+    more = f" and {len(differ) - _SHOWN} more" if len(differ) > _SHOWN else ""
+    return f"; unlike the app approved last: {', '.join(differ[:_SHOWN])}{more}"
 
 
 def _difference(run: Any, version: str) -> str:

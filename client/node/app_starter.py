@@ -4,7 +4,7 @@ A node gives out its work on loopback, where every user of the machine can call,
 Flower can demand a secret from whoever asks for work, but does not when the node itself starts the SuperExec. And it
 puts each task's token, which allows to read the message and to answer it, on a command line. So the node starts this
 file instead. The node's secret comes over standard input. A token goes to the warm process through its socket or, if
-none answers, to Flower's own command as an open file without a name.
+none answers, to a process of its own as an open file without a name.
 
 Only ClientApps are started: no other kind of task is asked for.
 """
@@ -20,13 +20,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from client.node.warm_process import COMMAND, hand_over
+from client.node.warm_process import hand_over
+from shared.runtime.children import ISOLATED, START
 from shared.runtime.flower_internals import flower_internal, replace_flower_internal
 
 TaskType = flower_internal("flwr.supercore.constant:TaskType")
 ADDRESS_OPTIONS = flower_internal("flwr.supercore.constant:TASK_TYPE_TO_APPIO_API_ADDRESS_ARG")
 LaunchResult = flower_internal("flwr.supercore.superexec.executor:LaunchResult")
 SubprocessExecutor: Any = flower_internal("flwr.supercore.superexec.executor:SubprocessExecutor")
+
+
+_WORKER = Path(__file__).with_name("warm_process.py")
 
 
 class Starter(SubprocessExecutor):  # type: ignore[misc]
@@ -56,9 +60,9 @@ class Starter(SubprocessExecutor):  # type: ignore[misc]
 
 
 def _start_cold(arguments: list[str], token: str) -> subprocess.Popen[bytes]:
-    """Start Flower's own command. It reads a token from a file only, and standard input may be that file."""
+    """Start what the warm process would fork. It reads a token from a file only: its standard input is that file."""
     with _unnamed_file(token.encode()) as file:
-        return subprocess.Popen([COMMAND, *arguments, "--token-file", "/dev/stdin"], stdin=file)  # noqa: S603 - Flower's
+        return subprocess.Popen([*ISOLATED, str(_WORKER), *arguments, "--token-file", "/dev/stdin"], stdin=file)  # noqa: S603
 
 
 @contextmanager
@@ -71,7 +75,7 @@ def _unnamed_file(content: bytes) -> Iterator[IO[bytes]]:
 
 
 def start(port: int, door: str | None, parent: int, secret: bytes) -> subprocess.Popen[bytes]:
-    """Start this file as a process of its own, and return it; keep that for as long as the node lives.
+    """Start this file as an isolated process of its own, and return it; keep that for as long as the node lives.
 
     Parameters
     ----------
@@ -84,11 +88,10 @@ def start(port: int, door: str | None, parent: int, secret: bytes) -> subprocess
 
     """
     settings = json.dumps({"port": port, "door": door, "parent": parent})
+    program = Path(__file__).resolve().parents[2]
     with _unnamed_file(secret) as file:
         return subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "client.node.app_starter", settings],
-            cwd=Path(__file__).resolve().parents[2],
-            stdin=file,
+            [*ISOLATED, str(program / START), "client.node.app_starter", settings], stdin=file
         )
 
 

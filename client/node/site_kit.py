@@ -7,6 +7,7 @@ the hospital's. In use only `state/` is written to.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from shared.config.sections import Section, SiteName
 from shared.config.strict_toml import parse_toml
 from shared.errors import ConfigError
 from shared.policy import Policy
+from shared.runtime.app_bundle import Bundle, read_bundle
 from shared.runtime.kit import Kit, Port
 
 NODE_FILE, APPROVED_FILE = "node.toml", "approved.toml"
@@ -114,7 +116,7 @@ class SiteKit(Kit):
         if not path.is_file():
             return ()
         try:
-            return _ApprovedFile.model_validate(parse_toml(path.read_text(encoding="utf-8"))).app
+            return _ApprovedFile.model_validate(parse_toml(path.read_text(encoding="utf-8-sig"))).app
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is damaged: remove it and approve the app again") from error
 
@@ -130,6 +132,22 @@ class SiteKit(Kit):
         entry = Approved(sha256=digest, app=app, at=datetime.now(UTC).isoformat(timespec="seconds"), by=by)
         self._write([item for item in self.approved() if item.sha256 != digest] + [entry])
         return entry
+
+    def keep(self, bundle: Bundle) -> None:
+        """Keep an approved app's files, which later ones are compared with."""
+        replace_file(self._kept(bundle.sha256), bundle.packed(), str(self.folder))
+
+    def last_approved(self) -> Bundle | None:
+        """The app that was approved last, of those on the list that are kept here as they were approved."""
+        for item in reversed(self.approved()):
+            with suppress(OSError, ConfigError):
+                bundle = read_bundle(self._kept(item.sha256).read_bytes(), "an approved app")
+                if bundle.sha256 == item.sha256:
+                    return bundle
+        return None
+
+    def _kept(self, digest: str) -> Path:
+        return self.folder / "approved" / f"{digest}.zip"
 
     def withdraw(self, digest: str) -> Approved:
         """Take an app off the list; `digest` may be the first characters of its hash, which no other begins with.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -16,8 +16,9 @@ from client.node.site_kit import NODE_FILE, SITE_DATA, SiteKit
 from client.node.supernode import node_key
 from shared.cohort.site_folder import open_site_folder
 from shared.errors import ConfigError, SiteError
+from shared.runtime.app_bundle import refuse_strangers, stage_app, staged_bundle
 from shared.runtime.audit_log import AuditLog
-from shared.runtime.children import Child, cut_if_long, free_ports, start
+from shared.runtime.children import ISOLATED, START, Child, cut_if_long, free_ports, start
 from shared.runtime.flower_home import fresh_home, launch_environment
 from shared.runtime.flower_internals import check_flower
 from shared.runtime.processes import MARK, end_processes, guarded
@@ -25,6 +26,7 @@ from shared.runtime.processes import MARK, end_processes, guarded
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 _STEADY_S = 60.0  # after a node that ran so long, the pauses start again with the first
 _LOOK_EVERY_S = 0.2
+_OWN_SOURCE = Path(__file__).resolve().parents[2]
 _START = "--- the node starts ---"
 _WITHDRAWN = "an approval was withdrawn: the node starts anew and remembers none"
 
@@ -52,16 +54,33 @@ def serve_site(kit: SiteKit, say: Say) -> None:
         environment |= {"FEDBREAST_ROOT": str(kit.folder), "FEDBREAST_CACHE": str(kit.cache)}
         if SITE_DATA in environment:  # the node works in another folder, where a relative path leads elsewhere
             environment[SITE_DATA] = str(kit.data)
+        program = stage_program(home)
         audit = AuditLog(kit.audit_file)
         events = Events(kit.audit_file, say)
-        audit.record("serving-started", site=kit.name, server=kit.server, approved=len(kit.approved()))
+        approved, digest = len(kit.approved()), staged_bundle(program).sha256
+        audit.record("serving-started", site=kit.name, server=kit.server, approved=approved, program=digest)
         try:
             with guarded(home, environment[MARK]), tempfile.TemporaryDirectory(prefix="fb-") as scratch:
                 door = Path(scratch) / "warm"  # a Unix socket's path must be short
-                _keep_running(kit, environment, door, audit, events)
+                _keep_running(kit, program, environment, door, audit, events)
         finally:
             audit.record("serving-ended", site=kit.name)
             events.report()
+
+
+def stage_program(home: Path) -> Path:
+    """Copy our own source into `home`, which this account alone can write: the node runs from there.
+
+    Whoever edits the checkout afterwards changes nothing that runs, and the hash of the copy is that of what runs.
+
+    Raises
+    ------
+    ConfigError
+        Beside the source lies code that no hash covers.
+
+    """
+    refuse_strangers(_OWN_SOURCE)
+    return stage_app(_OWN_SOURCE, home / "program")
 
 
 def check_kit(kit: SiteKit) -> None:
@@ -70,12 +89,16 @@ def check_kit(kit: SiteKit) -> None:
     Raises
     ------
     ConfigError
-        As `Kit.check`; or the node key is damaged; or the site folder is another site's.
+        As `Kit.check`; or the node key is damaged; or the site folder is another site's; or everybody can write to the
+        kit.
     SiteError
         The site folder cannot be used.
 
     """
     kit.check(private=(kit.node_key,))
+    for path in (kit.folder, kit.state):
+        if path.is_dir() and path.stat().st_mode & stat.S_IWOTH:
+            raise ConfigError(f"everybody can write to {path}, and so change what the node runs: chmod o-w {path}")
     try:
         node_key(kit.node_key)
     except ValueError as error:
@@ -90,12 +113,14 @@ def check_kit(kit: SiteKit) -> None:
         raise ConfigError(f"{kit.data} is the folder of site '{folder.name}', this kit is '{kit.name}': mend site.data")
 
 
-def _keep_running(kit: SiteKit, environment: Mapping[str, str], door: Path, audit: AuditLog, events: Events) -> None:
+def _keep_running(
+    kit: SiteKit, program: Path, environment: Mapping[str, str], door: Path, audit: AuditLog, events: Events
+) -> None:
     failures = 0
     while True:
         started, approved, withdrawn = time.monotonic(), kit.approved_hashes(), False
         cut_if_long(kit.state / "node.log")
-        with _node(kit, environment, door) as process:
+        with _node(kit, program, environment, door) as process:
             while process.poll() is None and not withdrawn:
                 events.report()
                 time.sleep(_LOOK_EVERY_S)
@@ -111,16 +136,15 @@ def _keep_running(kit: SiteKit, environment: Mapping[str, str], door: Path, audi
 
 
 @contextmanager
-def _node(kit: SiteKit, environment: Mapping[str, str], door: Path) -> Iterator[Child]:
-    """Run the SuperNode and the warm process beside it while the context lasts."""
+def _node(kit: SiteKit, program: Path, environment: Mapping[str, str], door: Path) -> Iterator[Child]:
+    """Run the SuperNode and the warm process beside it, both isolated and from `program`, while the context lasts."""
     (port,) = free_ports(1)
     settings = json.dumps({"kit": str(kit.folder), "port": port, "door": str(door)})
-    here, log = Path(__file__).resolve().parent, kit.state / "node.log"
+    log = kit.state / "node.log"
     with log.open("a", encoding="utf-8") as stream:
         stream.write(f"{_START}\n")
-    root = here.parents[1]
-    warm = start([sys.executable, "-P", str(here / "warm_process.py"), str(door)], log, environment, root)
-    node = start([sys.executable, "-m", "client.node.supernode", settings], log, environment, root)
+    warm = start([*ISOLATED, str(program / "client/node/warm_process.py"), str(door)], log, environment, program)
+    node = start([*ISOLATED, str(program / START), "client.node.supernode", settings], log, environment, program)
     try:
         yield node
     finally:

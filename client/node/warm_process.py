@@ -3,22 +3,28 @@
 Flower starts one process per message, which loads torch for three seconds. Here the arguments of Flower's command go to
 a process that has loaded the libraries already; it forks, and the fork does what the command would have done. The
 arguments contain a token that no other user may see, so they go through a Unix socket. Only libraries are loaded in
-advance: the fork imports the app's own code from the approved bundle. So this file is run by its path, with `-P`: as a
-module it would have loaded `client` from the checkout, and the fork would not import it from the bundle any more. For
-the same reason it does not use `shared.runtime.flower_internals`, which lists the private names of Flower used here;
-the supervisor has checked Flower's version before.
+advance: the fork imports the app's own code from the approved bundle. So this file is run by its path, with `-I`: as a
+module it would have loaded the node's own `client`, and the fork would not import the bundle's any more. For the same
+reason it does not use `shared.runtime.flower_internals`, which lists the private names of Flower used here; the
+supervisor has checked Flower's version before.
+
+Where no warm process answers, the arguments are given to this file, and it does the same for that one message.
 """
 
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import pkgutil
+import shutil
 import signal
 import socket
 import sys
 import traceback
+import zipfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +42,7 @@ LIBRARIES = (
 COMMAND = "flwr-clientapp"
 CLIENT_APP = "flwr.supernode.cli.flwr_clientapp:flwr_clientapp"
 PULL = "flwr.supernode.runtime.run_clientapp:pull_and_inflate_object_from_tree"
+INSTALL = "flwr.supernode.runtime.run_clientapp:install_from_fab"
 _LONGEST = 1 << 16
 _LISTEN_S = 1.0
 _LOOK_S = 0.5
@@ -66,7 +73,7 @@ def keep_warm(door: Path) -> None:
         importlib.import_module(name)
     if loaded := {"client", "server", "shared"} & set(sys.modules):
         raise SystemExit(f"code of the app is loaded already: {', '.join(sorted(loaded))}")
-    _pull_often()
+    change_flower()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process waits for the forks
     door.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listening:
@@ -85,15 +92,39 @@ def keep_warm(door: Path) -> None:
             call.close()
 
 
-def _pull_often() -> None:
-    """Let the app ask twice a second for parts of a message that its node is still fetching.
+def change_flower() -> None:
+    """Put our own in place of two functions of Flower's app process.
 
-    The app is started when a message is announced. Flower's own pauses between requests double from one second to ten.
+    The app asks twice a second for parts of a message that its node is still fetching: it is started when a message is
+    announced, and Flower's own pauses between requests double from one second to ten. And it is unpacked whole.
     """
-    module, _, name = PULL.partition(":")
-    app = importlib.import_module(module)
-    often = partial(getattr(app, name), initial_backoff=_LOOK_S, backoff_cap=_LOOK_S, max_tries_per_object=None)
-    setattr(app, name, often)
+    module, _, pull = PULL.partition(":")
+    app, install = importlib.import_module(module), INSTALL.partition(":")[2]
+    often = partial(getattr(app, pull), initial_backoff=_LOOK_S, backoff_cap=_LOOK_S, max_tries_per_object=None)
+    setattr(app, pull, often)
+    setattr(app, install, partial(install_whole, getattr(app, install)))
+
+
+def install_whole(install: Callable[..., Path], bundle: bytes, **more: object) -> Path:
+    """Unpack a bundle with Flower's `install`; return the folder, which then holds the bundle's files and no others.
+
+    Flower by itself takes a folder that is there already, unread: also one half unpacked, or with a file more.
+    """
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist() if not name.startswith(".info/")}
+    for _ in range(2):
+        folder = install(bundle, **more)
+        kept = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != "__pycache__")
+        if {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept} == files:
+            return folder
+        shutil.rmtree(folder)
+    raise RuntimeError("the app's folder does not hold what its bundle does")
+
+
+def run_app(arguments: list[str]) -> None:
+    """Do what Flower's command does with these arguments."""
+    sys.argv = [COMMAND, *arguments]
+    pkgutil.resolve_name(CLIENT_APP)()
 
 
 def _answer(call: socket.socket) -> None:
@@ -108,8 +139,7 @@ def _answer(call: socket.socket) -> None:
         call.sendall(_ACCEPTED)  # fails if the caller has given up and started another process
         call.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        sys.argv = [COMMAND, *arguments]
-        pkgutil.resolve_name(CLIENT_APP)()
+        run_app(arguments)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
@@ -122,4 +152,8 @@ def _answer(call: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    keep_warm(Path(sys.argv[1]))
+    if sys.argv[1].startswith("--"):
+        change_flower()
+        run_app(sys.argv[1:])
+    else:
+        keep_warm(Path(sys.argv[1]))

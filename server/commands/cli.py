@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import getpass
 import os
 import signal
 import sys
 import time
 from importlib.metadata import entry_points
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,9 +41,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        typer.echo(f"fedbreast {version('fedbreast')}")
+        typer.echo(f"fedbreast {installed('fedbreast')}")
         raise typer.Exit
 
 
@@ -183,6 +183,21 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run
     terminal.say(f"report: {path}")
 
 
+@app.command(epilog="Example: [bold]fedbreast version --verbose[/bold]")
+def version(
+    verbose: Annotated[bool, typer.Option(help="With the program's content hash and the libraries' versions.")] = False,
+) -> None:
+    """Print the version; what a report of a fault should quote."""
+    lines = [f"fedbreast {installed('fedbreast')}"]
+    if verbose:
+        from shared.runtime.app_bundle import open_bundle
+
+        root = project_root()
+        lines += [f"content hash {open_bundle(root).sha256} of {root}", f"python {sys.version.split()[0]}"]
+        lines += [f"{name} {installed(name)}" for name in ("flwr", "torch", "monai", "numpy", "SimpleITK")]
+    typer.echo("\n".join(lines))
+
+
 app.command(
     epilog="Examples: [bold]fedbreast study configs/study.toml --dry-run[/bold]   "
     "[bold]fedbreast study configs/study.toml --seeds 0,1,2 --jobs 2[/bold]   "
@@ -194,6 +209,10 @@ for _entry in sorted(entry_points(group="fedbreast.commands"), key=lambda item: 
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line and an exit code, never a traceback."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # a container's account without a line in /etc/passwd: torch and Ray ask for its name
+        os.environ["LOGNAME"] = f"uid-{os.getuid()}"
     os.umask(0o077)  # patients' images are this user's alone, in the cache and in a run's pictures, too
     # `kill` and a closed terminal end the program as Ctrl-C does, tidily.
     for number in (signal.SIGTERM, signal.SIGHUP):

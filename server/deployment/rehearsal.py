@@ -69,7 +69,7 @@ def prepare(folder: Path, config: RunConfig, *, data: Path | None = None) -> Reh
     for name in rehearsal.sites:
         join(rehearsal, name)
         path = rehearsal.site(name) / "node.toml"
-        node = tomllib.loads(path.read_text(encoding="utf-8"))
+        node = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         node["site"]["data"] = str((rehearsal.data / name).resolve())
         path.write_text(tomli_w.dumps(node), encoding="utf-8")
         call("approve", str(rehearsal.site(name)))

@@ -60,7 +60,7 @@ def read_observer(folder: Path) -> Observer:
     settings = folder / ("server.toml" if server else "observer.toml")
     public, private = (folder / "certificates", folder / "keys") if server else (folder, folder)
     try:
-        values = parse_toml(settings.read_text(encoding="utf-8"))
+        values = parse_toml(settings.read_text(encoding="utf-8-sig"))
         return Observer(
             "127.0.0.1" if server else str(values["address"]),
             int(values["status_port"]),

@@ -34,7 +34,7 @@ def client_app() -> ClientApp:
     file = next((path for path in places if path.is_file()), None)
     if file is None:
         raise RunError("no pyproject.toml beside the code: run a study from a checkout, or set FEDBREAST_ROOT to one")
-    project = tomllib.loads(file.read_text(encoding="utf-8"))
+    project = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     module, _, name = project["tool"]["flwr"]["app"]["components"]["clientapp"].partition(":")
     app: ClientApp = getattr(import_module(module), name)
     return app

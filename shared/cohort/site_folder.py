@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import os
 import secrets
-import tempfile
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +19,17 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from shared.atomic_files import write_atomically
 from shared.cohort.manifest import TABLE_NAME, CaseRow
 from shared.config.sections import Section, SiteName
 from shared.config.strict_toml import parse_toml
 from shared.errors import SiteError
+from shared.runtime.locks import hold_lock
 
 SITE_FILE = "site.toml"
 _PHANTOM_RECORDS = ".phantom"  # `shared.phantom.marker.RECORDS`: the generator leaves it at every centre
 _KEY_BYTES = 32
+_PATIENCE_S = 10.0
 _SHORTEST_KEY = 16
 _MOST_NAMED = 8
 
@@ -126,7 +128,7 @@ def _describe_folder(path: Path) -> str:
 
 def _read_settings(path: Path) -> _SiteFile:
     try:
-        raw = parse_toml(path.read_text(encoding="utf-8"))
+        raw = parse_toml(path.read_text(encoding="utf-8-sig"))
         return _SiteFile.model_validate(raw)
     except (OSError, UnicodeDecodeError) as error:
         raise SiteError(f"{path} cannot be read as UTF-8 text") from error
@@ -158,26 +160,21 @@ def _read_or_make_key(site: Path) -> bytes:
     Its name is a hash of the folder's path, so a folder that is moved gets new pseudonyms unless its `site.toml`
     contains the key.
     """
-    home = os.environ.get("FEDBREAST_HOME")
-    folder = (Path(home) if home else Path.home() / ".local" / "share" / "fedbreast") / "keys"
+    try:
+        folder = Path(os.environ.get("FEDBREAST_HOME") or "~/.local/share/fedbreast").expanduser() / "keys"
+    except RuntimeError as error:
+        raise SiteError("this account has no home to keep the pseudonym key in: set FEDBREAST_HOME") from error
     if folder.resolve().is_relative_to(site):
         raise SiteError(f"FEDBREAST_HOME lies inside the site folder {site}, which is only read; choose another place")
     target = folder / f"{hashlib.sha256(str(site).encode()).hexdigest()[:32]}.key"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not target.exists():
-            handle, temporary = tempfile.mkstemp(dir=folder)  # mode 0600
-            try:
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write(secrets.token_bytes(_KEY_BYTES))
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                # A hard link fails if the target exists: of two processes at once, both then read the first one's key.
-                Path(target).hardlink_to(temporary)
-            except FileExistsError:
-                pass
-            finally:
-                Path(temporary).unlink()
+            # Of two processes at once both read the first one's key. Not every home has hard links for that.
+            lock = folder.parent / ".keys.lock"
+            with hold_lock(lock, f"another process holds {lock}: end it first", _PATIENCE_S):
+                if not target.exists():
+                    write_atomically(target, secrets.token_bytes(_KEY_BYTES), mode=0o600, durable=True)
         key = target.read_bytes()
     except OSError as error:
         raise SiteError(f"cannot keep the pseudonym key at {target}: {error.strerror}; set FEDBREAST_HOME") from error

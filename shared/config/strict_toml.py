@@ -21,10 +21,11 @@ _MOST_DOTS = 1000
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """Parse a TOML file; `what` names the kind of file in messages.
 
-    `ConfigError` where the file is missing (the message lists the TOML files beside it) or is not TOML in UTF-8.
+    `ConfigError` where the file is missing (the message lists the TOML files beside it) or is not TOML in UTF-8. A byte
+    order mark before it, as Notepad writes one, is no matter.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         known = sorted(item.name for item in path.parent.glob("*.toml")) if path.parent.is_dir() else []
         hint = f"; found there: {', '.join(known)}" if known else ""

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,10 @@ LARGEST_LOG = 8 * 2**20
 """Bytes; twice that with the older part."""
 
 Child = subprocess.Popen[bytes]
+ISOLATED = (sys.executable, "-I", "-u")
+"""Python without the working folder, the user's own packages and Python's variables, and with no delay in its logs."""
+START = "fedbreast.py"
+"""The file, at the root of the checkout, that then starts one of our modules from its source alone."""
 
 
 def free_ports(count: int) -> list[int]:

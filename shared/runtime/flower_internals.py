@@ -77,11 +77,6 @@ INTERNALS = (
         test="test_flowers_codes_of_a_failure_are_told_in_words",
     ),
     Internal(
-        names=("flwr.cli.build:build_fab_from_disk",),
-        reason="a hospital approves the bundle's hash before a run is submitted",
-        test="test_a_checkout_has_one_hash_until_a_byte_of_its_code_changes",
-    ),
-    Internal(
         names=(
             "flwr.superlink.cli:flower_superlink",
             "flwr.superlink.servicer.fleet.fleet_handlers",
@@ -168,8 +163,9 @@ INTERNALS = (
         names=(
             "flwr.supernode.cli.flwr_clientapp:flwr_clientapp",
             "flwr.supernode.runtime.run_clientapp:pull_and_inflate_object_from_tree",
+            "flwr.supernode.runtime.run_clientapp:install_from_fab",
         ),
-        reason="Flower starts a process a message, and loading torch costs it three seconds of a core",
+        reason="Flower loads torch anew for each message, three seconds of a core, and an unpacked app without a look",
         test="test_only_an_approved_app_is_imported_and_one_changed_byte_is_another_app",
     ),
 )

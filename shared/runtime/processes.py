@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.runtime.children import ISOLATED, START
+
 MARK = "FEDBREAST_LAUNCH"
 _GRACE_S = 5.0
 _PROC = Path("/proc/self/stat")
@@ -106,8 +108,7 @@ def guarded(home: Path, mark: str) -> Iterator[None]:
     It waits for the end of a pipe that only this process holds open. Otherwise Flower and Ray would run on for minutes.
     """
     guard = subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-m", __name__, str(home), mark],
-        cwd=Path(__file__).resolve().parents[2],
+        [*ISOLATED, str(Path(__file__).resolve().parents[2] / START), "shared.runtime.processes", str(home), mark],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -9,13 +9,12 @@ from typer.testing import CliRunner
 
 from client.node.site_kit import SiteKit
 from server.commands import cli
+from shared.config.run_config import load_config
 from shared.errors import ConfigError
 from shared.runtime.app_bundle import open_bundle
 from shared.runtime.audit_log import read
 from tests.calling import told
 
-# Flower's bundling calls an old name of another package.
-pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
 SETTINGS = {"server": {"address": "127.0.0.1", "port": 9443}, "site": {"name": "centre-a"}}
 PYPROJECT = """[project]
 name = "fedbreast"
@@ -77,15 +76,18 @@ def test_approving_prints_the_hash_that_is_then_listed_and_logged(kit, app):
     assert (line["event"], line["app"], line["site"]) == ("app-approved", digest, "centre-a")
 
 
+# Flower's bundling calls an old name of another package.
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
 def test_a_bundle_file_has_the_hash_of_its_own_bytes(kit, app, tmp_path):
     from flwr.cli.build import build_fab_from_disk
 
-    from shared.runtime.app_bundle import STAGE, digest_of, stage_app
+    from shared.runtime.app_bundle import STAGE, read_bundle, stage_app
 
     content = build_fab_from_disk(stage_app(app, tmp_path / STAGE))
     (tmp_path / "app.fab").write_bytes(content)
-    assert f"content hash {digest_of(content)}" in call("approve", kit, tmp_path / "app.fab").output
-    assert digest_of(content) == open_bundle(app).sha256
+    digest = read_bundle(content, "it").sha256
+    assert f"content hash {digest}" in call("approve", kit, tmp_path / "app.fab").output
+    assert digest == open_bundle(app).sha256
 
 
 def test_one_changed_byte_is_another_hash(kit, app):
@@ -94,6 +96,40 @@ def test_one_changed_byte_is_another_hash(kit, app):
     call("approve", kit, app)
     first, second = SiteKit(kit).approved()
     assert first.sha256 != second.sha256
+
+
+def test_approving_shows_the_files_and_then_what_differs_from_the_app_approved_before(kit, app):
+    first = call("approve", kit, app).output
+    assert "its files: client 1, pyproject.toml 1, server 1" in first
+    (app / "client" / "app.py").write_text("x = 1\n")
+    (app / "shared").mkdir()
+    (app / "shared" / "new.py").write_text("y = 2\n")
+    (app / "server" / "app.py").unlink()
+    second = call("approve", kit, app).output
+    assert "3 of 3 files differ" in second
+    for line in ("changed: client/app.py", "gone: server/app.py", "new: shared/new.py"):
+        assert line in second
+
+
+def test_looking_shows_the_lines_and_approves_nothing(kit, app):
+    files = call("approve", kit, app, "--look").output
+    assert "  client/app.py" in files
+    call("approve", kit, app)
+    (app / "client" / "app.py").write_text("x = 1\x1b[2J\n")
+    shown = call("approve", kit, app, "--look").output
+    assert "    -raise SystemExit('imported')" in shown
+    assert "    +x = 1\\x1b[2J" in shown
+    assert open_bundle(app).sha256 in shown
+    assert len(SiteKit(kit).approved()) == 1
+    assert events(kit) == ["app-approved"]
+
+
+@pytest.mark.parametrize("place", ["filelock.py", "client/app.cpython-311-x86_64-linux-gnu.so"])
+def test_a_checkout_with_code_beside_its_source_is_not_approved(kit, app, place, monkeypatch, capsys):
+    (app / place).write_bytes(b"")
+    code, said = told(monkeypatch, capsys, "approve", kit, app)
+    assert (code, place in said) == (2, True)
+    assert SiteKit(kit).approved() == ()
 
 
 def test_without_a_name_this_checkout_is_approved(kit, app, monkeypatch):
@@ -150,3 +186,27 @@ def test_the_list_can_be_read_by_the_nodes_account_also_where_an_administrator_a
     finally:
         os.umask(before)
     assert (kit / "approved.toml").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_configuration_is_looked_at_approved_compared_and_withdrawn(kit, tmp_path):
+    def written(**sections):
+        run = {"name": "first", "data": {"root": "d", "sites": ["centre-a", "centre-b"]}, **sections}
+        (tmp_path / "run.toml").write_text(tomli_w.dumps(run))
+        return load_config(tmp_path / "run.toml").hash()
+
+    first = written()
+    looked = call("approve", kit, "--configuration", tmp_path / "run.toml", "--look")
+    assert f"hash {first}; nothing is approved by looking" in looked.output
+    assert "no app is approved" in call("approve", kit, "--list").output
+    done = call("approve", kit, "--configuration", tmp_path / "run.toml")
+    assert (done.exit_code, first in done.output, "against" in done.output) == (0, True, False)
+    second = written(training={"steps_per_round": 21}, federation={"rounds": 2000})
+    again = call("approve", kit, "--configuration", tmp_path / "run.toml").output
+    assert "against 'first'" in again
+    assert "training.steps_per_round: 20 -> 21" in again
+    assert "REFUSED as the policy stands: the run has 2000 rounds" in again
+    call("approve", kit, "--withdraw", second[:10])
+    listed = call("approve", kit, "--list").output
+    assert first in listed
+    assert second not in listed
+    assert events(kit) == ["configuration-approved", "configuration-approved", "configuration-withdrawn"]

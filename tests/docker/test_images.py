@@ -98,6 +98,16 @@ def test_images_are_of_the_python_that_versions_were_resolved_for():
     assert "/usr/local/lib/python3.11/" in DOCKERFILE.read_text()
 
 
+def test_an_image_takes_every_package_by_its_hash():
+    asked = [line for target in ("packages", "packages-gpu") for line in instruction(target, "RUN") if " pip " in line]
+    assert len(asked) == 2
+    for line, torch in zip(asked, ("cpu", "cuda"), strict=True):
+        assert "--require-hashes --no-deps" in line
+        locks = re.findall(r"--requirement (\S+)", line)
+        assert locks == ["locks/common.txt", f"locks/torch-{torch}.txt"]
+        assert all((ROOT / lock).is_file() for lock in locks)
+
+
 def test_what_hospitals_approve_enters_the_image_whole(tmp_path):
     travels = {path.name for path in stage_app(ROOT, tmp_path / "app").iterdir()}
     copied = {

@@ -14,7 +14,7 @@ from shared.tasks import task_named
 from tests.network.consortium import EXTERNAL, SITES, TASK, Consortium
 
 ROOT = Path(__file__).resolve().parents[2]
-APP = ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs")
+APP = ("pyproject.toml", "fedbreast.py", "README.md", "LICENSE", "server", "client", "shared", "configs")
 
 
 @pytest.fixture(scope="session")

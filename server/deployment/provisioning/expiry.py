@@ -56,7 +56,7 @@ def certificate_expiry(folder: Path, now: datetime) -> list[Expiry]:
 def _warn_days(kit: Path) -> int:
     """`warn_days` of the server's kit, and the default for a site's or an observer's kit, which do not have it."""
     try:
-        return int(parse_toml((kit / "server.toml").read_text(encoding="utf-8"))["warn_days"])
+        return int(parse_toml((kit / "server.toml").read_text(encoding="utf-8-sig"))["warn_days"])
     except FileNotFoundError:
         return Validity().warn_days
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from contextlib import contextmanager
@@ -25,14 +26,15 @@ from flwr.supernode.nodestate import NodeStateFactory
 
 from client.node import app_starter
 from client.node.app_starter import Starter
+from shared.runtime.app_bundle import stage_app
 
 # Flower's own server asks for an old name of another package.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:websockets", "ignore::DeprecationWarning:uvicorn")
+ROOT = Path(__file__).resolve().parents[3]
 TOKEN = "5e" * 32
 SECRET = b"\x00\nonly the node's own \xff"
-# Flower's command, played: it writes its arguments as others see them, and what it finds for its token.
-COMMAND = """#!{python}
-import os, sys
+# The process that does what Flower's command does, played: it writes its arguments as others see them, and its token.
+COMMAND = """import os, sys
 from pathlib import Path
 seen = Path("/proc/self/cmdline").read_text().replace("\\0", " ")
 place = Path(sys.argv[sys.argv.index("--token-file") + 1])
@@ -58,12 +60,15 @@ def spec(task_type=TaskType.CLIENT_APP):
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
-    """Flower's command is found on the path; what it was given comes back."""
-    (tmp_path / "bin").mkdir()
-    script = tmp_path / "bin" / "flwr-clientapp"
-    script.write_text(COMMAND.format(python=sys.executable, folder=str(tmp_path)))
-    script.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin") + os.pathsep + os.environ["PATH"])
+    """What the worker was given comes back. It stands in a copy of the program, which a node stages as well."""
+    program = stage_app(ROOT, tmp_path / "program")
+    worker = program / "client" / "node" / "warm_process.py"
+    # The starter imports this module, too.
+    worker.write_text(worker.read_text().partition("if __name__")[0] + "if __name__ == '__main__':\n")
+    with worker.open("a") as stream:
+        stream.write(textwrap.indent(COMMAND.format(folder=str(tmp_path)), "    "))
+    monkeypatch.setattr(app_starter, "_WORKER", worker)
+    monkeypatch.setattr(app_starter, "__file__", str(worker.with_name("app_starter.py")))
     return tmp_path / "told"
 
 
@@ -98,13 +103,14 @@ def test_a_token_goes_through_the_warm_processs_door_and_no_process_is_started(c
 
 
 @pytest.mark.parametrize("place", [None, Path("/nowhere/warm")])
-def test_without_a_warm_process_flowers_command_finds_its_token_in_a_file_that_no_one_else_can_open(command, place):
+def test_without_a_warm_process_the_worker_finds_its_token_in_a_file_that_no_one_else_can_open(command, place):
     own = Starter(place)
     own.launch(spec())
     until(command.exists)
     own._cold[0].wait()
     seen, is_file, found, mode, links = eval(command.read_text(), {})  # noqa: S307 - our own
-    assert "flwr-clientapp --runtime-api-address 127.0.0.1:9 --insecure" in seen
+    assert "warm_process.py --runtime-api-address 127.0.0.1:9 --insecure" in seen
+    assert f"{sys.executable} -I " in seen
     assert TOKEN not in seen
     assert (is_file, found, links) == (True, TOKEN, 0)
     assert stat.S_IMODE(mode) == 0o600

@@ -1,5 +1,6 @@
 """A hospital's kit: where it leads, and what it approves."""
 
+import codecs
 import tomllib
 
 import pytest
@@ -123,3 +124,11 @@ def test_hashes_are_those_of_the_list_as_it_is_now_and_none_when_it_is_damaged(f
     assert kit.approved_hashes() == {SECOND}
     (folder / APPROVED_FILE).write_text("[[")
     assert kit.approved_hashes() == frozenset()
+
+
+def test_a_byte_order_mark_in_a_list_of_approved_apps_is_no_matter(folder):
+    kit = SiteKit(folder)
+    kit.approve(FIRST, "fedbreast 1.0")
+    for name in ("node.toml", APPROVED_FILE):
+        (folder / name).write_bytes(codecs.BOM_UTF8 + (folder / name).read_bytes())
+    assert [item.sha256 for item in SiteKit(folder).approved()] == [FIRST]

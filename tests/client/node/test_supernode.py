@@ -1,5 +1,6 @@
 """A hospital's node: where its gate stands, what it tells the app, and what it writes when it is refused."""
 
+import hashlib
 from types import SimpleNamespace
 
 import pytest
@@ -10,11 +11,10 @@ from client.node import supernode as own
 from client.node.site_kit import SiteKit
 from shared.errors import RunError
 from shared.runtime import flower_internals
-from shared.runtime.app_bundle import digest_of
 from shared.runtime.audit_log import AuditLog, read
 
 CONTENT = b"the bundle's bytes"
-DIGEST = digest_of(CONTENT)
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
 RUN = SimpleNamespace(run_id=1)
 
 

@@ -1,10 +1,15 @@
 """What keeps a hospital's node running: what it refuses to start with, and the reason it gives when a node ended."""
 
+import importlib.machinery
+import importlib.util
+import py_compile
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +18,13 @@ from client.node.audit_tail import Events
 from client.node.site_kit import APPROVED_FILE, SITE_DATA, SiteKit
 from client.node.supervisor import _START, _reason, check_kit, serve_site
 from shared.errors import ConfigError, RunError, SiteError
+from shared.runtime.app_bundle import open_bundle
 from shared.runtime.audit_log import AuditLog, read
+from shared.runtime.flower_home import fresh_home
 from tests.hospitals import make_consortium_with_hospitals
 
 TOML = 'name = "toy"\n[server]\naddress = "127.0.0.1"\n[[sites]]\nname = "centre-a"\n[[sites]]\nname = "centre-b"\n'
+ROOT = Path(__file__).resolve().parents[3]
 FIRST, SECOND = "ab" * 32, "ac" * 32
 
 
@@ -41,7 +49,7 @@ def test_a_relative_site_folder_is_the_one_seen_from_where_the_command_was_given
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(SITE_DATA, "north")
     found = []
-    monkeypatch.setattr(supervisor, "_keep_running", lambda _kit, environment, *_: found.append(environment[SITE_DATA]))
+    monkeypatch.setattr(supervisor, "_keep_running", lambda *given: found.append(given[2][SITE_DATA]))
     serve_site(SiteKit(kit), lambda *_: None)
     assert found == [str(tmp_path / "north")]
 
@@ -51,6 +59,11 @@ def test_a_relative_site_folder_is_the_one_seen_from_where_the_command_was_given
     [
         (lambda kit: (kit / "keys/site.key").chmod(0o644), "site.key can be read by others: chmod 600"),
         (lambda kit: (kit / "keys/node.key").chmod(0o660), "node.key can be read by others: chmod 600"),
+        (
+            lambda kit: kit.chmod(0o707),
+            "everybody can write to .*centre-a, and so change what the node runs: chmod o-w",
+        ),
+        (lambda kit: (kit / "state").chmod(0o777), "everybody can write to .*state"),
         (lambda kit: (kit / "keys/node.key").unlink(), "node.key is missing"),
         (lambda kit: (kit / "certificates/ca.crt").unlink(), "ca.crt is missing"),
         (lambda kit: (kit / "certificates/ca.crt").write_text("x"), "damaged"),
@@ -155,10 +168,109 @@ def test_a_node_is_ended_when_an_approval_is_taken_back_and_started_anew_without
     monkeypatch.setattr(supervisor.time, "sleep", slept)
     audit = AuditLog(kit.state / "audit.jsonl")
     with pytest.raises(_Enough):
-        supervisor._keep_running(kit, {}, tmp_path / "door", audit, Events(audit.path, lambda *_: None))
+        supervisor._keep_running(kit, tmp_path, {}, tmp_path / "door", audit, Events(audit.path, lambda *_: None))
     assert glances == [1, 1, 1, 1, 2, 2, 2]
     assert pauses == [supervisor.PAUSES_S[0]]
     asked, installed, line = read(audit.path)
     assert (asked["event"], installed["event"]) == ("admission-requested", "kit-installed")
     assert (line["event"], line["site"]) == ("connection-ended", "centre-a")
     assert "an approval was withdrawn" in line["why"]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout in place of this one; its node ends as soon as it has said whose code it runs."""
+    root = tmp_path / "checkout"
+    says = (
+        "import sys, filelock\nfrom shared import locks\nprint(__name__, locks.SAID, filelock.__file__, flush=True)\n"
+    )
+    for name, text in {
+        "client/__init__.py": "",
+        "client/node/__init__.py": "",
+        "client/node/supernode.py": says,
+        "client/node/warm_process.py": "print('warm', flush=True)\n",
+        "shared/__init__.py": "",
+        "shared/locks.py": "SAID = 'good'\n",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    for name in ("pyproject.toml", "fedbreast.py"):
+        shutil.copy(ROOT / name, root)
+    monkeypatch.setattr(supervisor, "_OWN_SOURCE", root)
+    return root
+
+
+def served(kit, monkeypatch):
+    """What the processes of a first node said."""
+    monkeypatch.setattr(supervisor, "_LOOK_EVERY_S", 0.01)
+
+    def ended(*_):
+        raise _Enough
+
+    monkeypatch.setattr(supervisor, "_reason", ended)
+    kept = supervisor._node
+
+    @contextmanager
+    def node(*given):
+        with kept(*given) as process:
+            until = time.monotonic() + 30
+            while "warm" not in (kit.state / "node.log").read_text() and time.monotonic() < until:
+                time.sleep(0.02)
+            process.wait(30)
+            yield process
+
+    monkeypatch.setattr(supervisor, "_node", node)
+    with pytest.raises(_Enough):
+        serve_site(kit, lambda *_: None)
+    return (kit.state / "node.log").read_text()
+
+
+@pytest.mark.parametrize("trick", ["none", "bytecode", "library", "extension", "edited"])
+def test_the_node_runs_the_source_whose_hash_it_records_whatever_lies_in_the_checkout(
+    tmp_path, checkout, monkeypatch, trick
+):
+    kit, evil = SiteKit(made(tmp_path)), "SAID = 'evil'\nprint('evil', flush=True)\n"
+    honest = open_bundle(checkout).sha256
+    if trick != "edited":
+        monkeypatch.setattr(supervisor, "refuse_strangers", lambda _: None)  # even if it overlooked them
+    (tmp_path / "evil.py").write_text(evil)
+    if trick == "bytecode":
+        for name in ("shared/locks.py", "client/node/supernode.py", "client/node/warm_process.py"):
+            never = py_compile.PycInvalidationMode.UNCHECKED_HASH
+            cache = importlib.util.cache_from_source(checkout / name)
+            py_compile.compile(str(tmp_path / "evil.py"), cfile=cache, invalidation_mode=never)
+    elif trick == "library":
+        (checkout / "filelock.py").write_text(evil)
+    elif trick == "extension":
+        (checkout / "shared" / f"locks{importlib.machinery.EXTENSION_SUFFIXES[0]}").write_bytes(b"x")
+    elif trick == "edited":
+        staged = supervisor.stage_program
+
+        def stage(home):
+            program = staged(home)
+            (checkout / "shared" / "locks.py").write_text(evil)  # between hash and import
+            return program
+
+        monkeypatch.setattr(supervisor, "stage_program", stage)
+    said = served(kit, monkeypatch)
+    assert "__main__ good" in said
+    assert "site-packages/filelock" in said
+    assert "warm" in said
+    assert "evil" not in said
+    (started,) = [line for line in read(kit.audit_file) if line["event"] == "serving-started"]
+    assert started["program"] == honest
+
+
+@pytest.mark.parametrize("place", ["filelock.py", "shared/locks.abi3.so"])
+def test_a_node_does_not_start_where_code_lies_beside_its_source(tmp_path, checkout, place):
+    (checkout / place).write_bytes(b"")
+    with pytest.raises(ConfigError, match=place):
+        serve_site(SiteKit(made(tmp_path)), lambda *_: None)
+
+
+def test_only_the_nodes_account_can_enter_the_folder_that_it_runs_from(tmp_path, checkout):
+    state = tmp_path / "state"
+    state.mkdir()
+    program = supervisor.stage_program(fresh_home(state))
+    assert program.parent.stat().st_mode & 0o777 == 0o700
+    assert {path.name for path in program.iterdir()} == {"client", "shared", "fedbreast.py", "pyproject.toml"}

@@ -1,5 +1,6 @@
 """The warm process: each call is answered from a fork of it, and whoever calls is told whether it was taken."""
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +18,9 @@ from pathlib import Path
 import pytest
 
 from client.node import warm_process
-from client.node.warm_process import COMMAND, LIBRARIES, hand_over
+from client.node.warm_process import COMMAND, LIBRARIES, hand_over, install_whole
+from shared.runtime.app_bundle import STAGE, stage_app
+from shared.runtime.children import ISOLATED, free_ports
 
 WARM = Path(__file__).resolve().parents[3] / "client" / "node" / "warm_process.py"
 
@@ -43,6 +47,7 @@ played.flwr_clientapp = command
 sys.modules["flwr.supernode.cli.flwr_clientapp"] = played
 fetching = types.ModuleType("flwr.supernode.runtime.run_clientapp")
 fetching.pull_and_inflate_object_from_tree = lambda tree, **pauses: pauses
+fetching.install_from_fab = None
 sys.modules["flwr.supernode.runtime.run_clientapp"] = fetching
 warm_process.keep_warm(Path(sys.argv[1]))
 """
@@ -192,8 +197,8 @@ def test_it_does_not_start_with_code_of_the_app_loaded(short):
 
 @pytest.mark.slow
 def test_the_libraries_themselves_load_no_code_of_the_app(short):
-    # From the checkout, as a node starts it: `-P` keeps that folder off the path.
-    process = subprocess.Popen([sys.executable, "-P", WARM, str(short / "door")], cwd=WARM.parents[2])
+    # As a node starts it: `-I` keeps its folder off the path.
+    process = subprocess.Popen([*ISOLATED, WARM, str(short / "door")], cwd=WARM.parents[2])
     try:
         until(lambda: (short / "door").exists() or process.poll() is not None, 80)
         assert process.poll() is None
@@ -203,3 +208,67 @@ def test_the_libraries_themselves_load_no_code_of_the_app(short):
     finally:
         process.kill()
         process.wait()
+
+
+# Flower's own use of a library.
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+@pytest.mark.parametrize("how", ["half", "changed", "more", "library", "extension", "bytecode"])
+def test_an_app_is_unpacked_whole_and_nothing_else_lies_in_its_folder(tmp_path, monkeypatch, how):
+    from flwr.cli.build import build_fab_from_disk
+    from flwr.cli.install import install_from_fab
+
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "home"))
+    bundle = build_fab_from_disk(stage_app(WARM.parents[2], tmp_path / STAGE))
+    folder = install_whole(install_from_fab, bundle, skip_prompt=True)
+    app = folder / "client" / "app.py"
+    assert app.read_bytes() == (WARM.parents[1] / "app.py").read_bytes()
+    first, inode = content(folder), app.stat().st_ino
+    assert install_whole(install_from_fab, bundle, skip_prompt=True) == folder
+    assert app.stat().st_ino == inode  # what is whole is not unpacked again
+
+    if how == "half":
+        app.unlink()
+    elif how == "changed":
+        app.write_text("x = 1\n")
+    else:
+        places = {"more": "client/more.py", "library": "filelock.py", "extension": "client/app.abi3.so"}
+        (folder / places.get(how, "client/app.pyc")).write_bytes(b"")
+    assert install_from_fab(bundle, skip_prompt=True) == folder  # Flower by itself takes it as it is
+    assert content(folder) != first
+    assert install_whole(install_from_fab, bundle, skip_prompt=True) == folder
+    assert content(folder) == first
+
+
+def test_a_folder_that_never_holds_what_its_bundle_does_is_not_imported_from(tmp_path):
+    def install(*_, **__):
+        (tmp_path / "app").mkdir(exist_ok=True)
+        (tmp_path / "app" / "app.py").write_text("another\n")
+        return tmp_path / "app"
+
+    bundle = io.BytesIO()
+    with zipfile.ZipFile(bundle, "w") as archive:
+        archive.writestr("app.py", "x = 1\n")
+    with pytest.raises(RuntimeError, match="does not hold what its bundle does"):
+        install_whole(install, bundle.getvalue())
+
+
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_arguments_on_the_command_line_are_done_at_once_for_one_message(tmp_path):
+    """Without a warm process: here Flower's command says that nobody answers where it should fetch its message."""
+    (tmp_path / "token").write_text("x")
+    (told,) = free_ports(1)
+    address = ["--runtime-api-address", f"127.0.0.1:{told}", "--insecure", "--parent-pid", "1"]
+    (tmp_path / "sitecustomize.py").write_text("print('not isolated')")
+    done = subprocess.Popen(
+        [*ISOLATED, WARM, *address, "--token-file", str(tmp_path / "token")],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        said = done.stdout.readline()
+        assert b"Start `flwr-clientapp` process" in said
+    finally:
+        done.kill()
+        done.communicate()

@@ -1,7 +1,10 @@
 """The command line: what is refused, how it is said, and that help needs nothing heavy."""
 
 import errno
+import getpass
 import os
+import platform
+import pwd
 import shutil
 import subprocess
 import sys
@@ -19,6 +22,7 @@ from shared.errors import StudyError
 from shared.modalities import modality_named
 from shared.phantom.generate import PhantomSettings, make_patient, write_site
 from shared.tasks import TASKS
+from tests.calling import told
 from tests.server.commands.conftest import TOY
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,6 +57,22 @@ def test_the_version_is_the_packages(call):
 
     code, out, _ = call("--version")
     assert (code, out.strip()) == (0, f"fedbreast {version('fedbreast')}")
+    assert call("version")[:2] == (code, out)
+
+
+def test_the_long_version_has_the_hash_that_hospitals_approve_and_the_libraries(call, monkeypatch):
+    from importlib.metadata import version
+
+    from shared.runtime.app_bundle import open_bundle
+
+    monkeypatch.setenv("FEDBREAST_ROOT", str(ROOT))
+    code, out, _ = call("version", "--verbose")
+    first, content, *others = out.splitlines()
+    assert (code, first) == (0, f"fedbreast {version('fedbreast')}")
+    assert content == f"content hash {open_bundle(ROOT).sha256} of {ROOT}"
+    assert {f"torch {version('torch')}", f"flwr {version('flwr')}", f"python {platform.python_version()}"} <= set(
+        others
+    )
 
 
 @pytest.mark.parametrize(
@@ -256,3 +276,18 @@ def test_check_reads_the_label_columns_of_every_task_as_a_run_does(call, tmp_pat
     assert code == 2
     assert "row 2, column 'grade3'" in err
     assert "hig" not in err.replace("higher", "")
+
+
+def test_an_account_without_a_name_is_given_one_for_the_libraries_that_ask(monkeypatch, capsys):
+    """In a container the account often has no line in /etc/passwd, and HOME and LOGNAME are unset or meaningless."""
+
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(KeyError):
+        getpass.getuser()
+    told(monkeypatch, capsys, "report", "nowhere")
+    assert getpass.getuser() == f"uid-{os.getuid()}"

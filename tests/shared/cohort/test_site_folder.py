@@ -1,7 +1,11 @@
 """Opening a site folder: wrong folders named with the remedy, pseudonyms, the key that never leaves."""
 
+import codecs
+import errno
 import hashlib
 import hmac
+import os
+import pwd
 import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -105,6 +109,41 @@ def test_many_openings_at_once_share_one_key(site, home):
         keys = set(pool.map(lambda _: open_site_folder(site.path).pseudonym_key, range(24)))
     assert len(keys) == 1
     assert len(list((home / "keys").iterdir())) == 1
+
+
+def test_a_home_without_hard_links_keeps_one_key_too(site, home, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    site.settings('[site]\nname = "north"\n')
+    site.table(*ROWS)
+    first = open_site_folder(site.path).pseudonym_key
+    assert open_site_folder(site.path).pseudonym_key == first
+    (key,) = (home / "keys").iterdir()
+    assert (stat.S_IMODE(key.stat().st_mode), len(first)) == (0o600, 32)
+
+
+def test_an_account_without_a_home_is_told_what_to_set(site, monkeypatch):
+    """HOME is unset, and the account has no line in /etc/passwd."""
+
+    def unknown(_):
+        raise KeyError("uid not found")
+
+    for name in ("FEDBREAST_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    site.settings('[site]\nname = "north"\n')
+    site.table(*ROWS)
+    with pytest.raises(SiteError, match=r"no home .* set FEDBREAST_HOME"):
+        open_site_folder(site.path)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(site, home):
+    site.table(*ROWS)
+    path = site.path / "site.toml"
+    path.write_bytes(codecs.BOM_UTF8 + b'[site]\r\nname = "north"\r\n')
+    assert open_site_folder(site.path).name == "north"
 
 
 def test_a_damaged_key_is_not_replaced_silently(site, home):

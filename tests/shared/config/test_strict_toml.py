@@ -1,5 +1,6 @@
 """Strict TOML: every fault with its path, and what to write instead."""
 
+import codecs
 import time
 
 import pytest
@@ -101,3 +102,9 @@ def test_keys_that_were_taken_out_before_are_still_the_nearest_names_at_the_top(
         validated(
             Outer, {"name": "x", "inner": {"rounds": 1, "receptor_statu": 1}}, "run.toml", others=("receptor_status",)
         )
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_bytes(codecs.BOM_UTF8 + 'name = "café"\r\n[inner]\r\nrounds = 2\r\n'.encode())
+    assert read_toml(path, "configuration") == {"name": "café", "inner": {"rounds": 2}}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.runtime.processes import MARK, end_processes, processes_of
+from shared.runtime.processes import MARK, end_processes, guarded, processes_of
 
 ROOT = Path(__file__).resolve().parents[3]
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to see what is left")
@@ -100,3 +100,13 @@ def test_a_guard_cleans_up_after_its_process_however_that_ends(tmp_path, end):
         time.sleep(0.1)
     assert not home.exists()
     assert not alive(child)
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
+def test_the_guard_is_started_isolated_and_from_source(tmp_path):
+    home = str(tmp_path / "home")
+    with guarded(Path(home), "no mark"):
+        lines = [path.read_bytes().split(b"\0") for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        (line,) = [item for item in lines if home.encode() in item]
+    assert b"-I" in line
+    assert any(item.endswith(b"/fedbreast.py") for item in line)
