@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tomli_w
 from flwr.app import Message
 from flwr.app.metadata import Metadata
 
@@ -24,22 +25,18 @@ pytestmark = pytest.mark.usefixtures("flower_task")
 class Attacker:
     """A server that may send what it likes to the node of one hospital with `patients` rows, half of them positive."""
 
-    def __init__(self, folder, patients):
+    def __init__(self, folder, images, patients):
         self.data = folder / "north"
         self.data.mkdir()
-        (self.data / "site.toml").write_text(f'[site]\nname = "north"\npseudonym_key = "{"ab" * 16}"\n')
+        site = {"name": "north", "pseudonym_key": "ab" * 16, "images": str(images)}
+        (self.data / "site.toml").write_text(tomli_w.dumps({"site": site}))
         self.write([(f"p{number:02d}", number % 2) for number in range(patients)])
 
     def write(self, patients):
         """The hospital's table from now on."""
         self.patients = patients
         fixed = {"exam": "", "side": "left", "modality": "MG", "mask": ""}
-        rows = [{"patient_id": name, **fixed, "path": f"xray/{name}", "er": er} for name, er in patients]
-        for row in rows:
-            for view in (1, 2):
-                path = self.data / row["path"] / f"{view}.dcm"
-                if not path.exists():
-                    write_view(path, row, view)
+        rows = [{"patient_id": name, **fixed, "path": name, "er": er} for name, er in patients]
         with (self.data / "cases.csv").open("w", newline="") as stream:
             writer = csv.DictWriter(stream, list(rows[0]))
             writer.writeheader()
@@ -62,13 +59,23 @@ class Attacker:
         return read_reply(_answering(action)(message, node), config, TASK)
 
 
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Two views of each patient."""
+    folder = tmp_path_factory.mktemp("images")
+    for name in (*(f"p{number:02d}" for number in range(60)), "late"):
+        for view in (1, 2):
+            write_view(folder / name / f"{view}.dcm", {"patient_id": name, "er": 0}, view)
+    return folder
+
+
 @pytest.fixture
-def attacker(tmp_path, monkeypatch):
+def attacker(tmp_path, monkeypatch, images):
     monkeypatch.setitem(MODALITIES, MODALITY, f"{FOLDER}.toy_xray")
     monkeypatch.setitem(TASKS, TASK, f"{FOLDER}.toy_task")
     monkeypatch.setenv("FEDBREAST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv(AUDIT, str(tmp_path / "audit.jsonl"))
-    return lambda patients=60: Attacker(tmp_path, patients)
+    return lambda patients=60: Attacker(tmp_path, images, patients)
 
 
 SHARES = {"validation": 0.3, "test": 0.2}
