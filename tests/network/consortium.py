@@ -146,7 +146,7 @@ class Consortium:
 
     def workers(self, site):
         """Processes at a site that answer a message now: forks of the warm process, or Flower's own command."""
-        warm = self.members(site, "warm.py")
+        warm = self.members(site, "warm_process.py")
         own = self.members(site, "bin/flwr-clientapp")
         return [pid for pid in warm if fields(Path("/proc") / str(pid))[1] in map(str, warm)] + list(own)
 
