@@ -272,3 +272,14 @@ def test_arguments_on_the_command_line_are_done_at_once_for_one_message(tmp_path
     finally:
         done.kill()
         done.communicate()
+
+
+def test_flowers_app_process_unpacks_whole_and_asks_often():
+    given = "import runpy, sys; w = runpy.run_path(sys.argv[1]); w['change_flower'](); "
+    given += "from flwr.supernode.runtime import run_clientapp as app; from flwr.cli.install import install_from_fab; "
+    given += "pull, install = app.pull_and_inflate_object_from_tree, app.install_from_fab; "
+    given += (
+        "print(pull.keywords['backoff_cap'], install.func is w['install_whole'], install.args == (install_from_fab,))"
+    )
+    done = subprocess.run([*ISOLATED, "-c", given, str(WARM)], capture_output=True, text=True, check=True)
+    assert done.stdout == "0.5 True True\n"
