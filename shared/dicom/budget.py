@@ -18,8 +18,16 @@ import pydicom
 from PIL import Image
 from pydicom.encaps import generate_frames
 from pydicom.filereader import _read_file_meta_info, read_partial, read_preamble
+from pydicom.pixels.utils import _get_jpg_parameters
 from pydicom.tag import Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEGLSTransferSyntaxes, RLELossless
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSTransferSyntaxes,
+    RLELossless,
+)
 
 from shared.errors import StudyError
 
@@ -121,5 +129,10 @@ def _claimed(frame: bytes, syntax: UID) -> tuple[int, int, int]:
     if syntax in JPEGLSTransferSyntaxes:
         facts = _CharLS.read_header(frame)
         return facts["width"], facts["height"], facts["components"]
+    if syntax in {JPEGLossless, JPEGLosslessSV1}:  # read where a site has a codec for them; Pillow is none
+        facts = _get_jpg_parameters(frame)
+        return facts["width"], facts["height"], facts["components"]
     with Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as image:
+        if "progressive" in image.info:  # a few bytes a scan, and each goes over the whole image
+            raise StudyError("unreadable_file", "a progressive JPEG, which DICOM does not have; export it uncompressed")
         return *image.size, len(image.getbands())

@@ -23,7 +23,7 @@ from shared.errors import StudyError
 from shared.types import BoolArray, Grid
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
-_MOST_HEADER = 1 << 23
+_MOST_HEADER = 1 << 22
 """Bytes of a SEG before its pixels: some kilobytes a frame."""
 _FRAME_SPARE = 1 << 12
 """Bytes that a compressed frame may take beyond twice its pixels."""

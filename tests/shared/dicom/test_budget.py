@@ -16,6 +16,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -143,6 +144,26 @@ def test_a_compressed_slice_is_read_and_one_that_says_another_size_is_refused(ex
         read_pixels(parse_header(path))
 
 
+def test_a_lossless_jpeg_is_measured_where_no_codec_here_reads_it():
+    ds = pydicom.Dataset()
+    ds.file_meta = pydicom.dataset.FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.BitsAllocated = 12, 10, 1, 16
+    start = struct.pack(">HHHBHHBBBB", 0xFFD8, 0xFFC3, 11, 16, 12, 10, 1, 1, 0x11, 0)
+    ds.PixelData = encapsulate([start + b"\xff\xd9"])
+    check_frames(ds, 1)
+    ds.Rows = 13
+    with pytest.raises(StudyError, match="another size than its header says"):
+        check_frames(ds, 1)
+
+
+def test_a_progressive_jpeg_whose_scans_cost_time_is_refused(exam, tmp_path):
+    syntax, _, _, _, tags = codecs()["jpeg"]
+    scans = jpeg(np.zeros((12, 10), np.uint8), "JPEG", progressive=True)
+    with pytest.raises(StudyError, match="a progressive JPEG"):
+        read_pixels(parse_header(slice_of(exam, tmp_path / "a", bytes(scans), syntax, **tags)))
+
+
 def test_a_slice_of_more_frames_than_one_is_refused_however_it_says_so(exam, tmp_path):
     syntax, stream, _, _, tags = codecs()["jpeg-ls"]
     path = slice_of(exam, tmp_path / "a", [bytes(stream)] * 50, syntax, **tags)
@@ -208,7 +229,7 @@ def with_items(exam, path, count):
 
 
 def test_bombs_at_rest_are_refused_and_take_no_memory(exam, tmp_path):
-    """Without the budget: 8 GB for the exam, 4 and 5 GB for the NIfTI masks, 0.3 to 0.7 GB and 95 s for the others."""
+    """Without the budget: 8 GB for the exam, 4 and 5 GB for two masks, 1.5 GB for many frames, 95 s for the items."""
     nifti(tmp_path / "exam_0000.nii.gz", (512, 1024, 1024))
     (tmp_path / "exam_0001.nii.gz").write_bytes((tmp_path / "exam_0000.nii.gz").read_bytes())
     nifti(tmp_path / "mask.nii.gz", (512, 1024, 1024))
@@ -219,6 +240,7 @@ def test_bombs_at_rest_are_refused_and_take_no_memory(exam, tmp_path):
     )
     seg(tmp_path / "seg.dcm", rle(512, 8_400_000))
     seg(tmp_path / "large.dcm", rle(2048, 8_400_000), rows=2048)
+    seg(tmp_path / "many.dcm", rle(512, 4096).replace(b"\x81\x00", b"\x81\xff"), frames=2000)  # on 4 slices
     seg(tmp_path / "claims.dcm", rle(8, 8), rows=20_000)
     slice_of(exam, tmp_path / "slice", rle(12, 8_400_000), RLELossless, BitsAllocated=8, BitsStored=8, HighBit=7)
     with_items(exam, tmp_path / "items", 1_000_000)
@@ -247,7 +269,7 @@ def refuse_all(folder):
     from shared.modalities.mri.study import read_study
 
     here, refused = Path(folder), {}
-    for name in ("mask.nii.gz", "wide.nii.gz", "mask.nrrd", "seg.dcm", "large.dcm", "claims.dcm"):
+    for name in ("mask.nii.gz", "wide.nii.gz", "mask.nrrd", "seg.dcm", "many.dcm", "large.dcm", "claims.dcm"):
         try:
             read_mask(here / name, GRID)
         except StudyError as error:
@@ -261,7 +283,8 @@ def refuse_all(folder):
         read_study(here / "exam")
     except StudyError as error:
         refused["exam"] = error.reason
-    masks = {"mask.nii.gz": "mask_mismatch", "wide.nii.gz": "unreadable_mask", "mask.nrrd": "unreadable_mask"}
-    segs = dict.fromkeys(("seg.dcm", "large.dcm", "claims.dcm"), "unreadable_mask")
+    masks = {"mask.nii.gz": "mask_mismatch", "many.dcm": "mask_mismatch"}
+    others = ("wide.nii.gz", "mask.nrrd", "seg.dcm", "large.dcm", "claims.dcm")
+    masks |= dict.fromkeys(others, "unreadable_mask")
     slices = dict.fromkeys(("slice", "items", "jpeg-ls", "jpeg-2000", "exam"), "unreadable_file")
-    assert refused == masks | segs | slices, refused
+    assert refused == masks | slices, refused
