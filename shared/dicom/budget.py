@@ -42,6 +42,7 @@ MOST_HEADER = 1 << 19
 """Bytes of a DICOM header up to the last tag that an index of images needs."""
 SPARE = 1 << 20
 """Bytes of a DICOM file beside its pixels: vendors' own tags take some 100 kB. Compression adds less than that."""
+SPACING_MM = 0.05, 50.0
 _RLE_GROWTH = 64  # two bytes become at most 128 (PS3.5 G.3.1)
 
 
@@ -93,6 +94,17 @@ def check_volumes(voxels: int, phases: int, beside: int, most: int = MOST_EXAM) 
             f"its headers claim {needed / GB:.1f} GB in memory, and {most / GB:.0f} GB are the most: if that is no "
             "damage, export the images with fewer or coarser slices, masks as whole numbers of 8 bits",
         )
+
+
+def check_spacing(spacing: Sequence[float]) -> None:
+    """Refuse voxels of a size that no scanner makes: `StudyError` (`no_pixel_spacing`).
+
+    What is computed of them later has a size in millimetres, and so would take any number of voxels.
+    """
+    finest, coarsest = SPACING_MM
+    if not all(finest <= step <= coarsest for step in spacing):
+        told = " x ".join(f"{step:.3g}" for step in spacing)
+        raise StudyError("no_pixel_spacing", f"voxels of {told} mm are in no MRI; write the true spacing into it")
 
 
 def check_frames(dataset: Any, frames: int) -> None:

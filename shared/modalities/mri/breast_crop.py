@@ -68,7 +68,7 @@ def find_breast(study: DceStudy, side: Side) -> BreastBox:
     Raises `StudyError` (`no_breast_found`) with the reason.
     """
     spacing = study.grid.spacing
-    factors = [max(1, int(WORKING_MM / step)) for step in spacing]
+    factors = [max(1, min(int(WORKING_MM / step), size)) for step, size in zip(spacing, study.grid.shape, strict=True)]
     coarse = _block_mean(study.phases.mean(axis=0), factors)
     steps = tuple(step * factor for step, factor in zip(spacing, factors, strict=True))
     front = _front(find_body(coarse, steps), steps)

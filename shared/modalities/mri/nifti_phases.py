@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.dicom.budget import check_volumes
+from shared.dicom.budget import check_spacing, check_volumes
 from shared.dicom.geometry import lps_view, orientation_of
 from shared.dicom.volumes import Volume, check_finite
 from shared.errors import StudyError
@@ -60,6 +60,7 @@ def read_nifti_phases(files: Sequence[Path], times_s: Sequence[float] | None) ->
         stored, own = volume.load()
         turned, grid = lps_view(stored, own)
         if not number:
+            check_spacing(grid.spacing)
             phases = np.empty((len(volumes), *turned.shape), np.float32)
         elif not grids[0].same_space(grid):
             raise StudyError("mixed_geometry", _UNLIKE)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from shared.cohort.preflight import Case
-from shared.dicom.budget import check_volumes
+from shared.dicom.budget import check_spacing, check_volumes
 from shared.dicom.geometry import lps_view, orientation_of
 from shared.dicom.header import ENHANCED_MR_STORAGE, MR_IMAGE_STORAGE, FileHeader
 from shared.dicom.index import index_folder, list_files, read_headers
@@ -78,6 +78,7 @@ def assemble_study(headers: Sequence[FileHeader], side: Side | None) -> DceStudy
         raise StudyError("laterality_conflict", f"the table says {side}, the images' tag the other breast")
     phases = select_phases(images)
     stored = phases[0].grid
+    check_spacing(stored.spacing)
     check_volumes(math.prod(stored.shape), len(phases), _BESIDE)
     volume = np.empty(stored.shape, np.float32)
     view, grid = lps_view(volume, stored)

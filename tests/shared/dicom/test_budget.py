@@ -21,7 +21,16 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from shared.dicom.budget import GB, MOST_EXAM, MOST_FRAME, BoundedFile, check_frames, check_volumes, read_tags
+from shared.dicom.budget import (
+    GB,
+    MOST_EXAM,
+    MOST_FRAME,
+    BoundedFile,
+    check_frames,
+    check_spacing,
+    check_volumes,
+    read_tags,
+)
 from shared.dicom.header import parse_header
 from shared.dicom.masks import SEGMENTATION_STORAGE
 from shared.dicom.pixels import read_pixels
@@ -33,16 +42,16 @@ GRID = Grid((4, 512, 512), (1.0, 1.0, 1.0))
 _EMPTY_ITEM = b"\xfe\xff\x00\xe0" + bytes(4)
 
 
-def nifti(path, shape, stored=2, bits=8):
+def nifti(path, shape, stored=2, bits=8, spacing=0.5):
     """A NIfTI-1 file of zeros, compressed as members of 16 MB: a kilobyte claims a megabyte."""
     head = bytearray(352)
     struct.pack_into("<i", head, 0, 348)
     struct.pack_into("<8h", head, 40, 3, *shape[::-1], 1, 1, 1, 1)
     struct.pack_into("<2h", head, 70, stored, bits)
-    struct.pack_into("<8f", head, 76, 1, 0.5, 0.5, 0.5, 0, 0, 0, 0)
+    struct.pack_into("<8f", head, 76, 1, *[spacing] * 3, 0, 0, 0, 0)
     struct.pack_into("<f", head, 108, 352)
     struct.pack_into("<2h", head, 252, 0, 1)
-    struct.pack_into("<12f", head, 280, 0.5, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0.5, 0)
+    struct.pack_into("<12f", head, 280, spacing, 0, 0, 0, 0, spacing, 0, 0, 0, 0, spacing, 0)
     head[344:348] = b"n+1\0"
     size, piece = int(np.prod(shape)) * bits // 8, 1 << 24
     whole, rest = divmod(size, piece)
@@ -182,6 +191,14 @@ def test_the_budget_counts_phases_and_what_is_read_beside_them():
     assert caught.value.reason == "unreadable_file"
 
 
+@pytest.mark.parametrize("step", [0.0, 1e-6, 0.049, 51.0, float("inf"), float("nan")])
+def test_voxels_of_a_size_that_no_scanner_makes_are_refused(step):
+    check_spacing((0.05, 50.0, 0.8))
+    with pytest.raises(StudyError, match="in no MRI; write the true spacing") as caught:
+        check_spacing((1.0, step, 1.0))
+    assert caught.value.reason == "no_pixel_spacing"
+
+
 def test_no_frame_takes_more_than_its_bound():
     ds = pydicom.Dataset()
     ds.file_meta = pydicom.dataset.FileMetaDataset()
@@ -238,6 +255,8 @@ def test_bombs_at_rest_are_refused_and_take_no_memory(exam, tmp_path):
         b"NRRD0004\ntype: double\ndimension: 3\nsizes: 2048 1024 1024\nencoding: gzip\nendian: little\n\n"
         + gzip.compress(bytes(1 << 24)) * 64
     )
+    for phase in range(2):
+        nifti(tmp_path / f"fine_{phase:04}.nii.gz", (60, 60, 60), spacing=0.001)
     seg(tmp_path / "seg.dcm", rle(512, 8_400_000))
     seg(tmp_path / "large.dcm", rle(2048, 8_400_000), rows=2048)
     seg(tmp_path / "many.dcm", rle(512, 4096).replace(b"\x81\x00", b"\x81\xff"), frames=2000)  # on 4 slices
@@ -266,6 +285,7 @@ def refuse_all(folder):
     from pathlib import Path
 
     from shared.dicom.masks import read_mask
+    from shared.modalities.mri.breast_crop import find_breast
     from shared.modalities.mri.study import read_study
 
     here, refused = Path(folder), {}
@@ -279,11 +299,12 @@ def refuse_all(folder):
             read_pixels(parse_header(here / name))
         except StudyError as error:
             refused[name] = error.reason
-    try:
-        read_study(here / "exam")
-    except StudyError as error:
-        refused["exam"] = error.reason
-    masks = {"mask.nii.gz": "mask_mismatch", "many.dcm": "mask_mismatch"}
+    for name in ("exam", "fine"):
+        try:
+            find_breast(read_study(here / name), "left")
+        except StudyError as error:
+            refused[name] = error.reason
+    masks = {"fine": "no_pixel_spacing", "mask.nii.gz": "mask_mismatch", "many.dcm": "mask_mismatch"}
     others = ("wide.nii.gz", "mask.nrrd", "seg.dcm", "large.dcm", "claims.dcm")
     masks |= dict.fromkeys(others, "unreadable_mask")
     slices = dict.fromkeys(("slice", "items", "jpeg-ls", "jpeg-2000", "exam"), "unreadable_file")
