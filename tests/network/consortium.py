@@ -145,10 +145,10 @@ class Consortium:
         return found
 
     def workers(self, site):
-        """Processes at a site that answer a message now: forks of the warm process, or Flower's own command."""
+        """Processes at a site that answer a message now: forks of the warm process, or one started without it."""
         warm = self.members(site, "warm_process.py")
-        own = self.members(site, "bin/flwr-clientapp")
-        return [pid for pid in warm if fields(Path("/proc") / str(pid))[1] in map(str, warm)] + list(own)
+        cold = [pid for pid, command in warm.items() if "--token-file" in command]
+        return [pid for pid in warm if fields(Path("/proc") / str(pid))[1] in map(str, warm)] + cold
 
     def training(self, site):
         """The site's workers while the first round trains."""
