@@ -183,7 +183,7 @@ class RunFolder:
 
     def write_facts(self, facts: Mapping[str, SiteFacts]) -> None:
         """Keep `registered.json`: what each site told of itself when it joined."""
-        self.write(REGISTERED, _FACTS.dump_json(dict(facts), indent=1))
+        self.write(REGISTERED, _FACTS.dump_json({name: facts[name] for name in sorted(facts)}, indent=1))
 
     def facts(self) -> dict[str, SiteFacts]:
         """What `write_facts` kept; empty before. `RunError` where it is damaged."""
