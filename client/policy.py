@@ -54,10 +54,11 @@ class Hospital:
             )
 
     def site(self, folder: Path, name: str, config: RunConfig, run: str) -> Site:
-        """The site of a question that is answered; the question is counted."""
-        if self.phantom:
+        """The site of a question that is answered; the question is counted, unless it is about phantoms."""
+        if not self.phantom:
+            self.ledger.count_question(run)
+        if not self.policy.guards_patients:
             return Site(folder, name, config, run, self.policy)
-        self.ledger.count_question(run)
         return GuardedSite(folder, name, config, run, self.policy, ledger=self.ledger)
 
 

@@ -60,7 +60,7 @@ def main(grid: Grid, context: Context) -> None:
         try:
             record("run-started", run=folder.path.name, resumed=bool(resumed), seed=config.seed)
             if bool(settings.get("consortium", False)):
-                folder.write_most_cases(read_most_cases(str(settings["most-cases"])))
+                folder.write_most_cases(read_most_cases(str(settings.get("most-cases", ""))))
             else:
                 _prepare_simulation(config, report)
             run(whole_answers(grid), config, folder, report)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from flwr.serverapp import Grid
@@ -39,6 +39,7 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
 
     Whatever ends it early is raised as a `FedBreastError`: committed rounds stay and the run may be resumed.
     """
+    rows: list[ResultRow] = []
     with open_tracking(config, folder, lambda: {"git": git_commit()}) as tracking:
         if is_finished(folder.path):
             # The locked centre is not opened a second time.
@@ -49,7 +50,20 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
             federation = Federation(grid, config, folder, on_progress, tracking.evaluated)
             _begin(federation)
             tracking.tell_data(*of_phantoms(config, federation.participants.phantoms))
-            rows = _train(federation, on_progress)
+            started = time.perf_counter()
+            trained: dict[str, TrainedModels] = {}
+            failure: Exception | None = None
+            for task in map(task_named, config.tasks):
+                try:
+                    own, models = _figures(federation, task, federation.train(task))
+                except Exception as error:
+                    if not trained:
+                        raise
+                    failure = error
+                    break
+                rows += own
+                trained[task.name] = models
+            rows += _conclude(federation, rows, trained, failure, started, on_progress)
             federation.participants.states.finish()
         tracking.finish()
     return rows
@@ -68,42 +82,37 @@ def _begin(federation: Federation) -> None:
     federation.prepare()
 
 
-def _train(federation: Federation, on_progress: Progress) -> list[ResultRow]:
-    """Train, evaluate and report every task; where one fails, those before it are reported and its error is raised."""
-    started = time.perf_counter()
-    config, folder = federation.config, federation.folder
-    rows: list[ResultRow] = []
-    trained: dict[str, TrainedModels] = {}
-    failure: Exception | None = None
-    for task in map(task_named, config.tasks):
-        try:
-            own, models = _train_task(federation, task)
-        except Exception as error:
-            if not trained:
-                raise
-            failure = error
-            break
-        rows += own
-        trained[task.name] = models
+def _conclude(
+    federation: Federation,
+    rows: Sequence[ResultRow],
+    trained: Mapping[str, TrainedModels],
+    failure: Exception | None,
+    started: float,
+    on_progress: Progress,
+) -> list[ResultRow]:
+    """Evaluate what was trained at the external centre, report it, and raise what kept a later task from it."""
+    config = federation.config
+    external: list[ResultRow] = []
     unfinished = _unfinished(config, trained, failure) if failure else {}
     try:
-        rows += _external_rows(federation, trained, on_progress)
+        external = _external_rows(federation, trained, on_progress)
     except Exception as error:
         log.exception("the external centre did not evaluate")
         unfinished[f"the evaluation at {config.data.external}"] = _why(error)
         failure = failure or error
-    _finish(federation, trained, rows, time.perf_counter() - started, unfinished)
+    _finish(federation, trained, [*rows, *external], time.perf_counter() - started, unfinished)
     on_progress("report", 0, 1, "")
-    build_report(folder.path)
+    build_report(federation.folder.path)
     on_progress("report", 1, 1, "")
     if failure is not None:
         raise failure
-    return rows
+    return external
 
 
-def _train_task(federation: Federation, task: Task) -> tuple[list[ResultRow], TrainedModels]:
-    """Train a task; figures of the training sites, and the models to evaluate."""
-    records = federation.train(task)
+def _figures(
+    federation: Federation, task: Task, records: Sequence[RoundRecord]
+) -> tuple[list[ResultRow], TrainedModels]:
+    """Figures of the training sites, and the models to evaluate: the chosen round's and the last."""
     best = chosen_record(records)
     chosen = {item.model_hash: item for item in (best, records[-1])}
     models = {model_hash: federation.folder.model(item) for model_hash, item in chosen.items()}

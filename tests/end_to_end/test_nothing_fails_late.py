@@ -7,12 +7,14 @@ from collections import Counter
 import pytest
 from flwr.app import Error, Message
 
+import client.policy
 from client.app import app
 from server.run import run
 from server.run_folder.journal import RunFolder
 from server.run_folder.results import read_results
 from server.studies.in_process_grid import InProcessGrid
 from shared.errors import RunError, SiteError
+from shared.policy import OPEN
 from shared.runtime.project import load_run_config
 from tests.end_to_end.wire import RUN_CONFIG
 from tests.wards import as_hospital
@@ -25,8 +27,10 @@ CENTRES = (*SITES, "centre-d")
 
 
 @pytest.fixture
-def hospitals(tmp_path, phantom_root):
+def hospitals(tmp_path, phantom_root, monkeypatch):
     """Copies of phantom centres that are hospitals' in every way that can be told; `change` alters rows of a table."""
+
+    monkeypatch.setattr(client.policy, "Policy", lambda: OPEN)  # these have five patients each
 
     def copy(*names, change=None):
         for name in names:

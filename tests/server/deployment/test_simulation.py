@@ -86,6 +86,9 @@ def test_flower_understands_the_simulation_settings(sites, gpus, per_client):
     assert settings.init_args_num_gpus == gpus
 
 
+AN_APP = '[project]\nname = "toy"\nversion = "1"\n[tool.flwr.app]\n'
+
+
 @pytest.fixture
 def play(tmp_path, monkeypatch):
     """A checkout and a Flower that plays a part; returns a function that runs it."""
@@ -96,7 +99,7 @@ def play(tmp_path, monkeypatch):
         (binaries / name).chmod(0o755)
     root = tmp_path / "root"
     (root / "server").mkdir(parents=True)
-    (root / "pyproject.toml").write_text("")
+    (root / "pyproject.toml").write_text(AN_APP)
     (root / "toy.toml").write_text('name = "toy"\n[data]\nroot = "x"\nsites = ["a", "b"]\n[compute]\ndevice = "cpu"\n')
     monkeypatch.setenv("FEDBREAST_ROOT", str(root))
     monkeypatch.setattr(flower_home, "BINARIES", binaries)

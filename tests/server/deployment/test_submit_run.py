@@ -50,6 +50,9 @@ else:
 """
 
 
+AN_APP = '[project]\nname = "toy"\nversion = "1"\n[tool.flwr.app]\n'
+
+
 @pytest.fixture
 def play(tmp_path, monkeypatch):
     consortium = make_consortium(tmp_path)
@@ -58,8 +61,8 @@ def play(tmp_path, monkeypatch):
     (binaries / "flwr").write_text(f"#!{sys.executable}\n{FLWR}")
     (binaries / "flwr").chmod(0o755)
     root.mkdir()
-    for name in ("pyproject.toml", "toy.toml"):
-        (root / name).touch()
+    (root / "pyproject.toml").write_text(AN_APP)
+    (root / "toy.toml").touch()
     monkeypatch.setenv("FEDBREAST_ROOT", str(root))
     monkeypatch.setattr(flower_home, "BINARIES", binaries)
     monkeypatch.setattr(flower_cli, "_ASK_EVERY_S", (0.1, 0.2))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from shared.dicom.masks import read_mask, read_volume
+from shared.dicom.masks import read_mask
+from shared.dicom.volumes import read_volume
 from shared.errors import ConfigError, StudyError
 from shared.modalities.mri.radiomics import compact_names, feature_names, radiomic_features
 
