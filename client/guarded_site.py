@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import hmac
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -68,6 +70,17 @@ class GuardedSite(Site):
     def exclusion_counts(self) -> dict[str, int]:
         """As `Site.exclusion_counts`, with the cases that wait."""
         return dict(Counter(super().exclusion_counts()) + Counter(too_few_changed=len(self._waiting)))
+
+    def labelled(self, cases: Mapping[str, Sequence[PreparedCase]]) -> dict[str, int]:
+        """As `Site.labelled`; fewer than the policy's least are none."""
+        least, counts = self.policy.least_patients, super().labelled(cases)
+        return {name: count if count >= least else 0 for name, count in counts.items()}
+
+    @property
+    def draws(self) -> str:
+        """As `Site.draws`, from the site's own key: nobody outside knows which cases a step sees."""
+        key = self.cohort.folder.pseudonym_key
+        return hmac.new(key, f"draws|{self.name}".encode(), hashlib.sha256).hexdigest()
 
     def _guarded(self, name: str, prepared: Prepared) -> Prepared:
         external = self.name == self.config.data.external

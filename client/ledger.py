@@ -28,14 +28,14 @@ R = TypeVar("R")
 
 
 class _Entries(Section):
-    """The file: the first run's shares, splits by patient, sets by name, when each question came, questions by run."""
+    """The file: role and shares of the first run, splits by patient, sets by name, questions: when, about which run."""
 
     version: Literal[1] = 1
+    role: Literal["training", "external", ""] = ""
     shares: SplitConfig | None = None
     splits: dict[str, Split] = Field(default_factory=dict)
     sets: dict[str, list[list[str]]] = Field(default_factory=dict)
-    questions: list[AwareDatetime] = Field(default_factory=list)
-    runs: dict[str, int] = Field(default_factory=dict)
+    questions: list[tuple[AwareDatetime, str]] = Field(default_factory=list)
 
 
 class Ledger:
@@ -49,6 +49,8 @@ class Ledger:
     def count_question(self, run: str) -> None:
         """Count a question before it is answered; also one whose answer is lost on the way has been answered.
 
+        `run` is the hash of the run's configuration: its name is the server's to choose.
+
         Raises
         ------
         ConfigError
@@ -60,30 +62,45 @@ class Ledger:
 
         def change(entries: _Entries) -> tuple[_Entries, None]:
             now = self._now()
-            recent = [at for at in entries.questions if now - at < _MONTH]
-            name = hashlib.sha256(run.encode()).hexdigest()[:16]  # the server's word, of any length
-            of_run = entries.runs.get(name, 0)
+            recent = [(at, about) for at, about in entries.questions if now - at < _MONTH]
             for asked, most, of in (
-                (of_run, self.policy.questions_per_run, "a run"),
+                (sum(about == run for _, about in recent), self.policy.questions_per_run, "a run"),
                 (len(recent), self.policy.questions_per_month, "31 days"),
             ):
                 if asked >= most:
                     raise ConfigError(f"this hospital's policy allows {most} questions in {of}, and they are spent")
-            runs = entries.runs | {name: of_run + 1}
-            return entries.model_copy(update={"questions": [*recent, now], "runs": runs}), None
+            return entries.model_copy(update={"questions": [*recent, (now, run)]}), None
+
+        self._change(change)
+
+    def take_role(self, role: Literal["training", "external"]) -> None:
+        """Take a role in a run; `ConfigError` for another than the first run's, unless the policy allows both.
+
+        The sets of the two roles differ by a few patients where splits are small, and their sums with them.
+        """
+
+        def change(entries: _Entries) -> tuple[_Entries, None]:
+            if entries.role not in {"", role} and not self.policy.both_roles:
+                raise ConfigError(
+                    f"this hospital took part as {entries.role} centre before, and its policy has no both_roles"
+                )
+            return entries.model_copy(update={"role": entries.role or role}), None
 
         self._change(change)
 
     def splits(self, patients: set[str], shares: SplitConfig) -> dict[str, Split]:
         """Split of each patient (pseudonym), drawn once by the first call's shares; those of later runs do nothing.
 
-        Patients who come later are drawn by those first shares, too. The draw orders patients by their pseudonyms,
-        which depend on the site's own key alone.
+        Patients who come later are drawn by those first shares, too, each alone: how often is asked changes nothing.
+        The draw depends on pseudonyms, and so on the site's own key.
         """
 
         def change(entries: _Entries) -> tuple[_Entries, dict[str, Split]]:
             first, new = entries.shares or shares, sorted(patients - entries.splits.keys())
-            known = entries.splits | assign_splits(new, seed=0, validation=first.validation, test=first.test)
+            if entries.splits:
+                known = entries.splits | {patient: _drawn_alone(patient, first) for patient in new}
+            else:
+                known = dict(assign_splits(new, seed=0, validation=first.validation, test=first.test))
             update = {"shares": first, "splits": known}
             return entries.model_copy(update=update), {patient: known[patient] for patient in patients}
 
@@ -126,19 +143,39 @@ class Ledger:
             return result
 
 
+def _drawn_alone(patient: str, shares: SplitConfig) -> Split:
+    """Split of a patient who came after the first draw."""
+    place = int(hashlib.sha256(f"split|{patient}".encode()).hexdigest(), 16) / 16**64
+    return "test" if place < shares.test else "validation" if place < shares.test + shares.validation else "train"
+
+
 def settle(items: Collection[str], earlier: Collection[set[str]], least: int) -> set[str]:
     """The largest part of the items, by a simple rule, that differs from every earlier set by nobody or `least`.
 
+    An item is `patient:what is known of him`. Patients who came, went or were corrected count once each; and those who
+    came or went are nobody or `least` without the corrected ones, too: some sums do not depend on what was corrected.
     Where the difference is smaller, items that the earlier set lacks wait, and as many of its others rest, in the
     order of their hashes, as are missing to `least`. Fewer than `least` items are none.
     """
     kept = set(items)
-    while close := next((one for one in earlier if 0 < len(kept ^ one) < least), None):
+    while close := next((one for one in earlier if _is_close(kept, one, least)), None):
         common = kept & close
         gone = len(close - kept)
-        kept = set(sorted(common)[least - gone :]) if gone else common
+        kept = set(sorted(common)[max(0, least - gone) :]) if gone else common
     return kept if len(kept) >= least else set()
 
 
+def _is_close(one: set[str], other: set[str], least: int) -> bool:
+    """Whether two sets differ by fewer than `least` patients, but by some."""
+    changed = len(_patients(one ^ other))
+    came_or_went = len(_patients(one) ^ _patients(other))
+    return 0 < changed < least or 0 < came_or_went < least
+
+
+def _patients(items: set[str]) -> set[str]:
+    return {item.partition(":")[0] for item in items}
+
+
 def _item(patient: str, told: str) -> str:
-    return hashlib.sha256(f"{patient}|{told}".encode()).hexdigest()[:32]
+    who, what = (hashlib.sha256(text.encode()).hexdigest()[:24] for text in (patient, f"{patient}|{told}"))
+    return f"{who}:{what}"

@@ -111,7 +111,7 @@ def train(site: Site, instruction: Instruction) -> Reply:
         cases,
         config,
         round_number=instruction.round,
-        site=site.name,
+        site=site.draws,
         loss_term=partial(strategy.loss_term, anchor=start, site_state=kept),
     )
     SiteState(site.run, site.name, task.name).keep(instruction.round, strategy.keep_at_site(model, start, kept))

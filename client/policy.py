@@ -56,7 +56,8 @@ class Hospital:
     def site(self, folder: Path, name: str, config: RunConfig, run: str) -> Site:
         """The site of a question that is answered; the question is counted, unless it is about phantoms."""
         if not self.phantom:
-            self.ledger.count_question(run)
+            self.ledger.take_role("external" if name == config.data.external else "training")
+            self.ledger.count_question(config.hash())
         if not self.policy.guards_patients:
             return Site(folder, name, config, run, self.policy)
         return GuardedSite(folder, name, config, run, self.policy, ledger=self.ledger)

@@ -26,7 +26,10 @@ class Policy(Section):
     least_gradient_clip: float = Field(
         default=0.1, ge=0.0, description="Smallest gradient norm to clip to: far below, an update is a bare gradient."
     )
-    questions_per_run: int = Field(default=1000, ge=1, description="Most questions of a run that are answered.")
+    both_roles: bool = Field(default=False, description="Take part as training centre and as the external one, too.")
+    questions_per_run: int = Field(
+        default=1000, ge=1, description="Most questions answered in 31 days under one configuration."
+    )
     questions_per_month: int = Field(default=3000, ge=1, description="Most questions answered in 31 days.")
     max_excluded_share: float = Field(
         default=1.0, ge=0.0, le=1.0, description="Share of rows left out above which a run ends with exit code 3."

@@ -60,6 +60,11 @@ class Site:
             raise RunError(f"site '{self.name}' has no usable case: run `fedbreast check` on its folder")
         return cohort
 
+    @property
+    def draws(self) -> str:
+        """What, with the run's seed and the round, decides which cases a step of training sees."""
+        return self.name
+
     @cached_property
     def splits(self) -> Mapping[str, Split]:
         """Split of each patient: the table's where it names one, else by shares.

@@ -9,6 +9,7 @@ import tomli_w
 from flwr.app import Message
 from flwr.app.metadata import Metadata
 
+from client import local_round
 from client.app import _answering
 from shared.config.run_config import parse_config
 from shared.messages.instruction_reply import Instruction
@@ -17,6 +18,7 @@ from shared.messages.records import read_reply, write_instruction
 from shared.modalities import MODALITIES, modality_named
 from shared.runtime.audit_log import AUDIT
 from shared.tasks import TASKS, task_named
+from shared.training import TrainSummary
 from tests.shared.modalities.test_toy_modality import FOLDER, MODALITY, TASK, write_view
 
 pytestmark = pytest.mark.usefixtures("flower_task")
@@ -123,12 +125,14 @@ def test_a_patient_who_comes_goes_or_is_corrected_is_in_no_difference_of_two_sum
     assert reply.excluded.get("too_few_changed", 0) >= 4
 
 
-def test_fewer_patients_than_the_policy_says_are_never_told_of(attacker):
+def test_fewer_patients_than_the_policy_says_are_never_told_of(attacker, tmp_path):
     server = attacker(14)
     shares = {"validation": 0.15, "test": 0.1}
     assert server.ask("prepare", splits=shares).included == {"train": 11, "validation": 0, "test": 0}
     answer = server.ask("evaluate", splits=shares)
     assert answer.sums == type(answer.sums).zero(task_named(TASK).kinds)
+    assert "both_roles" in server.ask("evaluate", "external", external="north", splits=shares).error
+    (tmp_path / "cache" / "ledger.json").unlink()
     few = server.ask("evaluate", "external", external="north", splits=shares)
     assert few.sums.n == 14
     server.write(server.patients[:4])
@@ -186,7 +190,9 @@ def test_questions_are_counted_and_end(attacker, tmp_path, monkeypatch):
 
     monkeypatch.setattr(client.policy, "Policy", lambda: Policy(questions_per_run=3, questions_per_month=4))
     server = attacker()
-    answers = [server.ask("evaluate", run=run, splits=SHARES) for run in ("a", "a", "a", "a", "b", "c")]
+    more = {"a": SHARES, "b": SHARES | {"test": 0.3}, "c": SHARES | {"test": 0.4}}
+    asked = ("a", "a", "a", "a", "b", "c")
+    answers = [server.ask("evaluate", run=f"run-{number}", splits=more[key]) for number, key in enumerate(asked)]
     assert [bool(reply.error) for reply in answers] == [False, False, False, True, False, True]
     assert "3 questions in a run" in answers[3].error
     assert "4 questions in 31 days" in answers[5].error
@@ -199,3 +205,19 @@ def test_of_phantoms_everything_is_answered(attacker):
     assert server.ask("prepare", splits={"validation": 0.2, "test": 0.2}).included["validation"] == 1
     assert server.ask("evaluate", splits={"validation": 0.2, "test": 0.2}).sums.n == 1
     assert server.ask("train", training={"steps_per_round": 1}).error == ""
+
+
+def test_whoever_knows_seed_and_round_does_not_know_which_cases_a_step_sees(attacker, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        local_round, "train_round", lambda *_, site, **__: seen.append(site) or TrainSummary(0.0, 1, 0.0)
+    )
+    server = attacker()
+    for kind in ("", 'kind = "phantom"\n'):
+        text = (server.data / "site.toml").read_text()
+        (server.data / "site.toml").write_text(text + kind)
+        assert server.ask("train", splits=SHARES).error == ""
+    patients, phantoms = seen
+    assert phantoms == "north"  # simulation and consortium train phantoms to the same bytes
+    assert len(patients) == 64
+    assert "north" not in patients
