@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +28,17 @@ class Hospital:
     Of phantoms there are no floors and no ledger: nobody is behind their numbers.
     """
 
+    data: Path
     policy: Policy
     kit: SiteKit | None
     phantom: bool
 
     @property
     def ledger(self) -> Ledger:
-        """The hospital's ledger."""
-        folder = self.kit.state if self.kit else cache_root()
-        return Ledger(folder / LEDGER, self.policy)
+        """The hospital's ledger: in its kit, or without one in the cache under the data folder's hash."""
+        own = hashlib.sha256(str(self.data.resolve()).encode()).hexdigest()[:16]
+        path = self.kit.state / LEDGER if self.kit else cache_root() / "ledgers" / f"{own}.json"
+        return Ledger(path, self.policy)
 
     def check(self, config: RunConfig) -> None:
         """Refuse a run that this hospital does not allow; `config` is as the server sent it.
@@ -74,4 +77,4 @@ def hospital_of(node_config: Mapping[str, object]) -> Hospital | None:
     kit = SiteKit(Path(str(node_config["kit"]))) if "kit" in node_config else None
     policy = kit.node.policy if kit else Policy()
     phantom = open_site_folder(data).phantom
-    return Hospital(without_floors(policy) if phantom else policy, kit, phantom)
+    return Hospital(data, without_floors(policy) if phantom else policy, kit, phantom)

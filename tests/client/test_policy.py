@@ -102,4 +102,9 @@ def test_a_node_without_a_kit_is_as_safe_as_a_new_kit(node, tmp_path, monkeypatc
     monkeypatch.setenv("FEDBREAST_CACHE", str(tmp_path / "cache"))
     own = {name: value for name, value in node(least_patients=1).items() if name != "kit"}
     assert hospital_of(own).policy.least_patients == 5
-    assert hospital_of(own).ledger.path == tmp_path / "cache" / "ledger.json"
+    assert hospital_of(own).ledger.path.parent == tmp_path / "cache" / "ledgers"
+    (tmp_path / "other").mkdir()
+    for name in ("site.toml", "cases.csv"):
+        (tmp_path / "other" / name).write_bytes((tmp_path / "data" / name).read_bytes())
+    other = own | {"data-dir": str(tmp_path / "other")}
+    assert hospital_of(other).ledger.path != hospital_of(own).ledger.path  # no two hospitals share one
