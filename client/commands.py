@@ -125,11 +125,18 @@ def _approve_configuration(site: SiteKit, audit: AuditLog, path: Path, *, look: 
     """Show what a run of the configuration would ask, and approve it unless this is a `look`."""
     from client.node.approved_configurations import approve_configuration, approved_configurations
     from client.node.run_request import changes, told
+    from shared.cohort.site_folder import open_site_folder
     from shared.config.run_config import load_config
+    from shared.errors import SiteError
+    from shared.policy import without_floors
 
     config = load_config(path)
     before = [entry for entry in approved_configurations(site) if entry.sha256 != config.hash()]
-    for line in told(config, site.name, site.node.policy):
+    try:
+        policy = without_floors(site.node.policy) if open_site_folder(site.data).phantom else site.node.policy
+    except SiteError:  # no data there yet
+        policy = site.node.policy
+    for line in told(config, site.name, policy):
         terminal.say(line)
     if before:
         terminal.say(f"against '{before[-1].name}', approved {before[-1].at}:")

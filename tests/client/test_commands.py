@@ -205,6 +205,15 @@ def test_a_configuration_is_looked_at_approved_compared_and_withdrawn(kit, tmp_p
     assert "against 'first'" in again
     assert "training.steps_per_round: 20 -> 21" in again
     assert "REFUSED as the policy stands: the run has 2000 rounds" in again
+    # Of phantoms nobody needs floors, and what a run asks of them is not said to be refused.
+    written(training={"steps_per_round": 1})
+    assert "REFUSED" in call("approve", kit, "--configuration", tmp_path / "run.toml", "--look").output
+    (kit / "data").mkdir()
+    (kit / "data" / "site.toml").write_text(
+        '[site]\nname = "centre-a"\npseudonym_key = "' + "ab" * 16 + '"\nkind = "phantom"\n'
+    )
+    (kit / "data" / "cases.csv").touch()
+    assert "REFUSED" not in call("approve", kit, "--configuration", tmp_path / "run.toml", "--look").output
     call("approve", kit, "--withdraw", second[:10])
     listed = call("approve", kit, "--list").output
     assert first in listed
