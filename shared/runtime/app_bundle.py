@@ -144,6 +144,7 @@ def read_bundle(bundle: bytes, name: str) -> Bundle:
                 raise ConfigError(f"{name} holds what is not an app's source: {_shown(strangers)}")
             return _bundle({path: archive.read(path) for path in paths})
     except (zipfile.BadZipFile, KeyError, AttributeError, ValueError, NotImplementedError, RuntimeError) as error:
+        # The last two are what `zipfile` raises of a compression it does not know and of an encrypted member.
         raise ConfigError(f"{name} is not an app's bundle") from error
 
 
