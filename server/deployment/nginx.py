@@ -158,9 +158,8 @@ def _command(program: str, conf: Path) -> list[str]:
 
 
 def _end(process: Child) -> None:
+    """End all of nginx: workers whose master was killed go on, and keep the port from the next one."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            return
-        os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, number)
             process.wait(timeout=_STARTUP_S)
