@@ -78,7 +78,7 @@ class Consortium:
             line.faults = Faults()
             line.seen.clear()
         self.wanted = (SERVER, *self.sites, *([EXTERNAL] if "external" in config["data"] else []))
-        if set(self.processes) != set(self.wanted) or not wait_for(self.connected, 90):
+        if set(self.processes) != set(self.wanted) or not wait_for(self.connected, 90, 0.5):
             self.stop()
             self.start()
         self._runs += 1
@@ -104,7 +104,7 @@ class Consortium:
             if name == SERVER or names:
                 wait_for(lambda: self.said(name, word) > known or self.processes[name].poll() is not None)  # noqa: B023
                 assert self.said(name, word) > known, (self.rehearsal.folder / f"{name}.log").read_text()
-        assert wait_for(self.connected)
+        assert wait_for(self.connected, pause=0.5)
 
     def launch(self, name):
         """Start a member and do not wait for it."""
@@ -248,10 +248,10 @@ class Consortium:
         return sorted((self.folder / "journal" / TASK).glob("round-*.json"))
 
 
-def wait_for(condition, seconds=LONGEST_S):
+def wait_for(condition, seconds=LONGEST_S, pause=0.02):
     deadline = time.monotonic() + seconds
     while not (found := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(pause)
     return found
 
 

@@ -23,6 +23,11 @@ class Soak:
         self.began = time.monotonic()
 
     @property
+    def seconds(self):
+        """How long it has lasted."""
+        return time.monotonic() - self.began
+
+    @property
     def over(self):
         """Whether the run came to its end."""
         return self.running.poll() in ENDED
@@ -35,7 +40,7 @@ class Soak:
             if self.found.last > last:
                 since, last = time.monotonic(), self.found.last
             assert time.monotonic() - since < STUCK_S, f"no round since {last}: {self.found.output[-2000:]}"
-            time.sleep(0.2)
+            time.sleep(0.5)
 
     def keep(self):
         """Start again who ended, as init does, and resume a run that ended with an error."""
@@ -49,7 +54,7 @@ class Soak:
             self.notes.append(f"round {self.found.last}: the run ended with {code} and was resumed ({why[:200]})")
             self.resumes += 1
             time.sleep(2)
-            self.running = self.found.run(resume=self.found.folder.is_dir())
+            self.running = self.found.run(resume=(self.found.folder / "config.toml").is_file())
 
     def make(self, fault):
         """Make one fault, wait for the next round after it, and check all that must hold."""
@@ -63,7 +68,7 @@ class Soak:
         last = self.invariants.check()
         self.memory.sample(last)
         self.done.append((fault, last, time.monotonic() - started))
-        print(f"{time.monotonic() - self.began:.0f} s, round {last}: {fault}", flush=True)  # noqa: T201 - hours may pass
+        print(f"{self.seconds:.0f} s, round {last}: {fault}", flush=True)  # noqa: T201 - hours may pass
 
     def finish(self, rounds):
         """Wait for the end, looking on."""
@@ -71,5 +76,4 @@ class Soak:
             self.reach(number)
             self.memory.sample(self.found.last)
         assert wait_for(lambda: self.keep() or self.over, STUCK_S), self.found.output[-2000:]
-        self.seconds = time.monotonic() - self.began
         self.invariants.end()

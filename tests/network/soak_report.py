@@ -4,7 +4,7 @@ from collections import Counter
 
 
 def report(soak):
-    """The report of a soak that came to its end."""
+    """The report of a soak, so far or at its end."""
     parts = [_figures(soak), _faults(soak), _absences(soak), _memory(soak), [f"- {note}" for note in soak.notes]]
     return "\n".join("\n".join(part) + "\n" for part in parts if part)
 
@@ -16,7 +16,7 @@ def _figures(soak):
     kinds, again = len({fault.kind for fault, *_ in soak.done}), sum(soak.again.values())
     text = f"""
 - {sites} sites, {len(records) - 1} rounds, {len(soak.done)} faults of {kinds} kinds in {soak.seconds / 60:.0f} minutes
-- exit code of the run: {soak.running.poll()}
+- exit code of the run: {"it goes on" if soak.running.poll() is None else soak.running.poll()}
 - seconds per round: median {seconds[len(seconds) // 2]:.1f}, 95 of 100 below {most:.1f}, longest {seconds[-1]:.1f}
 - absences: {len(missed)} of {sites * (len(records) - 1)} trainings, in {len({number for _, number in missed})} rounds
 - fewest sites in a round: {_fewest(records, sites)}

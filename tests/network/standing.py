@@ -35,8 +35,9 @@ def stand(root, data, cache, sites=SITES):
         found.close()
 
 
-def replay(consortium, folder, absent=()):
-    """Hashes of the current configuration's models, made in this process without a network.
+@contextmanager
+def in_process(consortium, folder, absent=()):
+    """The federation of the current configuration in this process, without a network, its sites prepared.
 
     `absent` names (site, round) pairs whose training gets no answer; in round 0 the site never joins.
     """
@@ -59,6 +60,12 @@ def replay(consortium, folder, absent=()):
     try:
         federation = Federation(InProcessGrid(client, settings, len(sites)), config, run, lambda *_: None)
         federation.register()
-        return [item.model_hash for item in federation.train(task_named(TASK))]
+        yield federation
     finally:
         run.release()
+
+
+def replay(consortium, folder, absent=()):
+    """Hashes of the current configuration's models as made `in_process`."""
+    with in_process(consortium, folder, absent) as federation:
+        return [item.model_hash for item in federation.train(task_named(TASK))]
