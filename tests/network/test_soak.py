@@ -1,6 +1,6 @@
 """A soak: eight real hospitals train for many rounds while faults drawn by a seed befall them and the server. Slow.
 
-By default 60 rounds and 24 faults, some ten minutes. Environment variables change that: `FEDBREAST_SOAK="300 100"`
+By default 40 rounds and 25 faults, some ten minutes. Environment variables change that: `FEDBREAST_SOAK="300 100"`
 gives rounds and faults, `FEDBREAST_SOAK_SEED` a seed, `FEDBREAST_SOAK_REPORT` a file for the report (Markdown).
 """
 
@@ -44,7 +44,7 @@ def hospitals(phantom_root, tmp_path):
 
 
 def test_after_every_fault_nothing_is_lost_and_all_rounds_are_those_of_a_replay(hospitals, tmp_path, toy_config):
-    rounds, faults = map(int, os.environ.get("FEDBREAST_SOAK", "60 24").split())
+    rounds, faults = map(int, os.environ.get("FEDBREAST_SOAK", "40 25").split())
     seed = int(os.environ.get("FEDBREAST_SOAK_SEED", "15"))
     root = tmp_path / "consortium"
     root.mkdir()
