@@ -1,4 +1,4 @@
-"""Real file systems for a test: one that is soon full, and one that cannot be written to. To mount them needs root."""
+"""Real file systems for a test: soon full, not to be written to, or stalled. To mount them needs root."""
 
 import subprocess
 from contextlib import contextmanager, suppress
@@ -15,6 +15,30 @@ def small_disk(path, size="1m"):
         yield path
     finally:
         _unmount(path)
+
+
+@contextmanager
+def own_disk(path, image, size="200M"):
+    """A file system of its own at `path`, in the file `image`, which `stalled` can stop."""
+    subprocess.run(["truncate", "-s", size, str(image)], check=True)
+    path.mkdir(parents=True, exist_ok=True)
+    _call("mkfs.ext4", "-q", "-m", "0", image)
+    _mount("-o", "loop", image, path)
+    try:
+        (path / "lost+found").rmdir()
+        yield path
+    finally:
+        _unmount(path)
+
+
+@contextmanager
+def stalled(path):
+    """Whoever writes to the disk at `path` waits for as long as the context lasts, a caller who writes too."""
+    _call("fsfreeze", "--freeze", path)
+    try:
+        yield
+    finally:
+        _call("fsfreeze", "--unfreeze", path)
 
 
 def enlarge(path, size):
@@ -46,8 +70,12 @@ def read_only(source, path):
 
 
 def _mount(*arguments):
+    _call("mount", *arguments)
+
+
+def _call(*command):
     try:
-        subprocess.run(["mount", *map(str, arguments)], check=True, capture_output=True, text=True)
+        subprocess.run([*map(str, command)], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"file systems cannot be mounted here: {getattr(error, 'stderr', '') or error}".strip())
 

@@ -38,7 +38,14 @@ LIBRARIES = (
     "pydantic",
     "pandas",
     "SimpleITK",
+    "pydicom.pixels",
+    "jpeg_ls",
+    "PIL.Image",
+    "safetensors.torch",
+    "safetensors.numpy",
+    "filelock",
 )
+"""All that the app loads: a fork would load it anew for every message."""
 COMMAND = "flwr-clientapp"
 CLIENT_APP = "flwr.supernode.cli.flwr_clientapp:flwr_clientapp"
 PULL = "flwr.supernode.runtime.run_clientapp:pull_and_inflate_object_from_tree"

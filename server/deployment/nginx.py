@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -39,6 +40,7 @@ SLOTS = 8192
 _OWN_FILES = 100
 _REFUSED = 401  # Flower's node ends at once; on 403 it would believe that the run is over and go on asking
 _STARTUP_S = 10.0
+_LOOK_EVERY_S = 0.05
 
 # nginx overwrites its environment, and with it the mark by which a run's processes are recognised. This shell keeps the
 # mark and ends when nginx does; it ignores the signals that are sent to the whole group.
@@ -158,9 +160,12 @@ def _command(program: str, conf: Path) -> list[str]:
 
 
 def _end(process: Child) -> None:
+    """End all of nginx: workers whose master was killed go on, and would keep the port from the next one."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            return
-        os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=_STARTUP_S)
+        deadline = time.monotonic() + _STARTUP_S
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+            while time.monotonic() < deadline:
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(_LOOK_EVERY_S)

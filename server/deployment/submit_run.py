@@ -18,7 +18,7 @@ from shared.runtime.flower_home import launch_environment
 from shared.runtime.project import project_root
 
 RESUMES = 20
-"""How often a run is resumed after its server died."""
+"""How often in a row a run is resumed after its server died, without a new round in between."""
 _BACK_WITHIN_S = 300.0
 _STARTING_S = 60.0
 
@@ -55,9 +55,12 @@ def run_on_server(
         port = kit.server.superlink_port
         link = Link(CONNECTION, launch_environment(home), kit.state / LOG, lambda: listens(port))
         patience, why = _STARTING_S if kit.is_in_use() else 0.0, ""
-        for _ in range(RESUMES + 1):
+        vain, rounds = -1, 0
+        while vain < RESUMES:
             _wait_for_server(kit, patience)
             patience, since = _BACK_WITHIN_S, time.time()
+            before, rounds = rounds, len(list(run_dir.glob("journal/*/round-*.json")))
+            vain = vain + 1 if rounds == before else 0
             try:
                 run_id = submit(link, app, {"config": str(config_path.resolve()), "run-name": run_name, **more})
             except RunError:

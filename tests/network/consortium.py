@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest import mock
 
 import tomli_w
 
@@ -36,23 +37,25 @@ THERE, AWAY = {"connected", "server-reached"}, {"connection-ended", "server-unre
 class Consortium:
     """Its processes by name ("server", or a site's), each of which may be killed and started again.
 
-    Two sites train. The external centre's node runs where the configuration names that centre.
+    The `sites` train. The external centre's node runs where the configuration names that centre.
 
     One run at a time is the current one: its configuration lies in `root`, its folder below `root / "runs"`.
+    `environment` has more variables of a member's processes, by name.
     """
 
-    def __init__(self, root, data, app):
-        self.root, self.app, self.name = root, app, ""
+    def __init__(self, root, data, app, sites=SITES):
+        self.root, self.app, self.sites, self.name = root, app, sites, ""
         self.processes = {}
-        self.wanted = (SERVER, *SITES)
+        self.wanted = (SERVER, *sites)
+        self.environment = {}
         self._stack, self._runs = ExitStack(), 0
         front, status, inner = free_ports(3)
         server = {"address": "127.0.0.1", "port": front, "status_port": status, "superlink_port": inner}
-        wanted = {"name": "toy", "server": server, "sites": [{"name": name} for name in (*SITES, EXTERNAL)]}
+        wanted = {"name": "toy", "server": server, "sites": [{"name": name} for name in (*sites, EXTERNAL)]}
         folder = root / "consortium"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "consortium.toml").write_text(tomli_w.dumps(wanted))
-        self.rehearsal = Rehearsal(folder, (*SITES, EXTERNAL), data)
+        self.rehearsal = Rehearsal(folder, (*sites, EXTERNAL), data)
         provision(folder / "consortium.toml", self.rehearsal.coordinator, datetime.now(UTC))
         self.proxies = {}
         for number, name in enumerate(self.rehearsal.sites):
@@ -74,8 +77,8 @@ class Consortium:
         for line in self.proxies.values():
             line.faults = Faults()
             line.seen.clear()
-        self.wanted = (SERVER, *SITES, *([EXTERNAL] if "external" in config["data"] else []))
-        if set(self.processes) != set(self.wanted) or not wait_for(self.connected, 90):
+        self.wanted = (SERVER, *self.sites, *([EXTERNAL] if "external" in config["data"] else []))
+        if set(self.processes) != set(self.wanted) or not wait_for(self.connected, 90, 0.5):
             self.stop()
             self.start()
         self._runs += 1
@@ -97,11 +100,16 @@ class Consortium:
         for name in names or self.wanted:
             word = "superlink-ready" if name == SERVER else "connected"
             known = self.said(name, word)
-            self.processes[name] = self._stack.enter_context(run_member(self.rehearsal, name))
+            self.launch(name)
             if name == SERVER or names:
                 wait_for(lambda: self.said(name, word) > known or self.processes[name].poll() is not None)  # noqa: B023
                 assert self.said(name, word) > known, (self.rehearsal.folder / f"{name}.log").read_text()
-        assert wait_for(self.connected)
+        assert wait_for(self.connected, pause=0.5)
+
+    def launch(self, name):
+        """Start a member and do not wait for it."""
+        with mock.patch.dict(os.environ, self.environment.get(name, {})):
+            self.processes[name] = self._stack.enter_context(run_member(self.rehearsal, name))
 
     def stop(self):
         for name, running in self.processes.items():
@@ -227,15 +235,23 @@ class Consortium:
 
     def committed(self):
         """The committed rounds as they lie there now: names, and when their models were written."""
-        found = sorted((self.folder / "journal" / TASK).glob("round-*.json"))
+        found = self._journal()
         models = self.folder / "models" / TASK
         return {path.stem: (models / f"{path.stem}.safetensors").stat().st_mtime_ns for path in found}
 
+    @property
+    def last(self):
+        """Number of the last committed round; -1 before the first."""
+        return len(self._journal()) - 1
 
-def wait_for(condition, seconds=LONGEST_S):
+    def _journal(self):
+        return sorted((self.folder / "journal" / TASK).glob("round-*.json"))
+
+
+def wait_for(condition, seconds=LONGEST_S, pause=0.02):
     deadline = time.monotonic() + seconds
     while not (found := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(pause)
     return found
 
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that makes the faults of a network: slow, narrow, in crumbs, broken off, silent, cut.
+"""A TCP proxy that makes the faults of a network: slow, narrow, in crumbs, broken off, corrupted, silent, cut.
 
 It stands between a site and the server and lets TLS through untouched. Faults may be changed while it runs.
 """
@@ -39,6 +39,8 @@ class Faults:
         A request, or an answer, is broken off after so many bytes.
     break_by
         By a reset, or by an end that looks orderly.
+    corrupt
+        Share of pieces one byte of which is changed.
     times
         So often each way; then the line is whole again.
     idle_cut_s
@@ -56,6 +58,7 @@ class Faults:
     break_up_after: int | None = None
     break_down_after: int | None = None
     break_by: Literal["reset", "end"] = "reset"
+    corrupt: float = 0.0
     times: int = 1
     idle_cut_s: float = math.inf
     cut: Literal["", "refused", "silent"] = ""
@@ -85,7 +88,8 @@ class Proxy:
     port
         Where it listens, on loopback.
     seen
-        Counts: `connections`, `up` and `down` (bytes that were let through), `broken up`, `broken down`, `idle`.
+        Counts: `connections`, `up` and `down` (bytes that were let through), `broken up`, `broken down`, `corrupted`,
+        `idle`.
 
     """
 
@@ -212,8 +216,15 @@ class Proxy:
             await asyncio.sleep(max(0.0, self._free_at[way] - self._loop.time()))
             connection.active = self._loop.time()
             self.seen[way] += len(part)
-            connection.towards[way].write(part)
+            connection.towards[way].write(self._corrupted(part))
             await connection.towards[way].drain()
+
+    def _corrupted(self, part: bytes) -> bytes:
+        if self._faults.corrupt <= self._random.random():
+            return part
+        self.seen["corrupted"] += 1
+        place = self._random.randrange(len(part))
+        return part[:place] + bytes([part[place] ^ 0xFF]) + part[place + 1 :]
 
     def _whole(self, connection: _Connection, way: _Way, size: int) -> int:
         """How much of a piece is let through before it is time to break off."""

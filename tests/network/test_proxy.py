@@ -169,3 +169,12 @@ def test_a_connection_that_is_idle_too_long_is_cut_and_a_busy_one_is_not(proxy):
         time.sleep(0.5)
         assert not echo(wire, b"x")
     assert proxy.seen["idle"] == 1
+
+
+def test_a_byte_is_changed_in_the_pieces_that_are_corrupted_and_none_is_lost(proxy):
+    proxy.faults = Faults(corrupt=1.0)
+    with connected(proxy) as wire:
+        back = echo(wire, b"hello")
+    assert len(back) == 5
+    assert back != b"hello"
+    assert proxy.seen["corrupted"] == 2  # on the way there, and back

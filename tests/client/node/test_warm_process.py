@@ -210,6 +210,24 @@ def test_the_libraries_themselves_load_no_code_of_the_app(short):
         process.wait()
 
 
+def test_of_a_fork_nothing_is_left_to_load_but_the_app_itself():
+    script = """
+import importlib, sys
+from client.node.warm_process import LIBRARIES
+for name in LIBRARIES:
+    importlib.import_module(name)
+before = set(sys.modules)
+import client.app, client.local_round
+from shared.tasks import task_named
+task_named("lesion-segmentation")
+print(*{name.split(".")[0] for name in set(sys.modules) - before})
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True, cwd=WARM.parents[2]
+    )
+    assert set(done.stdout.split()) - sys.stdlib_module_names <= {"client", "shared", "pydantic"}
+
+
 # Flower's own use of a library.
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
 @pytest.mark.parametrize("how", ["half", "changed", "more", "library", "extension", "bytecode"])

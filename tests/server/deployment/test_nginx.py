@@ -1,6 +1,8 @@
 """What nginx lets through to Flower, and what it does not (scenarios 48, 49, 52 and 64)."""
 
 import http.client
+import os
+import signal
 import socket
 import ssl
 import warnings
@@ -9,16 +11,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from client.node.fleet_client import tls_context
-from server.deployment.nginx import reload_nginx
+from server.deployment.nginx import reload_nginx, run_nginx
 from server.deployment.provisioning.certificate_authority import issue, make_authority, pem
 from server.deployment.provisioning.members import revoke, rotate
 from shared.errors import RunError
+from shared.runtime.children import listens
 from shared.runtime.private_keys import new_key
 from tests.hospitals import join
 from tests.server.deployment.stand import (
     PULL,
     call,
     connection,
+    make_consortium,
     post,
     reached,
     shown,
@@ -258,3 +262,13 @@ def test_what_nginx_could_not_use_is_refused_in_its_words_and_it_goes_on_as_befo
     assert conf.read_bytes() == before
     assert call(stand.consortium, "centre-b")[0] == 200
     assert workers(stand.process) == running
+
+
+def test_workers_whose_master_was_killed_end_too_and_the_next_nginx_has_the_port(nginx, tmp_path):
+    kit = make_consortium(tmp_path).kit
+    with run_nginx(kit, os.environ, "127.0.0.1") as process:
+        os.kill(int((kit.state / "nginx" / "nginx.pid").read_text()), signal.SIGKILL)
+        process.wait(10)
+        assert listens(kit.server.port)  # its workers go on
+    with run_nginx(kit, os.environ, "127.0.0.1"):
+        assert listens(kit.server.port)

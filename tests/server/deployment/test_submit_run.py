@@ -27,6 +27,10 @@ if sys.argv[1] == "run":
     if words[0] != "not-begun":
         (root / "runs" / "one").mkdir(parents=True, exist_ok=True)
         (root / "runs" / "one" / "config.toml").touch()
+    if words[0] == "round":
+        journal = root / "runs" / "one" / "journal" / "task"
+        journal.mkdir(parents=True, exist_ok=True)
+        (journal / f"round-{len(words)}.json").touch()
     if words[0] == "failed":
         progress = {"phase": "failed", "done": 1, "total": 2, "text": "too few sites", "at": time.time() + 1}
         (root / "runs" / "one" / "progress.json").write_text(json.dumps(progress))
@@ -101,6 +105,12 @@ def test_a_run_whose_server_died_is_resumed_as_it_was_begun(play):
 def test_a_run_that_had_not_begun_is_submitted_anew(play):
     play("not-begun", "good")
     assert [item["resume"] for item in calls(play.root, "run")] == ["", ""]
+
+
+def test_a_run_that_goes_on_a_little_each_time_is_resumed_as_often_as_its_server_dies(play, monkeypatch):
+    monkeypatch.setattr(submit_run, "RESUMES", 2)
+    play("round", "killed", "round", "killed", "round", "good")
+    assert [settings.get("resume", "") for settings in calls(play.root, "run")] == ["", *["one"] * 5]
 
 
 def test_a_server_that_dies_again_and_again_is_given_up(play, monkeypatch):
