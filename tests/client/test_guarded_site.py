@@ -194,7 +194,7 @@ def test_questions_are_counted_and_end(attacker, tmp_path, monkeypatch):
     asked = ("a", "a", "a", "a", "b", "c")
     answers = [server.ask("evaluate", run=f"run-{number}", splits=more[key]) for number, key in enumerate(asked)]
     assert [bool(reply.error) for reply in answers] == [False, False, False, True, False, True]
-    assert "3 questions in a run" in answers[3].error
+    assert "3 questions in 31 days under one configuration" in answers[3].error
     assert "4 questions in 31 days" in answers[5].error
 
 

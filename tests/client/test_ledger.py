@@ -107,7 +107,7 @@ def test_budgets_of_a_run_and_of_a_month_survive_and_the_month_passes(tmp_path):
 
     for _ in range(3):
         ask("one")
-    with pytest.raises(ConfigError, match="allows 3 questions in a run, and they are spent"):
+    with pytest.raises(ConfigError, match="allows 3 questions in 31 days under one configuration, and they are spent"):
         ask("one")
     ask("two")
     ask("three")
@@ -116,7 +116,7 @@ def test_budgets_of_a_run_and_of_a_month_survive_and_the_month_passes(tmp_path):
     moment["now"] = day + timedelta(days=31)
     for _ in range(3):
         ask("one")
-    with pytest.raises(ConfigError, match="in a run"):
+    with pytest.raises(ConfigError, match="under one configuration"):
         ask("one")
 
 
