@@ -128,7 +128,7 @@ class GuardedSite(Site):
 
     def _check_cache(self) -> None:
         files = (Path(folder, name) for folder, _, names in os.walk(cache_root()) for name in names)
-        if sum(file.lstat().st_size for file in files) > self.policy.max_cache_gb * 1e9:
+        if sum(map(_size, files)) > self.policy.max_cache_gb * 1e9:
             raise RunError(
                 f"the site's cache has more than the {self.policy.max_cache_gb:g} GB of its policy: clear it there, "
                 "and what is needed is prepared again"
@@ -159,6 +159,13 @@ def _digest(case: Case) -> str:
     drawn = [f"{_file_digest(mask) if mask else ''}#{segment}" for mask, segment in masks]
     parts = [case.row.side, str(case.row.acquisition_times_s), *drawn, *sorted(map(_file_digest, images))]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:  # another process has just removed it
+        return 0
 
 
 def _file_digest(path: Path) -> str:

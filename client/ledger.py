@@ -100,7 +100,7 @@ class Ledger:
                 return entries, None
             for taken, most, of in (
                 (len(own), self.policy.runs_per_month, _OF_A_RUN),
-                (len(recent), self.policy.plans_per_month, "31 days"),
+                (len({known for _, _, known in recent} - {plan}), self.policy.plans_per_month, "31 days"),
             ):
                 if taken >= most:
                     raise ConfigError(
