@@ -75,9 +75,9 @@ def _rounded(count: int, least: int, cases: int) -> int:
 
 def _coarse(moments: Moments, metric: Metric, n: int) -> Moments:
     """As of `n` cases with about this mean and deviation; in the range that the metric has."""
-    step = _SPAN.get(metric.unit, 1.0) / n
-    mean = step * round((moments.mean or 0.0) / step)
-    mean = max(-metric.largest if metric.signed else 0.0, min(metric.largest, mean))
-    deviation = step * round((moments.deviation or 0.0) / step)
-    squares = n * mean**2 + (n - 1) * deviation**2
-    return Moments(n, n * mean, min(squares, n * metric.largest**2))
+    span = _SPAN.get(metric.unit, 1.0)
+    total = span * round((moments.mean or 0.0) * n / span)
+    total = max(-n * metric.largest if metric.signed else 0.0, min(n * metric.largest, total))
+    deviation = span / n * round((moments.deviation or 0.0) * n / span)
+    squares = total**2 / n + (n - 1) * deviation**2
+    return Moments(n, total, min(squares, n * metric.largest**2))

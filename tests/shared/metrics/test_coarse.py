@@ -93,8 +93,8 @@ def rows_of(task, draws, number):
             for column in metric.columns if metric.sent != "nothing" else ():
                 if metric.sent == "counts":
                     row[column] = float(draws.integers(0, 3))
-                elif column.startswith("truth_") and metric.sent == "histogram":
-                    row[column] = float(draws.integers(0, 2))
+                elif metric.labels:
+                    row[column] = float(draws.integers(0, 2)) if column.startswith("truth_") else draws.random()
                 else:
                     most = {"1": 1.0, "%": 100.0}.get(metric.unit, 90.0)
                     row[column] = float(draws.choice([0.0, draws.random() * most, most]))
