@@ -34,7 +34,6 @@ def _answering(action: str) -> Callable[[Message, Context], Message]:
     def handle(message: Message, context: Context) -> Message:
         # Imported here: torch takes seconds, and Flower imports this module to find `app`.
         from client import local_round
-        from shared.policy import OPEN
 
         os.umask(0o077)  # images are this user's alone, as where our command line started this
         instruction = Instruction(run="", round=0)
@@ -44,7 +43,7 @@ def _answering(action: str) -> Callable[[Message, Context], Message]:
                 try:
                     hospital, held = _held_sites(instruction, context)
                     if action == "register":
-                        reply = local_round.register(instruction, held, hospital.policy if hospital else OPEN)
+                        reply = local_round.register(instruction, held, *([hospital.facts] if hospital else []))
                     else:
                         reply = getattr(local_round, action)(_site(instruction, hospital, held), instruction)
                 except Exception:

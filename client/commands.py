@@ -130,6 +130,7 @@ def _approve_configuration(site: SiteKit, audit: AuditLog, path: Path, *, look: 
     from shared.errors import SiteError
     from shared.policy import without_floors
 
+    terminal.say(f"reading {path} and the tasks of this version: a moment")
     config = load_config(path)
     before = [entry for entry in approved_configurations(site) if entry.sha256 != config.hash()]
     try:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
 import hmac
+import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from client.ledger import Ledger
 from shared.cohort.labels import CaseLabels
+from shared.cohort.preflight import TISSUE_MASKS, Case
 from shared.cohort.site_folder import patient_of
+from shared.dicom.index import list_files
 from shared.errors import RunError
 from shared.modalities.modality import Fingerprint, Plan, PreparedCase
+from shared.preprocessing.cache import file_digest
+from shared.runtime.project import cache_root
 from shared.site import Prepared, Site
 from shared.types import SPLITS, Split
 
@@ -53,23 +60,30 @@ class GuardedSite(Site):
             merged[name] = self._fingerprint(name, cases)
             failed = {item.row for item in self.excluded}
             readable = [case for case in cases if case.row.row not in failed]
-            told = self._admitted(f"{name}/fingerprint", {case.key: case.row.labels for case in readable})
+            self.contents |= self._digests(readable)
+            told = self._admitted(
+                f"{name}/fingerprint", {case.key: case.row.labels for case in readable}, training=True
+            )
             if len(told) < len(readable):  # the cache holds what was read: this takes no second reading
                 merged[name] = self._fingerprint(name, [case for case in readable if case.key in told])
-            self._need_training(told)
         return merged
 
     def prepare(self, name: str, plan: Plan) -> Prepared:
         """As `Site.prepare`, with the cases that may be answered about."""
+        self._take(name, plan)
         return self._guarded(name, super().prepare(name, plan))
 
     def prepared(self, name: str, plan: Plan) -> Prepared:
         """As `Site.prepared`, with the cases that may be answered about."""
+        self._take(name, plan)
         return self._guarded(name, super().prepared(name, plan))
 
     def exclusion_counts(self) -> dict[str, int]:
-        """As `Site.exclusion_counts`, with the cases that wait."""
-        return dict(Counter(super().exclusion_counts()) + Counter(too_few_changed=len(self._waiting)))
+        """As `Site.exclusion_counts`, with the cases that wait: up to a multiple of the policy's least patients."""
+        least = self.policy.least_patients
+        return dict(
+            Counter(super().exclusion_counts()) + Counter(too_few_changed=-(-len(self._waiting) // least) * least)
+        )
 
     def labelled(self, cases: Mapping[str, Sequence[PreparedCase]]) -> dict[str, int]:
         """As `Site.labelled`; fewer than the policy's least are none."""
@@ -88,9 +102,7 @@ class GuardedSite(Site):
         guarded: Prepared = {}
         for group, splits in groups.items():
             labels = {case.key: case.labels for split in splits for case in prepared[split]}
-            told = self._admitted(f"{name}/{group}", labels)
-            if group == "train":
-                self._need_training(told)
+            told = self._admitted(f"{name}/{group}", labels, training=group == "train")
             known = _known_of_enough({key: labels[key] for key in sorted(told)}, self.policy.least_patients)
             guarded |= {
                 split: [_with_labels(case, known[case.key]) for case in prepared[split] if case.key in told]
@@ -98,24 +110,69 @@ class GuardedSite(Site):
             }
         return guarded
 
-    def _admitted(self, name: str, labels: Mapping[str, CaseLabels]) -> set[str]:
+    def _admitted(self, name: str, labels: Mapping[str, CaseLabels], *, training: bool) -> set[str]:
         """Keys of the cases of the set that may be answered about; the others wait."""
-        told: dict[str, str] = {}
-        for key, own in sorted(labels.items()):
-            # The table's own columns alone: what else a run asks for must not make other patients of the same ones.
-            columns = dataclasses.replace(own, tissues=False, other={})
-            told[patient_of(key)] = f"{told.get(patient_of(key), '')}|{key} {columns}"
-        patients = self.ledger.admit(name, told)
-        admitted = {key for key in labels if patient_of(key) in patients}
+        needed = self.policy.least_training_patients if training else 0
+        admitted = admitted_cases(self.ledger, name, labels, self.contents, needed)
         self._waiting |= labels.keys() - admitted
+        if training:
+            self.policy.need_training({patient_of(key) for key in admitted}, len(self._waiting))
         return admitted
 
-    def _need_training(self, keys: Collection[str]) -> None:
-        if len({patient_of(key) for key in keys}) < self.policy.least_training_patients:
-            waiting = f"; {len(self._waiting)} cases wait, as too few patients changed" if self._waiting else ""
+    def _digests(self, cases: Sequence[Case]) -> dict[str, str]:
+        return {case.key: _digest(case) for case in cases}
+
+    def _take(self, name: str, plan: Plan) -> None:
+        """Take the plan, or refuse it: each fills the cache anew."""
+        self.ledger.take_plan(self.config.hash(), name, plan.hash(), self._check_cache)
+
+    def _check_cache(self) -> None:
+        files = (Path(folder, name) for folder, _, names in os.walk(cache_root()) for name in names)
+        if sum(map(_size, files)) > self.policy.max_cache_gb * 1e9:
             raise RunError(
-                f"fewer than the {self.policy.least_training_patients} training patients of its policy{waiting}"
+                f"the site's cache has more than the {self.policy.max_cache_gb:g} GB of its policy: clear it there, "
+                "and what is needed is prepared again"
             )
+
+
+def admitted_cases(
+    ledger: Ledger, name: str, labels: Mapping[str, CaseLabels], contents: Mapping[str, str], needed: int = 0
+) -> set[str]:
+    """Those of a set's cases that may be answered about (`Ledger.admit`), by what the table and their files say."""
+    told: dict[str, str] = {}
+    for key, own in sorted(labels.items()):
+        # The table's own columns alone: what else a run asks for must not make other patients of the same ones.
+        columns = dataclasses.replace(own, tissues=False, other={})
+        told[patient_of(key)] = f"{told.get(patient_of(key), '')}|{key} {columns} {contents.get(key, '')}"
+    patients = ledger.admit(name, told, needed)
+    return {key for key in labels if patient_of(key) in patients}
+
+
+def _digest(case: Case) -> str:
+    """SHA-256 of all that a case may be read from: bytes of its images and masks, and what its row says of them."""
+    masks = [(case.mask_path(kind), getattr(case.row, kind).partition("#")[2]) for kind in ("mask", *TISSUE_MASKS)]
+    path = case.path
+    if path is None:
+        images = list(case.files)
+    else:  # a folder, or what begins so
+        images = list_files(path) if path.is_dir() else [*path.parent.glob(f"{glob.escape(path.name)}*")]
+    drawn = [f"{_file_digest(mask) if mask else ''}#{segment}" for mask, segment in masks]
+    parts = [case.row.side, str(case.row.acquisition_times_s), *drawn, *sorted(map(_file_digest, images))]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:  # another process has just removed it
+        return 0
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return file_digest(path) if path.is_file() else ""
+    except OSError:  # then the case cannot be prepared either
+        return ""
 
 
 def _known_of_enough(labels: Mapping[str, CaseLabels], least: int) -> dict[str, CaseLabels]:

@@ -24,11 +24,15 @@ from shared.types import Split
 
 _MONTH = timedelta(days=31)
 _PATIENCE_S = 60.0
+_OF_A_RUN = "31 days under one configuration"
 R = TypeVar("R")
 
 
 class _Entries(Section):
-    """The file: role and shares of the first run, splits by patient, sets by name, questions: when, about which run."""
+    """The file: role and shares of the first run, splits by patient, sets by name, the latest time that was seen.
+
+    Questions: when, about which run; plans: when, of which run and modality, the plan.
+    """
 
     version: Literal[1] = 1
     role: Literal["training", "external", ""] = ""
@@ -36,6 +40,8 @@ class _Entries(Section):
     splits: dict[str, Split] = Field(default_factory=dict)
     sets: dict[str, list[list[str]]] = Field(default_factory=dict)
     questions: list[tuple[AwareDatetime, str]] = Field(default_factory=list)
+    plans: list[tuple[AwareDatetime, str, str]] = Field(default_factory=list)
+    latest: AwareDatetime | None = None
 
 
 class Ledger:
@@ -46,30 +52,63 @@ class Ledger:
         self.policy = policy
         self._now = now
 
-    def count_question(self, run: str) -> None:
+    def count_question(self, run: str, needed: int | None = None) -> None:
         """Count a question before it is answered; also one whose answer is lost on the way has been answered.
 
-        `run` is the hash of the run's configuration: its name is the server's to choose.
+        `run` is the hash of the run's configuration: its name is the server's to choose. `needed` is how many questions
+        such a run asks.
 
         Raises
         ------
         ConfigError
-            The policy's budget for the run or for 31 days is spent.
+            The policy's budget for the configuration or for 31 days is spent.
         RunError
             The ledger is damaged or cannot be written: then nothing is answered.
 
         """
 
         def change(entries: _Entries) -> tuple[_Entries, None]:
-            now = self._now()
+            now, behind = self._time(entries)
             recent = [(at, about) for at, about in entries.questions if now - at < _MONTH]
+            own, policy = sum(about == run for _, about in recent), self.policy
+            worth = policy.questions_per_run if needed is None else policy.runs_per_month * needed
             for asked, most, of in (
-                (sum(about == run for _, about in recent), self.policy.questions_per_run, "a run"),
-                (len(recent), self.policy.questions_per_month, "31 days"),
+                (own, min(worth, policy.questions_per_run), _OF_A_RUN),
+                (len(recent), policy.questions_per_month, "31 days"),
             ):
                 if asked >= most:
-                    raise ConfigError(f"this hospital's policy allows {most} questions in {of}, and they are spent")
-            return entries.model_copy(update={"questions": [*recent, (now, run)]}), None
+                    spent = f"this hospital's policy allows {most} questions in {of}, and they are spent"
+                    raise ConfigError(f"{spent}{behind}")
+            return entries.model_copy(update={"questions": [*recent, (now, run)], "latest": now}), None
+
+        self._change(change)
+
+    def take_plan(self, run: str, modality: str, plan: str, check: Callable[[], None] = lambda: None) -> None:
+        """Take a preprocessing plan, by its hash, in runs of a configuration; `check` is called before a new one.
+
+        A plan decides what is computed of the images, and is approved by nobody: so there are few of them.
+        `ConfigError` where in 31 days the configuration had as many as the policy's `runs_per_month`, or all together
+        as many as its `plans_per_month`.
+        """
+        about = f"{run}/{modality}"
+
+        def change(entries: _Entries) -> tuple[_Entries, None]:
+            now, behind = self._time(entries)
+            recent = [item for item in entries.plans if now - item[0] < _MONTH]
+            own = {known for _, of, known in recent if of == about}
+            if plan in own:
+                return entries, None
+            for taken, most, of in (
+                (len(own), self.policy.runs_per_month, _OF_A_RUN),
+                (len({known for _, _, known in recent} - {plan}), self.policy.plans_per_month, "31 days"),
+            ):
+                if taken >= most:
+                    raise ConfigError(
+                        f"this hospital's policy allows {most} preprocessing plans in {of}: resume a run whose plan it "
+                        f"has taken, or ask its data officer{behind}"
+                    )
+            check()
+            return entries.model_copy(update={"plans": [*recent, (now, about, plan)], "latest": now}), None
 
         self._change(change)
 
@@ -106,13 +145,14 @@ class Ledger:
 
         return self._change(change)
 
-    def admit(self, name: str, patients: Mapping[str, str]) -> set[str]:
+    def admit(self, name: str, patients: Mapping[str, str], needed: int = 0) -> set[str]:
         """Those of the patients that an answer about the set `name` may stand for.
 
         `patients` are the pseudonyms with a text each of all that is known of the patient; a patient of whom another
         thing is known counts as another one. The set that is returned is empty or has `least_patients` or more, and
         from each earlier set of the same name it differs by nobody or by `least_patients` or more: of two sums over
         such sets the difference tells of nobody alone. So a few new patients wait; where a few are gone others rest.
+        Fewer than `needed` are none, and no set is kept of what is not answered.
         """
         least = self.policy.least_patients
 
@@ -120,12 +160,23 @@ class Ledger:
             items = {patient: _item(patient, told) for patient, told in patients.items()}
             earlier = [set(one) for one in entries.sets.get(name, [])]
             kept = settle(items.values(), earlier, least)
+            kept = kept if len(kept) >= needed else set()
             if kept and kept not in earlier:
                 earlier.append(kept)
             sets = entries.sets | {name: [sorted(one) for one in earlier]}
             return entries.model_copy(update={"sets": sets}), {patient for patient in items if items[patient] in kept}
 
         return self._change(change)
+
+    def _time(self, entries: _Entries) -> tuple[datetime, str]:
+        """The time, never before the latest that was seen; and what to do where the clock is a day behind that.
+
+        So a clock that goes forward and back clears a budget once, and the next one comes that much later.
+        """
+        clock = self._now()
+        now = max(clock, entries.latest or clock)
+        told = f" (its ledger has seen {now:%Y-%m-%d}: if that clock was wrong, correct 'latest' in state/ledger.json)"
+        return now, told if now - clock > timedelta(days=1) else ""
 
     def _change(self, change: Callable[[_Entries], tuple[_Entries, R]]) -> R:
         """Read, change and write the file, alone."""
@@ -155,12 +206,15 @@ def settle(items: Collection[str], earlier: Collection[set[str]], least: int) ->
     An item is `patient:what is known of him`. Patients who came, went or were corrected count once each; and those who
     came or went are nobody or `least` without the corrected ones, too: some sums do not depend on what was corrected.
     Where the difference is smaller, items that the earlier set lacks wait, and as many of its others rest, in the
-    order of their hashes, as are missing to `least`. Fewer than `least` items are none.
+    order of their hashes, as are missing to `least`. Of so many who are known anew, as after another export of all
+    images, only those wait who came. Fewer than `least` items are none.
     """
     kept = set(items)
     while close := next((one for one in earlier if _is_close(kept, one, least)), None):
-        common = kept & close
-        gone = len(close - kept)
+        before, now = _patients(close), _patients(kept)
+        anew = _patients(kept - close) & before
+        common = {item for item in kept if item.partition(":")[0] in before} if len(anew) >= least else kept & close
+        gone = len(before - now) if len(anew) >= least else len(close - kept)
         kept = set(sorted(common)[max(0, least - gone) :]) if gone else common
     return kept if len(kept) >= least else set()
 

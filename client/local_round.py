@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,12 @@ from shared.config.run_config import RunConfig
 from shared.errors import RunError, UpdateError
 from shared.evaluation import evaluate_site
 from shared.messages.instruction_reply import Instruction, Reply, SiteFacts
-from shared.messages.payload import State, flatten, label_key, manifest_of, unflatten
+from shared.messages.payload import LARGEST_VALUE, State, fits, flatten, label_key, manifest_of, unflatten
 from shared.messages.versions import own_versions
 from shared.modalities.modality import Plan, PreparedCase
 from shared.models.uninitialised import UnsetValues
-from shared.policy import OPEN, Policy
-from shared.site import Prepared, Site, patients_of, site_facts
+from shared.site import Prepared, Site, patients_of
+from shared.site_facts import site_facts
 from shared.tasks import task_named
 from shared.tasks.task import Task
 from shared.training import train_round
@@ -33,7 +33,11 @@ from shared.types import SPLITS
 log = logging.getLogger(__name__)
 
 
-def register(instruction: Instruction, held: Mapping[str, Path], policy: Policy = OPEN) -> Reply:
+def register(
+    instruction: Instruction,
+    held: Mapping[str, Path],
+    facts_of: Callable[[Path, RunConfig], SiteFacts] = site_facts,
+) -> Reply:
     """Say which sites' data this node holds, by their indices in `RunConfig.centres`, what they are, and what it runs.
 
     Of a site whose folder cannot be read nothing is told: its first request says why.
@@ -44,7 +48,7 @@ def register(instruction: Instruction, held: Mapping[str, Path], policy: Policy 
     for name, folder in held.items():
         try:
             if config:
-                facts[centres.index(name)] = site_facts(folder, config, policy)
+                facts[centres.index(name)] = facts_of(folder, config)
         except Exception:  # whatever is wrong with one folder, the others are told of
             log.exception("%s cannot tell what it has", name)
     return Reply(
@@ -103,7 +107,8 @@ def train(site: Site, instruction: Instruction) -> Reply:
         except Exception:
             log.exception("evaluation before round %d failed", instruction.round)
     cases, skipped = open_readable(task, prepared["train"], plan, config)
-    _check_floors(site, {case.key for case in cases}, skipped)
+    _check_whole(site, skipped)
+    site.policy.need_training({patient_of(case.key) for case in cases})
     model, sent, kept = _model(site, task, config, before)
     strategy, start = config.federation.algorithm, copy.deepcopy(model.state_dict())
     summary = train_round(
@@ -160,14 +165,6 @@ def _must_train(site: Site) -> None:
         raise UpdateError("this is the run's external centre: it evaluates and has no part in training")
 
 
-def _check_floors(site: Site, keys: Collection[str], skipped: int) -> None:
-    """Refuse to train on fewer patients than the policy's least, or on a set that is not whole."""
-    _check_whole(site, skipped)
-    few = len({patient_of(key) for key in keys}) < site.policy.least_training_patients
-    if few and site.policy.guards_patients:
-        raise RunError(f"fewer than the {site.policy.least_training_patients} training patients of its policy")
-
-
 def _check_whole(site: Site, skipped: int) -> None:
     """Refuse an answer without a few of its cases: beside one with all of them it would tell of those few."""
     if skipped and site.policy.guards_patients:
@@ -211,6 +208,8 @@ def _model(site: Site, task: Task, config: RunConfig, instruction: Instruction) 
     like = model.state_dict()
     if instruction.weights is None or instruction.manifest != manifest_of(like):
         raise UpdateError("the server's model has other names, shapes or types than this site's code builds")
+    if not fits(instruction.weights):
+        raise UpdateError(f"the server's model has values that are not numbers below {LARGEST_VALUE:.0f} in magnitude")
     sent = unflatten(instruction.weights, like)
     kept = SiteState(site.run, site.name, task.name).after(instruction.round)
     stays = config.federation.algorithm.stays_at_site

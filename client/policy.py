@@ -7,16 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.guarded_site import GuardedSite
+from client.guarded_site import GuardedSite, admitted_cases
 from client.ledger import Ledger
 from client.node.approved_configurations import is_approved
+from client.node.run_request import questions
 from client.node.site_kit import SiteKit
 from shared.cohort.site_folder import open_site_folder
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError
+from shared.messages.instruction_reply import SiteFacts
 from shared.policy import Policy, without_floors
 from shared.runtime.project import cache_root
 from shared.site import Site
+from shared.site_facts import site_facts
 
 LEDGER = "ledger.json"
 
@@ -56,11 +59,19 @@ class Hospital:
                 "`fedbreast approve KIT --configuration FILE` there"
             )
 
+    def facts(self, folder: Path, config: RunConfig) -> SiteFacts:
+        """What the site tells of itself: of patients, counts that change by nobody or by enough of them."""
+        if not self.policy.guards_patients:
+            return site_facts(folder, config, self.policy)
+        return site_facts(
+            folder, config, self.policy, lambda labels: admitted_cases(self.ledger, "facts", labels, contents={})
+        )
+
     def site(self, folder: Path, name: str, config: RunConfig, run: str) -> Site:
         """The site of a question that is answered; the question is counted, unless it is about phantoms."""
         if not self.phantom:
             self.ledger.take_role("external" if name == config.data.external else "training")
-            self.ledger.count_question(config.hash())
+            self.ledger.count_question(config.hash(), questions(config))
         if not self.policy.guards_patients:
             return Site(folder, name, config, run, self.policy)
         return GuardedSite(folder, name, config, run, self.policy, ledger=self.ledger)

@@ -9,19 +9,22 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from shared.cohort.site_folder import patient_of
 from shared.config.run_config import RunConfig
 from shared.errors import RunError, StudyError
+from shared.metrics.coarse import coarse, grouped_scores
 from shared.metrics.sums import Sums
 from shared.modalities.modality import Plan, PreparedCase
 from shared.tasks.task import OWN, Measured, Row, Task
 
 log = logging.getLogger(__name__)
 
+_LARGEST_OUTPUT = 1e4
 DAMAGED = (OSError, ValueError, EOFError, StudyError)
 """What a lost, empty, truncated or overwritten file of the cache raises."""
 
@@ -87,23 +90,48 @@ def evaluate_site(
 ) -> tuple[Sums, int]:
     """The sums of a site's cases: all that leaves it, and how many cases were skipped.
 
-    Parts with fewer than `least` patients behind them are empty. A case whose prepared files are damaged costs itself,
-    not the site's answer; the site's own log names it. `RunError` where the model answers with what is no number.
+    A case whose prepared files are damaged costs itself, not the site's answer; the site's own log names it. `RunError`
+    where the model answers with what is no number.
+
+    With a `least` above 1 the cases are patients: parts with fewer of them behind are empty, the others are told
+    coarsely (`shared.metrics.coarse`), and what the model answers is made a number, so that no error tells of one case.
     """
-    sums, skipped = Sums.zero(task.kinds), 0
+    rows: list[tuple[str, Row]] = []
+    with _numbers(model) if least > 1 else nullcontext():
+        for case in cases:
+            try:
+                ((_, measured),) = evaluate(task, Arms({OWN: model}), [case], plan, config, full=False)
+            except DAMAGED as error:
+                kind = type(error).__name__
+                log.warning("case %s is skipped: its prepared files cannot be read (%s)", case.key, kind)
+                continue
+            rows.append((patient_of(case.key), measured[OWN].rows[OWN]))
+    told = grouped_scores(rows, task.metrics, least) if least > 1 else [row for _, row in rows]
+    sums = Sums.zero(task.kinds)
     behind: dict[str, set[str]] = defaultdict(set)
-    for case in cases:
-        try:
-            ((_, measured),) = evaluate(task, Arms({OWN: model}), [case], plan, config, full=False)
-        except DAMAGED as error:
-            skipped += 1
-            log.warning("case %s is skipped: its prepared files cannot be read (%s)", case.key, type(error).__name__)
-            continue
-        own = task.sums(measured[OWN].rows[OWN])
+    for (patient, _), row in zip(rows, told, strict=True):
+        own = task.sums(row)
         sums = sums + own
         for name in own.sides():
-            behind[name].add(patient_of(case.key))
-    return sums.without(task.parts_beside(name for name, own in behind.items() if len(own) < least)), skipped
+            behind[name].add(patient)
+    sums = sums.without(task.parts_beside(name for name, own in behind.items() if len(own) < least))
+    return coarse(sums, task.metrics, least) if least > 1 else sums, len(cases) - len(rows)
+
+
+@contextmanager
+def _numbers(model: nn.Module) -> Iterator[None]:
+    """Let a model answer with numbers alone, none so large that sums of a few are not: NaN is 0."""
+
+    def bounded(_model: nn.Module, _args: object, outputs: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
+        parts = [outputs] if isinstance(outputs, Tensor) else outputs
+        numbers = [part.nan_to_num(0.0).clamp(-_LARGEST_OUTPUT, _LARGEST_OUTPUT) for part in parts]
+        return numbers[0] if isinstance(outputs, Tensor) else numbers
+
+    hook = model.register_forward_hook(bounded)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _check_numbers(measured: Measured) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pydantic import Field, field_validator
 
 from shared.config.run_config import RunConfig
 from shared.config.sections import Section
+from shared.errors import RunError
 from shared.tasks import TASKS
 
 
@@ -27,10 +30,21 @@ class Policy(Section):
         default=0.1, ge=0.0, description="Smallest gradient norm to clip to: far below, an update is a bare gradient."
     )
     both_roles: bool = Field(default=False, description="Take part as training centre and as the external one, too.")
+    runs_per_month: int = Field(
+        default=5,
+        ge=1,
+        description="Runs' worth of questions, and preprocessing plans, a configuration has in 31 days.",
+    )
     questions_per_run: int = Field(
         default=1000, ge=1, description="Most questions answered in 31 days under one configuration."
     )
     questions_per_month: int = Field(default=3000, ge=1, description="Most questions answered in 31 days.")
+    plans_per_month: int = Field(
+        default=20, ge=1, description="Most preprocessing plans in 31 days: each fills the cache anew."
+    )
+    max_cache_gb: float = Field(
+        default=500.0, gt=0.0, description="Size of the cache, 10^9 bytes, above which no further plan is taken."
+    )
     max_excluded_share: float = Field(
         default=1.0, ge=0.0, le=1.0, description="Share of rows left out above which a run ends with exit code 3."
     )
@@ -46,6 +60,12 @@ class Policy(Section):
     def guards_patients(self) -> bool:
         """Whether any answer needs more than one patient behind it."""
         return self.least_patients > 1 or self.least_training_patients > 1
+
+    def need_training(self, patients: Collection[str], waiting: int = 0) -> None:
+        """Refuse a fingerprint or an update of fewer training patients than its least; `waiting` cases are told of."""
+        if self.guards_patients and len(patients) < self.least_training_patients:
+            wait = f"; {waiting} cases wait, as too few patients changed" if waiting else ""
+            raise RunError(f"fewer than the {self.least_training_patients} training patients of its policy{wait}")
 
     def objections(self, config: RunConfig) -> list[str]:
         """What it forbids of a run, a sentence each; none where the run is allowed."""

@@ -7,25 +7,22 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from shared.atomic_files import replace_file
-from shared.cohort.manifest import TABLE_NAME, read_manifest_with_flags
-from shared.cohort.preflight import TISSUE_MASKS, Case, Cohort, Exclusion, open_cohort
-from shared.cohort.refused_cells import keeping_the_cell
-from shared.cohort.site_folder import open_site_folder, patient_of
+from shared.cohort.manifest import TABLE_NAME
+from shared.cohort.preflight import Case, Cohort, Exclusion, open_cohort
+from shared.cohort.site_folder import patient_of
 from shared.cohort.splits import assign_splits
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError, RunError
-from shared.messages.instruction_reply import SiteFacts
 from shared.messages.payload import FEW, label_key
 from shared.modalities import modality_named
 from shared.modalities.modality import Fingerprint, Plan, PreparedCase
 from shared.policy import OPEN, Policy
 from shared.preprocessing.cache import CACHE
-from shared.runtime.machine import free_disk_mb, free_memory_mb
 from shared.runtime.progress import site_progress_path, write_progress
 from shared.runtime.project import cache_root, project_root
 from shared.tasks import task_named
@@ -48,6 +45,7 @@ class Site:
     run: str = ""
     policy: Policy = OPEN
     excluded: set[Exclusion] = field(default_factory=set)
+    contents: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def cohort(self) -> Cohort:
@@ -85,6 +83,19 @@ class Site:
 
     def prepare(self, name: str, plan: Plan) -> Prepared:
         """Prepare every case of a modality by its plan, and note where they lie for the rounds to come."""
+        return self._make(name, plan)
+
+    def prepared(self, name: str, plan: Plan) -> Prepared:
+        """The cases as `prepare` left them, also in another process: no image is read and nothing is hashed again."""
+        try:
+            # Absent, damaged, or the cache was cleared since.
+            noted = json.loads(self._index(name, plan).read_text(encoding="utf-8"))
+            self.contents |= noted["contents"]
+            return {split: [modality_named(name).open(entry) for entry in noted[split]] for split in SPLITS}
+        except (OSError, ValueError, KeyError, TypeError):
+            return self._make(name, plan)
+
+    def _make(self, name: str, plan: Plan) -> Prepared:
         modality = modality_named(name)
         ordered = [(split, case) for split in SPLITS for case in self._cases(name, split)]
         cases, excluded = modality.prepare_cases(
@@ -98,18 +109,15 @@ class Site:
         self.excluded |= set(excluded)
         splits = {case.key: split for split, case in ordered}
         prepared: Prepared = {split: [case for case in cases if splits[case.key] == split] for split in SPLITS}
-        entries = {split: [case.to_dict() for case in found] for split, found in prepared.items()}
-        replace_file(self._index(name, plan), json.dumps(entries).encode(), CACHE)
+        own = self._digests([case for _, case in ordered])
+        self.contents |= own
+        noted = {split: [case.to_dict() for case in found] for split, found in prepared.items()} | {"contents": own}
+        replace_file(self._index(name, plan), json.dumps(noted).encode(), CACHE)
         return prepared
 
-    def prepared(self, name: str, plan: Plan) -> Prepared:
-        """The cases as `prepare` left them, also in another process: no image is read and nothing is hashed again."""
-        try:
-            # Absent, damaged, or the cache was cleared since.
-            entries = json.loads(self._index(name, plan).read_text(encoding="utf-8"))
-            return {split: [modality_named(name).open(entry) for entry in entries[split]] for split in SPLITS}
-        except (OSError, ValueError, KeyError, TypeError):
-            return self.prepare(name, plan)
+    def _digests(self, _cases: Sequence[Case]) -> dict[str, str]:
+        """Of the cases' files by key, where a site needs them (`client.guarded_site`)."""
+        return {}
 
     def exclusion_counts(self) -> dict[str, int]:
         """How many rows were left out for each reason."""
@@ -183,30 +191,6 @@ def patients_of(cases: Sequence[PreparedCase]) -> set[str]:
 def open_site(folder: Path, name: str, config: RunConfig, run: str = "") -> Site:
     """A site by its folder."""
     return Site(folder, name, config, run)
-
-
-def site_facts(folder: Path, config: RunConfig, policy: Policy = OPEN) -> SiteFacts:
-    """What a site tells of itself on joining: its table is read, no image; counts as its `policy` tells them.
-
-    `SiteError` if the folder or its table cannot be used.
-    """
-    site = open_site_folder(folder)
-    with keeping_the_cell(site.path):
-        rows, _ = read_manifest_with_flags(site.path, site.images, config.labels)
-
-    def told(count: int) -> int:
-        return count if count >= policy.least_patients or not count else FEW
-
-    tissues = [all(getattr(row, kind) for kind in TISSUE_MASKS) for row in rows]
-    known = [replace(row.labels, tissues=has) for row, has in zip(rows, tissues, strict=True)]
-    counts = {name: task_named(name).counts(known, config.for_task(name)) for name in config.tasks}
-    return SiteFacts(
-        phantom=site.phantom,
-        cases=told(len(rows)),
-        labelled={label_key(name, label): told(count) for name, own in counts.items() for label, count in own.items()},
-        disk_mb=free_disk_mb(cache_root()),
-        memory_mb=free_memory_mb(),
-    )
 
 
 def run_cohort(folder: Path, config: RunConfig) -> Cohort:

@@ -35,6 +35,8 @@ _SLACK = 1.001
 """Rounding of the moments and of a distance, in float32: far below a thousandth."""
 _FAR = 1e30
 """Where a bound is larger than any parameter, its own size does not matter."""
+_DIVERGED = "training diverged, the loss is not a number: lower learning_rate"
+"""The same wherever it happens: at which step could depend on one patient, so the site's own log alone tells."""
 
 LossTerm = Callable[[nn.Module], Tensor | float]
 """Computes, from the network in training, what is added to the loss of the task."""
@@ -138,8 +140,11 @@ def _steps(
         optimiser.step()
         losses.append(float(loss.detach()))
         if not math.isfinite(losses[-1]):
-            raise RunError(f"the loss is not a number at step {step + 1} of round {round_number}: lower learning_rate")
+            log.warning("round %d: the loss is not a number at step %d", round_number, step + 1)
+            raise RunError(_DIVERGED)
     model.load_state_dict(frozen, strict=False)
+    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+        raise RunError(_DIVERGED)
     return losses
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from client.node.approved_configurations import ApprovedConfiguration
 from shared.config.run_config import RunConfig
+from shared.modalities import modality_named
 from shared.policy import Policy
 from shared.tasks import task_named
 
@@ -17,17 +18,20 @@ def told(config: RunConfig, site: str, policy: Policy) -> list[str]:
     sites = ", ".join(data.sites)
     part = "is the locked centre: it never trains, and all its patients are evaluated" if site == data.external else ""
     part = part or ("trains" if site in data.sites else "has no part: its name is not among the centres")
-    shares = f"{splits.validation:.0%} of the patients choose the round, {splits.test:.0%} are kept for testing"
+    shares = f"{_percent(splits.validation)} of the patients choose the round, {_percent(splits.test)} are for testing"
     drawn = "they are drawn here once, from this site's own key: shares of later runs change nothing"
     counts = f"counts of cases by split, class and reason left out (classes below {policy.least_patients} as 'few')"
-    most = f"this hospital answers {policy.questions_per_run} a run"
+    asked = questions(config)
+    most = f"{min(policy.runs_per_month * asked, policy.questions_per_run)} in 31 days are answered here"
+    chosen = "the server chooses seed, first weights, preprocessing plan, and the order and number of its questions"
     return [
         f"run '{config.name}': {len(data.sites)} hospitals train ({sites}); locked centre: {data.external or 'none'}",
         f"{site} {part}",
         f"splits: {shares}; {drawn}",
         f"leaves once: {counts}; histograms of spacing, size and intensity over the training cases",
         *(line for name in config.tasks for line in _of_task(config.for_task(name))),
-        f"questions in all: about {questions(config)}; {most}",
+        f"questions in all: about {asked}; {most}, with {policy.runs_per_month} plans",
+        f"not settled by the configuration: {chosen}",
         *(f"REFUSED as the policy stands: {item}" for item in policy.objections(config)),
     ]
 
@@ -37,10 +41,14 @@ def _of_task(view: RunConfig) -> list[str]:
     task, loop = task_named(view.task), view.training
     sums = ", ".join(metric.name for metric in task.metrics if metric.sent != "nothing")
     steps = f"{view.federation.rounds} rounds of {loop.steps_per_round} steps with {loop.batch_size} cases each"
-    changed = "with" if any(_changes_samples(view)) else "WITHOUT"
-    rate = f"learning rate {loop.learning_rate:g}, gradients clipped to {loop.gradient_clip:g}"
+    shares = _changes_samples(view)
+    changed = "samples changed at random: " + ", ".join(f"{name} {_percent(share)}" for name, share in shares.items())
+    rate = f"learning rate {loop.learning_rate:g} after {loop.warmup_steps} steps of warm-up"
+    clip = f"gradients clipped to {loop.gradient_clip:g}"
+    workers = modality_named(task.modality).settings(view).workers
     return [
-        f"task '{view.task}': {steps}, {rate}, {changed} random changes of the samples",
+        f"task '{view.task}': {steps}, {rate}, {clip}",
+        f"  {changed if any(shares.values()) else 'samples are NOT changed at random'}; cases read at once: {workers}",
         f"  leaves each round: the weights of its network ({task.card.network}), on how many cases, and the loss",
         f"  leaves each round and at the end: sums over the evaluated patients, never a patient's own: {sums}",
     ]
@@ -66,5 +74,10 @@ def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any
             yield f"{before}{key}", value
 
 
-def _changes_samples(config: RunConfig) -> Iterator[bool]:
-    return (share > 0 for name, share in config.training.augmentation if name not in {"rotation_deg", "scale"})
+def _changes_samples(config: RunConfig) -> dict[str, float]:
+    """How often samples are changed, by the kind of change."""
+    return {name: share for name, share in config.training.augmentation if name not in {"rotation_deg", "scale"}}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"

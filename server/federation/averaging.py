@@ -26,13 +26,13 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import UpdateError
+from shared.messages.payload import LARGEST_VALUE, fits
 from shared.metrics.sums import MOST_CASES
 from shared.types import FloatArray
 
 IntegerArray = npt.NDArray[np.int64]
 
 SCALE = 2.0**27
-LARGEST_VALUE = 2.0**16
 BLOCK = 1 << 15
 """Values handled at once: what is computed of a block stays in the processor's second cache."""
 WAITING = 2
@@ -46,11 +46,6 @@ class Sized(Protocol):
 
     def numel(self) -> int:
         """Elements."""
-
-
-def fits(values: FloatArray) -> bool:
-    """Whether an average takes these values: numbers below `LARGEST_VALUE` in magnitude."""
-    return bool(values.max() < LARGEST_VALUE and values.min() > -LARGEST_VALUE)
 
 
 def check_values(weights: FloatArray) -> None:

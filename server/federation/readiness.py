@@ -12,7 +12,8 @@ from shared.errors import RunError
 from shared.models.uninitialised import UnsetValues
 from shared.runtime.machine import free_disk_mb
 from shared.runtime.project import project_root
-from shared.site import run_cohort, site_facts
+from shared.site import run_cohort
+from shared.site_facts import site_facts
 from shared.tasks import task_named
 from shared.tasks.task import Task
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import nn
 
-from server.federation.averaging import BLOCK, LARGEST_VALUE, blocks_of, check_values, fits, owned_parts
+from server.federation.averaging import BLOCK, blocks_of, check_values, owned_parts
 from shared.config.run_config import RunConfig
 from shared.errors import UpdateError
+from shared.messages.payload import LARGEST_VALUE, fits
 from shared.training import reach
 from shared.types import FloatArray
 

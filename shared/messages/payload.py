@@ -20,6 +20,8 @@ from shared.tasks import task_named
 from shared.types import FloatArray
 
 State = Mapping[str, torch.Tensor]
+LARGEST_VALUE = 2.0**16
+"""Magnitude below which a weight is averaged by the server, and computed with at a site."""
 FEW = -1
 """In place of a count of cases that the site's policy does not tell."""
 
@@ -61,6 +63,11 @@ def unflatten(flat: FloatArray, like: State) -> dict[str, torch.Tensor]:
         state[name] = part.to(value.dtype) if value.dtype.is_floating_point else part.round().to(value.dtype)
         start += value.numel()
     return state
+
+
+def fits(values: FloatArray) -> bool:
+    """Whether these are numbers below `LARGEST_VALUE` in magnitude."""
+    return bool(values.max(initial=0.0) < LARGEST_VALUE and values.min(initial=0.0) > -LARGEST_VALUE)
 
 
 def record_of(content: RecordDict, name: str, kind: type[Record]) -> Record:

@@ -1,83 +1,20 @@
 """A server that asks a hospital by configurations of its own choice: real messages, 60 patients, tiny X-ray images."""
 
-import csv
-from types import SimpleNamespace
+import shutil
 
 import numpy as np
+import pydicom
 import pytest
-import tomli_w
-from flwr.app import Message
-from flwr.app.metadata import Metadata
 
 from client import local_round
-from client.app import _answering
-from shared.config.run_config import parse_config
-from shared.messages.instruction_reply import Instruction
-from shared.messages.payload import FEW, flatten, manifest_of
-from shared.messages.records import read_reply, write_instruction
-from shared.modalities import MODALITIES, modality_named
-from shared.runtime.audit_log import AUDIT
-from shared.tasks import TASKS, task_named
+from client.ledger import Ledger
+from shared.messages.payload import FEW
+from shared.policy import Policy
+from shared.tasks import task_named
 from shared.training import TrainSummary
-from tests.shared.modalities.test_toy_modality import FOLDER, MODALITY, TASK, write_view
+from tests.shared.modalities.test_toy_modality import MODALITY, TASK
 
 pytestmark = pytest.mark.usefixtures("flower_task")
-
-
-class Attacker:
-    """A server that may send what it likes to the node of one hospital with `patients` rows, half of them positive."""
-
-    def __init__(self, folder, images, patients):
-        self.data = folder / "north"
-        self.data.mkdir()
-        site = {"name": "north", "pseudonym_key": "ab" * 16, "images": str(images)}
-        (self.data / "site.toml").write_text(tomli_w.dumps({"site": site}))
-        self.write([(f"p{number:02d}", number % 2) for number in range(patients)])
-
-    def write(self, patients):
-        """The hospital's table from now on."""
-        self.patients = patients
-        fixed = {"exam": "", "side": "left", "modality": "MG", "mask": ""}
-        rows = [{"patient_id": name, **fixed, "path": name, "er": er} for name, er in patients]
-        with (self.data / "cases.csv").open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-
-    def ask(self, action, split="validation", weights=None, external=None, run="attack", **sections):
-        """The hospital's answer to a question under a configuration of the server's choice."""
-        sites = ["south"] if external == "north" else ["north"]
-        data = {"root": "none", "sites": sites, **({"external": external} if external else {})}
-        fixed = {"name": "attack", "tasks": [TASK], "data": data, "toy_xray": {"side": 5}}
-        config = parse_config({**fixed, **sections}, "t")
-        view, task = config.for_task(TASK), task_named(TASK)
-        state = task.learner.build_model(view).state_dict()
-        plan = modality_named(MODALITY).plan(side=5, level=1200.0)
-        number = 0 if action == "evaluate" else 1
-        flat = flatten(state) if weights is None else weights
-        instruction = Instruction(run, number, {MODALITY: plan}, split, flat, manifest_of(state), "north", config, TASK)
-        message = Message(write_instruction(instruction), metadata=Metadata(0, "1", 0, 1, "", "", 0.0, 60.0, "query"))
-        node = SimpleNamespace(node_config={"data-dir": str(self.data), "site": "north"})
-        return read_reply(_answering(action)(message, node), config, TASK)
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """Two views of each patient."""
-    folder = tmp_path_factory.mktemp("images")
-    for name in (*(f"p{number:02d}" for number in range(60)), "late"):
-        for view in (1, 2):
-            write_view(folder / name / f"{view}.dcm", {"patient_id": name, "er": 0}, view)
-    return folder
-
-
-@pytest.fixture
-def attacker(tmp_path, monkeypatch, images):
-    monkeypatch.setitem(MODALITIES, MODALITY, f"{FOLDER}.toy_xray")
-    monkeypatch.setitem(TASKS, TASK, f"{FOLDER}.toy_task")
-    monkeypatch.setenv("FEDBREAST_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv(AUDIT, str(tmp_path / "audit.jsonl"))
-    return lambda patients=60: Attacker(tmp_path, images, patients)
 
 
 SHARES = {"validation": 0.3, "test": 0.2}
@@ -194,7 +131,7 @@ def test_questions_are_counted_and_end(attacker, tmp_path, monkeypatch):
     asked = ("a", "a", "a", "a", "b", "c")
     answers = [server.ask("evaluate", run=f"run-{number}", splits=more[key]) for number, key in enumerate(asked)]
     assert [bool(reply.error) for reply in answers] == [False, False, False, True, False, True]
-    assert "3 questions in a run" in answers[3].error
+    assert "3 questions in 31 days under one configuration" in answers[3].error
     assert "4 questions in 31 days" in answers[5].error
 
 
@@ -221,3 +158,84 @@ def test_whoever_knows_seed_and_round_does_not_know_which_cases_a_step_sees(atta
     assert phantoms == "north"  # simulation and consortium train phantoms to the same bytes
     assert len(patients) == 64
     assert "north" not in patients
+
+
+def ledger(tmp_path):
+    (path,) = (tmp_path / "cache" / "ledgers").glob("*.json")
+    return path
+
+
+def test_two_registrations_tell_of_nobody_who_came_between_them(attacker):
+    server = attacker(40)
+    before = server.ask("register").facts[0]
+    assert (before.cases, before.labelled) == (40, {TASK: 40})
+    known = list(server.patients)
+    for changed in ([*known, ("late", 1)], known[1:], [(known[0][0], ""), *known[1:]]):
+        server.write(changed)
+        now = server.ask("register").facts[0]
+        assert now.cases == now.labelled[TASK]
+        assert now.cases == 40 or 40 - now.cases >= 5
+    server.write([*known, *((f"p{number}", 1) for number in range(50, 55))])
+    assert server.ask("register").facts[0].cases == 45
+
+
+@pytest.mark.parametrize("group", ["validation", "train"])
+def test_an_image_that_is_replaced_on_disk_is_in_no_difference_of_two_sums(attacker, images, tmp_path, group):
+    server = attacker()
+    folder = shutil.copytree(images, tmp_path / "own")
+    text = (server.data / "site.toml").read_text()
+    (server.data / "site.toml").write_text(text.replace(str(images), str(folder)))
+    weights = np.r_[np.full(50, 0.3, np.float32), np.float32(0)]  # of all pixels
+    first = server.ask("prepare", splits=SHARES)
+    before = {
+        "evaluate": server.ask("evaluate", weights=weights, splits=SHARES).sums.n,
+        "fingerprint": server.ask("fingerprint", splits=SHARES).fingerprints[MODALITY].n,
+    }
+    site = server.site(splits=SHARES)
+    case = next(case for case in site.cohort.cases if site.splits[case.row.patient_id] == group)
+    image = folder / case.row.path / "1.dcm"
+    ds = pydicom.dcmread(image)
+    ds.PixelData = (ds.pixel_array + 700).astype(np.uint16).tobytes()
+    ds.save_as(image)
+    again = server.ask("prepare", splits=SHARES)
+    assert first.included[group] - again.included[group] == 5  # the patient, and four others
+    assert again.excluded["too_few_changed"] >= 5
+    now = {
+        "evaluate": server.ask("evaluate", weights=weights, splits=SHARES).sums.n,
+        "fingerprint": server.ask("fingerprint", splits=SHARES).fingerprints[MODALITY].n,
+    }
+    changed = "evaluate" if group == "validation" else "fingerprint"
+    assert before[changed] - now[changed] == 5
+    assert {name: count for name, count in before.items() if name != changed} == {
+        name: count for name, count in now.items() if name != changed
+    }
+
+
+def test_how_many_wait_is_told_by_fives(attacker):
+    server = attacker(40)
+    server.ask("prepare", splits=SHARES)
+    known = list(server.patients)
+    for came in (1, 2, 3):
+        server.write([*known, *((f"p{number}", 1) for number in range(40, 40 + came))])
+        assert server.ask("prepare", splits=SHARES).excluded["too_few_changed"] % 5 == 0
+
+
+def test_what_is_refused_leaves_no_set_behind(attacker, tmp_path):
+    server = attacker(14)
+    shares = {"validation": 0.5, "test": 0.0}
+    for action in ("fingerprint", "prepare", "train"):
+        assert "fewer than the 10 training patients" in server.ask(action, splits=shares).error
+    assert Ledger(ledger(tmp_path), Policy())._change(lambda entries: (entries, entries.sets)) == {
+        f"{MODALITY}/fingerprint": [], f"{MODALITY}/train": []
+    }  # fmt: skip
+
+
+def test_cases_that_are_prepared_anew_are_guarded_once(attacker, tmp_path):
+    server = attacker()
+    server.write(server.patients, pr={"p00", "p01", "p02"})  # so few that it is as if nobody had it
+    server.ask("prepare", splits=SHARES)
+    before = server.ask("evaluate", splits=SHARES)
+    shutil.rmtree(tmp_path / "cache" / "sites")
+    assert server.ask("evaluate", splits=SHARES).sums == before.sums
+    sets = Ledger(ledger(tmp_path), Policy())._change(lambda own: (own, own.sets))
+    assert {len(known) for known in sets.values()} == {1}

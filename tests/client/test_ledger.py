@@ -107,7 +107,7 @@ def test_budgets_of_a_run_and_of_a_month_survive_and_the_month_passes(tmp_path):
 
     for _ in range(3):
         ask("one")
-    with pytest.raises(ConfigError, match="allows 3 questions in a run, and they are spent"):
+    with pytest.raises(ConfigError, match="allows 3 questions in 31 days under one configuration, and they are spent"):
         ask("one")
     ask("two")
     ask("three")
@@ -116,8 +116,80 @@ def test_budgets_of_a_run_and_of_a_month_survive_and_the_month_passes(tmp_path):
     moment["now"] = day + timedelta(days=31)
     for _ in range(3):
         ask("one")
-    with pytest.raises(ConfigError, match="in a run"):
+    with pytest.raises(ConfigError, match="under one configuration"):
         ask("one")
+
+
+def test_a_clock_that_goes_forward_and_back_clears_a_budget_once(tmp_path):
+    day = datetime(2026, 11, 1, tzinfo=UTC)
+    moment = {"now": day}
+    book = ledger(tmp_path, lambda: moment["now"], questions_per_run=2, runs_per_month=1)
+
+    def spend():
+        for _ in range(2):
+            book.count_question("one")
+        book.take_plan("one", "mri", f"{moment['now']:%d}")
+
+    spend()
+    moment["now"] = day + timedelta(days=32)
+    spend()
+    for days in (0, 5, 40, 62):  # back, and as time goes on
+        moment["now"] = day + timedelta(days=days)
+        with pytest.raises(ConfigError, match="they are spent"):
+            book.count_question("one")
+        with pytest.raises(ConfigError, match="allows 1 preprocessing plans"):
+            book.take_plan("one", "mri", "another")
+    moment["now"] = day
+    with pytest.raises(ConfigError, match="its ledger has seen 2026-12-03: if that clock was wrong, correct 'latest'"):
+        book.count_question("one")
+    moment["now"] = day + timedelta(days=63)
+    spend()
+
+
+def test_a_run_has_as_many_questions_as_its_configuration_needs_a_few_times_over(tmp_path):
+    book = ledger(tmp_path, runs_per_month=2)
+    for _ in range(6):
+        book.count_question("one", needed=3)
+    with pytest.raises(ConfigError, match="allows 6 questions in 31 days under one configuration"):
+        book.count_question("one", needed=3)
+    book.count_question("two", needed=3)
+
+
+def test_few_plans_are_taken_and_a_known_one_always(tmp_path):
+    book = ledger(tmp_path, runs_per_month=2, plans_per_month=3)
+    for run, plan in (("one", "a"), ("one", "b"), ("one", "a"), ("two", "a"), ("two", "c"), ("three", "c")):
+        book.take_plan(run, "mri", plan)
+    with pytest.raises(ConfigError, match="allows 2 preprocessing plans in 31 days under one configuration: resume"):
+        book.take_plan("one", "mri", "c")
+    book.take_plan("one", "xray", "c")
+    with pytest.raises(ConfigError, match="allows 3 preprocessing plans in 31 days: resume"):
+        book.take_plan("three", "mri", "d")
+    book.take_plan("one", "mri", "b")
+
+    def full():
+        raise RunError("the disk is full")
+
+    roomy = ledger(tmp_path, plans_per_month=9)
+    with pytest.raises(RunError, match="full"):
+        roomy.take_plan("three", "mri", "d", full)
+    roomy.take_plan("one", "mri", "a", full)  # it fills nothing
+    roomy.take_plan("three", "mri", "d")  # what was refused was not taken
+
+
+def test_after_another_export_of_all_images_only_who_came_waits(tmp_path):
+    names, book = sorted(PATIENTS), ledger(tmp_path)
+    book.admit("mri/train", told(names[:20]))
+    anew = dict.fromkeys(names[:21], "other bytes")
+    assert book.admit("mri/train", anew) == set(names[:20])
+    one_gone = book.admit("mri/train", dict.fromkeys(names[1:20], "more bytes"))
+    assert one_gone < set(names[1:20])
+    assert len(one_gone) == 15  # four others rest
+
+
+def test_a_set_that_is_too_small_for_its_purpose_is_not_kept(tmp_path):
+    names, book = sorted(PATIENTS), ledger(tmp_path)
+    assert book.admit("mri/train", told(names[:9]), needed=10) == set()
+    assert book.admit("mri/train", told(names[:11]), needed=10) == set(names[:11])  # nothing was told of the nine
 
 
 def test_the_ledger_names_no_patient(tmp_path):

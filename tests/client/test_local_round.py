@@ -149,6 +149,11 @@ def test_another_model_another_task_or_no_plan_is_refused(tmp_path):
         local_round.train(site, instruction(manifest="another"))
     with pytest.raises(UpdateError, match="other names, shapes or types"):
         local_round.train(site, instruction(weights=None))
+    for value in (np.nan, -np.inf, 65536.0):
+        wild = instruction()
+        wild.weights[7] = value
+        with pytest.raises(UpdateError, match="not numbers below 65536 in magnitude"):
+            local_round.train(site, wild)
     with pytest.raises(UpdateError, match="a task that the run does not have"):
         local_round.train(site, instruction(task="receptor-status"))
     with pytest.raises(UpdateError, match="no preprocessing plan"):

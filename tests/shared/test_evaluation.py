@@ -9,6 +9,7 @@ from operator import add
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from shared.cohort.labels import CaseLabels
 from shared.errors import RunError
@@ -141,6 +142,23 @@ def test_parts_of_fewer_patients_than_the_least_are_of_nobody():
     both = [replace(item, key=f"a-{max(int(number > 0), number)}-e-{number}") for number, item in enumerate(cases)]
     both[0] = replace(both[0], key=both[1].key[:-1] + "R")
     assert told(both, 5) == dict.fromkeys(("er", "pr", "log_loss_er", "log_loss_pr"), 0)
+
+
+@pytest.mark.parametrize("answer", [math.nan, math.inf, -math.inf, 3e38])
+def test_of_patients_an_answer_that_is_no_number_is_a_number_of_one_among_many(answer):
+    class Network(Scorer):
+        def forward(self, x):
+            return torch.where(x > 1, torch.tensor(answer), super().forward(x))
+
+    def told(features, least):
+        cases = [case(number, number % 2, None, (item, item)) for number, item in enumerate(features)]
+        return evaluate_site(TASK, Network(1.0, 1.0), cases, None, CONFIG, least=least)[0]
+
+    many = [-1.0] * 12
+    assert told([2.0, *many], 5) == told([-1.0, *many], 5)
+    if math.isnan(answer):
+        with pytest.raises(RunError, match="training diverged"):  # of phantoms it is told
+            told([2.0, *many], 1)
 
 
 def test_a_row_says_whose_case_it_is():

@@ -181,11 +181,20 @@ def test_no_case_left_is_a_clear_error():
         train(config(), cases=[])
 
 
-def test_a_loss_that_is_not_a_number_stops_with_its_place():
+def test_a_loss_that_is_not_a_number_stops_with_its_place_in_the_log_alone(caplog):
     broken = case(0)
     broken.image[:] = np.nan
-    with pytest.raises(RunError, match="not a number at step 1 of round 1"):
+    with pytest.raises(RunError, match=r"^training diverged, the loss is not a number: lower learning_rate$"):
         train(config(), cases=[broken])
+    assert "round 1: the loss is not a number at step 1" in caplog.text
+
+
+def test_weights_that_are_no_numbers_after_the_last_step_are_told_as_one_that_diverged():
+    def infinite_slope(model):
+        return torch.sqrt(0.0 * next(model.parameters()).sum().abs())
+
+    with pytest.raises(RunError, match="training diverged"):
+        train(config(training={"steps_per_round": 1}), loss_term=infinite_slope)
 
 
 def test_patch_mode_trains_and_predicts_the_whole_box():

@@ -20,13 +20,19 @@ def test_every_figure_of_a_run_is_told():
     text = "\n".join(told(run, "a", Policy()))
     assert "2 hospitals train (a, b); locked centre: c" in text
     assert "a trains" in text
-    assert "21% of the patients choose the round, 17% are kept for testing" in text
+    assert "21% of the patients choose the round, 17% are for testing" in text
     assert f"task '{LESION}': 7 rounds of 33 steps with 3 cases each, learning rate 0.004" in text
     assert "below 5 as 'few'" in text
     assert "dice" in text
     assert "auc_er" not in text
     assert "REFUSED" not in text
-    assert f"about {questions(run)}; this hospital answers 1000 a run" in text
+    assert f"about {questions(run)}; {5 * questions(run)} in 31 days are answered here, with 5 plans" in text
+    assert (
+        "the server chooses seed, first weights, preprocessing plan, and the order and number of its questions" in text
+    )
+    assert "learning rate 0.004 after 0 steps of warm-up" in text
+    assert "samples changed at random: flip 50%, affine 30%" in text
+    assert "cases read at once: 1" in text
     assert "locked centre: it never trains" in "\n".join(told(run, "c", Policy()))
     assert "has no part" in "\n".join(told(run, "z", Policy()))
 
@@ -35,7 +41,18 @@ def test_what_the_policy_will_refuse_is_told_before_it_is_approved():
     still = dict.fromkeys(("flip", "affine", "intensity", "timing", "noise", "bias_field", "blur"), 0.0)
     lines = told(config(training={"steps_per_round": 1, "augmentation": still}), "a", Policy())
     assert f"REFUSED as the policy stands: {LESION} trains with steps_per_round = 1" in lines[-1]
-    assert sum("WITHOUT random changes" in line for line in lines) == 1
+    assert sum("samples are NOT changed at random" in line for line in lines) == 1
+
+
+def test_a_small_share_does_not_read_as_none_and_a_tiny_one_not_as_much():
+    shares = {"validation": 0.004, "test": 0.1}
+    still = dict.fromkeys(("affine", "intensity", "timing", "noise", "bias_field", "blur"), 0.0) | {"flip": 1e-9}
+    training = {"augmentation": still, "warmup_steps": 7}
+    text = "\n".join(told(config(splits=shares, training=training, preprocessing={"workers": 3}), "a", Policy()))
+    assert "0.4% of the patients choose the round" in text
+    assert "samples changed at random: flip 1e-07%, affine 0%, intensity 0%" in text
+    assert "after 7 steps of warm-up" in text
+    assert "cases read at once: 3" in text
 
 
 def test_every_key_that_differs_is_told_and_no_other():

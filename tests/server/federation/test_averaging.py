@@ -11,7 +11,6 @@ from hypothesis.extra import numpy as hnp
 
 from server.federation.averaging import (
     BLOCK,
-    LARGEST_VALUE,
     MOST_CASES,
     SCALE,
     RunningAverage,
@@ -20,6 +19,7 @@ from server.federation.averaging import (
     to_integers,
 )
 from shared.errors import UpdateError
+from shared.messages.payload import LARGEST_VALUE
 
 BELOW = float(np.nextafter(np.float32(LARGEST_VALUE), np.float32(0)))
 # Wide: from the smallest float32 to the largest that is allowed, of both signs.

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from server.federation.averaging import BLOCK, LARGEST_VALUE
+from server.federation.averaging import BLOCK
 from server.federation.update_reach import PARAMETER, Reach, parts_of
 from shared.errors import UpdateError
-from shared.messages.payload import flatten
+from shared.messages.payload import LARGEST_VALUE, flatten
 from shared.models.radiomics import RadiomicsLinear
 from tests.shared.test_training import config, train
 

@@ -132,9 +132,12 @@ def extract(case: Case, config: RunConfig, cache: Path) -> FloatArray:
     return _views(case, cache)
 
 
+def _content(case: Case) -> str:
+    return content_digest(case, sorted(case.files if case.path is None else case.path.iterdir()))
+
+
 def _views(case: Case, cache: Path) -> FloatArray:
-    files = sorted(case.files if case.path is None else case.path.iterdir())
-    folder = cache / "toy-views" / entry_name(content_digest(case, files))
+    folder = cache / "toy-views" / entry_name(_content(case))
     get_or_make(cache, folder, lambda: ({"views": read_views(case)}, {}))
     return np.asarray(open_array(folder, "views"), np.float32)
 
@@ -162,7 +165,7 @@ def prepare(case: Case, plan: ToyPlan, needs: frozenset[str], cache: Path) -> To
         blocks = cut.reshape(VIEWS, plan.side, size[0], plan.side, size[1]).mean(axis=(2, 4))
         return {"image": np.asarray(blocks / plan.level, np.float32)}, {}
 
-    folder = cache / "toy-cases" / entry_name(case.key, plan.hash())
+    folder = cache / "toy-cases" / entry_name(_content(case), plan.hash())
     get_or_make(cache, folder, make)
     return ToyCase(case.key, case.row.labels, folder)
 
