@@ -17,6 +17,7 @@ from typing import Any
 import tomli_w
 
 from server.deployment.flower_cli import Link, Watch, follow, keep_log, submit
+from server.deployment.superlink_quota import COMMAND
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import ConfigError, RunError, SiteError
 from shared.runtime.app_bundle import STAGE, stage_app
@@ -125,7 +126,7 @@ def ensure_data(config: RunConfig, on_progress: Callable[[str, int, int, str], N
 def _superlink(home: Path, environment: Mapping[str, str]) -> Iterator[Link]:
     """Run a SuperLink of our own while the context lasts, then end it and everything that it started."""
     (port,) = free_ports(1)
-    command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
+    command = [*COMMAND, "flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--disable-runtime-dependency-installation"]
     connection = {"superlink": {"default": CONNECTION, CONNECTION: {"address": f"127.0.0.1:{port}", "insecure": True}}}
     (home / "config.toml").write_text(tomli_w.dumps(connection), encoding="utf-8")
