@@ -64,6 +64,7 @@ def test_a_relative_site_folder_is_the_one_seen_from_where_the_command_was_given
             "everybody can write to .*centre-a, and so change what the node runs: chmod o-w",
         ),
         (lambda kit: (kit / "state").chmod(0o777), "everybody can write to .*state"),
+        (lambda kit: kit.parent.chmod(0o777), "everybody can write to [^ ]*, and so change what the node runs"),
         (lambda kit: (kit / "keys/node.key").unlink(), "node.key is missing"),
         (lambda kit: (kit / "certificates/ca.crt").unlink(), "ca.crt is missing"),
         (lambda kit: (kit / "certificates/ca.crt").write_text("x"), "damaged"),
@@ -225,13 +226,13 @@ def served(kit, monkeypatch):
     return (kit.state / "node.log").read_text()
 
 
-@pytest.mark.parametrize("trick", ["none", "bytecode", "library", "extension", "edited"])
+@pytest.mark.parametrize("trick", ["none", "bytecode", "library", "extension", "edited", "linked", "renamed", "variables"])
 def test_the_node_runs_the_source_whose_hash_it_records_whatever_lies_in_the_checkout(
     tmp_path, checkout, monkeypatch, trick
 ):
     kit, evil = SiteKit(made(tmp_path)), "SAID = 'evil'\nprint('evil', flush=True)\n"
     honest = open_bundle(checkout).sha256
-    if trick != "edited":
+    if trick in {"bytecode", "library", "extension"}:
         monkeypatch.setattr(supervisor, "refuse_strangers", lambda _: None)  # even if it overlooked them
     (tmp_path / "evil.py").write_text(evil)
     if trick == "bytecode":
@@ -243,12 +244,31 @@ def test_the_node_runs_the_source_whose_hash_it_records_whatever_lies_in_the_che
         (checkout / "filelock.py").write_text(evil)
     elif trick == "extension":
         (checkout / "shared" / f"locks{importlib.machinery.EXTENSION_SUFFIXES[0]}").write_bytes(b"x")
-    elif trick == "edited":
-        staged = supervisor.stage_program
+    elif trick == "variables":
+        for place in ("on-path", "base/lib/python3.11/site-packages", "home/.local/lib/python3.11/site-packages"):
+            folder = tmp_path / place
+            folder.mkdir(parents=True)
+            (folder / "evil.pth").write_text("import sys; print('evil', flush=True)\n")
+            for name in ("sitecustomize", "usercustomize", "filelock", "shared", "client"):
+                (folder / f"{name}.py").write_text(evil)
+        for name, value in {"PATH": "on-path", "STARTUP": "evil.py", "USERBASE": "base", "HOME": "base"}.items():
+            monkeypatch.setenv(f"PYTHON{name}", str(tmp_path / value))
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    elif trick in {"edited", "linked", "renamed"}:
+        staged, source = supervisor.stage_program, checkout / "shared" / "locks.py"
+        edited = source
+        if trick == "linked":  # the source leads elsewhere, and that file has another name
+            source.symlink_to(source.rename(tmp_path / "elsewhere.py"))
+            edited = tmp_path / "again.py"
+            edited.hardlink_to(source.resolve())
 
-        def stage(home):
+        def stage(home):  # between hash and import
             program = staged(home)
-            (checkout / "shared" / "locks.py").write_text(evil)  # between hash and import
+            if trick == "renamed":
+                checkout.rename(tmp_path / "away")
+                shutil.copytree(tmp_path / "away", checkout)
+            edited.write_text(evil)
+            assert source.read_text() == evil
             return program
 
         monkeypatch.setattr(supervisor, "stage_program", stage)
