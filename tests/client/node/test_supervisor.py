@@ -226,7 +226,9 @@ def served(kit, monkeypatch):
     return (kit.state / "node.log").read_text()
 
 
-@pytest.mark.parametrize("trick", ["none", "bytecode", "library", "extension", "edited", "linked", "renamed", "variables"])
+@pytest.mark.parametrize(
+    "trick", ["none", "bytecode", "library", "extension", "edited", "linked", "renamed", "variables"]
+)
 def test_the_node_runs_the_source_whose_hash_it_records_whatever_lies_in_the_checkout(
     tmp_path, checkout, monkeypatch, trick
 ):
