@@ -186,7 +186,7 @@ def test_flowers_own_command_runs_the_checkout_offline(checkout, tmp_path):
     root = checkout(federation={"rounds": 1})
     app = tmp_path / "app"
     app.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs"):
+    for name in ("pyproject.toml", "fedbreast.py", "README.md", "LICENSE", "server", "client", "shared", "configs"):
         subprocess.run(["cp", "-r", str(ROOT / name), str(app)], check=True)
     environment = {
         **os.environ,
