@@ -85,7 +85,7 @@ def check_data(config: RunConfig) -> None:
     SiteError
         `data.root` does not exist.
     ConfigError
-        The external centre is none of its folders, or phantoms are asked for where other data lie.
+        A centre is none of its folders, or phantoms are asked for where other data lie.
 
     """
     from shared.phantom.centres import CENTRES
@@ -95,15 +95,20 @@ def check_data(config: RunConfig) -> None:
     root, external = project_root() / config.data.root, config.data.external
     if config.data.phantom is not None:
         is_complete(root, PhantomSettings(**config.data.phantom.model_dump()))
-        known = external in {centre.site for centre in CENTRES.values()}
+        there = {centre.site for centre in CENTRES.values()}
     elif not root.is_dir():
         raise SiteError(
             f"data.root '{config.data.root}' does not exist below {project_root()}: put one folder a site there, "
             "or add [data.phantom] to have phantoms made",
         )
     else:
-        known = external is not None and (root / external).is_dir()
-    if external is not None and not known:
+        there = {path.name for path in root.iterdir() if path.is_dir()}
+    if missing := [name for name in config.data.sites if name not in there]:
+        raise ConfigError(
+            f"data.sites names {', '.join(missing)}, and data.root has no such folder ({', '.join(sorted(there))}): "
+            "mend the name, or put the folder there"
+        )
+    if external is not None and external not in there:
         raise ConfigError(
             f"data.external '{external}' is no folder of data.root, and would be missed after all training: "
             "name one, or leave data.external out"
