@@ -50,7 +50,9 @@ def run(grid: Grid, config: RunConfig, folder: RunFolder, on_progress: Progress)
             federation = Federation(grid, config, folder, on_progress, tracking.evaluated)
             _begin(federation)
             tracking.tell_data(*of_phantoms(config, federation.participants.phantoms))
-            started = time.perf_counter()
+            # The run's own time: of its earlier sittings, that of the committed rounds.
+            before = sum(record.seconds for name in config.tasks for record in folder.records(name))
+            started = time.perf_counter() - before
             trained: dict[str, TrainedModels] = {}
             failure: Exception | None = None
             for task in map(task_named, config.tasks):

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
@@ -26,15 +27,39 @@ FILE = re.compile(r"```python\n# file: (?P<path>\S+)\n(?P<code>.*?)```", re.DOTA
 RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
 
 
+def written(folder):
+    """The examples as files below `folder`, each at its own place."""
+    for example in FILE.finditer((ROOT / "docs" / "extending.md").read_text(encoding="utf-8")):
+        file = folder / example["path"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(example["code"])
+        yield file
+
+
+def passes(*command):
+    command = [sys.executable, "-m", *map(str, command)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_examples_pass_the_projects_own_linter(tmp_path):
+    files = list(written(tmp_path))
+    assert len(files) == 4
+    config = ("--no-cache", "--config", ROOT / "pyproject.toml", *files)
+    passes("ruff", "check", "--ignore", "INP001", *config)
+    passes("ruff", "format", "--check", *config)
+
+
+@pytest.mark.slow
+def test_the_examples_pass_the_projects_own_types(tmp_path):
+    passes("mypy", "--config-file", ROOT / "pyproject.toml", "--cache-dir", tmp_path / "mypy", *written(tmp_path))
+
+
 @pytest.fixture
 def examples(tmp_path, monkeypatch):
     """Each example as a module of its own, and the lines in the tables."""
-    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
     modules = {}
-    for example in FILE.finditer(text):
-        file = tmp_path / "examples" / Path(example["path"]).name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(example["code"])
+    for file in written(tmp_path / "examples"):
         name = f"example_{file.stem}"
         spec = spec_from_file_location(name, file)
         modules[file.stem] = module_from_spec(spec)

@@ -96,8 +96,11 @@ def check_kit(kit: SiteKit) -> None:
 
     """
     kit.check(private=(kit.node_key,))
-    for path in (kit.folder, kit.state):
-        if path.is_dir() and path.stat().st_mode & stat.S_IWOTH:
+    above = kit.folder.resolve().parents
+    for path in (kit.folder, kit.state, *above):
+        mode = path.stat().st_mode if path.is_dir() else 0
+        # In a folder like /tmp nobody renames another's kit.
+        if mode & stat.S_IWOTH and not (mode & stat.S_ISVTX and path in above):
             raise ConfigError(f"everybody can write to {path}, and so change what the node runs: chmod o-w {path}")
     try:
         node_key(kit.node_key)

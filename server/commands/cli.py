@@ -159,6 +159,9 @@ def check(
             bars.advance(task)
     display.show_cohort(cohort, excluded, tissues)
     total = len(cohort.cases) + len(cohort.exclusions)
+    if not total or len(excluded) == total:
+        terminal.errors.print("no case is usable: a run would leave this site out", style="red")
+        raise typer.Exit(INCOMPLETE)
     if cohort.share_left_out(excluded) > max_excluded_share:
         terminal.errors.print(
             f"{len(excluded)} of {total} left out: more than the limit of {max_excluded_share:.0%}", style="red"

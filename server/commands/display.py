@@ -69,7 +69,12 @@ def show_cohort(cohort: Cohort, excluded: Sequence[Exclusion], tissues: Sequence
             by_reason[item.reason].append(item.row)
         for reason, rows in sorted(by_reason.items()):
             table.add_row(f"{state}: {reason}", str(len(rows)), ", ".join(map(str, sorted(rows))))
+    if cohort.others:
+        table.add_row("of another modality, not read", str(len(cohort.others)), ", ".join(map(str, cohort.others)))
     terminal.console.print(table)
+    left_out = {item.row for item in excluded}
+    if few := [case for case in cohort.cases if not case.row.mask and case.row.row not in left_out]:
+        terminal.console.print(f"without a lesion's mask, left out of all tasks but those of tissues: {len(few)}")
     if tissues:
         terminal.console.print(f"left out of tasks that need masks of tissues: {len(tissues)}; other tasks use them")
     for flag in cohort.flags:

@@ -51,6 +51,7 @@ def run_federation(
 
     if server is None:
         check_data(config)
+    runner = _runner(server)
     folder = run_folder(name)
     terminal.say(f"run {name}: {len(config.data.sites)} sites, {folder}")
     if server is not None:
@@ -60,7 +61,7 @@ def run_federation(
         with display.bars() as bars:
             phases = display.PhaseBars(bars)
             phases.report("start", 0, 1, "")
-            _runner(server)(
+            runner(
                 path,
                 run_name=name,
                 resume=resume,

@@ -1,7 +1,7 @@
 """Flower's SuperExec for a SuperLink's apps, without a task's token on a command line, which every user can read.
 
-The SuperLink starts it in place of Flower's own command: `python -m server.deployment.app_starter ...`. The token, with
-which the run's messages can be read and answered, is handed over in a file without a name.
+The SuperLink starts it in place of Flower's own command. The token, with which the run's messages can be read and
+answered, is handed over in a file without a name.
 """
 
 from __future__ import annotations

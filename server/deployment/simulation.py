@@ -17,6 +17,7 @@ from typing import Any
 import tomli_w
 
 from server.deployment.flower_cli import Link, Watch, follow, keep_log, submit
+from server.deployment.superlink_quota import COMMAND
 from shared.config.run_config import RunConfig, load_config
 from shared.errors import ConfigError, RunError, SiteError
 from shared.runtime.app_bundle import STAGE, stage_app
@@ -84,7 +85,7 @@ def check_data(config: RunConfig) -> None:
     SiteError
         `data.root` does not exist.
     ConfigError
-        The external centre is none of its folders, or phantoms are asked for where other data lie.
+        A centre is none of its folders, or phantoms are asked for where other data lie.
 
     """
     from shared.phantom.centres import CENTRES
@@ -94,15 +95,20 @@ def check_data(config: RunConfig) -> None:
     root, external = project_root() / config.data.root, config.data.external
     if config.data.phantom is not None:
         is_complete(root, PhantomSettings(**config.data.phantom.model_dump()))
-        known = external in {centre.site for centre in CENTRES.values()}
+        there = {centre.site for centre in CENTRES.values()}
     elif not root.is_dir():
         raise SiteError(
             f"data.root '{config.data.root}' does not exist below {project_root()}: put one folder a site there, "
             "or add [data.phantom] to have phantoms made",
         )
     else:
-        known = external is not None and (root / external).is_dir()
-    if external is not None and not known:
+        there = {path.name for path in root.iterdir() if path.is_dir()}
+    if missing := [name for name in config.data.sites if name not in there]:
+        raise ConfigError(
+            f"data.sites names {', '.join(missing)}, and data.root has no such folder ({', '.join(sorted(there))}): "
+            "mend the name, or put the folder there"
+        )
+    if external is not None and external not in there:
         raise ConfigError(
             f"data.external '{external}' is no folder of data.root, and would be missed after all training: "
             "name one, or leave data.external out"
@@ -125,7 +131,7 @@ def ensure_data(config: RunConfig, on_progress: Callable[[str, int, int, str], N
 def _superlink(home: Path, environment: Mapping[str, str]) -> Iterator[Link]:
     """Run a SuperLink of our own while the context lasts, then end it and everything that it started."""
     (port,) = free_ports(1)
-    command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
+    command = [*COMMAND, "flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--disable-runtime-dependency-installation"]
     connection = {"superlink": {"default": CONNECTION, CONNECTION: {"address": f"127.0.0.1:{port}", "insecure": True}}}
     (home / "config.toml").write_text(tomli_w.dumps(connection), encoding="utf-8")

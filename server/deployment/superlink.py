@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,12 +12,11 @@ import tomli_w
 
 from server.deployment.flower_cli import flwr
 from server.deployment.server_kit import ServerKit, SiteKey
+from server.deployment.superlink_quota import COMMAND
 from shared.errors import RunError
 from shared.runtime.children import Child, child, listens, wait_until_ready
 
 CONNECTION = "consortium"
-COMMAND = (sys.executable, "-m", "server.deployment.superlink_quota")
-"""Comes before Flower's own command."""
 LOG = "superlink.log"
 _STARTUP_S = 60.0
 _USED_BEFORE = "already in use"

@@ -4,7 +4,7 @@ nginx limits the size of a call and the calls per second, but not their sum, and
 with a known key sends until the run ends. Here each message to a site allows it so many bytes and objects; what exceeds
 them is not kept.
 
-Started in place of Flower's own command: `python -m server.deployment.superlink_quota flower-superlink ...`.
+Started in place of Flower's own command: `COMMAND`, then `flower-superlink ...`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from server.deployment import superlink_callers
+from shared.runtime.children import own_module
 from shared.runtime.flower_internals import flower_internal, replace_flower_internal
 
 AGAIN = 3
@@ -27,7 +29,9 @@ LONGEST_ANNOUNCEMENT = 64 << 10
 """Bytes of an answer without its objects; Flower keeps the text of an error in it, which may be of any length."""
 SWEEP_S = 0.2
 """Between garbage collections: a call's body is freed by one, and Python waits for some 150 calls of 16 MB."""
-STARTER = (sys.executable, "-m", "server.deployment.app_starter")
+COMMAND = own_module("server.deployment.superlink_quota")
+"""Comes before Flower's own command."""
+STARTER = own_module("server.deployment.app_starter")
 HANDLERS = ("pull_messages", "pull_object", "push_messages", "push_object")
 
 
@@ -158,7 +162,8 @@ def _sweep() -> None:
 
 
 def main() -> None:
-    """Run Flower's command with quotas."""
+    """Run Flower's command with quotas, closed to this machine's other users, its apps' tokens on no command line."""
+    superlink_callers.bind()
     bind(flower_internal("flwr.superlink.servicer.fleet.fleet_handlers"))
     flowers = flower_internal("flwr.superlink.cli.flower_superlink:_get_superexec_command")
     replace_flower_internal(

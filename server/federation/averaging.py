@@ -120,9 +120,17 @@ class RunningAverage:
         """
         if min(cases.values(), default=0) < 0 or not any(cases.values()):
             raise UpdateError(f"cannot weigh an update by {cases.get('', 0)} cases")
+        self._add(update, cases)
+
+    def remove(self, update: FloatArray, cases: Mapping[str, int]) -> None:
+        """Take out a float32 update that was added with these cases: of whole numbers nothing is left over."""
+        self._add(update, {label: -count for label, count in cases.items()})
+
+    def _add(self, update: npt.NDArray[Any], cases: Mapping[str, int]) -> None:
         if update.shape != self._start.shape:
             raise UpdateError(f"weights have shape {update.shape}, the average has {self._start.shape}")
-        together = self._cases + Counter(cases)
+        together = self._cases.copy()
+        together.update(cases)
         if max(together.values()) > MOST_CASES:
             raise UpdateError(f"an average takes at most {MOST_CASES} cases of all sites, not {max(together.values())}")
         self._cases = together
@@ -143,7 +151,7 @@ class RunningAverage:
             Nothing was added.
 
         """
-        if not self._cases:
+        if not any(self._cases.values()):
             raise UpdateError("no update was added")
         n = len(self._start)
         result = np.empty(n, np.float32) if self._sums is None else self._sums.view(np.float32)[:n]

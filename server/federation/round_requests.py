@@ -6,7 +6,7 @@ A round's model is evaluated by the request that sends it to be trained further:
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from server.federation.absences import LEFT_OUT, left_out_entry
@@ -14,8 +14,9 @@ from server.federation.averaging import AT_SITE, RunningAverage, owned_parts
 from server.federation.participants import Participants
 from server.federation.site_requests import Answer
 from server.federation.update_checks import Expected, check_sums, check_update, weighed_cases
+from server.federation.update_copies import Copies
 from server.federation.update_reach import Reach
-from server.run_folder.round_record import NO_LABEL, SiteEntry
+from server.run_folder.round_record import NO_LABEL, RoundRecord, SiteEntry
 from shared.errors import UpdateError
 from shared.messages.instruction_reply import EVALUATE, TRAIN, Reply
 from shared.messages.payload import State, flatten, manifest_of
@@ -62,7 +63,16 @@ class RoundRequests:
         self.participants = participants
         self.config = participants.config
 
-    def train(self, task: Task, number: int, state: State, within: Reach, *, evaluating: bool) -> RoundResult:
+    def train(
+        self,
+        task: Task,
+        number: int,
+        state: State,
+        within: Reach,
+        *,
+        evaluating: bool,
+        records: Sequence[RoundRecord] = (),
+    ) -> RoundResult:
         """Ask for a round's updates; good answers go into the running average.
 
         Parameters
@@ -76,6 +86,8 @@ class RoundRequests:
         evaluating
             Whether the sites evaluate it as well. One whose answer holds no good evaluation is asked for that alone;
             one that is gone, or was waited for until the deadline, is not.
+        records
+            The task's rounds so far.
 
         """
         weights, manifest = within.start, manifest_of(state)
@@ -104,10 +116,17 @@ class RoundRequests:
         average = RunningAverage(weights, owned_parts(state, lambda name: AT_SITE if stays(name) else owner(name)))
         evaluation = Evaluation({}, {site: left_out_entry() for site in evaluators if site in left_out})
 
+        copies = Copies(weights, records)
+        counted: dict[str, dict[str, int]] = {}
+
         def take(site: str, reply: Reply) -> None:
             check_update(reply, expected[site])
-            assert reply.weights is not None  # noqa: S101 - checked
-            average.add(reply.weights, weighed_cases(reply, expected[site], task.name))
+            update = reply.weights
+            assert update is not None  # noqa: S101 - checked
+            cases = weighed_cases(reply, expected[site], task.name)
+            copies.enter(site, update, lambda other: other in counted and average.remove(update, counted.pop(other)))
+            average.add(update, cases)
+            counted[site] = cases
 
         instruction = replace(
             self.participants.instruction(number, task.name),
@@ -130,6 +149,11 @@ class RoundRequests:
             if site in evaluators:
                 _take_evaluation(evaluation, replace(answer, reply=reply.evaluation()), evaluators[site], task)
             del answer, reply  # before the next one is fetched
+        for site, reason in copies.refused().items():
+            log.warning("round %d, %s: %s", number, site, reason)
+            ledger[site] = SiteEntry("refused", reason, attempts=ledger[site].attempts)
+        for site, entry in ledger.items():
+            entry.update_hash = copies.entered[site] if entry.status == "accepted" else ""
         good = sum(entry.status == "accepted" for entry in ledger.values())
         mean = average.mean() if good >= max(1, self.config.federation.min_sites) else None
         if others := evaluators.keys() - evaluation.sites.keys():

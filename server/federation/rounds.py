@@ -122,7 +122,8 @@ class Federation:
                 self.participants.rejoin()
             self.on_progress("train", number - 1, total, f"{name}, round {number}: training{_so_far(records)}")
             within = Reach.of(flatten(state), parts, view, number)
-            trained = self.requests.train(task, number, state, within, evaluating=records[-1].is_unevaluated())
+            evaluating = records[-1].is_unevaluated()
+            trained = self.requests.train(task, number, state, within, evaluating=evaluating, records=records)
             if trained.evaluation is not None:
                 self._enter(records, trained.evaluation)
             if trained.average is None:

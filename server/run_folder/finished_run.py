@@ -14,6 +14,7 @@ from server.run_folder.predictions import read_predictions
 from server.run_folder.results import ResultRow, Results, TrainedTask, read_results
 from server.run_folder.round_record import RoundRecord, read_records
 from shared.config.run_config import RunConfig, load_config
+from shared.errors import RunError
 from shared.tasks import task_named
 from shared.tasks.task import Task
 
@@ -102,19 +103,26 @@ def read_finished_run(run_dir: Path) -> list[FinishedTask]:
     # Of a run in which something failed there are the tasks before it, and the external centre may be closed still.
     failed = results.provenance.outcome == "failed"
     evaluated = {row.task for row in results.rows if row.role == "external"}
+    tasks = [name for name in config.tasks if name in results.provenance.tasks or not failed]
+    rounds = {name: tuple(item for item in read_records(run_dir, name) if item.round > 0) for name in tasks}
+    for name in tasks:
+        if (known := len(rounds[name])) < results.provenance.tasks[name].rounds:
+            raise RunError(
+                f"{run_dir.name}/journal/{name} holds {known} of the {results.provenance.tasks[name].rounds} rounds "
+                "that the results are of: the folder is not whole, copy it again with its journal"
+            )
     return [
         FinishedTask(
             path=run_dir,
             config=config.for_task(name),
             config_text=(run_dir / "config.toml").read_text(encoding="utf-8"),
             results=results.model_copy(update={"rows": tuple(row for row in results.rows if row.task == name)}),
-            rounds=tuple(item for item in read_records(run_dir, name) if item.round > 0),
+            rounds=rounds[name],
             flow={site: flow[site] for site in [*order, *sorted(set(flow) - set(order))] if site in flow},
             predictions=read_predictions(run_dir, name) if stored and (name in evaluated or not failed) else None,
             at_node=at_node,
         )
-        for name in config.tasks
-        if name in results.provenance.tasks or not failed
+        for name in tasks
     ]
 
 

@@ -25,7 +25,8 @@ class SiteEntry:
     """A site's line in a ledger; `validation` are the task's sums of the round's new model, `Sums.to_flat`.
 
     `cases` entered, `skipped` ones could not be opened this time; the site was asked `attempts` times. `held_up`: it
-    gave no good answer, and for more than half of the time until the deadline the others waited for it.
+    gave no good answer, and for more than half of the time until the deadline the others waited for it. `update_hash`:
+    the hash of the update that entered (`server.federation.update_copies`).
     """
 
     status: Status
@@ -37,6 +38,7 @@ class SiteEntry:
     attempts: int = 1
     skipped: int = 0
     held_up: bool = False
+    update_hash: str = ""
 
 
 @dataclass(config=ConfigDict(extra="ignore", protected_namespaces=()))

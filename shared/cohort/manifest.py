@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,13 +167,19 @@ def _read_label(reader: RowReader, label: Label) -> float | None:
 
 
 def _doubtful_columns(table: Table, labels: Collection[str]) -> list[Flag]:
-    """Flag unknown columns that look like a misspelt known one; they are kept unchanged."""
-    flags = []
+    """Flag unknown columns that look like a misspelt known one, or share a word with it; they are kept unchanged."""
+    absent, flags = [item for item in KNOWN if item not in table.columns], []
     for name in table.columns:
-        near = difflib.get_close_matches(name, [item for item in KNOWN if item not in table.columns], n=1, cutoff=0.8)
-        if name not in KNOWN and name not in labels and near:
-            flags.append(Flag(1, f"an unknown column resembles '{near[0]}', which is absent; rename it if it is meant"))
+        if name in KNOWN or name in labels:
+            continue
+        alike = [item for item in absent if _words(item) & _words(name)]
+        if near := [*difflib.get_close_matches(name, absent, n=1, cutoff=0.8), *alike]:
+            flags.append(Flag(1, f"an unknown column is not read: is '{near[0]}' meant? Then rename it"))
     return flags
+
+
+def _words(column: str) -> set[str]:
+    return set(re.findall("[a-z]+[0-9]*", column.lower()))
 
 
 def _refuse_conflicting_labels(rows: Sequence[CaseRow], file: str) -> None:

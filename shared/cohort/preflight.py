@@ -76,12 +76,13 @@ Locate = Callable[[SiteFolder, Sequence[CaseRow], frozenset[str]], Located]
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """A site's cases, those left out before any pixel was read, and doubtful rows."""
+    """A site's cases, those left out before any pixel was read, doubtful rows, and rows of modalities not asked for."""
 
     folder: SiteFolder
     cases: tuple[Case, ...]
     exclusions: tuple[Exclusion, ...]
     flags: tuple[Flag, ...] = ()
+    others: tuple[int, ...] = ()
 
     def share_left_out(self, excluded: Iterable[Exclusion]) -> float:
         """Share of the rows that are left out, with those `excluded` later."""
@@ -100,7 +101,9 @@ def open_cohort(folder: Path, wanted: Iterable[tuple[Locate, frozenset[str]]], l
         rows, flags = read_manifest_with_flags(site.path, site.images, labels)
     located = [locate(site, rows, needs) for locate, needs in wanted]
     cases = tuple(case for found, _ in located for case in found)
-    return Cohort(site, cases, tuple(item for _, left_out in located for item in left_out), flags)
+    exclusions = tuple(item for _, left_out in located for item in left_out)
+    known = {case.row.row for case in cases} | {item.row for item in exclusions}
+    return Cohort(site, cases, exclusions, flags, tuple(row.row for row in rows if row.row not in known))
 
 
 def locate_exams(

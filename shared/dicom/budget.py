@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,10 @@ MOST_HEADER = 1 << 19
 SPARE = 1 << 20
 """Bytes of a DICOM file beside its pixels: vendors' own tags take some 100 kB. Compression adds less than that."""
 SPACING_MM = 0.05, 50.0
+MOST_TILES = 1024
+"""Of a JPEG 2000 frame: a decoder takes 7 kB for each before it reads the first."""
+_SIZE = re.compile(rb"\xff\x4f\xff\x51.{4}(.{32})", re.DOTALL)
+"""The start of a JPEG 2000 codestream: ends and starts of the image and of its tiles (ISO 15444-1, A.5.1)."""
 _RLE_GROWTH = 64  # two bytes become at most 128 (PS3.5 G.3.1)
 
 
@@ -144,6 +150,10 @@ def _claimed(frame: bytes, syntax: UID) -> tuple[int, int, int]:
     if syntax in {JPEGLossless, JPEGLosslessSV1}:  # read where a site has a codec for them; Pillow is none
         facts = _get_jpg_parameters(frame)
         return facts["width"], facts["height"], facts["components"]
+    for sizes in _SIZE.findall(frame):
+        right, bottom, _, _, wide, high, left, top = struct.unpack(">8L", sizes)
+        if (right - left) * (bottom - top) > MOST_TILES * wide * high:
+            raise StudyError("unreadable_file", "a JPEG 2000 frame of far too many tiles; export it uncompressed")
     with Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as image:
         if "progressive" in image.info:  # a few bytes a scan, and each goes over the whole image
             raise StudyError("unreadable_file", "a progressive JPEG, which DICOM does not have; export it uncompressed")

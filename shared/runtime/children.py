@@ -26,6 +26,11 @@ START = "fedbreast.py"
 """The file, at the root of the checkout, that then starts one of our modules from its source alone."""
 
 
+def own_module(name: str) -> list[str]:
+    """The command that starts a module of this checkout, isolated; arguments follow."""
+    return [*ISOLATED, str(Path(__file__).resolve().parents[2] / START), name]
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback address that no process uses now."""
     probes = [socket.socket() for _ in range(count)]

@@ -160,6 +160,11 @@ INTERNALS = (
         test="test_a_task_is_started_without_its_token_on_a_command_line",
     ),
     Internal(
+        names=("flwr.superlink.main:create_app",),
+        reason="the SuperLink starts runs for whoever calls its port, also for this machine's other users",
+        test="test_another_user_of_this_machine_is_refused_by_a_simulations_superlink",
+    ),
+    Internal(
         names=(
             "flwr.supernode.cli.flwr_clientapp:flwr_clientapp",
             "flwr.supernode.runtime.run_clientapp:pull_and_inflate_object_from_tree",

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.runtime.children import ISOLATED, START
+from shared.runtime.children import own_module
 
 MARK = "FEDBREAST_LAUNCH"
 _GRACE_S = 5.0
@@ -108,7 +108,7 @@ def guarded(home: Path, mark: str) -> Iterator[None]:
     It waits for the end of a pipe that only this process holds open. Otherwise Flower and Ray would run on for minutes.
     """
     guard = subprocess.Popen(  # noqa: S603 - ourselves
-        [*ISOLATED, str(Path(__file__).resolve().parents[2] / START), "shared.runtime.processes", str(home), mark],
+        [*own_module("shared.runtime.processes"), str(home), mark],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -34,5 +34,12 @@ def task_named(name: str) -> Task:
     if name not in TASKS:
         raise ConfigError(f"there is no task '{name}'; there are {', '.join(TASKS)}")
     # Each where it is asked for: MONAI, which the classifiers need, takes seconds to import.
-    task: Task = import_module(TASKS[name]).TASK
+    try:
+        task: Task = import_module(TASKS[name]).TASK
+    except (ModuleNotFoundError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name != TASKS[name]:
+            raise  # a library that its module needs
+        raise ConfigError(
+            f"task '{name}': no TASK is in {TASKS[name]}, which TASKS in shared/tasks/__init__.py names: mend the line"
+        ) from error
     return task

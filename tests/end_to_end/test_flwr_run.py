@@ -147,6 +147,8 @@ def test_h2_and_h12_a_run_listens_on_loopback_alone_refuses_strangers_and_writes
         assert wait_for((journal / "round-001.json").exists, LONGEST_S)
         pids = launched(root)
         words = [word for pid in pids for word in Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")]
+        assert "--token-file" in words
+        assert "--token" not in words  # each user can read command lines
         (address,) = {word.partition("=")[2] for word in words if word.startswith("--gcs-address=127.")}
         sockets = listening(pids | {process.pid})
         assert len(sockets) >= 6  # Flower's SuperLink; Ray's store, its scheduler's two and a worker for each site
@@ -184,7 +186,7 @@ def test_flowers_own_command_runs_the_checkout_offline(checkout, tmp_path):
     root = checkout(federation={"rounds": 1})
     app = tmp_path / "app"
     app.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "server", "client", "shared", "configs"):
+    for name in ("pyproject.toml", "fedbreast.py", "README.md", "LICENSE", "server", "client", "shared", "configs"):
         subprocess.run(["cp", "-r", str(ROOT / name), str(app)], check=True)
     environment = {
         **os.environ,

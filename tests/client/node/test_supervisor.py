@@ -64,6 +64,7 @@ def test_a_relative_site_folder_is_the_one_seen_from_where_the_command_was_given
             "everybody can write to .*centre-a, and so change what the node runs: chmod o-w",
         ),
         (lambda kit: (kit / "state").chmod(0o777), "everybody can write to .*state"),
+        (lambda kit: kit.parent.chmod(0o777), "everybody can write to [^ ]*, and so change what the node runs"),
         (lambda kit: (kit / "keys/node.key").unlink(), "node.key is missing"),
         (lambda kit: (kit / "certificates/ca.crt").unlink(), "ca.crt is missing"),
         (lambda kit: (kit / "certificates/ca.crt").write_text("x"), "damaged"),
@@ -225,40 +226,75 @@ def served(kit, monkeypatch):
     return (kit.state / "node.log").read_text()
 
 
-@pytest.mark.parametrize("trick", ["none", "bytecode", "library", "extension", "edited"])
-def test_the_node_runs_the_source_whose_hash_it_records_whatever_lies_in_the_checkout(
-    tmp_path, checkout, monkeypatch, trick
-):
-    kit, evil = SiteKit(made(tmp_path)), "SAID = 'evil'\nprint('evil', flush=True)\n"
-    honest = open_bundle(checkout).sha256
-    if trick != "edited":
-        monkeypatch.setattr(supervisor, "refuse_strangers", lambda _: None)  # even if it overlooked them
-    (tmp_path / "evil.py").write_text(evil)
-    if trick == "bytecode":
-        for name in ("shared/locks.py", "client/node/supernode.py", "client/node/warm_process.py"):
-            never = py_compile.PycInvalidationMode.UNCHECKED_HASH
-            cache = importlib.util.cache_from_source(checkout / name)
-            py_compile.compile(str(tmp_path / "evil.py"), cfile=cache, invalidation_mode=never)
-    elif trick == "library":
-        (checkout / "filelock.py").write_text(evil)
-    elif trick == "extension":
-        (checkout / "shared" / f"locks{importlib.machinery.EXTENSION_SUFFIXES[0]}").write_bytes(b"x")
-    elif trick == "edited":
-        staged = supervisor.stage_program
+EVIL = "SAID = 'evil'\nprint('evil', flush=True)\n"
 
-        def stage(home):
-            program = staged(home)
-            (checkout / "shared" / "locks.py").write_text(evil)  # between hash and import
-            return program
 
-        monkeypatch.setattr(supervisor, "stage_program", stage)
+def is_good(kit, honest, monkeypatch):
+    """Whether a node of this kit runs the honest source, and says so."""
     said = served(kit, monkeypatch)
     assert "__main__ good" in said
     assert "site-packages/filelock" in said
     assert "warm" in said
     assert "evil" not in said
     (started,) = [line for line in read(kit.audit_file) if line["event"] == "serving-started"]
-    assert started["program"] == honest
+    return started["program"] == honest
+
+
+@pytest.mark.parametrize("trick", ["none", "bytecode", "library", "extension"])
+def test_the_node_runs_the_source_whose_hash_it_records_whatever_lies_in_the_checkout(
+    tmp_path, checkout, monkeypatch, trick
+):
+    kit, honest = SiteKit(made(tmp_path)), open_bundle(checkout).sha256
+    monkeypatch.setattr(supervisor, "refuse_strangers", lambda _: None)  # even if it overlooked them
+    (tmp_path / "evil.py").write_text(EVIL)
+    if trick == "bytecode":
+        for name in ("shared/locks.py", "client/node/supernode.py", "client/node/warm_process.py"):
+            never = py_compile.PycInvalidationMode.UNCHECKED_HASH
+            cache = importlib.util.cache_from_source(checkout / name)
+            py_compile.compile(str(tmp_path / "evil.py"), cfile=cache, invalidation_mode=never)
+    elif trick == "library":
+        (checkout / "filelock.py").write_text(EVIL)
+    elif trick == "extension":
+        (checkout / "shared" / f"locks{importlib.machinery.EXTENSION_SUFFIXES[0]}").write_bytes(b"x")
+    assert is_good(kit, honest, monkeypatch)
+
+
+@pytest.mark.parametrize("trick", ["edited", "linked", "renamed"])
+def test_what_is_exchanged_between_hash_and_import_does_not_run(tmp_path, checkout, monkeypatch, trick):
+    kit, honest = SiteKit(made(tmp_path)), open_bundle(checkout).sha256
+    staged, source = supervisor.stage_program, checkout / "shared" / "locks.py"
+    edited = source
+    if trick == "linked":  # the source leads elsewhere, and that file has another name
+        source.symlink_to(source.rename(tmp_path / "elsewhere.py"))
+        edited = tmp_path / "again.py"
+        edited.hardlink_to(source.resolve())
+
+    def stage(home):
+        program = staged(home)
+        if trick == "renamed":
+            checkout.rename(tmp_path / "away")
+            shutil.copytree(tmp_path / "away", checkout)
+        edited.write_text(EVIL)
+        assert source.read_text() == EVIL
+        return program
+
+    monkeypatch.setattr(supervisor, "stage_program", stage)
+    assert is_good(kit, honest, monkeypatch)
+
+
+def test_no_variable_of_the_environment_brings_code_into_a_node(tmp_path, checkout, monkeypatch):
+    kit, honest = SiteKit(made(tmp_path)), open_bundle(checkout).sha256
+    version = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    for place in ("path", f"base/{version}", f"home/.local/{version}"):
+        folder = tmp_path / place
+        folder.mkdir(parents=True)
+        (folder / "evil.pth").write_text("import sys; print('evil', flush=True)\n")
+        for name in ("sitecustomize", "usercustomize", "filelock", "shared", "client"):
+            (folder / f"{name}.py").write_text(EVIL)
+    for name, value in {"PATH": "path", "STARTUP": "path/shared.py", "USERBASE": "base", "HOME": "base"}.items():
+        monkeypatch.setenv(f"PYTHON{name}", str(tmp_path / value))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert is_good(kit, honest, monkeypatch)
 
 
 @pytest.mark.parametrize("place", ["filelock.py", "shared/locks.abi3.so"])

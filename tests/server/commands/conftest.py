@@ -78,5 +78,6 @@ def launched(call, tmp_path, monkeypatch):
     import server.deployment.simulation
 
     monkeypatch.setattr(server.deployment.simulation, "run_flower", pretend)
-    (tmp_path / "sites" / "centre-d").mkdir(parents=True)
+    for name in "abd":
+        (tmp_path / "sites" / f"centre-{name}").mkdir(parents=True)
     return calls

@@ -1,10 +1,12 @@
 """The command line: what is refused, how it is said, and that help needs nothing heavy."""
 
+import csv
 import errno
 import getpass
 import os
 import platform
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -154,7 +156,7 @@ def test_the_demo_runs_the_quick_recipe_and_makes_phantoms_anew_only_over_phanto
     code, _, err = call("demo", "--fresh")  # the phantom goes, and what else lies there stays
     assert code == 2
     assert "holds files that are no phantom" in err
-    assert sorted(path.name for path in (tmp_path / "sites").iterdir()) == ["centre-d", "scan.dcm"]
+    assert sorted(path.name for path in (tmp_path / "sites").iterdir()) == ["centre-b", "centre-d", "scan.dcm"]
     shutil.rmtree(tmp_path / "sites")
     code, _, _ = call("demo")
     assert not code
@@ -228,6 +230,43 @@ def test_check_names_the_rows_whose_tissue_masks_cannot_be_read_and_keeps_the_ca
     assert "left out of tasks that need masks of tissues: 1; other tasks use them" in out
     assert "no_mask" in out
     assert "elsewhere" not in out
+
+
+@pytest.mark.parametrize(
+    ("cells", "words", "usable"),
+    [
+        ({"side": {"left": "right", "right": "left"}.get}, "left out: no_breast_found", 1),
+        ({"mask": lambda _: ""}, "without a lesion's mask, left out of all tasks but those of tissues: 1", 2),
+        ({"mask": lambda _: "", "breast_mask": lambda _: ""}, "left out: no_mask", 1),
+        ({"modality": lambda _: "MG"}, "of another modality, not read", 1),
+    ],
+)
+def test_check_says_of_a_row_what_a_run_does_with_it(call, sites, cells, words, usable):
+    table = sites / "centre-a" / "cases.csv"
+    text = table.read_text()
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    names = [*rows[0], *(name for name in cells if name not in rows[0])]
+    rows[0] |= {name: change(rows[0].get(name)) for name, change in cells.items()}
+    with table.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, names, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    code, out, _ = call("check", sites / "centre-a")
+    table.write_text(text)
+    assert not code
+    assert words in out
+    assert re.search(rf"usable +│ +{usable} ", out)
+
+
+def test_check_of_a_site_without_a_usable_case_ends_with_3(call, sites):
+    table = sites / "centre-a" / "cases.csv"
+    text = table.read_text()
+    table.write_text(text.replace("/lesion", "/elsewhere"))
+    code, _, err = call("check", sites / "centre-a")
+    table.write_text(text)
+    assert code == 3
+    assert "no case is usable: a run would leave this site out" in err
 
 
 def test_check_of_a_folder_that_is_no_site_says_which_was_meant(call, sites, tmp_path):

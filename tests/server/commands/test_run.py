@@ -62,6 +62,19 @@ def test_phantoms_of_other_settings_are_refused_before_anything_starts(call, tmp
     assert not launched
 
 
+def test_a_training_site_that_is_no_folder_is_told_before_anything_starts(call, tmp_path, launched):
+    (tmp_path / "sites" / "centre-b").rename(tmp_path / "sites" / "centre-bb")
+    code, out, err = call("run", "toy.toml")
+    assert (code, out, launched) == (2, "", [])
+    assert "data.sites names centre-b, and data.root has no such folder (centre-a, centre-bb, centre-d)" in err
+
+
+def test_a_server_that_is_none_is_told_before_anything_else(call, tmp_path):
+    code, out, err = call("run", "toy.toml", "--server", "nosuch")
+    assert (code, out) == (2, "")
+    assert "nosuch is no server's kit" in err
+
+
 def test_a_stopped_run_says_how_to_go_on(call, launched):
     code, _, err = call("run", "toy.toml", "--name", "first", "--seed", "666")
     assert code == 130

@@ -48,6 +48,18 @@ def test_plaintext_is_refused(fronted):
     assert not reached(fronted)
 
 
+def test_http_2_and_its_floods_of_streams_are_not_spoken(fronted):
+    context = tls_context(fronted.consortium.site("centre-a"))
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    plain = socket.create_connection(("127.0.0.1", fronted.consortium.port), timeout=5)
+    with context.wrap_socket(plain, server_hostname="127.0.0.1") as opened:
+        assert opened.selected_alpn_protocol() == "http/1.1"
+        reset = bytes.fromhex("00000403000000000100000008")  # RST_STREAM
+        opened.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000") + reset * 100)
+        assert opened.recv(100).startswith(b"HTTP/1.1 400")
+    assert not reached(fronted)
+
+
 @pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1", "TLSv1_2"])
 def test_older_tls_is_refused_by_the_server(fronted, version):
     with warnings.catch_warnings():

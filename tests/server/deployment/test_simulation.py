@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server.deployment import flower_cli
+from server.deployment import flower_cli, simulation
 from server.deployment.simulation import federation_options, run_flower
 from shared.errors import RunError
 from shared.runtime import flower_home
@@ -103,6 +103,7 @@ def play(tmp_path, monkeypatch):
     (root / "toy.toml").write_text('name = "toy"\n[data]\nroot = "x"\nsites = ["a", "b"]\n[compute]\ndevice = "cpu"\n')
     monkeypatch.setenv("FEDBREAST_ROOT", str(root))
     monkeypatch.setattr(flower_home, "BINARIES", binaries)
+    monkeypatch.setattr(simulation, "COMMAND", ())  # else it would start Flower's own SuperLink
 
     def run(part, **options):
         monkeypatch.setenv("PLAY", part)
@@ -182,7 +183,7 @@ def test_when_a_launcher_is_killed_outright_another_process_tidies_up(play, monk
     monkeypatch.setenv("PLAY", "stuck")
     code = (
         "import pathlib, sys; from server.deployment import simulation; from shared.runtime import flower_home\n"
-        "flower_home.BINARIES = pathlib.Path(sys.argv[2])\n"
+        "flower_home.BINARIES, simulation.COMMAND = pathlib.Path(sys.argv[2]), ()\n"
         "simulation.run_flower(pathlib.Path(sys.argv[1]), run_name='one', watch=lambda _: print('up', flush=True))"
     )
     command = [sys.executable, "-c", code, str(play.root / "toy.toml"), str(flower_home.BINARIES)]

@@ -40,6 +40,25 @@ def average(updates):
     return running.mean()
 
 
+@settings(max_examples=100, deadline=None)
+@given(UPDATES, UPDATES)
+def test_what_is_taken_out_leaves_no_trace(kept, taken):
+    running = RunningAverage(np.zeros(5, np.float32))
+    for weights, cases in [*kept, *taken]:
+        running.add(weights, {"": cases})
+    for weights, cases in taken:
+        running.remove(weights.copy(), {"": cases})
+    assert running.mean().tobytes() == average(kept).tobytes()
+
+
+def test_an_average_of_which_all_was_taken_out_is_none():
+    running = RunningAverage(np.zeros(2, np.float32))
+    running.add(np.ones(2, np.float32), {"": 3})
+    running.remove(np.ones(2, np.float32), {"": 3})
+    with pytest.raises(UpdateError, match="no update was added"):
+        running.mean()
+
+
 def fixed(value, cases):
     """Exactly: the product as a multiple of 1 / SCALE, half to even, as Python rounds a fraction."""
     return round(Fraction(float(value)) * cases * int(SCALE))

@@ -1,19 +1,25 @@
 """What a round asks of its sites: the evaluation in passing, and the one that is asked for alone."""
 
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from flwr.app import MetricRecord
 
+from server.federation.averaging import RunningAverage
 from server.federation.participants import Participants
 from server.federation.round_requests import RoundRequests
+from server.federation.update_copies import update_hash
 from server.federation.update_reach import Reach, parts_of
 from server.run_folder.journal import RunFolder
-from server.run_folder.round_record import NO_LABEL
+from server.run_folder.round_record import NO_LABEL, RoundRecord
 from server.studies.in_process_grid import InProcessGrid
 from shared.messages.payload import flatten
 from shared.messages.records import read_instruction
 from shared.tasks import task_named
+from shared.training import learning_rate
 from tests.end_to_end.tiny_sites import SUMS, TASK, site
 from tests.server.federation.test_rounds import config
 
@@ -47,9 +53,9 @@ class Asked:
         answer.content["numbers"] = MetricRecord(numbers)
         return answer
 
-    def train(self, number=2, *, evaluating=True):
+    def train(self, number=2, *, evaluating=True, records=()):
         within = Reach.of(flatten(self.state), parts_of(self.model), self.view, number)
-        return self.requests.train(LESIONS, number, self.state, within, evaluating=evaluating)
+        return self.requests.train(LESIONS, number, self.state, within, evaluating=evaluating, records=records)
 
 
 @pytest.fixture
@@ -120,3 +126,46 @@ def test_sites_without_cases_of_a_split_are_not_asked(asked):
     run.participants.sites = [replace(item, included={**item.included, "test": 1}) for item in run.participants.sites]
     assert set(run.requests.evaluate(TASK, run.state, 1, "test", {"site-2"}).sums) == {"site-2"}
     assert run.seen == [("evaluate", "site-2", "test", 1)]
+
+
+@pytest.fixture
+def copied(monkeypatch):
+    """Sites whose weights are those of the node that the table names, where it names one."""
+    table, honest = {}, site
+
+    def client(message, context):
+        if message.metadata.message_type == "train":
+            context = SimpleNamespace(node_id=table.get(context.node_id, context.node_id))
+        return honest(message, context)
+
+    monkeypatch.setattr(sys.modules[__name__], "site", client)
+    return table
+
+
+@pytest.mark.parametrize("order", [lambda ids: ids, lambda ids: ids[::-1]])
+def test_another_sites_update_costs_both_the_round_and_leaves_no_trace_in_the_average(asked, copied, order):
+    copied |= {1: 3}
+    run = asked(order=order)
+    result = run.train()
+    first, second, third = result.sites.values()
+    assert (first.status, second.status, third.status) == ("refused", "accepted", "refused")
+    assert first.reason == "its update is that of site-2 to the last bit: one copied the other's, and neither counts"
+    assert "of site-0" in third.reason
+    assert (first.update_hash, first.cases, third.update_hash) == ("", 0, "")
+    rate = learning_rate(run.view, run.view.training.steps_per_round)
+    only = flatten(run.state) + np.float32(rate / 40 * 2)
+    alone = RunningAverage(flatten(run.state))
+    alone.add(only, {"": 2})
+    assert result.average.tobytes() == alone.mean().tobytes()
+    assert second.update_hash == update_hash(only)
+    assert list(result.evaluation.sums) == ["site-0", "site-1", "site-2"]  # which no copy is needed for
+
+
+def test_the_model_sent_back_and_an_update_of_an_earlier_round_are_refused(asked, copied):
+    run = asked()
+    earlier = RoundRecord(TASK, 1, "", 0.0, run.train(1).sites)
+    copied |= {1: 0}
+    again = run.train(1, records=[earlier]).sites
+    assert again["site-0"].reason == "sends the model that was sent, to the last bit: it did not train"
+    assert again["site-1"].reason.startswith("sends the update of site-1 in round 1, to the last bit")
+    assert {item.status for item in again.values()} == {"refused"}

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 from urllib.parse import unquote
 
 import pytest
@@ -175,6 +176,16 @@ def test_a_missing_file_is_named(make_folder, name):
     run = make_folder()
     (run / name).unlink()
     with pytest.raises(RunError, match=name.replace(".", r"\.")):
+        build_report(run)
+
+
+def test_a_folder_without_its_whole_journal_is_refused(make_folder):
+    run = make_folder()
+    (run / "journal" / TASK / "round-002.json").unlink()
+    with pytest.raises(RunError, match=r"journal/lesion-segmentation holds 5 of the 6 rounds"):
+        build_report(run)
+    shutil.rmtree(run / "journal")
+    with pytest.raises(RunError, match="holds 0 of the 6 rounds"):
         build_report(run)
 
 

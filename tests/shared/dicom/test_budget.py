@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import struct
+from contextlib import nullcontext
 
 import jpeg_ls
 import numpy as np
@@ -21,6 +22,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from shared.dicom import budget
 from shared.dicom.budget import (
     GB,
     MOST_EXAM,
@@ -171,6 +173,40 @@ def test_a_progressive_jpeg_whose_scans_cost_time_is_refused(exam, tmp_path):
     scans = jpeg(np.zeros((12, 10), np.uint8), "JPEG", progressive=True)
     with pytest.raises(StudyError, match="a progressive JPEG"):
         read_pixels(parse_header(slice_of(exam, tmp_path / "a", bytes(scans), syntax, **tags)))
+
+
+@pytest.mark.parametrize(
+    ("tile", "words"), [((4, 3), None), ((12, 10), None), ((1, 1), "too many tiles"), ((2**32 - 1, 1), None)]
+)
+def test_a_jpeg_2000_of_far_too_many_tiles_is_refused(exam, tmp_path, monkeypatch, tile, words):
+    monkeypatch.setattr(budget, "MOST_TILES", 100)
+    syntax, stream, marker, _, tags = codecs()["jpeg-2000"]
+    frame = grown(stream, marker, (22, ">L", tile[0]), (26, ">L", tile[1]))
+    ds = pydicom.dcmread(slice_of(exam, tmp_path / "a", frame, syntax, **tags))
+    with pytest.raises(StudyError, match=words) if words else nullcontext():
+        check_frames(ds, 1)
+
+
+def test_a_jpeg_2000_of_a_tile_for_each_few_pixels_takes_no_memory(exam, tmp_path):
+    stream = jpeg(np.zeros((512, 512), np.uint8), "JPEG2000", no_jp2=True)
+    frame = grown(stream, b"\xff\x51", (22, ">L", 1), (26, ">L", 5))
+    assert len(frame) < 1000
+    tags = {"Rows": 512, "Columns": 512, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    path = slice_of(exam, tmp_path / "a", frame, JPEG2000Lossless, **tags)
+    code = """
+        try:
+            read_pixels(parse_header(path))
+        except StudyError as error:
+            assert "tiles" in str(error)
+    """
+    setup = """
+        from pathlib import Path
+        from shared.dicom.header import parse_header
+        from shared.dicom.pixels import read_pixels
+        from shared.errors import StudyError
+        path = Path(sys.argv[1])
+    """
+    assert peak_mb(setup, code, path) < 50  # it took 500 MB and three seconds, each slice of it
 
 
 def test_a_slice_of_more_frames_than_one_is_refused_however_it_says_so(exam, tmp_path):
