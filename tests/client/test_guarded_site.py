@@ -9,6 +9,7 @@ import pytest
 from client import local_round
 from client.ledger import Ledger
 from shared.messages.payload import FEW
+from shared.modalities import modality_named
 from shared.policy import Policy
 from shared.tasks import task_named
 from shared.training import TrainSummary
@@ -104,6 +105,16 @@ def test_a_label_that_few_patients_have_is_as_if_unknown(attacker):
     reply = server.ask("prepare", splits=SHARES)
     assert reply.labelled == {TASK: 0}
     assert "fewer than the 10 training patients" in server.ask("train", splits=SHARES).error
+
+
+def test_what_few_patients_have_of_a_label_reaches_no_training_and_no_sum(attacker):
+    server = attacker()
+    for few, known in (({"p00", "p01", "p02", "p03"}, 0), ({f"p{number:02d}" for number in range(40)}, 40)):
+        server.write(server.patients, pr=few)
+        plan = modality_named(MODALITY).plan(side=5, level=1200.0)
+        prepared = server.site(splits={"validation": 0.0, "test": 0.0}).prepare(MODALITY, plan)
+        assert sum(case.labels.pr is not None for case in prepared["train"]) == known
+        assert sum(case.labels.er is not None for case in prepared["train"]) == 60
 
 
 @pytest.mark.parametrize(
