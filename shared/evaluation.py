@@ -24,7 +24,7 @@ from shared.tasks.task import OWN, Measured, Row, Task
 
 log = logging.getLogger(__name__)
 
-_LARGEST_OUTPUT = 1e4
+_LARGEST_OUTPUT = 1e4  # of a network about patients: no score changes beyond, and no sum of a few overflows
 DAMAGED = (OSError, ValueError, EOFError, StudyError)
 """What a lost, empty, truncated or overwritten file of the cache raises."""
 

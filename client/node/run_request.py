@@ -22,7 +22,7 @@ def told(config: RunConfig, site: str, policy: Policy) -> list[str]:
     drawn = "they are drawn here once, from this site's own key: shares of later runs change nothing"
     counts = f"counts of cases by split, class and reason left out (classes below {policy.least_patients} as 'few')"
     asked = questions(config)
-    most = f"{min(policy.runs_per_month * asked, policy.questions_per_run)} in 31 days are answered here"
+    most = f"of patients {min(policy.runs_per_month * asked, policy.questions_per_run)} in 31 days are answered here"
     chosen = "the server chooses seed, first weights, preprocessing plan, and the order and number of its questions"
     return [
         f"run '{config.name}': {len(data.sites)} hospitals train ({sites}); locked centre: {data.external or 'none'}",

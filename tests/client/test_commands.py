@@ -196,6 +196,7 @@ def test_a_configuration_is_looked_at_approved_compared_and_withdrawn(kit, tmp_p
 
     first = written()
     looked = call("approve", kit, "--configuration", tmp_path / "run.toml", "--look")
+    assert looked.output.startswith("reading ")  # loading all tasks takes seconds
     assert f"hash {first}; nothing is approved by looking" in looked.output
     assert "no app is approved" in call("approve", kit, "--list").output
     done = call("approve", kit, "--configuration", tmp_path / "run.toml")

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.config.run_config import parse_config
+from shared.errors import RunError
 from shared.policy import OPEN, Policy, without_floors
 
 LESION, SUBTYPE = "lesion-segmentation", "subtype-ensemble"
@@ -56,6 +57,16 @@ def test_simulation_and_phantoms_have_no_floors_and_phantoms_keep_the_rest():
     kept = without_floors(Policy(max_rounds=7, tasks=(LESION,), least_patients=8))
     assert (kept.max_rounds, kept.tasks, kept.least_patients, kept.guards_patients) == (7, (LESION,), 1, False)
     assert Policy().guards_patients
+
+
+def test_training_patients_are_counted_by_one_rule_and_not_where_nobody_is_guarded():
+    policy = Policy(least_training_patients=3)
+    policy.need_training({"a", "b", "c"})
+    with pytest.raises(RunError, match=r"^fewer than the 3 training patients of its policy$"):
+        policy.need_training({"a", "b"})
+    with pytest.raises(RunError, match="of its policy; 2 cases wait, as too few patients changed"):
+        policy.need_training({"a", "b"}, waiting=2)
+    OPEN.need_training(set())
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,9 @@ def test_every_figure_of_a_run_is_told():
     assert "dice" in text
     assert "auc_er" not in text
     assert "REFUSED" not in text
-    assert f"about {questions(run)}; {5 * questions(run)} in 31 days are answered here, with 5 plans" in text
+    assert (
+        f"about {questions(run)}; of patients {5 * questions(run)} in 31 days are answered here, with 5 plans" in text
+    )
     assert (
         "the server chooses seed, first weights, preprocessing plan, and the order and number of its questions" in text
     )
