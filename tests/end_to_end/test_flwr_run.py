@@ -124,8 +124,13 @@ def test_two_runs_at_once_do_not_meet_and_one_interrupted_resumes_to_the_same_by
     assert left(root) == []
 
 
-def test_a_run_that_cannot_start_fails_with_its_reason_and_leaves_nothing(checkout):
-    root = checkout(data={"sites": ["centre-a", "centre-b", "centre-x"]}, federation={"min_sites": 3})
+def test_a_run_that_cannot_start_fails_with_its_reason_and_leaves_nothing(checkout, phantom_root, tmp_path):
+    data = tmp_path / "data"
+    (data / "centre-x").mkdir(parents=True)  # a folder, and no site's
+    for name in "abd":
+        (data / f"centre-{name}").symlink_to(phantom_root / f"centre-{name}")
+    sites = ["centre-a", "centre-b", "centre-x"]
+    root = checkout(data={"root": str(data), "sites": sites}, federation={"min_sites": 3})
     process = start(root, "run", "toy.toml", "--name", "short")
     _, errors = process.communicate(timeout=LONGEST_S)
     assert process.returncode == 1

@@ -8,6 +8,7 @@ from typing import Any
 from server.reports import metric_text
 from server.reports.figures import style
 from server.run_folder.finished_run import FinishedTask
+from shared.cohort.labels import SUBTYPE_LABELS
 from shared.messages.payload import FEW
 
 _SPLITS = ("train", "validation", "test", "external")
@@ -38,7 +39,7 @@ def classes(runs: Sequence[FinishedTask]) -> dict[str, Any] | None:
     labels = {label.name: label for run in runs for label in run.task.labels}
     lines = [
         {
-            "label": f"{label.title}: {name.partition('/')[2].replace('_', ' ')}",
+            "label": f"{label.title}: {_class_title(name.partition('/')[2])}",
             "counts": ["few" if (count := told.get(name, 0)) == FEW else str(count) for told in sites.values()],
         }
         for label in labels.values()
@@ -46,6 +47,10 @@ def classes(runs: Sequence[FinishedTask]) -> dict[str, Any] | None:
         if any(told.get(name, 0) for told in sites.values())
     ]
     return {"sites": list(sites), "lines": lines} if lines else None
+
+
+def _class_title(name: str) -> str:
+    return next((label.title for label in SUBTYPE_LABELS if label.name == name), name.replace("_", " "))
 
 
 def curves(run: FinishedTask) -> list[dict[str, Any]]:

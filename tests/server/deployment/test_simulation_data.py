@@ -25,9 +25,18 @@ def test_without_data_and_without_a_phantom_the_remedy_is_named(root):
 
 def test_data_that_are_there_are_left_alone(root, monkeypatch):
     monkeypatch.setattr(generate, "generate_federation", lambda *_, **__: pytest.fail("nothing is to be made"))
-    (root / "data" / "x").mkdir(parents=True)
+    (root / "data" / "x" / "centre-a").mkdir(parents=True)
     ensure_data(config(), lambda *_: None)
-    assert list((root / "data" / "x").iterdir()) == []
+    assert [path.name for path in (root / "data" / "x").rglob("*")] == ["centre-a"]
+
+
+@pytest.mark.parametrize("phantom", [None, {}])
+def test_a_training_site_that_is_no_folder_is_refused_with_those_there_are(root, monkeypatch, phantom):
+    monkeypatch.setattr(generate, "generate_federation", lambda *_, **__: pytest.fail("nothing is to be made"))
+    (root / "data" / "x" / "centre-a").mkdir(parents=True)
+    data = {"sites": ["centre-a", "north"]} | ({} if phantom is None else {"phantom": phantom, "root": "data/y"})
+    with pytest.raises(ConfigError, match=r"data\.sites names north, and data\.root has no such folder \(centre-a"):
+        ensure_data(config(**data), lambda *_: None)
 
 
 def test_a_phantom_is_made_by_its_section_and_says_how_far_it_is(root, monkeypatch):

@@ -233,6 +233,15 @@ def test_a_mistyped_optional_column_is_flagged(site):
     assert [(flag.row, "'her2_fish'" in flag.message) for flag in flags] == [(1, True)]
 
 
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [("ki67", "ki67_percent"), ("ER status", "er"), ("lesion_mask", "mask"), ("weight", ""), ("er2", "her2")],
+)
+def test_a_column_with_a_word_of_an_optional_one_is_flagged(site, column, meant):
+    _, flags = read_manifest_with_flags(site.table(f"patient_id,side,{column}", "P1,left,"))
+    assert [flag.message.split("'")[1] for flag in flags] == ([meant] if meant else [])
+
+
 def test_a_table_without_rows_is_refused(site):
     assert "no row below the header" in str(fault(site, "patient_id,side"))
 

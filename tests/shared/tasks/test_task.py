@@ -48,6 +48,21 @@ def test_an_unknown_task_is_refused_with_those_there_are():
         task_named("subtype")
 
 
+@pytest.mark.parametrize("module", ["shared.tasks.nowhere", "shared.tasks.choice"])
+def test_a_line_of_the_table_that_leads_to_no_task_is_told_with_its_place(monkeypatch, module):
+    monkeypatch.setitem(TASKS, "mine", module)
+    with pytest.raises(ConfigError, match=f"task 'mine': no TASK is in {module}, which TASKS in shared/tasks"):
+        task_named("mine")
+
+
+def test_a_library_that_is_missing_is_told_as_such(monkeypatch, tmp_path):
+    (tmp_path / "needs_one.py").write_text("import no_such_library\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(TASKS, "mine", "needs_one")
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        task_named("mine")
+
+
 def test_a_parameter_belongs_to_the_label_of_its_prefix():
     learner = Learner(*[None] * 5, "", None, {"heads.er.": "er", "heads.pr.": "pr"})
     assert [learner.owner(name) for name in ("heads.er.weight", "heads.pr.bias", "heads.era", "body.heads.er.w")] == [
