@@ -16,7 +16,7 @@ import socket
 import subprocess
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -51,6 +51,7 @@ _SHELL = 'trap "" TERM HUP; "$@"; exit $?'
 def run_nginx(kit: ServerKit, environment: Mapping[str, str], host: str = "0.0.0.0") -> Iterator[Child]:  # noqa: S104 - see above
     """Run nginx while the context lasts; a `RunError` says why it does not start."""
     program = _program(environment)
+    _end_leftover(kit)
     try:
         socket.create_server((host, kit.server.port)).close()
     except OSError as error:  # nginx would try for seconds, and say it five times
@@ -159,13 +160,29 @@ def _command(program: str, conf: Path) -> list[str]:
     return [program, "-p", str(conf.parent), "-e", str(conf.parent / "error.log"), "-c", str(conf)]
 
 
+def _end_leftover(kit: ServerKit) -> None:
+    """End the nginx of an earlier start, of which all else was killed: nobody else uses this kit now.
+
+    It is told by its command line, which names the kit's own configuration (Linux).
+    """
+    run = kit.state / "nginx"
+    with suppress(OSError, ValueError):
+        number = int((run / "nginx.pid").read_text())
+        if str(run / "nginx.conf") in Path(f"/proc/{number}/cmdline").read_text():
+            _end_group(os.getpgid(number))
+
+
 def _end(process: Child) -> None:
     """End all of nginx: workers whose master was killed go on, and would keep the port from the next one."""
+    _end_group(process.pid, process.poll)
+
+
+def _end_group(group: int, reap: Callable[[], object] = lambda: None) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + _STARTUP_S
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+            os.killpg(group, number)
             while time.monotonic() < deadline:
-                process.poll()
-                os.killpg(process.pid, 0)
+                reap()
+                os.killpg(group, 0)
                 time.sleep(_LOOK_EVERY_S)

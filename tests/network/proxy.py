@@ -224,7 +224,7 @@ class Proxy:
             return part
         self.seen["corrupted"] += 1
         place = self._random.randrange(len(part))
-        return part[:place] + bytes([part[place] ^ 0xFF]) + part[place + 1 :]
+        return part[:place] + bytes([(part[place] + 1) % 256]) + part[place + 1 :]
 
     def _whole(self, connection: _Connection, way: _Way, size: int) -> int:
         """How much of a piece is let through before it is time to break off."""

@@ -12,7 +12,7 @@ from server.deployment.rehearsal import call, prepare, run_consortium
 from server.run_folder.external_access import read_opened
 from server.run_folder.results import read_results
 from shared.config.run_config import load_config
-from tests.network.conftest import APP, ROOT
+from tests.network.standing import APP, ROOT
 from tests.wards import as_hospital
 
 pytestmark = [

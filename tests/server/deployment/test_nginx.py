@@ -279,8 +279,21 @@ def test_what_nginx_could_not_use_is_refused_in_its_words_and_it_goes_on_as_befo
 def test_workers_whose_master_was_killed_end_too_and_the_next_nginx_has_the_port(nginx, tmp_path):
     kit = make_consortium(tmp_path).kit
     with run_nginx(kit, os.environ, "127.0.0.1") as process:
+        until_new_workers(lambda: workers(process))
         os.kill(int((kit.state / "nginx" / "nginx.pid").read_text()), signal.SIGKILL)
         process.wait(10)
         assert listens(kit.server.port)  # its workers go on
     with run_nginx(kit, os.environ, "127.0.0.1"):
         assert listens(kit.server.port)
+
+
+def test_an_nginx_that_alone_outlived_its_server_makes_room_for_the_next(nginx, tmp_path):
+    kit = make_consortium(tmp_path).kit
+    with run_nginx(kit, os.environ, "127.0.0.1") as before:
+        number = int((kit.state / "nginx" / "nginx.pid").read_text())
+        os.kill(before.pid, signal.SIGKILL)
+        before.wait(10)
+        assert listens(kit.server.port)
+        with run_nginx(kit, os.environ, "127.0.0.1"):
+            assert int((kit.state / "nginx" / "nginx.pid").read_text()) != number
+            assert listens(kit.server.port)
