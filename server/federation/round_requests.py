@@ -14,7 +14,7 @@ from server.federation.averaging import AT_SITE, RunningAverage, owned_parts
 from server.federation.participants import Participants
 from server.federation.site_requests import Answer
 from server.federation.update_checks import Expected, check_sums, check_update, weighed_cases
-from server.federation.update_copies import Copies
+from server.federation.update_copies import Originals
 from server.federation.update_reach import Reach
 from server.run_folder.round_record import NO_LABEL, RoundRecord, SiteEntry
 from shared.errors import UpdateError
@@ -116,17 +116,12 @@ class RoundRequests:
         average = RunningAverage(weights, owned_parts(state, lambda name: AT_SITE if stays(name) else owner(name)))
         evaluation = Evaluation({}, {site: left_out_entry() for site in evaluators if site in left_out})
 
-        copies = Copies(weights, records)
-        counted: dict[str, dict[str, int]] = {}
+        originals = Originals(average, weights, records)
 
         def take(site: str, reply: Reply) -> None:
             check_update(reply, expected[site])
-            update = reply.weights
-            assert update is not None  # noqa: S101 - checked
-            cases = weighed_cases(reply, expected[site], task.name)
-            copies.enter(site, update, lambda other: other in counted and average.remove(update, counted.pop(other)))
-            average.add(update, cases)
-            counted[site] = cases
+            assert reply.weights is not None  # noqa: S101 - checked
+            originals.add(site, reply.weights, weighed_cases(reply, expected[site], task.name))
 
         instruction = replace(
             self.participants.instruction(number, task.name),
@@ -149,11 +144,7 @@ class RoundRequests:
             if site in evaluators:
                 _take_evaluation(evaluation, replace(answer, reply=reply.evaluation()), evaluators[site], task)
             del answer, reply  # before the next one is fetched
-        for site, reason in copies.refused().items():
-            log.warning("round %d, %s: %s", number, site, reason)
-            ledger[site] = SiteEntry("refused", reason, attempts=ledger[site].attempts)
-        for site, entry in ledger.items():
-            entry.update_hash = copies.entered[site] if entry.status == "accepted" else ""
+        originals.enter(ledger)
         good = sum(entry.status == "accepted" for entry in ledger.values())
         mean = average.mean() if good >= max(1, self.config.federation.min_sites) else None
         if others := evaluators.keys() - evaluation.sites.keys():

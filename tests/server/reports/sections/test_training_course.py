@@ -2,6 +2,7 @@
 
 from server.reports.sections.training_course import classes, curves, flow
 from server.run_folder.finished_run import SiteFlow, read_finished_run
+from shared.cohort.labels import SUBTYPES
 from shared.messages.payload import FEW
 from shared.tasks import task_named
 from tests.server.reports.invented_classifiers import RECEPTORS, finished
@@ -24,6 +25,14 @@ def test_classes_are_those_of_the_tasks_labels_and_small_counts_stay_hidden():
         "lines": [{"label": "ER: positive", "counts": ["7"]}, {"label": "ER: negative", "counts": ["few"]}],
     }
     assert classes([finished(None, [], RECEPTORS)]) is None
+
+
+def test_a_subtype_has_the_name_that_it_has_on_the_rest_of_the_page():
+    told = {f"subtype/{name}": 9 for name in SUBTYPES}
+    site = SiteFlow(role="training", included={"train": 36}, classes=told)
+    run = finished(None, [], "subtype-radiomics").model_copy(update={"flow": {"centre-a": site}})
+    lines = [line["label"] for line in classes([run])["lines"]]
+    assert lines == ["Subtype: Luminal A", "Subtype: Luminal B", "Subtype: HER2-enriched", "Subtype: Triple negative"]
 
 
 def test_curves_say_what_is_lost_and_what_chose_the_round(run_dir):
