@@ -49,8 +49,8 @@ class Consortium:
         self.wanted = (SERVER, *sites)
         self.environment = {}
         self._stack, self._runs = ExitStack(), 0
-        front, status, inner = free_ports(3)
-        server = {"address": "127.0.0.1", "port": front, "status_port": status, "superlink_port": inner}
+        front, status, self.superlink_port = free_ports(3)
+        server = {"address": "127.0.0.1", "port": front, "status_port": status, "superlink_port": self.superlink_port}
         wanted = {"name": "toy", "server": server, "sites": [{"name": name} for name in (*sites, EXTERNAL)]}
         folder = root / "consortium"
         folder.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 
+from shared.runtime.children import listens
 from tests.network.consortium import wait_for
 from tests.network.soak_checks import Invariants, Memory
 from tests.network.soak_faults import MAKE
@@ -49,11 +50,11 @@ class Soak:
                 self.again[name] += 1
                 time.sleep(1)
                 self.found.launch(name)
-        if (code := self.running.poll()) is not None and code not in ENDED:
+        code = self.running.poll()
+        if code is not None and code not in ENDED and listens(self.found.superlink_port):
             why = self.found.output.strip().rpartition("\n")[2]
             self.notes.append(f"round {self.found.last}: the run ended with {code} and was resumed ({why[:200]})")
             self.resumes += 1
-            time.sleep(2)
             self.running = self.found.run(resume=(self.found.folder / "config.toml").is_file())
 
     def make(self, fault):

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc"),
 ]
 
-DEADLINE_S = 40
+DEADLINE_S = 30
 SITES = tuple(f"centre-{letter}" for letter in "abcefghi")
 """Five are copies of phantom centres; `centre-d` is the external centre, which takes no part."""
 

@@ -241,8 +241,8 @@ def test_an_app_is_unpacked_whole_and_nothing_else_lies_in_its_folder(tmp_path, 
     app = folder / "client" / "app.py"
     assert app.read_bytes() == (WARM.parents[1] / "app.py").read_bytes()
     first, inode = content(folder), app.stat().st_ino
-    assert install_whole(install_from_fab, bundle, skip_prompt=True) == folder
-    assert app.stat().st_ino == inode  # what is whole is not unpacked again
+    assert install_whole(pytest.fail, bundle) == folder  # what is whole is not unpacked again
+    assert app.stat().st_ino == inode
 
     if how == "half":
         app.unlink()
@@ -257,7 +257,9 @@ def test_an_app_is_unpacked_whole_and_nothing_else_lies_in_its_folder(tmp_path, 
     assert content(folder) == first
 
 
-def test_a_folder_that_never_holds_what_its_bundle_does_is_not_imported_from(tmp_path):
+def test_a_folder_that_never_holds_what_its_bundle_does_is_not_imported_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "home"))
+
     def install(*_, **__):
         (tmp_path / "app").mkdir(exist_ok=True)
         (tmp_path / "app" / "app.py").write_text("another\n")
