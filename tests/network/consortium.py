@@ -104,7 +104,7 @@ class Consortium:
             if name == SERVER or names:
                 wait_for(lambda: self.said(name, word) > known or self.processes[name].poll() is not None)  # noqa: B023
                 assert self.said(name, word) > known, (self.rehearsal.folder / f"{name}.log").read_text()
-        assert wait_for(self.connected, pause=0.5)
+        assert wait_for(self.connected, LONGEST_S * max(1, len(self.sites) // 2), 0.5)
 
     def launch(self, name):
         """Start a member and do not wait for it."""

@@ -76,7 +76,7 @@ def draw(seed, rounds, faults, sites, able):
     rest = iter([name for name in dealt if not KINDS[name].server])
     at = dict(zip(places, server, strict=True))
     order = [at[place] if place in at else next(rest) for place in range(faults)]
-    last = rounds - max(2, rounds // 20)
+    last = rounds - max(5, rounds // 10)
     when = sorted(chance.randint(1, last) for _ in range(faults))
     return [_fault(chance, number, name, sites) for number, name in zip(when, order, strict=True)]
 

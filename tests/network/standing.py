@@ -31,8 +31,10 @@ def stand(root, data, cache, sites=SITES):
         patch.setenv("FEDBREAST_ROOT", str(root))
         patch.setenv("FEDBREAST_CACHE", str(cache))
         found = Consortium(root, data, app, sites)
-        yield found
-        found.close()
+        try:
+            yield found
+        finally:
+            found.close()
 
 
 @contextmanager
