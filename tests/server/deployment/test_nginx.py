@@ -33,6 +33,7 @@ from tests.server.deployment.stand import (
 )
 
 REFUSED = 401
+WORKERS = 2
 
 
 def test_a_site_reaches_flower_with_its_own_certificate_and_key(fronted):
@@ -267,6 +268,7 @@ def test_what_nginx_could_not_use_is_refused_in_its_words_and_it_goes_on_as_befo
     stand = own_front()
     kit = stand.consortium.kit
     conf = kit.state / "nginx" / "nginx.conf"
+    until_new_workers(lambda: len(workers(stand.process)) == WORKERS)
     before, running = conf.read_bytes(), workers(stand.process)
     name = spoil(stand.consortium)
     with pytest.raises(RunError, match=rf"\[emerg\].*{name}"):
