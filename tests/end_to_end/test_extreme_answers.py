@@ -244,7 +244,7 @@ def without(root):
 
 
 @given(
-    far=st.one_of(st.floats(0, 3), st.sampled_from([0.0, 0.999, 1.001, 1e6, 1e30, math.nan, math.inf])),
+    far=st.one_of(st.floats(1e-3, 3), st.sampled_from([0.999, 1.001, 1e6, 1e30, math.nan, math.inf])),
     signs=st.integers(0, 3),
 )
 @settings(max_examples=20)
@@ -262,3 +262,9 @@ def test_one_of_three_sites_moves_the_average_by_no_more_than_its_share_of_twice
         assert far <= 1.0001
         if far > 0.5:
             assert (np.abs(average - without[1]) > bound / 20).any()
+
+
+def test_a_site_that_sends_the_model_as_it_came_counts_as_one_that_missed_the_round(root, without):
+    _, average, status = averages(root, moved(0.0, 0))
+    assert status == "refused"
+    assert np.array_equal(average, without[1])

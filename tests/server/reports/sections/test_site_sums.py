@@ -46,6 +46,7 @@ def at_node(run, *, cases=12, tissues=None, answers=None):
         rows += sum_rows({"centre-d": sent_sums}, task_named(task), settings, **who)
     tasks = old.provenance.tasks | {RECEPTORS: TrainedTask(best=BEST, final=BEST, best_round=2, rounds=4)}
     write_results(run, rows, old.provenance.model_copy(update={"tasks": tasks}))
+    shutil.copytree(run / "journal" / LESIONS, run / "journal" / RECEPTORS)
     for name in ("predictions", "pictures"):
         shutil.rmtree(run / name)
     opened = {"centre": "centre-d", "model_hashes": [BEST, FINAL, MODEL], "at_node": True, "at": "2026-01-02T03:04:05Z"}
