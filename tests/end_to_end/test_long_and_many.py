@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end.tiny_sites import federate, resident
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_scenario_17_over_200_rounds_with_10_sites_memory_grows_by_less_than_a_twentieth(tmp_path):
     seen = {}
 

@@ -131,6 +131,7 @@ def test_the_federated_cell_is_the_federation_of_its_fold(at, flower_task):
     assert [item.model_hash for item in kept] == [item.model_hash for item in records]
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_ends_with_the_same_numbers(at, tmp_path):
     out = tmp_path / "killed"
     # As a script: processes that are started anew import it again.

@@ -18,6 +18,7 @@ CONFIG = parse_config(
 )
 
 
+@pytest.mark.slow
 def test_every_centre_gets_a_kit_that_finds_its_data_and_approves_this_app(tmp_path):
     rehearsal = prepare(tmp_path / "rehearsal", CONFIG, data=tmp_path / "data")
     kit = ServerKit(rehearsal.server)

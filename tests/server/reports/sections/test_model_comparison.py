@@ -68,7 +68,7 @@ def make_run(run, linear):
         rows += internal(task, model_hash=hashes[task])
     chosen = {task: table[table["arm"] == "federated"] for task, table in tables.items()}
     rows += fuse_rivals(run, load_config(run / "config.toml"), chosen)
-    trained = {task: TrainedTask(best=name, final=name, best_round=1, rounds=1) for task, name in hashes.items()}
+    trained = {task: TrainedTask(best=name, final=name, best_round=1, rounds=0) for task, name in hashes.items()}
     provenance = Provenance(
         name="rivals", created="2026-01-02T03:04:05+00:00", git="", versions={}, seeds={}, tasks=trained, seconds=1.0,
         peak_memory_mb=1.0, phantom=True,
@@ -232,7 +232,7 @@ def test_the_last_round_stands_beside_the_chosen_one(changed):
         for row in stored.rows
         if (row.task, row.arm, row.role, row.metric) == (ENSEMBLE, "federated", "external", "auc_macro")
     ]
-    trained = stored.provenance.tasks | {ENSEMBLE: TrainedTask(best=BEST, final="f" * 64, best_round=1, rounds=2)}
+    trained = stored.provenance.tasks | {ENSEMBLE: TrainedTask(best=BEST, final="f" * 64, best_round=1, rounds=0)}
     write_results(changed, [*stored.rows, *later], stored.provenance.model_copy(update={"tasks": trained}))
     ensemble, linear = sections(changed)
     lines = ensemble["comparison"]["table"]["lines"]
