@@ -153,7 +153,7 @@ def test_a_compressed_slice_is_read_and_one_that_says_another_size_is_refused(ex
         read_pixels(parse_header(path))
 
 
-def test_a_lossless_jpeg_is_measured_where_no_codec_here_reads_it():
+def test_a_lossless_jpeg_is_measured_by_its_own_frame_header():
     ds = pydicom.Dataset()
     ds.file_meta = pydicom.dataset.FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = JPEGLosslessSV1
@@ -163,6 +163,9 @@ def test_a_lossless_jpeg_is_measured_where_no_codec_here_reads_it():
     check_frames(ds, 1)
     ds.Rows = 13
     with pytest.raises(StudyError, match="another size than its header says"):
+        check_frames(ds, 1)
+    ds.PixelData = encapsulate([bytes(jpeg(np.zeros((13, 10), np.uint8), "JPEG", progressive=True))])
+    with pytest.raises(StudyError, match="none of the lossless kind"):
         check_frames(ds, 1)
 
 
