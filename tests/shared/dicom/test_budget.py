@@ -169,6 +169,34 @@ def test_a_lossless_jpeg_is_measured_by_its_own_frame_header():
         check_frames(ds, 1)
 
 
+def test_a_large_rle_frame_is_measured_run_by_run():
+    """A real mammogram has 13 MB as RLE, which could inflate to 800: what counts is what its runs come to."""
+    stored = np.random.default_rng(0).integers(0, 4096, (1800, 1500), np.uint16)
+    stored[:, 700:] = 0  # runs that repeat, beside others
+    ds = pydicom.Dataset()
+    ds.file_meta = pydicom.dataset.FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.Rows, ds.Columns = stored.shape
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
+    ds.PixelData = stored.tobytes()
+    ds["PixelData"].VR = "OW"
+    ds.compress(RLELossless, generate_instance_uid=False)
+    frame = next(pydicom.encaps.generate_frames(ds.PixelData, number_of_frames=1))
+    assert len(frame) * 64 < MOST_FRAME  # this one is not gone through; with runs of nothing it is
+    nothing = b"\x80" * (MOST_FRAME // 64)
+    ends = (*struct.unpack_from("<3L", frame)[1:], len(frame))
+    segments = [frame[ends[0] : ends[1]] + nothing, frame[ends[1] : ends[2]]]
+    head = struct.pack("<16L", 2, 64, 64 + len(segments[0]), *[0] * 13)
+    ds.PixelData = encapsulate([head + b"".join(segments)])
+    check_frames(ds, 1)
+    np.testing.assert_array_equal(ds.pixel_array, stored)
+    bomb = b"\x81\x00" * (stored.size // 64)  # twice the pixels
+    ds.PixelData = encapsulate([head[:64] + segments[0] + bomb + segments[1]])
+    with pytest.raises(StudyError, match="inflates beyond its pixels"):
+        check_frames(ds, 1)
+
+
 def test_a_progressive_jpeg_whose_scans_cost_time_is_refused(exam, tmp_path):
     syntax, _, _, _, tags = codecs()["jpeg"]
     scans = jpeg(np.zeros((12, 10), np.uint8), "JPEG", progressive=True)

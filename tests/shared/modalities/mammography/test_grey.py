@@ -1,4 +1,4 @@
-"""Grey values from stored ones: pydicom's own functions are the reference where it has one, else the formula by hand."""
+"""Grey values from stored ones: pydicom's functions are the reference where it has one, else the formula by hand."""
 
 import numpy as np
 import pydicom

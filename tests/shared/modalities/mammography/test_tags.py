@@ -20,8 +20,8 @@ from pydicom.uid import (
 
 from shared.dicom.index import read_header
 from shared.errors import EXCLUSION_REASONS, StudyError
-from shared.modalities.mammography.tags import is_mammogram, read_view_tags
-from tests.shared.modalities.mammography.conftest import CODES, Mammogram, code, drawing, film, shown, tags_of
+from shared.modalities.mammography.tags import is_mammogram
+from tests.shared.modalities.mammography.conftest import CODES, Mammogram, code, drawing, film, tags_of
 
 # Devices write what pydicom warns of when a test does.
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR", "ignore:The value length")
