@@ -198,6 +198,22 @@ def test_the_two_real_films(real_data, name, side):
     check_real(real_data / "mammo_cbis_ddsm" / "sfm-malign-0" / f"{name}.dcm", side, "CC")
 
 
+@pytest.mark.parametrize("change", ["tag", "pixels"])
+def test_a_real_film_that_is_inverted_in_tag_or_pixels_alone_is_the_same_image(real_data, tmp_path, change):
+    path = real_data / "mammo_cbis_ddsm" / "sfm-malign-0" / "1-282.dcm"
+    ds = pydicom.dcmread(path)
+    if change == "tag":
+        ds.PhotometricInterpretation = "MONOCHROME1"
+    else:
+        stored = ds.pixel_array
+        ds.decompress(generate_instance_uid=False)
+        ds.PixelData = (65535 - stored).tobytes()
+    ds.save_as(tmp_path / "inverted.dcm")
+    image, inverted = read(path), read(tmp_path / "inverted.dcm")
+    np.testing.assert_array_equal(inverted.pixels, image.pixels)
+    assert "its tags on inversion are wrong, as its background shows" in inverted.steps
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["sfm-benign-0/1-13", "sfm-malign-0/1-28"])
 @pytest.mark.parametrize(
