@@ -35,6 +35,16 @@ ExclusionReason = Literal[
     "unreadable_mask",  # the mask is no readable DICOM SEG, NIfTI or NRRD
     "mask_mismatch",  # mask and images differ in shape or position
     "empty_mask",  # the mask has no voxels
+    "no_laterality",  # of mammography: no tag, or tags that contradict each other, name the breast
+    "no_view",  # the same of the view
+    "other_view",  # neither CC nor MLO
+    "magnified_view",  # a part of the breast, magnified
+    "spot_view",  # a part of the breast, compressed by itself
+    "implant_displaced",  # the breast without its implant, which was pushed back
+    "tomosynthesis",  # slices, slabs or projections
+    "contrast_view",  # a subtraction or high-energy image
+    "blank_image",  # all black, or of one grey
+    "unclear_background",  # no air is seen by which the photometric tag could be checked
     "no_breast_found",  # no breast was detected, or not the breast with the lesion
     "too_few_changed",  # of the patients fewer came or went than the site's policy lets a difference show
     "preprocessing_failed",  # anything else: the site's own log has the details

@@ -20,7 +20,6 @@ import pydicom
 from PIL import Image
 from pydicom.encaps import generate_frames
 from pydicom.filereader import _read_file_meta_info, read_partial, read_preamble
-from pydicom.pixels.utils import _get_jpg_parameters
 from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
@@ -49,7 +48,10 @@ MOST_TILES = 1024
 """Of a JPEG 2000 frame: a decoder takes 7 kB for each before it reads the first."""
 _SIZE = re.compile(rb"\xff\x4f\xff\x51.{4}(.{32})", re.DOTALL)
 """The start of a JPEG 2000 codestream: ends and starts of the image and of its tiles (ISO 15444-1, A.5.1)."""
+_LOSSLESS = 0xC3  # marker of a frame of process 14 (ITU-T T.81, table B.1)
+_OTHER_FRAMES = frozenset(range(0xC0, 0xD0)) - {_LOSSLESS, 0xC4, 0xC8, 0xCC}
 _RLE_GROWTH = 64  # two bytes become at most 128 (PS3.5 G.3.1)
+_RLE_NOTHING = 128  # the control byte that stands for no run
 
 
 class BoundedFile(io.BufferedReader):
@@ -134,7 +136,9 @@ def check_frames(dataset: Any, frames: int) -> None:
     count = 0
     for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
         count += 1
-        if len(frame) > 2 * size + SPARE or (syntax == RLELossless and len(frame) * _RLE_GROWTH > MOST_FRAME):
+        if syntax == RLELossless:
+            _check_runs(frame, size)
+        if len(frame) > 2 * size + SPARE:
             raise StudyError("unreadable_file", f"a compressed frame has {len(frame) >> 20} MB; export it uncompressed")
         if syntax != RLELossless and _claimed(frame, syntax) != (columns, rows, samples):
             raise StudyError("unreadable_file", "a compressed frame has another size than its header says")
@@ -142,14 +146,34 @@ def check_frames(dataset: Any, frames: int) -> None:
         raise StudyError("unreadable_file", f"{count} compressed frames stand where the header says {frames}")
 
 
+def _check_runs(frame: bytes, size: int) -> None:
+    """Refuse an RLE frame that inflates beyond its pixels and beyond the budget of a frame (PS3.5 G.3 to G.5)."""
+    if len(frame) * _RLE_GROWTH <= MOST_FRAME:
+        return  # as nearly all slices: to go through the runs takes as long as decoding them
+    count, *offsets = struct.unpack_from("<16L", frame)
+    ends = [*offsets[1:count], len(frame)]
+    inflated = 0
+    for start, end in zip(offsets[:count], ends, strict=True):
+        at = start
+        while at < end and inflated <= size + SPARE:
+            control = frame[at]
+            if control < _RLE_NOTHING:
+                inflated, at = inflated + control + 1, at + control + 2
+            elif control > _RLE_NOTHING:
+                inflated, at = inflated + 257 - control, at + 2
+            else:
+                at += 1
+    if inflated > size + SPARE:
+        raise StudyError("unreadable_file", "a compressed frame inflates beyond its pixels; export it uncompressed")
+
+
 def _claimed(frame: bytes, syntax: UID) -> tuple[int, int, int]:
     """Columns, rows and samples that a JPEG, JPEG 2000 or JPEG-LS stream says it holds; pixels are not decoded."""
     if syntax in JPEGLSTransferSyntaxes:
         facts = _CharLS.read_header(frame)
         return facts["width"], facts["height"], facts["components"]
-    if syntax in {JPEGLossless, JPEGLosslessSV1}:  # read where a site has a codec for them; Pillow is none
-        facts = _get_jpg_parameters(frame)
-        return facts["width"], facts["height"], facts["components"]
+    if syntax in {JPEGLossless, JPEGLosslessSV1}:  # which Pillow does not know
+        return _claimed_losslessly(frame)
     for sizes in _SIZE.findall(frame):
         right, bottom, _, _, wide, high, left, top = struct.unpack(">8L", sizes)
         if (right - left) * (bottom - top) > MOST_TILES * wide * high:
@@ -158,3 +182,14 @@ def _claimed(frame: bytes, syntax: UID) -> tuple[int, int, int]:
         if "progressive" in image.info:  # a few bytes a scan, and each goes over the whole image
             raise StudyError("unreadable_file", "a progressive JPEG, which DICOM does not have; export it uncompressed")
         return *image.size, len(image.getbands())
+
+
+def _claimed_losslessly(frame: bytes) -> tuple[int, int, int]:
+    """As `_claimed` of a JPEG of process 14; `IndexError` or `struct.error` where its header is cut off."""
+    at = 2  # behind the start of image stand segments: marker, length, content
+    while frame[at + 1] != _LOSSLESS:
+        if frame[at + 1] in _OTHER_FRAMES:  # a progressive one costs time, see above
+            raise StudyError("unreadable_file", "a JPEG that is none of the lossless kind that its header names")
+        at += 2 + struct.unpack_from(">H", frame, at + 2)[0]
+    rows, columns, samples = struct.unpack_from(">HHB", frame, at + 5)
+    return columns, rows, samples

@@ -38,7 +38,7 @@ _KEYWORDS = (
 TAGS: dict[str, int] = {keyword: int(tag_for_keyword(keyword) or 0) for keyword in _KEYWORDS}
 _DOUBLES = frozenset({TAGS["AcquisitionDuration"], TAGS["DiffusionBValue"]})  # VR FD is binary, the others are text
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR, which has it only in the file meta information
-_MAX_PIXELS = 2**24
+_MAX_PIXELS = 2**26  # a digitised film has some 40 million
 _HIGHEST_TESLA = 100.0
 
 
@@ -125,7 +125,9 @@ def parse_header(path: Path) -> FileHeader | None:
     if media_class == MR_IMAGE_STORAGE and (texts["SOPClassUID"] != media_class or not rows * columns):
         raise StudyError("unreadable_file", "an MR image's header is cut off before the pixels; fetch the file again")
     if rows * columns > _MAX_PIXELS:
-        raise StudyError("unreadable_file", f"an image claims {rows} x {columns} pixels, more than any MR slice")
+        raise StudyError(
+            "unreadable_file", f"an image claims {rows} x {columns} pixels, more than any MR slice or mammogram"
+        )
     return _header(path, texts, rows, columns)
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import JPEGLossless, JPEGLosslessSV1, SecondaryCaptureImageStorage
 
 from shared.dicom.budget import SPARE, check_frames, read_tags
 from shared.dicom.header import FileHeader, quiet_reader
@@ -16,6 +24,7 @@ _PIXEL_TAGS = [
 ]
 _AFTER_PIXELS = 0x7FE0_0011
 _BYTES_A_PIXEL = 16  # twice the longest samples
+_OF_THE_STREAM = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
 
 def read_pixels(header: FileHeader) -> FloatArray:
@@ -38,7 +47,7 @@ def read_pixels(header: FileHeader) -> FloatArray:
             if int(dataset.get("NumberOfFrames") or 1) != 1:
                 raise StudyError("unreadable_file", "several frames stand where one grey slice was expected")
             check_frames(dataset, 1)
-            stored = dataset.pixel_array
+            stored = decode(dataset)
             slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
             inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
             bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
@@ -54,3 +63,33 @@ def read_pixels(header: FileHeader) -> FloatArray:
     if inverted:
         values = (-1.0 if signed else 2.0**bits - 1.0) - values
     return np.asarray(values * np.float32(slope) + np.float32(intercept), dtype=np.float32)
+
+
+def decode(dataset: Any) -> npt.NDArray[Any]:
+    """Stored values of a dataset of one frame, which `check_frames` has passed.
+
+    pydicom has no pinned decoder of JPEG lossless (process 14), which many archives use. SimpleITK has one, which
+    reads files: it gets one of its own, with the compressed pixels and no tag of the patient. Junk raises anything.
+    """
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax not in {JPEGLossless, JPEGLosslessSV1}:
+        stored: npt.NDArray[Any] = dataset.pixel_array
+        return stored
+    import SimpleITK as sitk
+
+    alone = pydicom.Dataset()
+    alone.file_meta = pydicom.dataset.FileMetaDataset()
+    alone.file_meta.TransferSyntaxUID = syntax
+    alone.SOPClassUID, alone.SOPInstanceUID = SecondaryCaptureImageStorage, "2.25.1"
+    alone.SamplesPerPixel, alone.PhotometricInterpretation = 1, "MONOCHROME2"
+    for keyword in _OF_THE_STREAM:
+        setattr(alone, keyword, dataset[keyword].value)
+    alone.PixelData = encapsulate([get_frame(dataset.PixelData, 0, number_of_frames=1)])
+    alone["PixelData"].VR = "OB"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frame.dcm"
+        pydicom.dcmwrite(path, alone, enforce_file_format=True)
+        reader = sitk.ImageFileReader()
+        reader.SetImageIO("GDCMImageIO")
+        reader.SetFileName(str(path))
+        return np.asarray(sitk.GetArrayFromImage(reader.Execute())[0])

@@ -155,7 +155,7 @@ def test_a_compressed_slice_is_read_and_one_that_says_another_size_is_refused(ex
         read_pixels(parse_header(path))
 
 
-def test_a_lossless_jpeg_is_measured_where_no_codec_here_reads_it():
+def test_a_lossless_jpeg_is_measured_by_its_own_frame_header():
     ds = pydicom.Dataset()
     ds.file_meta = pydicom.dataset.FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = JPEGLosslessSV1
@@ -165,6 +165,37 @@ def test_a_lossless_jpeg_is_measured_where_no_codec_here_reads_it():
     check_frames(ds, 1)
     ds.Rows = 13
     with pytest.raises(StudyError, match="another size than its header says"):
+        check_frames(ds, 1)
+    ds.PixelData = encapsulate([bytes(jpeg(np.zeros((13, 10), np.uint8), "JPEG", progressive=True))])
+    with pytest.raises(StudyError, match="none of the lossless kind"):
+        check_frames(ds, 1)
+
+
+def test_a_large_rle_frame_is_measured_run_by_run():
+    """A real mammogram has 13 MB as RLE, which could inflate to 800: what counts is what its runs come to."""
+    stored = np.random.default_rng(0).integers(0, 4096, (1800, 1500), np.uint16)
+    stored[:, 700:] = 0  # runs that repeat, beside others
+    ds = pydicom.Dataset()
+    ds.file_meta = pydicom.dataset.FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.Rows, ds.Columns = stored.shape
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
+    ds.PixelData = stored.tobytes()
+    ds["PixelData"].VR = "OW"
+    ds.compress(RLELossless, generate_instance_uid=False)
+    frame = next(pydicom.encaps.generate_frames(ds.PixelData, number_of_frames=1))
+    assert len(frame) * 64 < MOST_FRAME  # this one is not gone through; with runs of nothing it is
+    nothing = b"\x80" * (MOST_FRAME // 64)
+    ends = (*struct.unpack_from("<3L", frame)[1:], len(frame))
+    segments = [frame[ends[0] : ends[1]] + nothing, frame[ends[1] : ends[2]]]
+    head = struct.pack("<16L", 2, 64, 64 + len(segments[0]), *[0] * 13)
+    ds.PixelData = encapsulate([head + b"".join(segments)])
+    check_frames(ds, 1)
+    np.testing.assert_array_equal(ds.pixel_array, stored)
+    bomb = b"\x81\x00" * (stored.size // 64)  # twice the pixels
+    ds.PixelData = encapsulate([head[:64] + segments[0] + bomb + segments[1]])
+    with pytest.raises(StudyError, match="inflates beyond its pixels"):
         check_frames(ds, 1)
 
 

@@ -3,10 +3,13 @@
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGLossless, JPEGLosslessSV1
 
 from shared.dicom.header import parse_header
 from shared.dicom.pixels import read_pixels
 from shared.errors import StudyError
+from tests.shared.dicom.jpeg_lossless import jpeg_lossless
 
 
 @pytest.fixture
@@ -47,3 +50,34 @@ def test_what_gives_no_slice_is_refused(first, tags, message):
     with pytest.raises(StudyError, match=message) as caught:
         pixels(first, **tags)
     assert caught.value.reason == "unreadable_file"
+
+
+def lossless(path, syntax, most=None):
+    """The slice's pixels as JPEG lossless, of whose stream only so many bytes are there."""
+    ds = pydicom.dcmread(path)
+    stream = jpeg_lossless(ds.pixel_array.view(np.uint16))
+    ds.PixelData = encapsulate([stream[:most]])
+    ds["PixelData"].VR = "OB"
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.BitsStored, ds.HighBit = 16, 15
+    ds.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1])
+@pytest.mark.parametrize("signed", [0, 1])
+def test_lossless_jpeg_gives_the_pixels_of_the_uncompressed_slice(first, syntax, signed):
+    before = pixels(first, PixelRepresentation=signed)
+    after = read_pixels(parse_header(lossless(first, syntax)))
+    np.testing.assert_array_equal(after, before)
+    inverted = pixels(first, PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_array_equal(inverted, (-1 if signed else 65535) - before)
+
+
+def test_a_lossless_jpeg_that_is_cut_off_is_refused_and_leaves_no_file(first, tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    with pytest.raises(StudyError, match="cut off"):
+        read_pixels(parse_header(lossless(first, JPEGLosslessSV1, most=-20)))
+    assert not list(scratch.iterdir())

@@ -1,0 +1,142 @@
+"""Region of interest of a mammogram: from a reader's mask to a square patch.
+
+As Luo et al. (Front Oncol 2025;15:1638212) describe it: the box around the mask is widened by 100 pixels at each side,
+made square, and resized to 224 x 224.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from shared.cohort.preflight import Case
+from shared.dicom.budget import SPARE, check_frames, read_tags
+from shared.dicom.header import quiet_reader
+from shared.dicom.pixels import decode
+from shared.errors import StudyError
+from shared.modalities.mammography.image import MammogramImage
+from shared.modalities.mammography.tags import VIEWS, View
+from shared.preprocessing.resample import Axis, resample, resample_mask
+from shared.types import BoolArray, FloatArray
+
+MARGIN = 100.0
+SIDE = 224
+_TAGS = [
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "BitsAllocated"),
+    *("BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames", "PixelData"),
+]
+_AFTER_PIXELS = 0x7FE0_0011
+_BYTES_A_PIXEL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Square:
+    """A square window of an image, which may reach beyond it: first row and column, and side, in pixels."""
+
+    top: float
+    left: float
+    side: float
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A window of an image, resized: float32 and bool `(side, side)`; 0 beyond the image."""
+
+    pixels: FloatArray
+    mask: BoolArray
+    window: Square
+
+
+def roi_files(case: Case, views: Collection[View]) -> dict[View, Path]:
+    """Mask files of these views: `CC.dcm` and `MLO.dcm` in the folder that the row names, or one file for one view.
+
+    A view without a file has no region. Raises `StudyError` (`no_mask`) where no view has one.
+    """
+    path = case.mask_path()
+    if path is not None and path.is_dir():
+        masks: dict[View, Path] = {view: path / f"{view}.dcm" for view in VIEWS if view in views}
+        masks = {view: file for view, file in masks.items() if file.is_file()}
+        if masks:
+            return masks
+        raise StudyError("no_mask", "the mask's folder holds no CC.dcm or MLO.dcm of a view that can be read")
+    if path is None or not path.is_file():
+        raise StudyError("no_mask", "the row names no mask, or it is absent")
+    if len(views) != 1:
+        raise StudyError("no_mask", "one mask stands for two views; name a folder that holds CC.dcm and MLO.dcm")
+    return dict.fromkeys(views, path)
+
+
+def read_roi(path: Path, image: MammogramImage) -> BoolArray:
+    """Read a view's mask, bool `(y, x)` as `image.pixels` is; any value but zero belongs to the region.
+
+    Raises
+    ------
+    StudyError
+        `unreadable_mask`; `mask_mismatch`: of another size than the image, or none of it on the breast; `empty_mask`.
+
+    """
+    rows, columns = image.pixels.shape
+    try:
+        with quiet_reader():
+            dataset = read_tags(path, _TAGS, _AFTER_PIXELS, rows * columns * _BYTES_A_PIXEL + SPARE)
+            stated = int(dataset.Rows), int(dataset.Columns)
+            if stated != (rows, columns):  # before it is decoded
+                raise StudyError("mask_mismatch", f"a mask of {stated} pixels for an image of {(rows, columns)}")
+            if int(dataset.get("NumberOfFrames") or 1) != 1 or int(dataset.get("SamplesPerPixel") or 1) != 1:
+                raise StudyError("unreadable_mask", "a mask of a mammogram has one frame of one channel")
+            check_frames(dataset, 1)
+            stored = decode(dataset)
+    except StudyError as error:
+        kept = error.reason in {"mask_mismatch", "unreadable_mask"}
+        raise StudyError(error.reason if kept else "unreadable_mask", error.detail) from None
+    except Exception:  # noqa: BLE001 - junk may raise any exception, whose text may contain tags
+        raise StudyError("unreadable_mask", "the mask's file is damaged or no DICOM image; export it again") from None
+    mask = image.turned(np.asarray(stored != 0))
+    if not mask.any():
+        raise StudyError("empty_mask", "the mask has no pixel; correct it, or take it out of the row")
+    if not (mask & image.breast).any():
+        raise StudyError("mask_mismatch", "the mask lies beside the breast: it is of another view, or mirrored")
+    return mask
+
+
+def roi_square(mask: BoolArray, margin: float = MARGIN) -> Square:
+    """The box around a mask, widened by `margin` pixels at each side, and its shorter side widened to a square."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    (top, bottom), (left, right) = ((float(axis[0]), float(axis[-1]) + 1.0) for axis in (rows, columns))
+    side = max(bottom - top, right - left) + 2.0 * margin
+    return Square(0.5 * (top + bottom - side), 0.5 * (left + right - side), side)
+
+
+def cut_roi(
+    image: MammogramImage,
+    mask: BoolArray,
+    *,
+    margin: float = MARGIN,
+    unit: Literal["pixels", "mm"] = "pixels",
+    side: int = SIDE,
+) -> Patch:
+    """Cut the region's square out of an image and resize it to `(side, side)`.
+
+    Raises `StudyError` (`no_pixel_spacing`) where the margin is in mm and the image has no spacing.
+    """
+    if unit == "mm":
+        if image.pixel_mm is None:
+            raise StudyError("no_pixel_spacing", "no tag says how large pixels are; give the margin in pixels")
+        margin /= image.pixel_mm
+    window = roi_square(mask, margin)
+    step = window.side / side
+    # Centres of pixels are whole numbers, so a pixel begins half before.
+    target = tuple(Axis(first - 0.5 + 0.5 * step, step, side) for first in (window.top, window.left))
+    beyond = int(np.ceil(step)) + 1
+    first = [max(0, int(np.floor(start)) - beyond) for start in (window.top, window.left)]
+    last = [int(np.ceil(start + window.side)) + beyond for start in (window.top, window.left)]
+    part = slice(first[0], last[0]), slice(first[1], last[1])
+    near, near_mask = image.pixels[part], mask[part]
+    none = Axis(0.0, 1.0, 1)
+    source = none, *(Axis(float(start), 1.0, size) for start, size in zip(first, near.shape, strict=True))
+    pixels = resample(near[None, None], source, (none, *target))[0, 0]
+    return Patch(pixels, resample_mask(near_mask[None], source, (none, *target))[0], window)
