@@ -85,9 +85,11 @@ def test_a_small_network_learns_to_tell_two_pictures_in_a_few_steps(name):
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        # torchvision's count, less two colours of the first filters, less the thousand classes, plus five.
+        # Torchvision's count, less two colours of the first filters, less the thousand classes, plus five.
         ("resnet101", 44_549_160 - 2 * 64 * 49 - 2048 * 1000 - 1000 + 2048 * 5 + 5),
         ("mobilenet-v2", 3_504_872 - 2 * 32 * 9 - 1280 * 1000 - 1000 + 1280 * 5 + 5),
+        # Of each block's maps: 1 x 16, 2 x 24, ...; eight units up to 128 maps, then maps / 16.
+        ("mobilenet-v2-cbam", 2_229_701 + 16 * (16 + 48 + 96 + 256 + 288) + 3 * 20 * 160 + 40 * 320 + 17 * 98),
         ("vit-b16", 86_567_656 - 2 * 768 * 256 - 768 * 1000 - 1000 + 768 * 5 + 5),
         # 3x3 convolutions and two numbers a map; 256 x 5 + 5.
         ("simple-cnn", 9 * (32 + 32 * 64 + 64 * 128 + 128 * 256) + 2 * (32 + 64 + 128 + 256) + 1285),
