@@ -1,7 +1,6 @@
 """A strategy of one file and one line of the table, through a federation: server step, loss term, state at sites."""
 
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -161,24 +160,6 @@ def test_a_run_whose_strategy_keeps_nothing_at_the_sites_writes_nothing_there(
     root = with_toy(monkeypatch, tmp_path, toy_config, toy_cache, strategy=strategy, rounds=1)
     federate(root)
     assert not (root / "cache").exists()
-
-
-def test_fedbn_leaves_batch_norms_and_their_statistics_at_the_sites_and_averages_the_rest(
-    tmp_path, toy_config, toy_cache, monkeypatch
-):
-    batch = partial(toy_config, model={"norm": "batch"})
-    federation, records = federate(with_toy(monkeypatch, tmp_path, batch, toy_cache, strategy="fedbn", rounds=2))
-    first, last = (federation.folder.model(record) for record in (records[0], records[-1]))
-    changed = {name for name in first if not torch.equal(first[name], last[name])}
-    one, other = (SiteState("one", site, TASK).after(2) for site in SITES[:2])
-    assert set(one) == {name for name in first if ".norm" in name}
-    assert changed
-    assert changed.isdisjoint(one)  # what an external centre evaluates with: the start's
-    means = [name for name in one if name.endswith("running_mean")]
-    assert means
-    for name in means:
-        assert not torch.equal(one[name], first[name])
-        assert not torch.equal(one[name], other[name])
 
 
 def test_a_study_trains_its_federated_and_pooled_arms_with_the_strategy(
