@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from shared.config.sections import ClassifierSection, Fraction
 from shared.models.lesion_measures import lesion_measures, measure_count, plane_measures, voxel_edge
-from shared.models.pretrained import load_pretrained_resnet2d
+from shared.models.pretrained import load_pretrained
 from shared.models.radiomics import MEASURED_GAIN, RadiomicsLinear
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -85,7 +85,7 @@ class EnsembleResNet(nn.Module):
                 depth, width = config.plane_depth, config.plane_width
                 network = build_resnet(2, depth, width, len(_SLICES) * channels_in, size=config.size)
                 if config.pretrained != "none":
-                    load_pretrained_resnet2d(network, depth, config.pretrained)
+                    load_pretrained(network, f"resnet{depth}", config.pretrained)
             else:
                 network = build_resnet(3, config.volume_depth, config.volume_width, channels_in, size=config.size)
             self.branches[name] = Branch(network, channels_in, dropout=config.dropout, measured=config.measured)

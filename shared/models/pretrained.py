@@ -1,12 +1,14 @@
-"""Pretrained 2D ResNets: ImageNet weights from a file of the user; nothing is ever downloaded.
+"""Pretrained networks of planes: torchvision's ImageNet weights from a file of the user; nothing is ever downloaded.
 
-They are for the 2D branches of the subtype ensemble (Wang et al., Radiology: Imaging Cancer 2025;7(3)). The files are
-those of torchvision (He 2016). MONAI's 2D `ResNet` gives its tensors the same names, which is checked.
+They are for the 2D branches of the subtype ensemble (Wang et al., Radiology: Imaging Cancer 2025;7(3)) and for
+mammography (Luo et al., Front Oncol 2025;15:1638212). Names and shapes are checked, all of them, before anything is
+written.
 """
 
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,11 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from shared.errors import ConfigError
+from shared.models.torchvision_names import PUBLISHED, Published
 
-OFFICIAL = {18: "resnet18-f37072fd.pth", 34: "resnet34-b627a593.pth", 50: "resnet50-0676ba61.pth"}
-"""Torchvision's ImageNet weights (IMAGENET1K_V1) below `https://download.pytorch.org/models/`."""
-_FINAL = "fc."  # the final layer: ImageNet's thousand classes in the file, ours in the network
 _COUNTER = "num_batches_tracked"  # batch norm's, which older files lack; it is not used with a fixed momentum
+_OWN = re.compile(r"(^|\.)attention\d*\.")  # what we put into a network, of which no file knows
 
 
 def adapt_first_filters(weight: Tensor, channels_in: int) -> Tensor:
@@ -38,52 +39,59 @@ def adapt_first_filters(weight: Tensor, channels_in: int) -> Tensor:
     return mean.repeat(1, channels_in, *[1] * (weight.ndim - 2))
 
 
-def load_pretrained_resnet2d(model: nn.Module, depth: int, source: str) -> None:
-    """Load pretrained weights into a 2D ResNet, in place; its final layer `fc` is not changed.
+def load_pretrained(network: nn.Module, name: str, source: str) -> None:
+    """Load pretrained weights into a network, in place; final layers and attention are not changed.
 
     Everything is checked before the first tensor is written, so a refused file leaves the network unchanged.
 
     Parameters
     ----------
-    model
-        MONAI's `ResNet(spatial_dims=2)` with batch norm, shortcuts of type "B" and any number of input channels. Build
-        it with `conv1_t_stride=2` for the resolution at which the weights were trained. A bias of the shortcuts
-        (`bias_downsample=True`), which torchvision does not have, becomes zero.
-    depth
-        18, 34 or 50.
+    network
+        Of the published size with any number of input channels: `features` of a `PlaneNetwork`, or MONAI's
+        `ResNet(spatial_dims=2)` with batch norm, shortcuts of type "B" and `conv1_t_stride=2`, the resolution at which
+        the weights were trained. A bias of the shortcuts (`bias_downsample=True`), which torchvision does not have,
+        becomes zero.
+    name
+        Of the weights, a key of `PUBLISHED`.
     source
-        Path of a `.pth`, `.pt` or `.safetensors` file with torchvision's names, or `"hub"` for the only
-        `resnet{depth}-*.pth` in the cache of torch hub. Torch files are read as tensors; no code in them is run.
+        Path of a `.pth`, `.pt` or `.safetensors` file with torchvision's names, or `"hub"` for the only such file in
+        the cache of torch hub. Torch files are read as tensors; no code in them is run.
 
     Raises
     ------
     ConfigError
-        The depth is unknown; the file is missing, ambiguous, unreadable or holds more than tensors; or its tensors do
-        not fit the network.
+        There are no such weights; the file is missing, ambiguous, unreadable or holds more than tensors; or its tensors
+        do not fit the network.
 
     """
-    if depth not in OFFICIAL:
-        raise ConfigError(
-            f"there is no pretrained ResNet of depth {depth}: choose one of {', '.join(map(str, OFFICIAL))}"
-        )
-    file = _find(depth, source)
-    given = {name: tensor for name, tensor in _read(file).items() if not name.startswith(_FINAL)}
-    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(_FINAL)}
-    first = "conv1.weight"
+    if name not in PUBLISHED:
+        raise ConfigError(f"there are no pretrained weights of '{name}': choose one of {', '.join(PUBLISHED)}")
+    weights = PUBLISHED[name]
+    file = _find(weights, source)
+    read = {key: tensor for key, tensor in _read(file).items() if not key.startswith(weights.final)}
+    given = {weights.own_name(key): tensor for key, tensor in read.items()}
+    if len(given) < len(read):
+        raise ConfigError(f"{file.name} does not fit: it has a tensor twice, under an old and a new name")
+    own = {
+        key: tensor
+        for key, tensor in network.state_dict().items()
+        if not key.startswith(weights.final) and not _OWN.search(key)
+    }
+    first = weights.first
     if first in given and first in own and given[first].ndim == own[first].ndim:
         given[first] = adapt_first_filters(given[first], own[first].shape[1])
-    for name, tensor in own.items():
-        if name.endswith((_COUNTER, "downsample.0.bias")):
-            given.setdefault(name, torch.zeros_like(tensor))
-    _check(own, given, file.name, depth)
+    for key, tensor in own.items():
+        if key.endswith((_COUNTER, "downsample.0.bias")):
+            given.setdefault(key, torch.zeros_like(tensor))
+    _check(own, given, file.name, weights.title)
     with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(given[name])
+        for key, tensor in own.items():
+            tensor.copy_(given[key])
 
 
-def _find(depth: int, source: str) -> Path:
+def _find(weights: Published, source: str) -> Path:
     remedy = (
-        f"take {OFFICIAL[depth]} from https://download.pytorch.org/models/ (nothing is downloaded here), or set "
+        f"take {weights.file} from https://download.pytorch.org/models/ (nothing is downloaded here), or set "
         f'pretrained = "none" for a random start'
     )
     if source != "hub":
@@ -91,14 +99,15 @@ def _find(depth: int, source: str) -> Path:
         if not file.is_file():
             raise ConfigError(f"there is no file of pretrained weights {file.name}: {remedy}")
         return file
-    pattern = f"resnet{depth}-*.pth"
-    files = sorted((Path(torch.hub.get_dir()) / "checkpoints").glob(pattern))
+    files = sorted((Path(torch.hub.get_dir()) / "checkpoints").glob(weights.pattern))
     if not files:
-        raise ConfigError(f"torch hub's cache (its folder checkpoints) holds no {pattern}: {remedy}")
+        raise ConfigError(f"torch hub's cache (its folder checkpoints) holds no {weights.pattern}: {remedy}")
     if len(files) > 1:
         # The choice changes the results of the run, so it is left to the user.
         names = ", ".join(file.name for file in files)
-        raise ConfigError(f"torch hub's cache holds several {pattern} ({names}): set pretrained to the path of one")
+        raise ConfigError(
+            f"torch hub's cache holds several {weights.pattern} ({names}): set pretrained to the path of one"
+        )
     return files[0]
 
 
@@ -128,7 +137,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     return dict(loaded)
 
 
-def _check(own: Mapping[str, Tensor], given: Mapping[str, Tensor], file: str, depth: int) -> None:
+def _check(own: Mapping[str, Tensor], given: Mapping[str, Tensor], file: str, title: str) -> None:
     """Raise unless both have the same names and shapes."""
     missing, extra = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     if missing or extra:
@@ -138,12 +147,12 @@ def _check(own: Mapping[str, Tensor], given: Mapping[str, Tensor], file: str, de
             if names
         ]
         raise ConfigError(
-            f"{file} does not fit: {', '.join(parts)}; the file must be torchvision's ResNet-{depth} and the network "
-            f"one of that depth with batch norm and shortcuts of type B"
+            f"{file} does not fit: {', '.join(parts)}; the file must be torchvision's {title} and the network that "
+            f"one at its published size, with batch norm (ResNet: shortcuts of type B)"
         )
     for name, tensor in own.items():
         if tensor.shape != given[name].shape:
             raise ConfigError(
                 f"{file} does not fit: {name} is {tuple(given[name].shape)} in the file and {tuple(tensor.shape)} in "
-                f"the network; the file must be torchvision's ResNet-{depth}"
+                f"the network; the file must be torchvision's {title}"
             )

@@ -14,6 +14,7 @@ STRATEGIES = {
     "fedavg": "shared.strategies.fedavg",
     "fedprox": "shared.strategies.fedprox",
     "fedadam": "shared.strategies.fedadam",
+    "fedbn": "shared.strategies.fedbn",
 }
 """Module of each strategy by the name that configurations use; it holds the class as `STRATEGY`."""
 

@@ -9,56 +9,18 @@ from monai.networks.nets import ResNet
 from safetensors.torch import save_file
 
 from shared.errors import ConfigError
-from shared.models.pretrained import adapt_first_filters, load_pretrained_resnet2d
-
-TABLE = {18: ((2, 2, 2, 2), (3, 3), 1), 34: ((3, 4, 6, 3), (3, 3), 1), 50: ((3, 4, 6, 3), (1, 3, 1), 4)}
-"""He 2016, table 1: blocks a stage, kernels of a block, how often the last convolution widens."""
-
-
-def shapes(depth, stem=64):
-    """Names and shapes of torchvision's ResNet (models/resnet.py), written down from the layer table."""
-    blocks, kernels, expansion = TABLE[depth]
-    found = {}
-
-    def conv_bn(conv, bn, before, after, kernel):
-        found[f"{conv}.weight"] = (after, before, kernel, kernel)
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            found[f"{bn}.{name}"] = (after,)
-        found[f"{bn}.num_batches_tracked"] = ()
-
-    conv_bn("conv1", "bn1", 3, stem, 7)
-    before = stem
-    for stage, count in enumerate(blocks):
-        planes = stem * 2**stage
-        for block in range(count):
-            at, width = f"layer{stage + 1}.{block}", before
-            for index, kernel in enumerate(kernels, 1):
-                after = planes * expansion if index == len(kernels) else planes
-                conv_bn(f"{at}.conv{index}", f"{at}.bn{index}", width, after, kernel)
-                width = after
-            if block == 0 and (stage > 0 or before != width):
-                conv_bn(f"{at}.downsample.0", f"{at}.downsample.1", before, width, 1)
-            before = width
-    return found | {"fc.weight": (1000, before), "fc.bias": (1000,)}
+from shared.models.plane_networks import NETWORKS, build_network
+from shared.models.pretrained import adapt_first_filters, load_pretrained
+from tests.shared.models.torchvision_tables import RESNETS, densenet, drawn, resnet
 
 
 def weights(depth, stem=8, *, counters=True):
     """A state dict in torchvision's manner, no two tensors alike."""
-    draw = torch.Generator().manual_seed(depth)
-    state = {}
-    for name, shape in shapes(depth, stem).items():
-        if name.endswith("num_batches_tracked"):
-            state |= {name: torch.tensor(len(state))} if counters else {}
-        elif name.endswith("running_var") or ("bn" in name and name.endswith("weight")):
-            state[name] = 0.5 + torch.rand(shape, generator=draw)
-        else:
-            scale = 0.2 if len(shape) < 2 else (2 / (shape[1] * shape[-1] ** 2)) ** 0.5
-            state[name] = scale * torch.randn(shape, generator=draw)
-    return state
+    return drawn(resnet(stem, depth=depth), depth, counters=counters)
 
 
 def network(depth, channels=3, *, stem=8, outputs=4, **options):
-    blocks, kernels, _ = TABLE[depth]
+    blocks, kernels, _ = RESNETS[depth]
     return ResNet(
         "basic" if len(kernels) == 2 else "bottleneck",
         list(blocks),
@@ -82,7 +44,7 @@ def features_by_hand(state, depth, x):
         )
         return (value - mean) / (var + 1e-5).sqrt() * gain + bias
 
-    blocks, kernels, _ = TABLE[depth]
+    blocks, kernels, _ = RESNETS[depth]
     x = F.max_pool2d(conv_bn("conv1", "bn1", x, 2).relu(), 3, stride=2, padding=1)
     for stage, count in enumerate(blocks):
         for block in range(count):
@@ -120,20 +82,12 @@ def copy_of(model):
     return {name: item.clone() for name, item in model.state_dict().items()}
 
 
-def test_the_table_of_these_tests_is_torchvisions():
-    def count(depth):
-        learnt = (v for k, v in shapes(depth).items() if "running" not in k and "tracked" not in k)
-        return sum(torch.Size(shape).numel() for shape in learnt)
-
-    assert {depth: count(depth) for depth in TABLE} == {18: 11_689_512, 34: 21_797_672, 50: 25_557_032}
-
-
 @pytest.mark.parametrize("channels", [3, 1, 5])
 @pytest.mark.parametrize("depth", [18, 50])
 def test_every_tensor_of_the_file_lands_where_its_name_says(depth, channels, saved):
     state, model = weights(depth), network(depth, channels)
     fc = model.fc.weight.clone()
-    load_pretrained_resnet2d(model, depth, saved(state))
+    load_pretrained(model, f"resnet{depth}", saved(state))
     after = model.state_dict()
     assert after.keys() == state.keys()
     rest = [name for name in state if not name.startswith("fc.") and name != "conv1.weight"]
@@ -152,7 +106,7 @@ def test_every_tensor_of_the_file_lands_where_its_name_says(depth, channels, sav
 @pytest.mark.parametrize(("depth", "channels"), [(18, 3), (34, 3), (50, 3), (18, 1), (18, 2), (50, 5)])
 def test_the_loaded_network_computes_what_torchvisions_would(depth, channels, saved):
     state, model = weights(depth), network(depth, channels, feed_forward=False).eval()
-    load_pretrained_resnet2d(model, depth, saved(state))
+    load_pretrained(model, f"resnet{depth}", saved(state))
     colour = own = torch.randn(2, 3, 64, 48)
     if channels != 3:  # then on grey images, whatever the number of channels that repeat them
         colour, own = colour[:, :1].repeat(1, 3, 1, 1), colour[:, :1].repeat(1, channels, 1, 1)
@@ -172,7 +126,7 @@ def test_adapted_filters_are_equal_in_every_channel_and_keep_their_sum():
 def test_a_bias_that_torchvision_has_not_is_silenced(saved):
     state, model = weights(18), network(18, bias_downsample=True)
     assert model.layer2[0].downsample[0].bias.any()
-    load_pretrained_resnet2d(model, 18, saved(state))
+    load_pretrained(model, "resnet18", saved(state))
     assert not model.layer2[0].downsample[0].bias.any()
 
 
@@ -184,7 +138,7 @@ def test_files_in_every_format_give_the_same_network(tmp_path, saved):
     for file in (saved(state), saved(state, "weights.safetensors"), saved(weights(18, counters=False), "x.pt"), old):
         torch.manual_seed(0)
         models.append(network(18))
-        load_pretrained_resnet2d(models[-1], 18, str(file))
+        load_pretrained(models[-1], "resnet18", str(file))
     for model in models[1:]:
         for (name, here), there in zip(models[0].named_parameters(), model.parameters(), strict=True):
             assert torch.equal(here, there), name
@@ -196,11 +150,11 @@ def test_hub_takes_the_one_file_of_that_depth_from_the_users_cache(tmp_path, sav
     saved(weights(34), "hub/checkpoints/resnet34-0000.pth")
     saved(state, "hub/checkpoints/resnet18-0000.pth")
     model = network(18)
-    load_pretrained_resnet2d(model, 18, "hub")
+    load_pretrained(model, "resnet18", "hub")
     assert torch.equal(model.bn1.weight, state["bn1.weight"])
     saved(weights(18), "hub/checkpoints/resnet18-1111.pth")
     with pytest.raises(ConfigError, match=r"several .*resnet18-0000.pth, resnet18-1111.pth.*path of one"):
-        load_pretrained_resnet2d(model, 18, "hub")
+        load_pretrained(model, "resnet18", "hub")
 
 
 @pytest.mark.parametrize(("source", "named"), [("hub", "resnet50-*.pth"), ("{}/mine.pth", "mine.pth")])
@@ -209,7 +163,7 @@ def test_a_missing_file_is_named_with_where_to_get_it_and_how_to_do_without(sour
     model = network(50)
     before = copy_of(model)
     with pytest.raises(ConfigError) as caught:
-        load_pretrained_resnet2d(model, 50, source.format(tmp_path))
+        load_pretrained(model, "resnet50", source.format(tmp_path))
     message = str(caught.value)
     assert named in message
     assert "resnet50-0676ba61.pth from https://download.pytorch.org/models/" in message
@@ -225,7 +179,7 @@ def test_wrong_shapes_are_refused_before_anything_is_written(saved):
     with pytest.raises(
         ConfigError, match=r"layer4.1.conv2.weight is \(64, 64, 1, 1\) in the file and \(64, 64, 3, 3\)"
     ):
-        load_pretrained_resnet2d(model, 18, saved(state))
+        load_pretrained(model, "resnet18", saved(state))
     assert unchanged(model, before)
 
 
@@ -237,7 +191,7 @@ def test_a_network_of_another_build_is_refused(file_depth, options, saved):
     model = network(18, **options)
     before = copy_of(model)
     with pytest.raises(ConfigError, match=r"does not fit.*ResNet-18"):
-        load_pretrained_resnet2d(model, 18, saved(weights(file_depth)))
+        load_pretrained(model, "resnet18", saved(weights(file_depth)))
     assert unchanged(model, before)
 
 
@@ -255,11 +209,11 @@ def test_a_pickle_that_holds_code_is_refused_and_does_not_run(tmp_path, saved):
     trace = tmp_path / "trace"
     file = saved({**weights(18), "trap": Trap(str(trace))})
     with pytest.raises(ConfigError, match=r"weights\.pth holds more than tensors"):
-        load_pretrained_resnet2d(network(18), 18, file)
+        load_pretrained(network(18), "resnet18", file)
     plain = tmp_path / "plain.pth"
     plain.write_bytes(pickle.dumps(Trap(str(trace)), protocol=2))
     with pytest.raises(ConfigError, match=r"plain\.pth holds more"):
-        load_pretrained_resnet2d(network(18), 18, str(plain))
+        load_pretrained(network(18), "resnet18", str(plain))
     assert not trace.exists()
 
 
@@ -270,14 +224,49 @@ def test_a_damaged_file_is_refused(name, keep, tmp_path, saved):
     saved(weights(18), name)
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(ConfigError, match=name):
-        load_pretrained_resnet2d(network(18), 18, str(file))
+        load_pretrained(network(18), "resnet18", str(file))
 
 
 def test_what_is_no_state_dict_of_a_known_depth_and_format_is_refused(tmp_path, saved):
     with pytest.raises(ConfigError, match="no state dict"):
-        load_pretrained_resnet2d(network(18), 18, saved({"state_dict": weights(18)}))
-    with pytest.raises(ConfigError, match="choose one of 18, 34, 50"):
-        load_pretrained_resnet2d(network(18), 20, "hub")
+        load_pretrained(network(18), "resnet18", saved({"state_dict": weights(18)}))
+    with pytest.raises(ConfigError, match="'resnet20': choose one of resnet18, resnet34"):
+        load_pretrained(network(18), "resnet20", "hub")
     (tmp_path / "weights.npz").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"not from weights\.npz"):
-        load_pretrained_resnet2d(network(18), 18, str(tmp_path / "weights.npz"))
+        load_pretrained(network(18), "resnet18", str(tmp_path / "weights.npz"))
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_densenets_weights_fill_all_but_attention_and_the_last_layer(old, saved):
+    state, model = drawn(densenet(old=old)), build_network("densenet121-cbam", 5)
+    before = copy_of(model)
+    load_pretrained(model.features, "densenet121", saved(state))
+    after = model.state_dict()
+    assert {name for name in after if not torch.equal(after[name], before[name])} == {
+        name for name in after if "attention" not in name and not name.startswith("head.") and "tracked" not in name
+    } | (set() if old else {name for name in after if "tracked" in name})
+    dot = "." if old else ""
+    layer = "features.denseblock4.denselayer16"
+    assert torch.equal(after[f"{layer}.layers.norm2.bias"], state[f"{layer}.norm{dot}2.bias"])
+    assert torch.equal(after[f"{layer}.layers.conv1.weight"], state[f"{layer}.conv{dot}1.weight"])
+    assert torch.equal(after["features.transition3.conv.weight"], state["features.transition3.conv.weight"])
+    torch.testing.assert_close(after["features.conv0.weight"], state["features.conv0.weight"].sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("name", ["densenet121-cbam", "resnet101", "mobilenet-v2-cbam", "vit-b16"])
+def test_a_file_that_does_not_fit_leaves_every_network_unchanged(name, saved):
+    model = build_network(name, 5, size="small", side=64)
+    before = copy_of(model)
+    with pytest.raises(ConfigError, match=r"weights\.pth does not fit.*at its published size"):
+        load_pretrained(model.features, NETWORKS[name].weights, saved(weights(18)))
+    assert unchanged(model, before)
+
+
+def test_a_tensor_under_its_old_and_its_new_name_is_refused(saved):
+    small = (16, 8, (2, 2, 2, 2))
+    model = build_network("densenet121", 5, size="small")
+    before, twice = copy_of(model), drawn(densenet(*small, old=True)) | drawn(densenet(*small), 1)
+    with pytest.raises(ConfigError, match="has a tensor twice"):
+        load_pretrained(model.features, "densenet121", saved(twice))
+    assert unchanged(model, before)
