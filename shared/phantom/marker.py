@@ -21,7 +21,7 @@ RECORDS = ".phantom"
 """At a centre: a JSON file for each complete patient, the row of the table and the identity it was made with."""
 VERSION = 1  # version of the generator: a change that alters images must raise it
 BENIGN_VERSION = 2  # version of the benign patients, counted where there are some
-_ABSENT = {"cases_benign": 0}  # settings that an older marker lacks, with the values they had
+_ABSENT = {"cases_benign": 0, "mammograms": False}  # settings that an older marker lacks, with the values they had
 
 
 def write_marker(root: Path, settings: PhantomSettings, *, complete: bool) -> None:
