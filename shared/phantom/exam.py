@@ -141,6 +141,11 @@ class Body:
     scanner: np.random.Generator
 
     @property
+    def patient_id(self) -> str:
+        """Identifier in the table and in DICOM."""
+        return f"PH-{self.place.key}-{self.index:03d}"
+
+    @property
     def growth(self) -> Latents:
         """Latents that cancers and benign lesions have in common."""
         return self.latents.body if isinstance(self.latents, BenignLatents) else self.latents
