@@ -30,7 +30,7 @@ _SHARE = 0.56  # compressed thickness as a share of the breast's own height; 59 
 _EDGE = 0.92  # radius of the free edge as a share of half the thickness
 _CUT_MM = (5.0, 9.0)  # depth at which the detector begins, from the breast's base
 _SKIN_MM = 1.2
-_NIPPLE_MM = (5.0, 4.5, 7.0)  # radius and height of a nipple in profile, and the beam's path through it
+_NIPPLE_MM = (4.6, 3.6, 6.0)  # radius and height of a nipple in profile, and the beam's path through it
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,14 +54,14 @@ def draw_finding(rng: np.random.Generator, body: Body, breast: Breast) -> Findin
     calcified = bool(rng.random() < chance)
     linear = bool(rng.random() < _LINEAR) and cancer and labels.subtype == "her2_enriched"
     amount = latents.spiculation if not latents.non_mass else 0.4 * latents.spiculation
-    count = int(rng.poisson(34.0 * amount**1.5))
+    count = int(rng.poisson(44.0 * amount**1.3))
     t = np.linspace(0.0, 1.0, 24)[None, :, None]
     away = rng.standard_normal((count, 1, 3))
     away /= np.linalg.norm(away, axis=-1, keepdims=True)
     bend = rng.standard_normal((count, 1, 3)) * 0.10 * radius
-    reach = radius * rng.uniform(1.3, 2.1, (count, 1, 1))
+    reach = radius * rng.uniform(1.4, 2.3, (count, 1, 1))
     points = centre + away * (0.6 * radius + t * (reach - 0.6 * radius)) + bend * t**2
-    section = rng.uniform(0.7, 2.0, (count, 1)) * (1.0 - 0.85 * t[..., 0])
+    section = rng.uniform(1.2, 3.2, (count, 1)) * (1.0 - 0.85 * t[..., 0])
     specks = _draw_specks(rng, centre, radius, breast, linear=linear) if calcified else (np.zeros((0, 3)), np.zeros(0))
     return Finding((points, section), specks, calcified, 0.5 * amount if cancer else 0.15 * amount)
 

@@ -15,6 +15,8 @@ from scipy.ndimage import gaussian_filter1d, map_coordinates
 
 from shared.phantom.anatomy import Anatomy
 from shared.phantom.compression import Compression, Points
+from shared.phantom.fields import edge_share
+from shared.phantom.parenchyma import SCORE_SOFTNESS
 from shared.types import FloatArray
 
 _LAYERS, _LUMP_LAYERS = 10, 18
@@ -25,6 +27,7 @@ _ISOTROPIC, _STREAKS, _SEPTA = 0.48, 0.27, 0.20  # weights of texture and streak
 _SEPTUM = 0.06  # width of septa in units of their field
 _TILE = 512  # pixels of a tile of texture, as columns of the streaks' table
 _RADII = 256  # the table's rows
+_NORMAL = np.array([-1.64, -1.04, -0.67, -0.39, -0.13, 0.13, 0.39, 0.67, 1.04, 1.64], np.float32)  # mid-deciles
 _PER_MM = 0.43  # tiles are drawn for pixels of this size, mm
 
 
@@ -77,7 +80,9 @@ def gland_path(
     sway = _take(texture.cells[1], row / 3.0, column / 3.0)
     radius = np.log(np.maximum(np.hypot(down, out) * geometry.pixel, 3.0)) * (_RADII / 5.0)
     angle = np.arctan2(down, out) * (_TILE / np.pi) + 7.0 * sway
+    streaks = _STREAKS * np.clip(np.hypot(down, out) * geometry.pixel / 45.0, 0.25, 1.0)  # ducts are one at the nipple
     lattice = _sample(geometry, anatomy, np.maximum(anatomy.score, -2.0), _LAYERS)
+    lattice += _keep_volume(lattice, whole, geometry)
     total = np.zeros(len(row), np.float32)
     for layer in range(_LAYERS):
         base = _refine(geometry, lattice[layer])[inside]
@@ -86,13 +91,37 @@ def gland_path(
         ray = _take(texture.streaks[layer % 2], radius + moves[2], angle + rng.integers(-40, 40))
         cell = _take(texture.cells[layer % 2], row + moves[4], column + moves[5])
         near = np.clip((base + 2.8) / 1.2, 0.0, 1.0)  # far from gland there is no stray gland
-        gland = np.clip(0.5 + (base + near * (_ISOTROPIC * iso + _STREAKS * ray)) / _SOFTNESS, 0.0, 1.0)
-        gland = gland * gland * (3.0 - 2.0 * gland) * (0.86 + 0.05 * iso)
+        gland = base + near * (_ISOTROPIC * iso + streaks * ray)
+        gland = _soft_share(gland) * (0.86 + 0.05 * iso)
         septum = _SEPTA * np.exp(-((cell / _SEPTUM) ** 2)) * np.clip(0.5 + 0.5 * ray, 0.0, 1.5)
         total += gland + septum * (1.0 - gland)
     path = np.zeros(geometry.shape, np.float32)
     path[inside] = total / _LAYERS * whole[inside]
     return path
+
+
+def _soft_share(score: FloatArray) -> FloatArray:
+    """Share of gland in a layer, by its score."""
+    share = np.clip(0.5 + score / _SOFTNESS, 0.0, 1.0)
+    return share * share * (3.0 - 2.0 * share)
+
+
+def _keep_volume(lattice: FloatArray, whole: FloatArray, geometry: Compression) -> np.float32:
+    """Shift of the score after which gland with its new detail fills the volume that it fills in the MRI."""
+    step = _LATTICE_MM / geometry.pixel
+    row, column = (
+        np.minimum(np.rint(step * np.arange(n)).astype(int), size - 1)
+        for n, size in zip(lattice.shape[1:], whole.shape, strict=True)
+    )
+    score = lattice[:, whole[np.ix_(row, column)] > 0.0].ravel()[::7]
+    wanted = float(edge_share(score, SCORE_SOFTNESS).mean())
+    spread = float(np.hypot(_ISOTROPIC, _STREAKS)) * _NORMAL
+    low, high = -1.5, 1.5
+    for _ in range(12):
+        middle = 0.5 * (low + high)
+        given = float(_soft_share(score[:, None] + np.float32(middle) + spread).mean()) * 0.86
+        low, high = (low, middle) if given > wanted else (middle, high)
+    return np.float32(low)
 
 
 def lump_path(geometry: Compression, anatomy: Anatomy, whole: FloatArray) -> FloatArray:
