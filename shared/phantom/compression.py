@@ -26,11 +26,13 @@ Points = npt.NDArray[np.float64]
 
 VIEWS: tuple[View, ...] = ("CC", "MLO")
 _HANG_MM = 5.0  # how far the nipple hangs outwards; see `breasts`
-_SHARE = 0.56  # compressed thickness as a share of the breast's own height; 59 mm +- 16 mm (Yaffe et al., Med Phys 2009)
+_SHARE = (
+    0.56  # compressed thickness as a share of the breast's own height; 59 mm +- 16 mm (Yaffe et al., Med Phys 2009)
+)
 _EDGE = 0.92  # radius of the free edge as a share of half the thickness
 _CUT_MM = (5.0, 9.0)  # depth at which the detector begins, from the breast's base
 _SKIN_MM = 1.2
-_NIPPLE_MM = (4.6, 3.6, 6.0)  # radius and height of a nipple in profile, and the beam's path through it
+_NIPPLE_MM = (4.6, 4.2, 6.0)  # radius and height of a nipple in profile, and the beam's path through it
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +65,14 @@ class Compression:
         return -b / a, np.maximum(half, 1.0)
 
     def project(self, points: Points) -> tuple[Points, Points]:
-        """Pixels `(n, 2)` as (row, column) and heights above the middle between the plates, mm, of points `(x, y, z)`."""
+        """Pixels `(n, 2)` of points `(x, y, z)` as (row, column), and their heights above the plates' middle, mm."""
         depth, up, along = self._to_frame(points)
         middle, half = self.columns_at(depth, up)
         height = (along - middle) / half * self.thickness / 2.0
         return np.stack([self.level - up * self.stretch / self.pixel, self._column(depth)], axis=-1), height
 
     def body_points(self, pixels: Points, share: float) -> Points:
-        """Points `(..., 3)` of the body as `(x, y, z)`, at pixels `(..., 2)` and a height of -1 to 1 half thicknesses."""
+        """Points `(..., 3)` as `(x, y, z)` at pixels `(..., 2)` and one height, -1 to 1 in half thicknesses."""
         up = (self.level - pixels[..., 0]) * self.pixel / self.stretch
         depth = pixels[..., 1] * self.pixel / self.stretch + self.cut
         middle, half = self.columns_at(depth, up)
@@ -97,8 +99,8 @@ class Compression:
     @property
     def nipple(self) -> tuple[float, float]:
         """(row, column) at which the nipple's tip lies."""
-        outline = self._outline(np.array([self.level]))
-        return self.level, float(outline[0])
+        rows = np.arange(self.shape[0], dtype=np.float64)
+        return self.level, float(np.interp(self.level, rows, self._outline(rows)))
 
     def _outline(self, rows: Points) -> Points:
         """Column at which the skin lies in each row; negative where there is none."""
@@ -114,15 +116,14 @@ class Compression:
         inner = inner * (0.95 + 0.065 * np.exp(-((relative / 0.30) ** 2)))
         depth = ay * (inner - 3.0 * np.clip(relative - 1.0, 0.0, None))
         depth = depth + second * ay * np.sin(3.0 * up / wide + phase) * inner * np.clip(3 * relative, 0.0, 1.0)
-        nipple = _NIPPLE_MM[1] * np.exp(-((up * self.stretch / _NIPPLE_MM[0]) ** 4))
         column = (depth - self.cut) * self.stretch / self.pixel
         if self.view == "MLO":
             axilla, fold = self.tail
-            above = (axilla - 0.30 * (up * self.stretch - 60.0) - 1.5 * np.clip(20.0 - up, 0.0, None)) / self.pixel
+            above = (axilla - 0.24 * (up * self.stretch - 60.0) - 1.5 * np.clip(20.0 - up, 0.0, None)) / self.pixel
             below = (fold + 0.10 * up - 1.5 * np.clip(up + 30.0, 0.0, None)) / self.pixel
-            column = _smooth_maximum(_smooth_maximum(column, above, 60.0 / self.pixel), below, 14.0 / self.pixel)
-            column = gaussian_filter1d(column, 7.0 / self.pixel, mode="nearest") if len(column) > 1 else column
-        return np.asarray(column + nipple / self.pixel)
+            column = _smooth_maximum(_smooth_maximum(column, above, 40.0 / self.pixel), below, 14.0 / self.pixel)
+            column = gaussian_filter1d(column, 7.0 / self.pixel, mode="nearest")
+        return np.asarray(column)
 
     def depth_below_skin(self) -> FloatArray:
         """Distance of each pixel from the outline in the plane, mm, negative outside: `(row, column)`."""
@@ -133,18 +134,19 @@ class Compression:
         distance = (outline[:, None] - columns[None, :]) / np.sqrt(1.0 + np.clip(slope, -4.0, 4.0)[:, None] ** 2)
         return np.asarray(distance * self.pixel, dtype=np.float32)
 
-    def nipple_depth(self) -> FloatArray:
-        """Path through the firm tissue of the nipple, mm, `(row, column)`."""
-        row, column = self.nipple
-        down = (np.arange(self.shape[0])[:, None] - row) * self.pixel / _NIPPLE_MM[0]
-        out = (np.arange(self.shape[1])[None, :] - column) * self.pixel / _NIPPLE_MM[1] + 0.5
-        return np.asarray(_NIPPLE_MM[2] * np.exp(-(down**4) - out**2), dtype=np.float32)
-
-    def thickness_map(self, below: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Length of the beam's path through the breast and through its skin, mm, where the outline is `below` mm away."""
+    def thickness_map(self) -> tuple[FloatArray, FloatArray]:
+        """Length of the beam's path through the whole breast and through skin and nipple, mm, `(row, column)`."""
+        below = self.depth_below_skin()
         whole = _rounded(below, self.thickness)
-        inside = _rounded(below - _SKIN_MM, self.thickness - 2.0 * _SKIN_MM)
-        return whole, whole - inside
+        skin = whole - _rounded(below - _SKIN_MM, self.thickness - 2.0 * _SKIN_MM)
+        # The nipple in profile: half of it stands out of the breast, half is firm tissue within.
+        radius, height, firm = _NIPPLE_MM
+        row, column = self.nipple
+        down = (np.arange(self.shape[0], dtype=np.float32)[:, None] - row) * self.pixel / radius
+        out = (np.arange(self.shape[1], dtype=np.float32)[None, :] - column) * self.pixel / height
+        stands = 3.4 * radius * np.sqrt(np.clip(1.0 - down**2 - np.abs(out) ** 3, 0.0, None))
+        within = np.minimum(firm * np.exp(-(down**2) - (out + 0.6) ** 2), 0.7 * (whole - skin))
+        return np.maximum(whole, stands).astype(np.float32), np.maximum(skin + within, stands)
 
 
 def _rounded(below: FloatArray, thickness: float) -> FloatArray:
@@ -158,23 +160,27 @@ def _smooth_maximum(first: Points, second: Points, width: float) -> Points:
     return np.asarray(np.maximum(first, second) + overlap**2 * (width / 4.0))
 
 
-def compress(rng: np.random.Generator, breast: Breast, view: View, pixel: float, field: tuple[float, float]) -> Compression:
+def compress(
+    rng: np.random.Generator, breast: Breast, view: View, pixel: float, field: tuple[float, float]
+) -> Compression:
     """Draw how a breast is positioned in a view; `field` is the detector's height and width, mm."""
-    ax, ay, az = breast.semi_axes
+    _, ay, az = breast.semi_axes
     angle = 0.0 if view == "CC" else float(np.deg2rad(rng.uniform(42.0, 52.0)))
     thickness = float(np.clip(_SHARE * 2.0 * az * np.exp(0.07 * rng.standard_normal()), 32.0, 75.0))
     shape = (round(field[0] / pixel), round(field[1] / pixel))
-    level = shape[0] * (rng.normal(0.5, 0.015) if view == "CC" else rng.normal(0.60, 0.02))
+    level = shape[0] * (rng.normal(0.5, 0.015) if view == "CC" else rng.normal(0.58, 0.02))
+    stretch = float(np.clip(0.5 * np.sqrt(2.0 * az / thickness) + 0.62, 1.1, 1.4))
+    cut = float(rng.uniform(*_CUT_MM))
     return Compression(
         breast=breast,
         view=view,
         angle=angle,
         thickness=thickness,
-        stretch=float(np.clip(0.5 * np.sqrt(2.0 * az / thickness) + 0.62, 1.1, 1.4)),
-        cut=float(rng.uniform(*_CUT_MM)),
+        stretch=stretch,
+        cut=cut,
         pixel=pixel,
         shape=shape,
         level=float(level),
         wave=(rng.normal(0.0, 0.05), rng.normal(0.0, 0.012), rng.uniform(0.0, 2 * np.pi)),
-        tail=(rng.uniform(54.0, 66.0), rng.uniform(20.0, 30.0)),
+        tail=(rng.uniform(0.62, 0.74) * (ay - cut) * stretch, rng.uniform(20.0, 30.0)),
     )

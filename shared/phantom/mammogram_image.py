@@ -42,52 +42,60 @@ class Unit:
     pixel_mm: float
     field_mm: tuple[float, float]  # height and width of the detector
     bits: int
-    inverted: bool  # MONOCHROME1
-    window: Literal["LINEAR", "SIGMOID"]  # SIGMOID: the file holds the logarithm, the viewer applies the curve
-    raw: bool  # a file For Processing beside each one For Presentation
-    compressed: bool
     target: tuple[str, str]  # anode, filter
     kvp: float  # at 50 mm
     look: Look
+    window: Literal["LINEAR", "SIGMOID"] = "LINEAR"  # SIGMOID: the curve is left to the viewer
+    raw: bool = False  # a file For Processing beside each one For Presentation
+    inverted: bool = False  # MONOCHROME1
+    compressed: bool = False
 
 
 CONSENSUS_LOOK = Look(1.0, 0.012, 0.55, 0.35, 0.72, 1.0, 0.0)
 UNITS = {
     "A": Unit(
-        "HOLOGIC, Inc.",
-        "Selenia Dimensions",
-        *(0.42, (220.0, 160.0), 12),
-        **{"inverted": False, "window": "LINEAR", "raw": False, "compressed": False},
+        manufacturer="HOLOGIC, Inc.",
+        model="Selenia Dimensions",
+        pixel_mm=0.42,
+        field_mm=(220.0, 160.0),
+        bits=12,
         target=("TUNGSTEN", "RHODIUM"),
         kvp=29.0,
         look=Look(1.0, 0.010, 0.50, 0.50, 0.85, 1.15, 0.0),
     ),
     "B": Unit(
-        "GE MEDICAL SYSTEMS",
-        "Senographe Essential",
-        *(0.40, (200.0, 160.0), 14),
-        **{"inverted": False, "window": "SIGMOID", "raw": True, "compressed": False},
+        manufacturer="GE MEDICAL SYSTEMS",
+        model="Senographe Essential",
+        pixel_mm=0.40,
+        field_mm=(200.0, 160.0),
+        bits=14,
         target=("RHODIUM", "RHODIUM"),
         kvp=29.0,
         look=Look(0.96, 0.013, 0.55, 0.25, 0.75, 1.0, 0.0),
+        window="SIGMOID",
+        raw=True,
     ),
     "C": Unit(
-        "FUJIFILM Corporation",
-        "AMULET",
-        *(0.45, (215.0, 165.0), 13),
-        **{"inverted": True, "window": "LINEAR", "raw": False, "compressed": False},
+        manufacturer="FUJIFILM Corporation",
+        model="AMULET",
+        pixel_mm=0.45,
+        field_mm=(215.0, 165.0),
+        bits=13,
         target=("TUNGSTEN", "RHODIUM"),
         kvp=28.0,
         look=Look(1.04, 0.012, 0.60, 0.40, 0.65, 0.95, 0.0),
+        inverted=True,
     ),
     "D": Unit(
-        "SIEMENS",
-        "MAMMOMAT Inspiration",
-        *(0.47, (210.0, 165.0), 16),
-        **{"inverted": False, "window": "LINEAR", "raw": False, "compressed": True},
+        manufacturer="SIEMENS",
+        model="MAMMOMAT Inspiration",
+        pixel_mm=0.47,
+        field_mm=(210.0, 165.0),
+        bits=16,
         target=("TUNGSTEN", "RHODIUM"),
         kvp=30.0,
         look=Look(0.90, 0.020, 0.80, 0.05, 0.15, 0.90, 0.05),
+        compressed=True,
     ),
 }
 
@@ -132,7 +140,7 @@ def processed(
     # From fat to nearly pure gland, but narrower where the breast holds less: vendors adapt to it partly.
     span = look.contrast * (gland - fat) * thickness
     top = float(np.quantile(level[inside], 0.985)) - fat * thickness
-    high = fat * thickness + 0.50 * span + 0.45 * max(top, 0.30 * span)
+    high = fat * thickness + 0.64 * span + 0.30 * max(top, 0.30 * span)
     low = fat * thickness - (0.18 + 0.40 * (1.0 - look.equalise)) * span
     return level, (low, high)
 

@@ -1,10 +1,10 @@
-"""The index lesion in a mammogram: the MRI lesion's own shape in finer steps, with spicules, distortion, calcifications.
+"""The index lesion in a mammogram: the MRI's own shape in finer steps, with spicules, distortion, calcifications.
 
 Shape, size and place are those of the MRI: the same generator in the same state draws the lesion on a lattice along the
 beam. A cancer is stiffer than fat: it is flattened less than the breast and keeps its size in the plane.
 
-Calcifications are drawn by subtype. HER2-positive cancers have them most often, triple-negative ones least (Cen et al.,
-Eur Radiol 2017, among others, report the order; the shares are our own choice).
+Calcifications are drawn by subtype: HER2-positive cancers have them most often, triple-negative ones least. The shares
+are our own choice; `biology.oracle_auc` takes them as `calcification_signs`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,31 @@ from scipy.ndimage import binary_closing, binary_fill_holes
 from shared.phantom.benign import BenignLatents
 from shared.phantom.biology import Labels, Latents
 from shared.phantom.breasts import Breast
+from shared.phantom.centres import SUBTYPES
 from shared.phantom.compression import Compression, Points
 from shared.phantom.exam import Body, PhantomSettings, patient_streams
 from shared.phantom.fields import edge_share
 from shared.phantom.lesions import draw_shape, place, star_depth
 from shared.phantom.mammogram_tissue import interpolate
 from shared.phantom.strands import draw_strands, splat
+from shared.phantom.traits import Doubles
 from shared.types import BoolArray, FloatArray
 
 CALCIFIED = {"luminal_a": 0.30, "luminal_b": 0.45, "her2_enriched": 0.75, "triple_negative": 0.15}
 """Share of cancers with suspicious calcifications."""
 _CALCIFIED_BENIGN = {"fibroadenoma": 0.25, "papilloma": 0.15, "adenosis": 0.35, "cyst": 0.0}
-_LINEAR = 0.5  # share of HER2-enriched cancers' calcifications that line ducts
+_LINEAR = {"luminal_a": 0.05, "luminal_b": 0.20, "her2_enriched": 0.50, "triple_negative": 0.05}
+"""Share of these that line ducts; the others lie in a cluster."""
 _FLATTENED = 1.15  # by how much a lesion is flatter along the beam than in the MRI
 _COARSE = 1.0  # mean number of coarse benign calcifications of a breast
 _SEEN = 0.14  # share of the longest path at which the outline runs
 _LEAST_MM = 1.0
+
+
+def calcification_signs() -> Doubles:
+    """Probability of no calcifications, of a cluster and of rows of them, by subtype: `(class, 3)`."""
+    some, lined = (np.array([table[name] for name in SUBTYPES]) for table in (CALCIFIED, _LINEAR))
+    return np.stack([1.0 - some, some * (1.0 - lined), some * lined], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +59,12 @@ def draw_finding(rng: np.random.Generator, body: Body, breast: Breast) -> Findin
     latents, labels, centre = body.growth, body.labels, np.array(body.lesion.centre)
     radius = latents.diameter_mm / 2.0
     cancer = isinstance(labels, Labels)
-    chance = CALCIFIED[labels.subtype] if isinstance(labels, Labels) else _CALCIFIED_BENIGN[labels.kind]
-    calcified = bool(rng.random() < chance)
-    linear = bool(rng.random() < _LINEAR) and cancer and labels.subtype == "her2_enriched"
+    chance, lined = (
+        (CALCIFIED[labels.subtype], _LINEAR[labels.subtype])
+        if isinstance(labels, Labels)
+        else (_CALCIFIED_BENIGN[labels.kind], 0.0)
+    )
+    calcified, linear = (rng.random(2) < (chance, lined)).tolist()
     amount = latents.spiculation if not latents.non_mass else 0.4 * latents.spiculation
     count = int(rng.poisson(44.0 * amount**1.3))
     t = np.linspace(0.0, 1.0, 24)[None, :, None]
@@ -121,9 +133,7 @@ def lesion_path(
     offset = np.stack([depth, up, height], axis=-1) @ across
     share = _share(rng, offset, body.latents, step * geometry.pixel)
     path = share.sum(axis=0) * (along[1] - along[0])
-    rows, columns = (
-        (np.arange(size) - middle) / step + half for size, middle in zip(geometry.shape, at, strict=True)
-    )
+    rows, columns = ((np.arange(size) - middle) / step + half for size, middle in zip(geometry.shape, at, strict=True))
     return interpolate(path.astype(np.float32), rows, columns), draw_strands(geometry, finding.spicules)
 
 
@@ -153,8 +163,8 @@ def _share(rng: np.random.Generator, offset: Points, latents: Latents | BenignLa
     return share
 
 
-def retraction(geometry: Compression, body: Body, finding: Finding) -> Points:
-    """Architectural distortion: from where, in pixels away, the structure at each pixel was drawn: `(2, row, column)`."""
+def retraction(geometry: Compression, body: Body, finding: Finding) -> FloatArray:
+    """Architectural distortion: how far away, in pixels, the structure at a pixel came from: `(2, row, column)`."""
     (at,), _ = geometry.project(np.array(body.lesion.centre)[None])
     away = np.indices(geometry.shape, dtype=np.float32) - at[:, None, None].astype(np.float32)
     reach = 1.7 * body.growth.diameter_mm / 2.0 / geometry.pixel

@@ -8,15 +8,18 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 
 from shared.phantom.benign import BenignLabels
+from shared.phantom.compression import VIEWS, View
 from shared.phantom.exam import Body, PhantomSettings
 from shared.phantom.mammograms import Mammogram, make_mammograms
+from shared.types import Side
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-_HUNG = (("right", "CC"), ("left", "CC"), ("right", "MLO"), ("left", "MLO"))
+_HUNG: tuple[tuple[Side, View], ...] = (("right", "CC"), ("left", "CC"), ("right", "MLO"), ("left", "MLO"))
 _COLUMNS = ("R CC", "L CC", "R MLO", "L MLO", "index lesion, CC", "index lesion, MLO")
 _INCH_PER_MM = 0.016
 _CLOSE_MM = 70.0  # width of the close-up of a lesion
@@ -58,8 +61,8 @@ def _draw_row(row: npt.NDArray[np.object_], body: Body, views: Sequence[Mammogra
     by_name = {(picture.side, picture.view): picture for picture in views}
     for axis, name in zip(row, _HUNG, strict=False):
         _show(axis, by_name[name])
-    for axis, view in zip(row[4:], ("CC", "MLO"), strict=True):
-        picture = by_name[body.side, "CC" if view == "CC" else "MLO"]
+    for axis, view in zip(row[4:], VIEWS, strict=True):
+        picture = by_name[body.side, view]
         _show(axis, picture)
         (at,), _ = picture.geometry.project(np.array(body.lesion.centre)[None])
         half = 0.5 * _CLOSE_MM / picture.geometry.pixel
@@ -77,7 +80,7 @@ def _draw_row(row: npt.NDArray[np.object_], body: Body, views: Sequence[Mammogra
     )
 
 
-def _show(axis: plt.Axes, picture: Mammogram) -> None:
+def _show(axis: Axes, picture: Mammogram) -> None:
     axis.imshow(picture.grey, cmap="gray", vmin=0.0, vmax=1.0, interpolation="bilinear")
     if picture.side == "right":
         axis.invert_xaxis()

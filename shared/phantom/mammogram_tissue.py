@@ -67,7 +67,7 @@ def gland_path(
     texture: Texture,
     *,
     whole: FloatArray,
-    pull: Points,
+    pull: FloatArray,
 ) -> FloatArray:
     """Path through gland and septa, mm, `(row, column)`; `whole` is the path through the breast.
 
@@ -103,7 +103,7 @@ def gland_path(
 def _soft_share(score: FloatArray) -> FloatArray:
     """Share of gland in a layer, by its score."""
     share = np.clip(0.5 + score / _SOFTNESS, 0.0, 1.0)
-    return share * share * (3.0 - 2.0 * share)
+    return np.asarray(share * share * (3.0 - 2.0 * share), dtype=np.float32)
 
 
 def _keep_volume(lattice: FloatArray, whole: FloatArray, geometry: Compression) -> np.float32:
@@ -137,7 +137,7 @@ def muscle_path(rng: np.random.Generator, geometry: Compression, texture: Textur
     down = np.arange(rows) / rows
     if geometry.view == "MLO":
         end, power = rng.uniform(0.50, 0.70), rng.uniform(0.8, 1.1)
-        edge = rng.uniform(34.0, 42.0) * np.clip(1.0 - down / end, 0.0, None) ** power
+        edge = rng.uniform(0.75, 0.95) * min(geometry.tail[0], 46.0) * np.clip(1.0 - down / end, 0.0, None) ** power
     else:
         edge = rng.uniform(-8.0, 6.0) * np.clip(1.0 - ((down - geometry.level / rows) / 0.22) ** 2, 0.0, None)
     edge = edge + 0.7 * gaussian_filter1d(rng.standard_normal(rows), 9.0) * 4.0
@@ -153,7 +153,7 @@ def _take(tile: FloatArray, row: Points, column: Points) -> FloatArray:
     """Values of a periodic tile at the nearest of its points."""
     rows, columns = tile.shape
     index = (np.asarray(row).astype(np.int32) % rows) * columns + np.asarray(column).astype(np.int32) % columns
-    return tile.ravel().take(index)
+    return np.asarray(tile.ravel().take(index), dtype=np.float32)
 
 
 def _sample(geometry: Compression, anatomy: Anatomy, field: FloatArray, layers: int) -> FloatArray:

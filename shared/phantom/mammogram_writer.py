@@ -48,11 +48,10 @@ _ORIENTATION = {
     ("right", "MLO"): ["P", "FL"],
 }
 _TAKEN_S = INJECTION_S - 3600.0  # time of day of the first view
-_AIR_GREY = 0.02  # grey up to which a pixel outside the breast is padding
 
 
 def write_breast(folder: Path, masks: Path, body: Body, pictures: list[Mammogram], look: Look, identity: str) -> None:
-    """Write the views of one breast below `folder`, and below `masks` the lesion's outline in each, where it has one."""
+    """Write the views of one breast below `folder`, and the lesion's outlines, where it has one, below `masks`."""
     unit = UNITS[body.place.key]
     for picture in pictures:
         number = 1 + 2 * (picture.side == "right") + (picture.view == "MLO")
@@ -181,9 +180,16 @@ def _describe(body: Body, picture: Mammogram, unit: Unit, identity: str, *, numb
 def _outline(image: Any, picture: Mammogram, identity: str, number: int) -> Any:
     """Header of the outline of an image, as those of CBIS-DDSM are: 8 bits, not zero within."""
     ds: Any = Dataset()
-    kept = ("SpecificCharacterSet", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "PatientName")
-    kept += ("PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyID", "PatientOrientation")
-    for name in (*kept, "BodyPartExamined"):
+    kept = (
+        "SpecificCharacterSet",
+        "StudyDate",
+        "StudyTime",
+        "AccessionNumber",
+        "ReferringPhysicianName",
+        "PatientName",
+    )
+    also = ("PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyID", "PatientOrientation")
+    for name in (*kept, *also, "BodyPartExamined"):
         setattr(ds, name, getattr(image, name))
     ds.SOPClassUID, ds.Modality, ds.ConversionType = SecondaryCaptureImageStorage, "MG", "WSD"
     ds.SOPInstanceUID = make_uid("mammogram outline", identity, number)

@@ -107,8 +107,7 @@ def _take_view(
 ) -> Mammogram:
     unit, look = UNITS[body.place.key], look_at(body.place.key, settings.shift)
     geometry = compress(rng, tissue.breast, view, unit.pixel_mm, unit.field_mm)
-    whole, skin = geometry.thickness_map(geometry.depth_below_skin())
-    skin = skin + np.minimum(geometry.nipple_depth(), 0.7 * (whole - skin))
+    whole, skin = geometry.thickness_map()
     nothing = np.zeros(geometry.shape, np.float32)
     pull, lesion, spicules = np.stack([nothing, nothing]), nothing, nothing
     calcium = speck_path(geometry, tissue.specks)

@@ -37,7 +37,9 @@ def grow_strands(rng: np.random.Generator, breast: Breast) -> list[Strands]:
     turn = rng.uniform(0.0, 2 * np.pi, (_LIGAMENTS, 1)) + t * rng.normal(0.0, 0.30, (_LIGAMENTS, 1))
     rise = np.arcsin(rng.uniform(0.0, 0.98, (_LIGAMENTS, 1))) + t * rng.normal(0.12, 0.30, (_LIGAMENTS, 1))
     start = rng.uniform(0.35, 0.85, (_LIGAMENTS, 1))
-    deep = start + (0.985 - start) * t ** rng.uniform(0.6, 1.8, (_LIGAMENTS, 1)) * rng.uniform(0.5, 1.0, (_LIGAMENTS, 1))
+    deep = start + (0.985 - start) * t ** rng.uniform(0.6, 1.8, (_LIGAMENTS, 1)) * rng.uniform(
+        0.5, 1.0, (_LIGAMENTS, 1)
+    )
     curves = _place(breast, rise + 0.04 * _wander(rng, _LIGAMENTS), turn + 0.05 * _wander(rng, _LIGAMENTS), deep)
     ligaments = curves, 0.9 * np.exp(rng.normal(0.0, 0.5, (_LIGAMENTS, 1))) * np.sin(np.pi * (0.1 + 0.8 * t))
 
@@ -49,8 +51,8 @@ def grow_strands(rng: np.random.Generator, breast: Breast) -> list[Strands]:
     return [ducts, ligaments, fibres]
 
 
-def draw_strands(geometry: Compression, strands: Strands, pull: Points | None = None) -> FloatArray:
-    """Path through curves, mm, `(row, column)`: the volume of each short piece over the area of the pixels it lies in."""
+def draw_strands(geometry: Compression, strands: Strands, pull: FloatArray | None = None) -> FloatArray:
+    """Path through curves, mm, `(row, column)`: the volume of each short piece over the area of its pixels."""
     points, area = strands
     count = points.shape[1]
     place, _ = geometry.project(points.reshape(-1, 3))
@@ -78,7 +80,7 @@ def draw_tree(geometry: Compression, points: Points, radius: Points) -> FloatArr
     return draw_strands(geometry, (pairs, np.pi * np.stack([radius[:-1][joined], radius[1:][joined]], axis=1) ** 2))
 
 
-def pulled(line: Points, pull: Points) -> Points:
+def pulled(line: Points, pull: FloatArray) -> Points:
     """Pixels `(..., 2)` moved as the body around a cancer is: by minus the displacement of what is read there."""
     row = np.clip(np.rint(line[..., 0]).astype(int), 0, pull.shape[1] - 1)
     column = np.clip(np.rint(line[..., 1]).astype(int), 0, pull.shape[2] - 1)
