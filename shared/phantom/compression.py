@@ -161,16 +161,25 @@ def _smooth_maximum(first: Points, second: Points, width: float) -> Points:
 
 
 def compress(
-    rng: np.random.Generator, breast: Breast, view: View, pixel: float, field: tuple[float, float]
+    rng: np.random.Generator,
+    breast: Breast,
+    view: View,
+    pixel: float,
+    field: tuple[float, float],
+    deepest: float = np.inf,
 ) -> Compression:
-    """Draw how a breast is positioned in a view; `field` is the detector's height and width, mm."""
+    """Draw how a breast is positioned in a view; `field` is the detector's height and width, mm.
+
+    `deepest` is the depth from the breast's base, mm, that must be in the picture: a lesion close to the chest wall is
+    pulled onto the detector.
+    """
     _, ay, az = breast.semi_axes
     angle = 0.0 if view == "CC" else float(np.deg2rad(rng.uniform(42.0, 52.0)))
     thickness = float(np.clip(_SHARE * 2.0 * az * np.exp(0.07 * rng.standard_normal()), 32.0, 75.0))
     shape = (round(field[0] / pixel), round(field[1] / pixel))
     level = shape[0] * (rng.normal(0.5, 0.015) if view == "CC" else rng.normal(0.58, 0.02))
     stretch = float(np.clip(0.5 * np.sqrt(2.0 * az / thickness) + 0.62, 1.1, 1.4))
-    cut = float(rng.uniform(*_CUT_MM))
+    cut = min(float(rng.uniform(*_CUT_MM)), deepest)
     return Compression(
         breast=breast,
         view=view,

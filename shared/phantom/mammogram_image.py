@@ -16,7 +16,7 @@ from shared.types import BoolArray, FloatArray
 
 MIDDLE = 0.55  # of the grey scale's sigmoid, between its ends
 _ROUGH_MM = 3.5  # extent over which processing smooths the thickness it assumes
-ATTENUATION = {"fat": 0.0456, "gland": 0.0802, "skin": 0.0802, "muscle": 0.0805, "lesion": 0.0870, "calcium": 1.2}
+ATTENUATION = {"fat": 0.0456, "gland": 0.0802, "skin": 0.0802, "muscle": 0.0805, "lesion": 0.0844, "calcium": 1.2}
 """Per mm."""
 
 

@@ -32,6 +32,7 @@ CALCIFIED = {"luminal_a": 0.30, "luminal_b": 0.45, "her2_enriched": 0.75, "tripl
 _CALCIFIED_BENIGN = {"fibroadenoma": 0.25, "papilloma": 0.15, "adenosis": 0.35, "cyst": 0.0}
 _LINEAR = {"luminal_a": 0.05, "luminal_b": 0.20, "her2_enriched": 0.50, "triple_negative": 0.05}
 """Share of these that line ducts; the others lie in a cluster."""
+_SOLID, _SOLID_NON_MASS = (0.45, 1.0), (0.25, 0.60)  # else every lesion would be the brightest thing in its breast
 _FLATTENED = 1.15  # by how much a lesion is flatter along the beam than in the MRI
 _COARSE = 1.0  # mean number of coarse benign calcifications of a breast
 _SEEN = 0.14  # share of the longest path at which the outline runs
@@ -51,6 +52,7 @@ class Finding:
     spicules: tuple[Points, Points]  # as `strands.Strands`
     calcifications: tuple[Points, Points]  # (n, 3), and diameters (n,)
     calcified: bool
+    solid: float  # share of the body that is tumour; the rest is the tissue it grows into
     retraction: float  # how far the structure around is drawn in, share of the distance
 
 
@@ -75,7 +77,13 @@ def draw_finding(rng: np.random.Generator, body: Body, breast: Breast) -> Findin
     points = centre + away * (0.6 * radius + t * (reach - 0.6 * radius)) + bend * t**2
     section = rng.uniform(1.2, 3.2, (count, 1)) * (1.0 - 0.85 * t[..., 0])
     specks = _draw_specks(rng, centre, radius, breast, linear=linear) if calcified else (np.zeros((0, 3)), np.zeros(0))
-    return Finding((points, section), specks, calcified, 0.5 * amount if cancer else 0.15 * amount)
+    return Finding(
+        spicules=(points, section),
+        calcifications=specks,
+        calcified=bool(calcified),
+        solid=float(rng.uniform(*(_SOLID_NON_MASS if latents.non_mass else _SOLID))),
+        retraction=0.5 * amount if cancer else 0.15 * amount,
+    )
 
 
 def _draw_specks(

@@ -140,7 +140,7 @@ def muscle_path(rng: np.random.Generator, geometry: Compression, texture: Textur
         edge = rng.uniform(0.75, 0.95) * min(geometry.tail[0], 46.0) * np.clip(1.0 - down / end, 0.0, None) ** power
     else:
         edge = rng.uniform(-8.0, 6.0) * np.clip(1.0 - ((down - geometry.level / rows) / 0.22) ** 2, 0.0, None)
-    edge = edge + 0.7 * gaussian_filter1d(rng.standard_normal(rows), 9.0) * 4.0
+    edge = edge + 2.8 * gaussian_filter1d(rng.standard_normal(rows), 9.0) * np.clip(edge / 5.0, 0.0, 1.0)
     within = edge[:, None] - np.arange(columns)[None, :] * geometry.pixel
     share = np.clip(within / 14.0, 0.0, 1.0) ** 0.5 * np.clip(edge, 0.0, 3.0)[:, None] / 3.0
     # Bundles of fibres run along the muscle's edge.

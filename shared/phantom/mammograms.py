@@ -30,6 +30,7 @@ from shared.types import BoolArray, FloatArray, Side
 
 _STREAM = 5  # of the patient: MRI has those before
 _LINE_BLUR = 0.55  # pixels: strands are not infinitely thin
+_MARGIN = 1.2  # of the index lesion towards the chest wall, in radii
 _MOST = 0.85  # share of the breast's thickness that a lesion may fill
 
 
@@ -102,20 +103,28 @@ def _tissue(rng: np.random.Generator, breast: Breast, body: Body, settings: Phan
     )
 
 
+def _back_of_lesion(breast: Breast, body: Body) -> float:
+    """Depth from the breast's base at which the index lesion begins, mm."""
+    return breast.centre[1] - body.lesion.centre[1] - _MARGIN * body.growth.diameter_mm / 2.0
+
+
 def _take_view(
     rng: np.random.Generator, tissue: _Tissue, view: View, texture: Texture, body: Body, settings: PhantomSettings
 ) -> Mammogram:
     unit, look = UNITS[body.place.key], look_at(body.place.key, settings.shift)
-    geometry = compress(rng, tissue.breast, view, unit.pixel_mm, unit.field_mm)
+    lesion_from = np.inf if tissue.finding is None else _back_of_lesion(tissue.breast, body)
+    geometry = compress(rng, tissue.breast, view, unit.pixel_mm, unit.field_mm, lesion_from)
     whole, skin = geometry.thickness_map()
     nothing = np.zeros(geometry.shape, np.float32)
-    pull, lesion, spicules = np.stack([nothing, nothing]), nothing, nothing
+    pull, body_path, spicules, solid = np.stack([nothing, nothing]), nothing, nothing, 1.0
     calcium = speck_path(geometry, tissue.specks)
     if tissue.finding is not None:
         pull = retraction(geometry, body, tissue.finding)
-        lesion, spicules = lesion_path(geometry, body, settings, tissue.finding)
+        solid = tissue.finding.solid
+        body_path, spicules = lesion_path(geometry, body, settings, tissue.finding)
         calcium = calcium + speck_path(geometry, tissue.finding.calcifications)
-    lesion = np.minimum(lesion, _MOST * whole)
+    body_path = np.minimum(body_path, _MOST * whole)
+    lesion = body_path * np.float32(solid)
     muscle = muscle_path(rng, geometry, texture, whole)
     # Muscle lies behind the breast and a lesion within it: where they meet in the picture, muscle gives way.
     muscle = np.minimum(muscle, np.clip(whole - lesion - skin, 0.0, None))
@@ -147,5 +156,5 @@ def _take_view(
         grey=np.clip(look.fog + (1.0 - look.fog) * grey, 0.0, 1.0),
         inside=inside,
         muscle=muscle > 1.0,
-        lesion=outline(lesion) if tissue.finding is not None else None,
+        lesion=outline(body_path) if tissue.finding is not None else None,
     )

@@ -43,14 +43,14 @@ def test_counts_for_processing_fall_with_thickness_and_fit_the_bits():
 
 
 def test_processing_makes_up_for_the_missing_thickness_of_the_rim():
-    whole = np.full((64, 64), 50.0, np.float32)
-    whole[:, 48:] = 20.0
-    inside = np.ones((64, 64), bool)
+    whole = np.full((64, 160), 50.0, np.float32)
+    whole[:, 80:] = 20.0
+    inside = np.ones(whole.shape, bool)
     measured = expose(np.random.default_rng(1), {"fat": whole}, CLEAN)
     full = Look(contrast=1.0, noise=0.0, blur=0.0, sharpen=0.0, equalise=1.0, steep=1.0, fog=0.0)
     (plain, _), (level, _) = (processed(measured, whole, 50.0, 0.45, look, inside) for look in (CLEAN, full))
-    assert plain[0, 0] - plain[0, 63] == pytest.approx(30 * 0.0456, abs=1e-3)
-    assert level[0, 0] == pytest.approx(level[0, 63], abs=0.02)
+    assert plain[0, 0] - plain[0, -1] == pytest.approx(30 * 0.0456, abs=1e-3)
+    assert level[0, 0] == pytest.approx(level[0, -1], abs=0.002)
 
 
 def test_the_grey_scale_rises_from_black_to_white():

@@ -53,8 +53,7 @@ def test_signs_are_probabilities_and_the_oracle_gains_by_them():
 
 def test_calcifications_are_small_lie_at_the_lesion_and_are_seen(taken, breast):
     rng = np.random.default_rng(6)
-    body, pictures = taken("D", 0)
-    geometry = pictures[0].geometry
+    geometry = taken("D", 0)[1][0].geometry
     for _ in range(30):
         finding = draw_finding(rng, body_of("her2_enriched", breast), breast)
         points, sizes = finding.calcifications

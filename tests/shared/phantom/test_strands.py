@@ -39,7 +39,7 @@ def test_a_curves_path_holds_its_volume(geometry):
 
 
 def test_branches_of_a_tree_are_not_joined(geometry):
-    points = np.concatenate([straight(geometry), straight(geometry) + [0.0, 15.0, 0.0]])
+    points = np.concatenate([straight(geometry), straight(geometry) + np.array([0.0, 15.0, 0.0])])
     picture = draw_tree(geometry, points, np.full(len(points), 0.8))
     (first, second), _ = geometry.project(points[[23, 24]])
     middle = np.rint(0.5 * (first + second)).astype(int)
