@@ -44,10 +44,10 @@ def test_signs_are_probabilities_and_the_oracle_gains_by_them():
     signs = calcification_signs()
     np.testing.assert_allclose(signs.sum(axis=1), 1.0)
     population = population_at(CENTRES["D"], 0.6)
-    without = oracle_auc(population, 0.75)
-    given = oracle_auc(population, 0.75, signs=signs)
+    without = oracle_auc(population, 0.75, n=6000)
+    given = oracle_auc(population, 0.75, n=6000, signs=signs)
     assert given["her2_enriched"] > without["her2_enriched"] + 0.01
-    useless = oracle_auc(population, 0.75, signs=np.full((4, 3), 1.0 / 3.0))
+    useless = oracle_auc(population, 0.75, n=6000, signs=np.full((4, 3), 1.0 / 3.0))
     assert useless == pytest.approx(without, abs=1e-12)
 
 
