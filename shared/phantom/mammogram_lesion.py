@@ -132,7 +132,8 @@ def lesion_path(
     centre = place(rng, body.anatomy, geometry.breast, 0.8 * radius)
     (at,), _ = geometry.project(centre[None])
     step = max(2.0, radius / 13.0 / geometry.pixel)
-    reach = 1.75 * radius + 6.0 if latents.satellites else 1.5 * radius + 2.0
+    # Lobes and spikes reach beyond the radius, and satellites lie at up to 1.7 radii.
+    reach = max((1.5 + 1.0 * latents.spiculation) * radius + 3.0, 1.75 * radius + 6.0 if latents.satellites else 0.0)
     half = int(np.ceil(reach / geometry.pixel / step))
     knots = np.arange(-half, half + 1) * step * geometry.pixel
     along = np.linspace(-reach / _FLATTENED, reach / _FLATTENED, 2 * (half // 2) + 1)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from shared.phantom import mammogram_lesion
 from shared.phantom.biology import Labels, oracle_auc
 from shared.phantom.centres import CENTRES, SUBTYPES, population_at
 from shared.phantom.mammogram_lesion import (
@@ -105,3 +106,17 @@ def test_an_outline_is_filled_and_leaves_out_what_is_hardly_there():
     expected = np.zeros((60, 60), bool)
     expected[20:40, 20:40] = True
     np.testing.assert_array_equal(outline(path), expected)
+
+
+@pytest.mark.parametrize("patient", [("D", 1), ("A", 0), ("C", 1)], ids=["spiculated", "satellite", "non-mass"])
+def test_the_lattice_cuts_nothing_off_a_lesion(taken, monkeypatch, patient):
+    body, pictures = taken(*patient)
+    picture = next(item for item in pictures if item.side == body.side)
+    lattices = []
+    monkeypatch.setattr(
+        mammogram_lesion, "interpolate", lambda path, *_: lattices.append(path) or np.zeros(picture.geometry.shape)
+    )
+    finding = draw_finding(np.random.default_rng(1), body, picture.geometry.breast)
+    lesion_path(picture.geometry, body, MAMMOGRAMS, finding)
+    rim = np.concatenate([lattices[0][[0, -1]].ravel(), lattices[0][:, [0, -1]].ravel()])
+    assert rim.max() < 0.02 * lattices[0].max()
