@@ -162,8 +162,13 @@ def auc(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> flo
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def oracle_auc(population: Population, separation: float, n: int = 20_000, seed: int = 0) -> dict[str, float]:
+def oracle_auc(
+    population: Population, separation: float, n: int = 20_000, seed: int = 0, signs: Doubles | None = None
+) -> dict[str, float]:
     """AUC of the posterior under the model that generates the phantoms: no network can do better.
+
+    `signs` are the probabilities, `(class, sign)`, of one further sign that images show beside the latents: for
+    mammograms `mammogram_lesion.calcification_signs()`.
 
     Returns the one-vs-rest AUC of each subtype, their mean as `macro`, and those of `er`, `pr`, `her2` and `ki67_high`.
     It is nearly the Bayes classifier: it reads the latents themselves, which images show only through noise, and it
@@ -176,6 +181,9 @@ def oracle_auc(population: Population, separation: float, n: int = 20_000, seed:
     z = np.stack([traits.draw(index, rng) for index in truth])
     satellites, non_mass = rng.poisson(traits.satellites[truth]), rng.random(n) < traits.non_mass[truth]
     logit = np.log(np.array(population.prevalence)) + traits.log_likelihood(z, satellites, non_mass)
+    if signs is not None:
+        shown = (rng.random(n)[:, None] > np.cumsum(signs[truth], axis=1)[:, :-1]).sum(axis=1)
+        logit += np.log(signs[:, shown]).T
     posterior = np.exp(logit - logit.max(axis=1, keepdims=True))
     posterior /= posterior.sum(axis=1, keepdims=True)
     result = {name: auc(posterior[:, index], truth == index) for index, name in enumerate(SUBTYPES)}

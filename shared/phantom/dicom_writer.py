@@ -20,7 +20,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, ExplicitVRLittleEndian, MRImageStorage
 
 from shared.phantom.centres import CENTRES
-from shared.phantom.exam import PhantomExam
+from shared.phantom.exam import Body, PhantomExam
 
 _IMAGE_TYPES = {
     "A": ["ORIGINAL", "PRIMARY", "M", "ND"],
@@ -73,7 +73,7 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600:02d}{whole // 60 % 60:02d}{whole % 60:02d}.{round((seconds - whole) * 100) % 100:02d}0000"
 
 
-def study_date(exam: PhantomExam) -> str:
+def study_date(exam: PhantomExam | Body) -> str:
     """Date of the exam as DICOM DA: a hash of the patient spreads the exams over five years."""
     number = int.from_bytes(hashlib.sha256(exam.patient_id.encode()).digest()[:4], "big")
     return f"{2018 + number % 5}{1 + number // 5 % 12:02d}{1 + number // 60 % 28:02d}"

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.modalities.mri.dce_study import Acquisition, DceStudy
 from shared.phantom.anatomy import Anatomy, build_anatomy
 from shared.phantom.benign import BenignLabels, BenignLatents, build_benign, draw_benign_labels, draw_benign_latents
 from shared.phantom.biology import Labels, Latents, draw_labels, draw_latents
-from shared.phantom.breasts import draw_breasts
+from shared.phantom.breasts import Breast, draw_breasts
 from shared.phantom.centres import CENTRES, Centre, Population, Protocol, find_centre, population_at, protocol_at
 from shared.phantom.fields import spline_field
-from shared.phantom.lesions import add_distractors, add_oedema, build_lesion, make_room
+from shared.phantom.lesions import Lesion, add_distractors, add_oedema, build_lesion, make_room
 from shared.phantom.mr_signal import acquire
 from shared.phantom.vessels import draw_vessels, feeding_vessel, grow_tree
 from shared.types import BoolArray, FloatArray, Grid, Side
@@ -36,6 +37,7 @@ class PhantomSettings:
     shift: float = 0.6  # how far the centres differ; see `centres`
     separation: float = 0.75  # scale of the distances between the subtypes; see `biology`
     seed: int = 0  # of every draw
+    mammograms: bool = False  # CC and MLO of both breasts of every patient, beside the MRI
 
     def cancers_at(self, key: str) -> int:
         """Patients with cancer at a centre; the benign ones' indices follow."""
@@ -119,8 +121,38 @@ def _draw_disease(
     return labels, draw_latents(rng, labels.subtype, settings.separation, population.ln_diameter)
 
 
-def make_exam(centre: str, index: int, settings: PhantomSettings) -> PhantomExam:
-    """Generate patient `index` of a centre (`"A"` or `"centre-a"`) in memory.
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A patient with an index lesion before any image is taken: what MRI and mammograms have in common."""
+
+    place: Centre
+    index: int
+    labels: Labels | BenignLabels
+    latents: Latents | BenignLatents
+    side: Side  # of the index lesion
+    background: float  # level of background enhancement
+    breasts: tuple[Breast, Breast]
+    anatomy: Anatomy  # within the field of view of MRI, with the lesion in it
+    gland: FloatArray  # share before lesions and vessels, `(z, y, x)`
+    lesion: Lesion
+    mask: BoolArray
+    vessels: dict[Side, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]  # centre lines and radii, mm
+    body_stream: np.random.Generator  # as the anatomy left it
+    scanner: np.random.Generator
+
+    @property
+    def patient_id(self) -> str:
+        """Identifier in the table and in DICOM."""
+        return f"PH-{self.place.key}-{self.index:03d}"
+
+    @property
+    def growth(self) -> Latents:
+        """Latents that cancers and benign lesions have in common."""
+        return self.latents.body if isinstance(self.latents, BenignLatents) else self.latents
+
+
+def make_body(centre: str, index: int, settings: PhantomSettings) -> Body:
+    """Generate the body of patient `index` of a centre (`"A"` or `"centre-a"`).
 
     Raises
     ------
@@ -148,8 +180,9 @@ def make_exam(centre: str, index: int, settings: PhantomSettings) -> PhantomExam
         lesion, growth, feeder = build_lesion(tumour, anatomy, index_breast, latents), latents, _FEEDER_MM
     mask = lesion.mask(grid)
     vessels = np.zeros(grid.shape, np.float32)
+    trees: dict[Side, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]] = {}
     for breast in seen:
-        points, radius = grow_tree(vascular, breast)
+        points, radius = trees[breast.side] = grow_tree(vascular, breast)
         vessels = np.maximum(vessels, draw_vessels(grid, points, radius))
         if breast is index_breast and feeder:
             vessels = np.maximum(
@@ -167,24 +200,60 @@ def make_exam(centre: str, index: int, settings: PhantomSettings) -> PhantomExam
     for name, share in lesion.fluids.items():
         anatomy.fractions.setdefault(name, np.zeros(grid.shape, np.float32))[lesion.box] += share
 
-    background = background_uptake(scanner, anatomy, background_level)
-    images = acquire(scanner, anatomy, lesion, background, protocol=protocol, motion_mm=population.motion_mm)
+    return Body(
+        place=place,
+        index=index,
+        labels=labels,
+        latents=latents,
+        side=side,
+        background=background_level,
+        breasts=breasts,
+        anatomy=anatomy,
+        gland=gland,
+        lesion=lesion,
+        mask=mask,
+        vessels=trees,
+        body_stream=body,
+        scanner=scanner,
+    )
+
+
+def make_exam(centre: str, index: int, settings: PhantomSettings) -> PhantomExam:
+    """Generate patient `index` of a centre (`"A"` or `"centre-a"`) in memory, as `scan` does.
+
+    Raises
+    ------
+    ConfigError
+        The phantom has no such centre.
+
+    """
+    return scan(make_body(centre, index, settings), settings)
+
+
+def scan(body: Body, settings: PhantomSettings) -> PhantomExam:
+    """Take the MRI of a body, once: it goes on with the body's streams."""
+    place, anatomy, grid, side = body.place, body.anatomy, body.anatomy.grid, body.side
+    protocol, population = protocol_at(place, settings.shift), population_at(place, settings.shift)
+    background = background_uptake(body.scanner, anatomy, body.background)
+    images = acquire(body.scanner, anatomy, body.lesion, background, protocol=protocol, motion_mm=population.motion_mm)
     # Philips scales each exam to its storage range and writes the factor to RescaleSlope; the others do not scale.
     slope = round(float(images.max()) / 4000.0 + 0.01, 6) if place.series == "single" else 1.0
-    table = body.normal(0.0, (4.0, 10.0, 12.0))  # position of the patient relative to the magnet's isocentre, mm
+    table = body.body_stream.normal(
+        0.0, (4.0, 10.0, 12.0)
+    )  # position of the patient relative to the magnet's isocentre, mm
     origin = tuple(round(float(start + shift), 4) for start, shift in zip(grid.origin, table, strict=True))
     return PhantomExam(
         centre=place.key,
-        index=index,
+        index=body.index,
         phases=(np.clip(np.rint(images / slope), 0.0, _GREY_MAX) * slope).astype(np.float32),
         times_s=(-round(protocol.post_times_s[0] * 0.8, 1), *(round(time, 1) for time in protocol.post_times_s)),
         grid=Grid(grid.shape, grid.spacing, (origin[0], origin[1], origin[2])),
-        lesion=mask,
+        lesion=body.mask,
         breast=anatomy.breast[side],
-        fibroglandular=(gland >= _GLAND_VISIBLE) & anatomy.breast[side],
+        fibroglandular=(body.gland >= _GLAND_VISIBLE) & anatomy.breast[side],
         side=side,
-        labels=labels,
-        latents=latents,
+        labels=body.labels,
+        latents=body.latents,
         protocol=protocol,
         slope=slope,
     )

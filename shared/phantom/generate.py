@@ -2,7 +2,8 @@
 
 Each centre is a site folder like that of a hospital: `site.toml`, `cases.csv`, images under `dicom/`, masks under
 `masks/`, and a `preview.png`. `phantom.json` beside the folders holds the settings. A patient is on disk completely or
-not at all. Patients with a benign index lesion, where there are any, follow those with cancer.
+not at all. Patients with a benign index lesion, where there are any, follow those with cancer. Where there are
+mammograms, the rows of a patient's breasts follow that of the MRI, and `preview-mammograms.png` shows some.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from shared.errors import ConfigError
 from shared.phantom.benign import BenignLabels
 from shared.phantom.biology import Labels
 from shared.phantom.centres import CENTRES
-from shared.phantom.exam import PhantomExam, PhantomSettings, make_exam
+from shared.phantom.exam import PhantomExam, PhantomSettings, make_body, make_exam, scan
 from shared.phantom.marker import LOCK, MARKER, RECORDS, is_complete, patient_identity, write_marker
 
 _PREVIEW_ROWS, _PREVIEW_BENIGN = 6, 3
@@ -65,7 +66,7 @@ def generate_federation(
     with FileLock(root / LOCK):
         _clear_leftovers(root)
         write_marker(root, settings, complete=False)
-        missing = [(key, index) for key, index in patients if _complete_row(root, key, index, settings) is None]
+        missing = [(key, index) for key, index in patients if _complete_rows(root, key, index, settings) is None]
         done = total - len(missing)
         if on_progress:
             on_progress(done, total)
@@ -108,17 +109,21 @@ def _record_path(root: Path, key: str, index: int) -> Path:
     return root / CENTRES[key].site / RECORDS / f"{index:04d}.json"
 
 
-def _complete_row(root: Path, key: str, index: int, settings: PhantomSettings) -> dict[str, str] | None:
-    """Row of a patient who is complete on disk and was made with these settings, else None."""
+def _complete_rows(root: Path, key: str, index: int, settings: PhantomSettings) -> list[dict[str, str]] | None:
+    """Rows of a patient who is complete on disk and was made with these settings, else None."""
     identity = patient_identity(settings, key, index)
     site = root / CENTRES[key].site
     try:
         record = json.loads(_record_path(root, key, index).read_text())
-        row: dict[str, str] = record["row"]
-        whole = record["identity"] == identity and (site / row["path"]).is_dir() and (site / row["mask"]).is_file()
+        rows: list[dict[str, str]] = [record["row"], *(record["mammograms"] if settings.mammograms else ())]
+        whole = record["identity"] == identity and all(_has_files(site, row) for row in rows)
     except (OSError, ValueError, KeyError):
         return None
-    return row if whole else None
+    return rows if whole else None
+
+
+def _has_files(site: Path, row: dict[str, str]) -> bool:
+    return (site / row["path"]).is_dir() and (not row["mask"] or (site / row["mask"]).exists())
 
 
 def make_patient(root: Path, key: str, index: int, settings: PhantomSettings) -> None:
@@ -128,22 +133,30 @@ def make_patient(root: Path, key: str, index: int, settings: PhantomSettings) ->
 
     site, identity = root / CENTRES[key].site, patient_identity(settings, key, index)
     name = "case-" + hashlib.sha256(identity.encode()).hexdigest()[:10]
-    exam = make_exam(key, index, settings)
+    body = make_body(key, index, settings)
+    exam = scan(body, settings)
+    row = _row(exam, study_date(exam), name)
+    record: dict[str, object] = {"identity": identity, "row": row}
     site.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".making-", dir=site))
     try:
-        sources = write_series(work / "dicom", exam, identity)
-        write_lesion(work / "masks" / "lesion.dcm", exam, sources, identity)
-        write_mask(work / "masks" / "breast.nii.gz", exam.breast, exam.grid)
-        write_mask(work / "masks" / "fibroglandular.nii.gz", exam.fibroglandular, exam.grid)
+        sources = write_series(work / "dicom" / name, exam, identity)
+        masks = work / "masks" / name
+        write_lesion(masks / "lesion.dcm", exam, sources, identity)
+        write_mask(masks / "breast.nii.gz", exam.breast, exam.grid)
+        write_mask(masks / "fibroglandular.nii.gz", exam.fibroglandular, exam.grid)
+        if settings.mammograms:
+            from shared.phantom.mammogram_cases import write_mammograms
+
+            record["mammograms"] = write_mammograms(work, body, settings, identity=identity, name=name, row=row)
         for kind in ("masks", "dicom"):
-            target = site / kind / name
-            shutil.rmtree(target, ignore_errors=True)
-            target.parent.mkdir(exist_ok=True)
-            (work / kind).rename(target)
+            for folder in (work / kind).iterdir():
+                target = site / kind / folder.name
+                shutil.rmtree(target, ignore_errors=True)
+                target.parent.mkdir(exist_ok=True)
+                folder.rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    record = {"identity": identity, "row": _row(exam, study_date(exam), name)}
     write_atomically(_record_path(root, key, index), json.dumps(record, indent=1).encode())
 
 
@@ -190,7 +203,7 @@ def write_site(root: Path, key: str, settings: PhantomSettings) -> None:
 
     site = root / CENTRES[key].site
     indices = [index for centre, index in _patients(settings) if centre == key]
-    rows = [row for index in indices if (row := _complete_row(root, key, index, settings)) is not None]
+    rows = [row for index in indices for row in _complete_rows(root, key, index, settings) or ()]
     table = io.StringIO()
     writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -206,6 +219,11 @@ def write_site(root: Path, key: str, settings: PhantomSettings) -> None:
     shown = indices[: min(_PREVIEW_ROWS - len(benign), settings.cancers_at(key))] + benign
     draw_montage([make_exam(key, index, settings) for index in shown], preview, settings.seed)
     preview.replace(site / "preview.png")
+    if settings.mammograms:
+        from shared.phantom.mammogram_montage import draw_mammograms
+
+        draw_mammograms([make_body(key, index, settings) for index in shown], preview, settings)
+        preview.replace(site / "preview-mammograms.png")
 
 
 @contextmanager

@@ -130,13 +130,14 @@ def reach_mm(latents: Latents) -> float:
     return latents.diameter_mm / 2.0 * 2.1 + 6.0
 
 
-def build_lesion(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, latents: Latents) -> Lesion:
-    """Place the index lesion with its satellites and map its uptake of contrast agent."""
-    grid = anatomy.grid
-    pitch = float(np.mean(grid.spacing))
+def draw_shape(
+    rng: np.random.Generator, offset: npt.NDArray[np.float64], latents: Latents
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], list[npt.NDArray[np.float64]]]:
+    """Signed depth, mm, relative radius and satellites' depths at `offset` `(..., 3)` from a lesion's centre, mm.
+
+    The number of draws does not depend on `offset`: the same generator gives the same lesion on any grid.
+    """
     radius = latents.diameter_mm / 2.0
-    centre = place(rng, anatomy, breast, 0.8 * radius)
-    box, offset = around(grid, centre, reach_mm(latents))
     if latents.non_mass:
         depth, relative = _non_mass_depth(rng, offset, 1.15 * radius)
     else:
@@ -148,15 +149,27 @@ def build_lesion(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, lat
             irregularity=latents.irregularity,
             spiculation=latents.spiculation,
         )
-    room = np.minimum(anatomy.surface[box] - 2.5, 4.5 - anatomy.wall[box])
-    share = edge_share(np.minimum(depth, room), pitch)
+    satellites = []
     for _ in range(latents.satellites):
         direction = rng.standard_normal(3)
         away = direction / np.linalg.norm(direction) * radius * rng.uniform(1.25, 1.7)
-        small, _ = star_depth(
-            rng, offset - away, rng.uniform(3.2, 5.0), axis_ratio=1.2, irregularity=0.10, spiculation=0.0
-        )
-        share = np.maximum(share, edge_share(np.minimum(small, room - 1.0), pitch))
+        size = rng.uniform(3.2, 5.0)
+        satellites.append(star_depth(rng, offset - away, size, axis_ratio=1.2, irregularity=0.10, spiculation=0.0)[0])
+    return depth, relative, satellites
+
+
+def build_lesion(rng: np.random.Generator, anatomy: Anatomy, breast: Breast, latents: Latents) -> Lesion:
+    """Place the index lesion with its satellites and map its uptake of contrast agent."""
+    grid = anatomy.grid
+    pitch = float(np.mean(grid.spacing))
+    radius = latents.diameter_mm / 2.0
+    centre = place(rng, anatomy, breast, 0.8 * radius)
+    box, offset = around(grid, centre, reach_mm(latents))
+    depth, relative, satellites = draw_shape(rng, offset, latents)
+    room = np.minimum(anatomy.surface[box] - 2.5, 4.5 - anatomy.wall[box])
+    share = edge_share(np.minimum(depth, room), pitch)
+    for satellite in satellites:
+        share = np.maximum(share, edge_share(np.minimum(satellite, room - 1.0), pitch))
     share = share * anatomy.breast[breast.side][box]
     noise = anatomy.texture[box]
     # A rim takes up more, a necrotic core almost nothing; the core belongs to the tumour, as radiologists draw it.

@@ -1,7 +1,7 @@
 """The settings that a phantom's folder was made with (`phantom.json`), and the identity of each patient.
 
-Benign patients were added later. Without any, marker and identities are what they were before, so that folders made
-then still count as complete.
+Benign patients and mammograms were added later. Without any, marker and identities are what they were before, so that
+folders made then still count as complete. Mammograms change no identity: the MRI beside them is the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ RECORDS = ".phantom"
 """At a centre: a JSON file for each complete patient, the row of the table and the identity it was made with."""
 VERSION = 1  # version of the generator: a change that alters images must raise it
 BENIGN_VERSION = 2  # version of the benign patients, counted where there are some
-_ABSENT = {"cases_benign": 0}  # settings that an older marker lacks, with the values they had
+MAMMOGRAM_VERSION = 1  # version of the mammograms, counted where there are some
+_ABSENT = {"cases_benign": 0, "mammograms": False}  # settings that an older marker lacks, with the values they had
 
 
 def write_marker(root: Path, settings: PhantomSettings, *, complete: bool) -> None:
@@ -72,7 +73,9 @@ def _is_ours(path: Path) -> bool:
 
 
 def _version(settings: PhantomSettings) -> int | str:
-    return f"{VERSION}, benign {BENIGN_VERSION}" if settings.cases_benign else VERSION
+    added = f", benign {BENIGN_VERSION}" if settings.cases_benign else ""
+    added += f", mammograms {MAMMOGRAM_VERSION}" if settings.mammograms else ""
+    return f"{VERSION}{added}" if added else VERSION
 
 
 def patient_identity(settings: PhantomSettings, key: str, index: int) -> str:

@@ -10,7 +10,7 @@ from shared.phantom.fields import axes_mm, edge_share, spline_field
 from shared.types import BoolArray, FloatArray, Grid
 
 GLAND_SHARE = {"a": 0.06, "b": 0.19, "c": 0.36, "d": 0.55}  # share of the breast's volume by density
-_SOFTNESS = 0.50  # width of the border between gland and fat, in units of the score
+SCORE_SOFTNESS = 0.50  # width of the border between gland and fat, in units of the score
 _DUCT_TABLE = (24, 48, 48)
 _DUCTS_MEET_MM = 8.0  # distance in front of the nipple
 
@@ -57,7 +57,7 @@ def glandular_share(
     score = 1.15 * prior + 0.45 * texture + 0.34 * ducts + 0.9 * deep
     wanted = GLAND_SHARE[breast.density] * volume / max(len(score), 1)
     score -= np.quantile(score, float(np.clip(1.0 - wanted, 0.02, 0.99)))
-    return edge_share(score, _SOFTNESS), score.astype(np.float32)
+    return edge_share(score, SCORE_SOFTNESS), score.astype(np.float32)
 
 
 def ligaments(rng: np.random.Generator, grid: Grid, fine: FloatArray) -> FloatArray:

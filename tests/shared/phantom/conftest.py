@@ -1,14 +1,18 @@
-"""A phantom exam of a few hundred voxels: the writers' tests need no anatomy."""
+"""A phantom exam of a few hundred voxels: the writers' tests need no anatomy. And mammograms, which do."""
+
+import functools
 
 import numpy as np
 import pytest
 
 from shared.phantom.biology import Labels, Latents
 from shared.phantom.centres import CENTRES
-from shared.phantom.exam import PhantomExam
+from shared.phantom.exam import PhantomExam, PhantomSettings, make_body
+from shared.phantom.mammograms import make_mammograms
 from shared.types import Grid
 
 LABELS = Labels("luminal_a", er=True, pr=True, her2_ihc=0, her2_fish=None, ki67_percent=10.0, age=58, density="b")
+MAMMOGRAMS = PhantomSettings(mammograms=True)
 LATENTS = Latents(22.0, 1.2, 0.1, 0.5, 0.3, 0.2, 0.3, 0.2, 0.6, 0.2, 0, non_mass=False)
 
 
@@ -42,3 +46,15 @@ def small_exam():
         )
 
     return build
+
+
+@functools.cache
+def _taken(key, index):
+    body = make_body(key, index, MAMMOGRAMS)
+    return body, make_mammograms(body, MAMMOGRAMS)
+
+
+@pytest.fixture(scope="session")
+def taken():
+    """Body and four mammograms of a patient, made once for all tests."""
+    return _taken
