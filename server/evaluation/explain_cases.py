@@ -20,7 +20,7 @@ from server.evaluation.saliency import ENSEMBLE, saliency_maps, saliency_table
 from server.run_folder.results import replace_file
 from shared.cohort.labels import SUBTYPES
 from shared.config.run_config import RunConfig
-from shared.config.sections import ClassifierSection
+from shared.config.sections import PatchSection
 from shared.errors import RunError
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.lesion_patch import cut_patch
@@ -69,7 +69,7 @@ def explain_centre(
     by_key = {case.key: case for case in cases}
     for subtype, own in tables[1].groupby("subtype"):
         key = str(own["case"].min())
-        patch = cut_patch(by_key[key].region(), by_key[key].native_mask, plan, view.section(ClassifierSection).patch)
+        patch = cut_patch(by_key[key].region(), by_key[key].native_mask, plan, view.section(PatchSection).patch)
         saliency = saliency_maps(model, patch, str(subtype))[ENSEMBLE]
         probability = dict(zip(answers["case"], answers[f"score_{subtype}"], strict=True))[key]
         content = io.BytesIO()

@@ -20,7 +20,7 @@ from torch import nn
 from shared.cohort.labels import SUBTYPES
 from shared.cohort.site_folder import patient_of
 from shared.config.run_config import RunConfig
-from shared.config.sections import ClassifierSection, EvaluationConfig
+from shared.config.sections import EvaluationConfig, PatchSection
 from shared.errors import ConfigError
 from shared.inference import pick_device
 from shared.metrics.intervals import Numbers, Statistic, bootstrap_patients, weighted_mean
@@ -100,7 +100,7 @@ def saliency_table(
     model.to(pick_device(view))
     rows = []
     for case, subtype in _first(cases, lambda case: class_of(case.labels, view), per_subtype):
-        patch = cut_patch(case.region(), case.native_mask, plan, view.section(ClassifierSection).patch)
+        patch = cut_patch(case.region(), case.native_mask, plan, view.section(PatchSection).patch)
         maps = saliency_maps(model, patch, subtype, samples=samples, seed=derive_seed(0, "saliency", case.key))
         patient = patient_of(case.key)
         rows += [

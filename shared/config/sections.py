@@ -158,15 +158,20 @@ class PatchConfig(Section):
 
 
 class ClassifierSection(TaskSection):
-    """A classifier of lesion patches: what it reads, its size, and its own rounds and training loop."""
+    """A classifier: its size, and its own rounds and training loop."""
 
     size: Literal["published", "small"] = Field(default="small", description="small: for a few CPU cores.")
     rounds: Rounds = 10
-    patch: PatchConfig = PatchConfig()
     balance: Literal["none", "weights", "oversampling"] = Field(
         default="weights", description="What a site does about rare classes: nothing, weigh their loss, draw them more."
     )
     training: LoopConfig = LoopConfig(batch_size=16, learning_rate=2e-3, weight_decay=0.05, gradient_clip=5.0)
+
+
+class PatchSection(ClassifierSection):
+    """A classifier of lesion patches in MRI, and what it reads."""
+
+    patch: PatchConfig = PatchConfig()
     mirrored_copies: int = Field(
         default=4, ge=1, le=8, description="Mirrored copies of a patch whose scores are averaged."
     )

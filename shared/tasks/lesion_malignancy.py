@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from shared.cohort.labels import MALIGNANT, CaseLabels
 from shared.config.run_config import RunConfig
-from shared.config.sections import ClassifierSection
+from shared.config.sections import PatchSection
 from shared.models.ensemble_resnet import Branch, build_resnet, relative_channels
 from shared.models.lesion_measures import lesion_measures
 from shared.reproducibility import derive_seed
-from shared.tasks.classification import LESION_BOX, Scores, patch_classifier
+from shared.tasks.classification import Scores
+from shared.tasks.patch_classifier import LESION_BOX, patch_classifier
 from shared.tasks.task import OWN, Card
 
 _WIDTHS = {"small": 12, "published": 64}
@@ -55,7 +56,7 @@ def build_model(config: RunConfig) -> nn.Module:
     """The network of the configuration's size."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "lesion-malignancy"))
-        return MalignancyResNet(config.preprocessing.channels, config.section(ClassifierSection).size)
+        return MalignancyResNet(config.preprocessing.channels, config.section(PatchSection).size)
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from shared.cohort.labels import CaseLabels
 from shared.config.run_config import RunConfig
-from shared.config.sections import AugmentationConfig, ClassifierSection
+from shared.config.sections import AugmentationConfig, PatchSection
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.lesion_patch import keep_patch, open_patch
 from shared.modalities.mri.plan import MriPlan
@@ -68,7 +68,7 @@ def open_patches(cases: Sequence[PreparedMri], plan: MriPlan, config: RunConfig,
 
     Raises as `lesion_patch.cut_patch`; a prepared case always has a reference in its breast.
     """
-    settings = config.section(ClassifierSection)
+    settings = config.section(PatchSection)
     opened = []
     for case in cases:
         values, stratum = target(case.labels, config)
@@ -98,7 +98,7 @@ def balanced(cases: Sequence[PatchCase], how: str) -> list[PatchCase]:
 
 def shape(config: RunConfig) -> tuple[int, ...]:
     """Shape of a patch: image channels and the distance to the lesion's surface, then its voxels."""
-    return (1 + config.preprocessing.channels, *config.section(ClassifierSection).patch.voxels)
+    return (1 + config.preprocessing.channels, *config.section(PatchSection).patch.voxels)
 
 
 def sample(case: PatchCase, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:

@@ -8,19 +8,20 @@ from torch import Tensor, nn
 
 from shared.cohort.labels import KI67
 from shared.config.run_config import RunConfig
-from shared.config.sections import ClassifierSection
+from shared.config.sections import PatchSection
 from shared.models.radiomics import MeasuredHeads
 from shared.models.spatial_multitask import KI67_UNIT, MARKERS, SpatialMultitask
 from shared.reproducibility import derive_seed
 from shared.tasks import receptors
-from shared.tasks.classification import LESION_BOX, Scores, patch_classifier
+from shared.tasks.classification import Scores
 from shared.tasks.masked_losses import multitask_loss
+from shared.tasks.patch_classifier import LESION_BOX, patch_classifier
 from shared.tasks.task import Card
 
 _HEADS = len(MARKERS)
 
 
-class MultitaskSection(ClassifierSection):
+class MultitaskSection(PatchSection):
     """The spatial multi-task network: ER, PR, HER2 and Ki-67 from one phase."""
 
     uncertainty_weights: bool = Field(default=False, description="Weigh the four losses by learnt uncertainty.")

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from shared.config.run_config import RunConfig
-from shared.config.sections import ClassifierSection
+from shared.config.sections import PatchSection
 from shared.models.radiomics import MeasuredHeads
 from shared.models.receptor_resnet import ReceptorResNets
 from shared.reproducibility import derive_seed
 from shared.tasks import receptors
-from shared.tasks.classification import LESION_BOX, patch_classifier
 from shared.tasks.masked_losses import masked_binary
+from shared.tasks.patch_classifier import LESION_BOX, patch_classifier
 from shared.tasks.task import Card
 
 
@@ -21,7 +21,7 @@ def build_model(config: RunConfig) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "receptor-status"))
         channels = config.preprocessing.channels
-        networks = ReceptorResNets(channels, size=config.section(ClassifierSection).size)
+        networks = ReceptorResNets(channels, size=config.section(PatchSection).size)
         return MeasuredHeads(networks, channels, receptors.RECEPTORS)
 
 

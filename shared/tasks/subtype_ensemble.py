@@ -13,7 +13,8 @@ from shared.cohort.labels import ER, HER2, KI67, PR, SUBTYPE, SUBTYPE_LABELS, SU
 from shared.config.run_config import RunConfig
 from shared.models.ensemble_resnet import BRANCHES, EnsembleResNet, SubtypeSection
 from shared.reproducibility import derive_seed
-from shared.tasks.classification import LESION_BOX, Scores, patch_classifier
+from shared.tasks.classification import Scores
+from shared.tasks.patch_classifier import LESION_BOX, patch_classifier
 from shared.tasks.task import OWN, Card
 
 SUBTYPE_COLUMNS = (SUBTYPE, ER, PR, HER2, KI67)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from shared.cohort.labels import SUBTYPE_LABELS, SUBTYPES, CaseLabels
 from shared.config.run_config import RunConfig
-from shared.config.sections import ClassifierSection, LoopConfig, PatchConfig, Rounds
+from shared.config.sections import LoopConfig, PatchConfig, PatchSection, Rounds
 from shared.errors import ConfigError
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.plan import MriPlan
@@ -19,7 +19,8 @@ from shared.modalities.mri.radiomics import compact_names, feature_names, need_p
 from shared.models.radiomics import RadiomicsLinear
 from shared.tasks import patches, subtype_ensemble
 from shared.tasks.augmentation import no_augmentation
-from shared.tasks.classification import LESION_BOX, Scores, patch_classifier, score_evaluator
+from shared.tasks.classification import Scores, score_evaluator
+from shared.tasks.patch_classifier import LESION_BOX, patch_classifier, patch_predictor
 from shared.tasks.patches import PatchCase
 from shared.tasks.task import OWN, Card
 from shared.types import FloatArray
@@ -28,7 +29,7 @@ _UNITS = {"shape_MeshVolume": 1e-3, "shape_SurfaceArea": 1e-2}
 """Volumes in mL and areas in cm2: their variances in mm are beyond what an average of updates takes."""
 
 
-class RadiomicsSection(ClassifierSection):
+class RadiomicsSection(PatchSection):
     """The rival of the networks: a linear model on radiomic features."""
 
     rounds: Rounds = 30
@@ -132,7 +133,7 @@ TASK = replace(
         augment=no_augmentation,
         shape=lambda config: (len(compact_names(config.preprocessing.channels)),),
     ),
-    evaluator=score_evaluator(subtype_ensemble.truths, scores, read),
+    evaluator=score_evaluator(subtype_ensemble.truths, patch_predictor(scores, read)),
     rival_of="subtype-ensemble",
     fused=True,
     check=need_pyradiomics,

@@ -5,13 +5,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from shared.cohort.labels import Label
-from shared.config.sections import ClassifierSection
+from shared.config.sections import PatchSection
 from shared.metrics.paired_numbers import NumberPair
 from shared.models.lesion_measures import lesion_measures, measure_count
 from shared.models.radiomics import RadiomicsLinear
 from shared.tasks import patches
 from shared.tasks.choice import separates_best
 from shared.tasks.classification import log_losses, score_evaluator, score_metrics, seen_by
+from shared.tasks.patch_classifier import patch_predictor
 from shared.tasks.task import OWN, Card, Learner, Task
 
 GRADE, SIZE = Label("grade3", "Grade 3"), Label("size_mm", "Size", "number")
@@ -53,7 +54,7 @@ METRICS = tuple(score_metrics((GRADE,), (PAIR,)))
 TASK = Task(
     name="lesion-grade",
     title="Grade",
-    settings=ClassifierSection,
+    settings=PatchSection,
     uses=lambda labels, _config: labels.value(GRADE.name) is not None,
     seen=seen_by(truths),
     learner=Learner(
@@ -65,7 +66,7 @@ TASK = Task(
         loss_title="binary cross-entropy",
         shape=patches.shape,
     ),
-    evaluator=score_evaluator(truths, scores),
+    evaluator=score_evaluator(truths, patch_predictor(scores)),
     metrics=METRICS,
     choice=separates_best((GRADE.name,), log_losses(METRICS)),
     card=Card("a linear model", "a box around the lesion", "the probability of grade 3, and the size", "nobody"),

@@ -13,7 +13,7 @@ from shared.config.sections import ClassifierSection
 from shared.errors import StudyError
 from shared.tasks.choice import separates_best
 from shared.tasks.classification import log_losses, score_evaluator, score_metrics, seen_by, used_by
-from shared.tasks.task import OWN, Card, Evaluator, Learner, Task
+from shared.tasks.task import OWN, Card, Learner, Task
 
 ER, PR = Label("er", "ER"), Label("pr", "PR")
 CONFIG = parse_config(
@@ -64,7 +64,6 @@ def predict(model, case, plan, config, outline):
     return {OWN: dict(zip(("er", "pr"), values, strict=True)), "branch": {"er": 0.25}}
 
 
-_BUILT = score_evaluator(truths, lambda _: [])
 METRICS = tuple(score_metrics((ER, PR)))
 TASK = Task(
     name="receptor-status",
@@ -73,7 +72,7 @@ TASK = Task(
     uses=used_by(truths),
     seen=seen_by(truths),
     learner=Learner(lambda _: Scorer(0.0, 0.0), None, None, None, None, "none", None),
-    evaluator=Evaluator(predict, _BUILT.average, _BUILT.measure, _BUILT.restrict),
+    evaluator=score_evaluator(truths, predict),
     metrics=METRICS,
     choice=separates_best(("er", "pr"), log_losses(METRICS)),
     card=Card("", "", "", ""),

@@ -20,7 +20,7 @@ from server.evaluation.saliency import (
 )
 from shared.cohort.labels import SUBTYPES, CaseLabels
 from shared.config.run_config import parse_config
-from shared.config.sections import ClassifierSection, EvaluationConfig
+from shared.config.sections import EvaluationConfig, PatchSection
 from shared.errors import ConfigError
 from shared.metrics.intervals import bootstrap_patients
 from shared.modalities.mri.lesion_patch import cut_patch
@@ -125,7 +125,7 @@ def test_a_lesion_without_core_has_no_value_there():
 
 def test_maps_are_gradients_of_the_probability_that_is_reported():
     model, given = with_heads(build_model(view())).eval(), case(3, "luminal_b")
-    patch = cut_patch(given.region(), given.native_mask, PLAN, view().section(ClassifierSection).patch)
+    patch = cut_patch(given.region(), given.native_mask, PLAN, view().section(PatchSection).patch)
     maps = saliency_maps(model, patch, "luminal_b", samples=1)
     assert tuple(maps) == READERS
     # A step of a voxel that matters most moves the ensemble's probability more than of one that matters least.

@@ -1,0 +1,133 @@
+"""What all classifiers of lesion patches in MRI share: `Task` with all that does not differ between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+from torch import Tensor, nn
+
+from shared.cohort.labels import Label
+from shared.config.run_config import RunConfig
+from shared.config.sections import PatchSection
+from shared.errors import StudyError
+from shared.metrics.paired_numbers import NumberPair
+from shared.modalities.mri.cache import PreparedMri
+from shared.modalities.mri.lesion_patch import cut_patch, keep_patch, open_patch
+from shared.modalities.mri.plan import MriPlan
+from shared.tasks import patches
+from shared.tasks.choice import separates_best
+from shared.tasks.classification import (
+    Predict,
+    Scores,
+    Truths,
+    log_losses,
+    mean_scores,
+    score_evaluator,
+    score_metrics,
+    seen_by,
+    used_by,
+)
+from shared.tasks.task import Card, Learner, Task
+from shared.types import BoolArray, FloatArray
+
+LESION_BOX = "a box around the lesion in DCE-MRI, cut from its outline"
+"""What such a classifier reads, on its card."""
+_MIRRORS: tuple[tuple[int, ...], ...] = ((), (3,), (1,), (2,), (1, 3), (2, 3), (1, 2), (1, 2, 3))
+"""Axes of a patch `(channel, z, y, x)` that are turned round."""
+
+
+def patch_classifier(
+    name: str,
+    title: str,
+    *,
+    build_model: Callable[[RunConfig], nn.Module],
+    target: patches.Target,
+    loss: Callable[[list[Tensor], Tensor], Tensor],
+    loss_title: str,
+    truths: Truths,
+    scores: Callable[[list[Tensor]], list[Scores]],
+    scored: tuple[Label, ...],
+    card: Card,
+    labels: tuple[Label, ...] = (),
+    pairs: tuple[NumberPair, ...] = (),
+    exclusive: bool = False,
+    owners: Mapping[str, str] = MappingProxyType({}),
+    error_scales: Mapping[str, float] = MappingProxyType({}),
+    settings: type[PatchSection] = PatchSection,
+) -> Task:
+    """A classifier of lesion patches: `Task` with what all of them share; parameters as there and in `Learner`.
+
+    `target` is as `patches.open_patches` takes it, `truths` as `score_evaluator`, `scores` as `patch_predictor`,
+    `error_scales` as `log_losses`. `labels` are the columns that it learns from, where they are others than `scored`.
+    `exclusive`: the labels exclude each other, so that the mean of their AUCs is the headline.
+    """
+    metrics = tuple(score_metrics(scored, pairs, macro=exclusive))
+    return Task(
+        name=name,
+        title=title,
+        settings=settings,
+        uses=used_by(truths),
+        seen=seen_by(truths),
+        learner=Learner(
+            build_model=build_model,
+            open=lambda cases, plan, config: patches.open_patches(cases, plan, config, target),
+            sample=patches.sample,
+            augment=patches.augment,
+            loss=loss,
+            loss_title=loss_title,
+            shape=patches.shape,
+            owners=owners,
+        ),
+        evaluator=score_evaluator(truths, patch_predictor(scores)),
+        metrics=metrics,
+        choice=separates_best(tuple(label.name for label in scored), log_losses(metrics, error_scales)),
+        card=card,
+        labels=labels or scored,
+        scored=scored,
+        pairs=pairs,
+        reads_outline=True,
+    )
+
+
+def patch_predictor(
+    scores: Callable[[list[Tensor]], list[Scores]],
+    read: Callable[[FloatArray, RunConfig], FloatArray] = lambda patch, _config: patch,
+) -> Predict:
+    """How a classifier reads a case's patch, from the scores of each of a batch of outputs.
+
+    `read` makes the network's input of a patch `(channel + 1, z, y, x)`.
+    """
+
+    def predict(
+        model: nn.Module, case: PreparedMri, plan: MriPlan, config: RunConfig, outline: BoolArray | None
+    ) -> Scores | None:
+        settings = config.section(PatchSection)
+        if outline is None:
+            root = case.region_folder.parent.parent
+            patch = open_patch(keep_patch(root, case.region_folder.name, case.region(), plan, settings.patch))
+        else:
+            try:
+                patch = cut_patch(case.region(), outline, plan, settings.patch)
+            except StudyError:
+                return None
+        return read_patch(model, patch, config, scores, read)
+
+    return predict
+
+
+def read_patch(
+    model: nn.Module,
+    patch: FloatArray,
+    config: RunConfig,
+    scores: Callable[[list[Tensor]], list[Scores]],
+    read: Callable[[FloatArray, RunConfig], FloatArray],
+) -> Scores:
+    """Scores of one lesion patch, averaged over its mirrored copies.
+
+    Which of the mirror's eight images are read is the configuration's; anatomy differs from its mirror image, lesions
+    do not.
+    """
+    images = [np.flip(patch, axes) for axes in _MIRRORS[: config.section(PatchSection).mirrored_copies]]
+    return mean_scores(model, np.stack([read(image, config) for image in images]), config, scores)

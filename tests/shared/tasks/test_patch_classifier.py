@@ -1,0 +1,107 @@
+"""Classifiers of real patches: mirrored copies, and the outline that a patch is cut from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from torch import nn
+
+from shared.cohort.labels import CaseLabels
+from shared.config.run_config import parse_config
+from shared.modalities.mri.lesion_patch import cut_patch
+from shared.modalities.mri.plan import Extraction, MriPlan
+from shared.modalities.mri.region import BreastRegion
+from shared.tasks.patch_classifier import patch_predictor, read_patch
+from shared.tasks.task import OWN
+from shared.types import Grid
+
+SHAPE = (24, 24, 24)
+PLAN = MriPlan(
+    mode="whole_breast",
+    spacing_mm=(2.0, 2.0, 2.0),
+    crop_voxels=(16, 16, 16),
+    least_voxels=(16, 16, 16),
+    low=(-9.0,) * 3,
+    high=(9.0,) * 3,
+    scale=(0.7, 0.3, 0.3),
+    extraction=Extraction(post_phases=2, n4=False, n4_shrink=4, n4_iterations=(1,)),
+)
+
+
+def view(copies=1):
+    raw = {
+        "name": "t",
+        "tasks": ["lesion-malignancy"],
+        "data": {"root": "d", "sites": ["a"]},
+        "preprocessing": {"post_phases": 2},
+        "lesion_malignancy": {"patch": {"voxels": [8, 8, 8]}, "mirrored_copies": copies},
+    }
+    return parse_config(raw, "t").for_task("lesion-malignancy")
+
+
+def ball(radius, centre=(12, 12, 12)):
+    z, y, x = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    return (z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 <= radius**2
+
+
+@dataclass
+class Case:
+    folder: object
+    labels: CaseLabels
+    key: str = "d-p1-e-R"
+
+    @property
+    def region_folder(self):
+        return self.folder / "regions" / "entry"
+
+    def region(self):
+        phases = np.random.default_rng(1).random((3, *SHAPE)).astype(np.float16)
+        return BreastRegion(phases, np.ones(SHAPE, bool), ball(5), Grid(SHAPE, (2.0,) * 3), (0, 0, 0), "right")
+
+
+class Left(nn.Module):
+    """Answers with the mean of the left half: a mirrored copy has another answer."""
+
+    def forward(self, x):
+        return [x[:, 0, :, :, : x.shape[-1] // 2].mean(dim=(1, 2, 3))[:, None]]
+
+
+def as_scores(outputs):
+    return [{OWN: {"malignant": float(value)}, "branch": {"malignant": 0.0}} for value in outputs[0][:, 0]]
+
+
+PREDICT = patch_predictor(as_scores)
+
+
+@pytest.mark.parametrize("copies", [1, 2, 8])
+def test_scores_are_the_mean_over_the_mirrored_copies(copies):
+    patch = np.random.default_rng(0).random((4, 8, 8, 8)).astype(np.float32)
+    found = read_patch(Left(), patch, view(copies), as_scores, lambda image, _: image)
+    left, right = patch[0, :, :, :4].mean(), patch[0, :, :, 4:].mean()
+    expected = left if copies == 1 else (left + right) / 2
+    assert found[OWN]["malignant"] == pytest.approx(float(expected), rel=1e-5)
+    assert set(found) == {OWN, "branch"}
+
+
+def test_a_network_may_read_something_else_than_the_patch():
+    patch = np.random.default_rng(0).random((4, 8, 8, 8)).astype(np.float32)
+    assert read_patch(Left(), patch, view(), as_scores, lambda image, _: image * 0 + 0.25)[OWN]["malignant"] == 0.25
+
+
+def test_the_patch_is_cut_from_the_reference_or_from_the_outline_that_is_given(tmp_path):
+    case, config = Case(tmp_path, CaseLabels(malignant=True)), view()
+    seen = []
+
+    class Seeing(Left):
+        def forward(self, x):
+            seen.append(x[0].numpy())
+            return super().forward(x)
+
+    own = PREDICT(Seeing(), case, PLAN, config, None)
+    other = PREDICT(Seeing(), case, PLAN, config, ball(3, (9, 12, 14)))
+    patch = config._sections["lesion-malignancy"].patch
+    for got, mask in zip(seen, (ball(5), ball(3, (9, 12, 14))), strict=True):
+        np.testing.assert_allclose(got, cut_patch(case.region(), mask, PLAN, patch), atol=1e-2)
+    assert own != other
+    # Nothing is outlined: there is nothing to read.
+    assert PREDICT(Left(), case, PLAN, config, np.zeros(SHAPE, bool)) is None
