@@ -16,7 +16,7 @@ from typing import Any
 
 from client.ledger import Ledger
 from shared.cohort.labels import CaseLabels
-from shared.cohort.preflight import TISSUE_MASKS, Case
+from shared.cohort.preflight import TISSUE_MASKS, Case, MaskKind
 from shared.cohort.site_folder import patient_of
 from shared.dicom.index import list_files
 from shared.errors import RunError
@@ -26,7 +26,7 @@ from shared.runtime.project import cache_root
 from shared.site import Prepared, Site
 from shared.types import SPLITS, Split
 
-_COLUMNS = {"er", "pr", "her2", "ki67_percent", "subtype", "malignant"}
+_COLUMNS = {"er", "pr", "her2", "ki67_percent", "subtype", "malignant", "density"}
 
 
 @dataclass
@@ -142,7 +142,7 @@ def admitted_cases(
     told: dict[str, str] = {}
     for key, own in sorted(labels.items()):
         # The table's own columns alone: what else a run asks for must not make other patients of the same ones.
-        columns = dataclasses.replace(own, tissues=False, other={})
+        columns = dataclasses.replace(own, tissues=False, outlined=False, other={})
         told[patient_of(key)] = f"{told.get(patient_of(key), '')}|{key} {columns} {contents.get(key, '')}"
     patients = ledger.admit(name, told, needed)
     return {key for key in labels if patient_of(key) in patients}
@@ -150,13 +150,14 @@ def admitted_cases(
 
 def _digest(case: Case) -> str:
     """SHA-256 of all that a case may be read from: bytes of its images and masks, and what its row says of them."""
-    masks = [(case.mask_path(kind), getattr(case.row, kind).partition("#")[2]) for kind in ("mask", *TISSUE_MASKS)]
+    kinds: tuple[MaskKind, ...] = ("mask", *TISSUE_MASKS)
+    masks = [(case.mask_files(kind), getattr(case.row, kind).partition("#")[2]) for kind in kinds]
     path = case.path
     if path is None:
         images = list(case.files)
     else:  # a folder, or what begins so
         images = list_files(path) if path.is_dir() else [*path.parent.glob(f"{glob.escape(path.name)}*")]
-    drawn = [f"{_file_digest(mask) if mask else ''}#{segment}" for mask, segment in masks]
+    drawn = [f"{','.join(map(_file_digest, files))}#{segment}" for files, segment in masks]
     parts = [case.row.side, str(case.row.acquisition_times_s), *drawn, *sorted(map(_file_digest, images))]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
 

@@ -113,6 +113,7 @@ def phantom(
     shift: Annotated[float, typer.Option(min=0.0, max=2.0, help="0: one protocol; 1: full differences.")] = 0.6,
     separation: Annotated[float, typer.Option(min=0.01, max=2.0, help="Distance of the subtypes' means.")] = 0.75,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    mammograms: Annotated[bool, typer.Option(help="CC and MLO of both breasts beside each MRI.")] = False,
 ) -> None:
     """Write a federation of phantom hospitals as DICOM; a stopped call goes on where it was."""
     from shared.phantom.exam import PhantomSettings
@@ -125,6 +126,7 @@ def phantom(
         shift=shift,
         separation=separation,
         seed=seed,
+        mammograms=mammograms,
     )
     with display.bars() as bars:
         task = bars.add_task("making phantoms", total=None, text="patients")

@@ -20,8 +20,9 @@ KI67_CUT_PERCENT = 20.0
 class CaseLabels:
     """Labels of a case; None means missing. They leave the site only as counts and sums.
 
-    `ki67_percent` is the share of stained nuclei, 0 to 100; `tissues` says whether reference masks of breast and
-    fibroglandular tissue are prepared; `other` holds further labels that a task declares.
+    `ki67_percent` is the share of stained nuclei, 0 to 100; `density` is BI-RADS' letter, a to d. `tissues` and
+    `outlined` say whether masks of breast and fibroglandular tissue, and of a lesion in mammograms, are prepared.
+    `other` holds further labels that a task declares.
     """
 
     er: bool | None = None
@@ -30,7 +31,9 @@ class CaseLabels:
     ki67_percent: float | None = None
     subtype: str | None = None
     malignant: bool | None = None
+    density: str | None = None
     tissues: bool = False
+    outlined: bool = False
     other: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -46,7 +49,7 @@ class CaseLabels:
         return None if value is None else float(value)
 
 
-_FIELDS = {item.name for item in fields(CaseLabels)} - {"other", "tissues", "subtype"}
+_FIELDS = {item.name for item in fields(CaseLabels)} - {"other", "tissues", "outlined", "subtype", "density"}
 
 
 def her2_status(score: str | None, fish: bool | None) -> tuple[bool | None, bool]:
@@ -134,6 +137,7 @@ ER, PR, HER2 = Label("er", "ER"), Label("pr", "PR"), Label("her2", "HER2")
 MALIGNANT = Label("malignant", "Malignant")
 KI67 = Label("ki67_percent", "Ki-67", "number", unit="%")
 SUBTYPE = Label("subtype", "Subtype", "classes", SUBTYPES)
+DENSITY = Label("density", "Density", "classes", ("a", "b", "c", "d"))
 COLUMNS = (SUBTYPE, ER, PR, HER2, MALIGNANT, KI67)
 """Labels that any table can have; a task can declare more."""
 SUBTYPE_LABELS = (

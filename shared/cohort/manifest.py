@@ -33,7 +33,7 @@ KNOWN = (
     *("patient_id", "exam", "side", "modality", *PATH_COLUMNS, "acquisition_times", "er", "pr", "her2", "her2_fish"),
     *("ki67_percent", "subtype", "malignant", "age", "density", "manufacturer", "field_strength_t", "split"),
 )
-_LABELS = ("er", "pr", "her2", "subtype", "ki67_percent", "malignant")
+_LABELS = ("er", "pr", "her2", "subtype", "ki67_percent", "malignant", "density")
 _LONGEST_AGE = 120.0
 _STRONGEST_FIELD_T = 12.0
 
@@ -71,7 +71,7 @@ class CaseRow(BaseModel):
     def labels(self) -> CaseLabels:
         """The row's labels."""
         return CaseLabels(
-            self.er, self.pr, self.her2, self.ki67_percent, self.subtype, self.malignant, other=self.other
+            self.er, self.pr, self.her2, self.ki67_percent, self.subtype, self.malignant, self.density, other=self.other
         )
 
 

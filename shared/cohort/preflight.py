@@ -6,6 +6,7 @@ Opening never stops for one bad study. What shows only in the images is raised b
 
 from __future__ import annotations
 
+import glob
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -66,6 +67,15 @@ class Case:
         """File of one of the row's masks, None when the row names none."""
         text: str = getattr(self.row, kind)
         return self.site / re.sub(r"#\d+$", "", text) if text else None
+
+    def mask_files(self, kind: MaskKind = "mask") -> list[Path]:
+        """Files that the row's cell of a mask stands for: one, those of a folder, or those whose names begin so."""
+        path = self.mask_path(kind)
+        if path is None or path.is_file():
+            return [path] if path else []
+        beside = path.iterdir() if path.is_dir() else path.parent.glob(f"{glob.escape(path.name)}*")
+        files = [item for entry in beside for item in (entry.iterdir() if entry.is_dir() else [entry])]
+        return sorted(item for item in files if item.is_file())
 
 
 Located = tuple[list[Case], list[Exclusion]]

@@ -49,6 +49,7 @@ class PhantomConfig(Section):
     )
     separation: float = Field(default=0.75, gt=0.0, le=2.0, description="How far apart the subtypes' latent means lie.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the data, apart from the training's.")
+    mammograms: bool = Field(default=False, description="CC and MLO of both breasts beside each patient's MRI.")
 
 
 class DataConfig(Section):
@@ -110,6 +111,7 @@ class AugmentationConfig(Section):
     flip: Fraction = Field(default=0.5, description="Probability of a flip, each axis.")
     affine: Fraction = Field(default=0.3, description="Probability of rotation and scaling.")
     rotation_deg: float = Field(default=15.0, ge=0.0, le=180.0)
+    shear_deg: float = Field(default=0.0, ge=0.0, le=45.0, description="Of a mammogram, horizontally.")
     scale: float = Field(default=0.15, ge=0.0, lt=1.0, description="Scaling is drawn within 1 ± this.")
     intensity: Fraction = Field(default=0.5, description="Probability of changes of gain.")
     timing: Fraction = Field(default=0.7, description="Probability of other acquisition times after injection.")

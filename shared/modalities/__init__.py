@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 MODALITIES = {
     "mri": "shared.modalities.mri.mri",
+    "mammography": "shared.modalities.mammography.mammography",
 }
 """Module of each modality by its name; it holds the modality as `MODALITY`."""
 

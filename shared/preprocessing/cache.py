@@ -65,11 +65,12 @@ def content_digest(case: Case, images: Sequence[Path]) -> str:
 
     Names of DICOM files do not matter, as tags determine their order; NIfTI files are ordered by their names.
     """
-    mask = case.mask_path()
-    digests = [file_digest(path) for path in images if path != mask]
-    if not any(path.name.endswith((".nii", ".nii.gz")) for path in images if path != mask):
+    masks = case.mask_files()
+    taken = [path for path in images if path not in masks]
+    digests = [file_digest(path) for path in taken]
+    if not any(path.name.endswith((".nii", ".nii.gz")) for path in taken):
         digests.sort()
-    drawn = file_digest(mask) if mask is not None and mask.is_file() else "none"
+    drawn = ", ".join(f"{path.name * (len(masks) > 1)}{file_digest(path)}" for path in masks) or "none"
     segment = case.row.mask.rpartition("#")[2] if "#" in case.row.mask else ""
     parts = [case.row.side, str(case.row.acquisition_times_s), drawn, segment, *digests]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()

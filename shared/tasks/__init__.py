@@ -18,8 +18,14 @@ TASKS = {
     "receptor-status": "shared.tasks.receptor_status",
     "receptor-ki67-multitask": "shared.tasks.receptor_ki67_multitask",
     "lesion-malignancy": "shared.tasks.lesion_malignancy",
+    "mammography-luminal": "shared.tasks.mammography",
+    "mammography-her2": "shared.tasks.mammography",
+    "mammography-triple-negative": "shared.tasks.mammography",
+    "mammography-subtype": "shared.tasks.mammography",
+    "mammography-malignancy": "shared.tasks.mammography",
+    "mammography-density": "shared.tasks.mammography",
 }
-"""Module of each task by the name that configurations use; it holds the task as `TASK`."""
+"""Module of each task by the name that configurations use; it holds it as `TASK`, or several by name in `TASKS`."""
 
 
 def task_named(name: str) -> Task:
@@ -35,8 +41,9 @@ def task_named(name: str) -> Task:
         raise ConfigError(f"there is no task '{name}'; there are {', '.join(TASKS)}")
     # Each where it is asked for: MONAI, which the classifiers need, takes seconds to import.
     try:
-        task: Task = import_module(TASKS[name]).TASK
-    except (ModuleNotFoundError, AttributeError) as error:
+        module = import_module(TASKS[name])
+        task: Task = module.TASKS[name] if hasattr(module, "TASKS") else module.TASK
+    except (ModuleNotFoundError, AttributeError, KeyError) as error:
         if isinstance(error, ModuleNotFoundError) and error.name != TASKS[name]:
             raise  # a library that its module needs
         raise ConfigError(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -59,6 +60,7 @@ class PatchCase:
         return open_patch(self.folder)
 
 
+C = TypeVar("C", bound=PatchCase)
 Target = Callable[[CaseLabels, RunConfig], tuple[tuple[float, ...], str]]
 """A case's target and the class it is balanced by; an empty target leaves the case out."""
 
@@ -79,7 +81,7 @@ def open_patches(cases: Sequence[PreparedMri], plan: MriPlan, config: RunConfig,
     return balanced(opened, settings.balance)
 
 
-def balanced(cases: Sequence[PatchCase], how: str) -> list[PatchCase]:
+def balanced(cases: Sequence[C], how: str) -> list[C]:
     """Make a site's classes count alike, by weight or by drawing rare ones more often; a single class stays as it is.
 
     Weights average 1 over the site, so that its loss is comparable with others'. Nothing weighs more than `_HEAVIEST`.

@@ -177,7 +177,8 @@ class Task:
     thresholds
         Labels with an operating point, chosen on the sites' validation cases.
     needs
-        Masks that a case must come with to be prepared: of the lesion, of breast and fibroglandular tissue.
+        What a case must come with to be prepared: masks of the lesion, or of breast and fibroglandular tissue, or the
+        image alone.
     modality
         Of the images it reads.
     gives_outline, reads_outline
@@ -207,7 +208,7 @@ class Task:
     structures: tuple[Structure, ...] = ()
     pairs: tuple[NumberPair, ...] = ()
     scored: tuple[Label, ...] = ()
-    needs: frozenset[Literal["lesion", "tissues"]] = frozenset({"lesion"})
+    needs: frozenset[Literal["lesion", "tissues", "image"]] = frozenset({"lesion"})
     modality: str = "mri"
     gives_outline: bool = False
     reads_outline: bool = False

@@ -20,7 +20,7 @@ from shared.dicom.pixels import decode
 from shared.errors import StudyError
 from shared.modalities.mammography.image import MammogramImage
 from shared.modalities.mammography.tags import VIEWS, View
-from shared.preprocessing.resample import Axis, resample, resample_mask
+from shared.preprocessing.resample import HALF, Axis, resample
 from shared.types import BoolArray, FloatArray
 
 MARGIN = 100.0
@@ -129,14 +129,19 @@ def cut_roi(
         margin /= image.pixel_mm
     window = roi_square(mask, margin)
     step = window.side / side
+    pixels = cut_window(image.pixels, window.top, window.left, step, (side, side))
+    drawn = cut_window(mask.astype(np.float32), window.top, window.left, step, (side, side)) >= HALF - 1e-6
+    return Patch(pixels, drawn, window)
+
+
+def cut_window(pixels: FloatArray, top: float, left: float, step: float, shape: tuple[int, int]) -> FloatArray:
+    """Cut a window of an image `(y, x)` and resize it to `shape`; its pixels are `step` wide, 0 beyond the image."""
     # Centres of pixels are whole numbers, so a pixel begins half before.
-    target = tuple(Axis(first - 0.5 + 0.5 * step, step, side) for first in (window.top, window.left))
+    target = [Axis(first - 0.5 + 0.5 * step, step, size) for first, size in zip((top, left), shape, strict=True)]
     beyond = int(np.ceil(step)) + 1
-    first = [max(0, int(np.floor(start)) - beyond) for start in (window.top, window.left)]
-    last = [int(np.ceil(start + window.side)) + beyond for start in (window.top, window.left)]
-    part = slice(first[0], last[0]), slice(first[1], last[1])
-    near, near_mask = image.pixels[part], mask[part]
+    first = [max(0, int(np.floor(start)) - beyond) for start in (top, left)]
+    last = [int(np.ceil(start + step * size)) + beyond for start, size in zip((top, left), shape, strict=True)]
+    near = pixels[first[0] : last[0], first[1] : last[1]]
     none = Axis(0.0, 1.0, 1)
-    source = none, *(Axis(float(start), 1.0, size) for start, size in zip(first, near.shape, strict=True))
-    pixels = resample(near[None, None], source, (none, *target))[0, 0]
-    return Patch(pixels, resample_mask(near_mask[None], source, (none, *target))[0], window)
+    source = [Axis(float(start), 1.0, size) for start, size in zip(first, near.shape, strict=True)]
+    return resample(near[None, None], (none, *source), (none, *target))[0, 0]

@@ -189,3 +189,44 @@ def simple(tmp_path):
         return item.write(tmp_path / "simple.dcm")
 
     return write
+
+
+LESION = (slice(110, 130), slice(40, 64))
+"""Rows and columns of the lesion in a drawn left breast."""
+
+
+def write_mask(path, side="L", where=LESION, shape=(240, 180)):
+    """A reader's outline as an 8-bit Secondary Capture, in the file's own order of columns."""
+    mask = np.zeros(shape, np.uint8)
+    mask[where] = 255
+    stored = mask if side == "L" else np.ascontiguousarray(mask[:, ::-1])
+    return Mammogram(stored, side, sop_class=SecondaryCaptureImageStorage, bits=8).write(path)
+
+
+@pytest.fixture
+def breasts(tmp_path):
+    """Writes a site of breasts: `patient, side, views, outlined views, labels` each; returns its folder."""
+
+    def write(*given, name="centre-a"):
+        site = tmp_path / name
+        site.mkdir()
+        (site / "site.toml").write_text(f'[site]\nname = "{name}"\npseudonym_key = "{"ab" * 32}"\nkind = "phantom"\n')
+        labels = ("er", "pr", "her2", "ki67_percent", "malignant", "density")
+        lines = [",".join(("patient_id", "side", "modality", "path", "mask", *labels))]
+        for number, (patient, side, views, outlined, known) in enumerate(given):
+            letter = side[0].upper()
+            (site / f"images-{number}").mkdir()
+            for seed, view in enumerate(views):
+                grey = drawing(view, seed=10 * number + seed)[0]
+                item = Mammogram(shown(grey, letter), letter, view, tags={"PatientID": patient})
+                item.write(site / f"images-{number}" / f"{view}.dcm")
+            for view in outlined:
+                (site / f"masks-{number}").mkdir(exist_ok=True)
+                write_mask(site / f"masks-{number}" / f"{view}.dcm", letter)
+            mask = f"masks-{number}" if outlined else ""
+            cells = (str(known.get(label, "")) for label in labels)
+            lines.append(",".join((patient, side, "MG", f"images-{number}", mask, *cells)))
+        (site / "cases.csv").write_text("\n".join(lines) + "\n")
+        return site
+
+    return write

@@ -1,0 +1,186 @@
+"""Both views of a breast as the training loop reads them: opened with targets, drawn by class, turned, mirrored."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Generator, Tensor
+
+from shared.config.run_config import RunConfig
+from shared.config.sections import AugmentationConfig, ClassifierSection, Fraction, LoopConfig
+from shared.modalities.mammography.cache import PreparedBreast
+from shared.modalities.mammography.mammography import settings
+from shared.modalities.mammography.plan import MammographyPlan
+from shared.modalities.mammography.tags import VIEWS
+from shared.models.breast_views import Fusion
+from shared.tasks.patches import PatchCase, Target, balanced
+from shared.types import FloatArray
+
+_LEAST_SIDE = 8  # of a blurred image, pixels
+_MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (1,), (1, 2))
+"""Axes of views `(view, y, x)` that are turned round."""
+
+
+class MammographySection(ClassifierSection):
+    """A classifier of mammograms: its network, what it reads of a breast, and how the two views answer together."""
+
+    network: str = Field(
+        default="densenet121-cbam", max_length=64, description="A key of shared/models/plane_networks.py."
+    )
+    pretrained: str = Field(
+        default="none",
+        max_length=4096,
+        description="ImageNet weights: a file, `hub` for torch's own cache, `none` for a random start.",
+    )
+    dropout: Fraction = Field(default=0.3, description="Before the last layer.")
+    reads: Literal["roi", "whole"] = Field(
+        default="roi", description="The square around the lesion's outline, or the whole breast."
+    )
+    fusion: Fusion = Field(
+        default="scores", description="Both views' answer: the mean of their probabilities, or a layer over features."
+    )
+    oversampling: float = Field(
+        default=1.5, ge=1.0, le=5.0, description="With balance = oversampling: most times that a rarer case is drawn."
+    )
+    mirrored_copies: int = Field(default=1, ge=1, le=4, description="Mirrored copies whose scores are averaged.")
+    training: LoopConfig = LoopConfig(batch_size=8, learning_rate=1e-4, weight_decay=0.005, gradient_clip=5.0)
+
+    @property
+    def keys_of_files(self) -> tuple[str, ...]:
+        """Key of the pretrained weights if they are a file."""
+        return () if self.pretrained in {"hub", "none"} else ("pretrained",)
+
+
+class WholeBreastSection(MammographySection):
+    """As `MammographySection`, of a question about the whole breast."""
+
+    reads: Literal["roi", "whole"] = Field(
+        default="whole", description="The square around the lesion's outline, or the whole breast."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsCase(PatchCase):
+    """One breast in place of one lesion; `patch` are its views."""
+
+    breast: PreparedBreast
+    plan: MammographyPlan
+    reads: str
+
+    @cached_property
+    def patch(self) -> FloatArray:
+        """float32 `(view, y, x)`, read once."""
+        return read_views(self.breast, self.plan, self.reads)
+
+
+def read_views(breast: PreparedBreast, plan: MammographyPlan, reads: str) -> FloatArray:
+    """CC and MLO, float32 `(2, y, x)`, with the plan's mean at 0 and its deviation as 1.
+
+    Where one view is absent, the other stands for it. `reads` is as `MammographySection.reads`; the breast has it.
+    """
+    images = breast.whole() if reads == "whole" else breast.regions()
+    (first, *_) = images.values()
+    both = np.stack([images.get(view, first) for view in VIEWS])
+    result: FloatArray = (both - np.float32(plan.mean)) / np.float32(plan.deviation)
+    return result
+
+
+def mirrored(views: FloatArray, copies: int) -> FloatArray:
+    """The first of a breast's four mirror images, float32 `(copy, view, y, x)`."""
+    return np.stack([np.flip(views, axes) for axes in _MIRRORS[:copies]])
+
+
+def open_views(
+    cases: Sequence[PreparedBreast], plan: MammographyPlan, config: RunConfig, target: Target
+) -> list[ViewsCase]:
+    """Breasts that have the task's labels and, where it reads the lesion, an outline."""
+    own = config.section(MammographySection)
+    opened = []
+    for case in cases:
+        values, stratum = target(case.labels, config)
+        if values and (own.reads == "whole" or case.outlined):
+            known = {"breast": case, "plan": plan, "reads": own.reads}
+            opened.append(ViewsCase(case.key, case.folder, values, stratum, case.labels, **known))  # type: ignore[arg-type]
+    return oversampled(opened, own.oversampling) if own.balance == "oversampling" else balanced(opened, own.balance)
+
+
+def oversampled(cases: Sequence[ViewsCase], most: float) -> list[ViewsCase]:
+    """Draw cases of rarer classes up to `most` times as often, and never more often than the commonest class.
+
+    A rate such as 1.3 repeats three of ten cases, evenly spread over the list.
+    """
+    counts = Counter(case.stratum for case in cases)
+    taken: Counter[str] = Counter()
+    drawn = []
+    for case in cases:
+        rate = min(most, max(counts.values()) / counts[case.stratum])
+        copies = math.floor(rate * (taken[case.stratum] + 1)) - math.floor(rate * taken[case.stratum])
+        taken[case.stratum] += 1
+        drawn += [case] * copies
+    return drawn
+
+
+def shape(config: RunConfig) -> tuple[int, ...]:
+    """Shape of a breast's views as the network reads them."""
+    own = settings(config)
+    size = own.whole_pixels if config.section(MammographySection).reads == "whole" else (own.roi_pixels,) * 2
+    return (len(VIEWS), *size)
+
+
+def sample(case: ViewsCase, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """The views, and the target with the case's weight behind it."""
+    del config, draws
+    return case.patch, np.array([*case.target, case.weight], np.float32)
+
+
+def augment(views: Tensor, target: Tensor, config: AugmentationConfig, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Mirror, turn, shear and scale each view on its own, then change its contrast, sharpness and noise.
+
+    `views` are float32 `(n, view, y, x)`. Times and the coils' field, which `config` has too, are those of MRI.
+    """
+    images = views.flatten(0, 1)[:, None]
+    theta = torch.stack([_turn(config, generator) for _ in images])
+    # Normalised coordinates stretch y against x by the ratio of the sides: without it a turn would shear.
+    aspect = images.shape[-2] / images.shape[-1]
+    theta[:, 0, 1] *= aspect
+    theta[:, 1, 0] /= aspect
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    changed = torch.stack([_grey(item, config, generator) for item in moved])
+    return changed[:, 0].unflatten(0, views.shape[:2]), target
+
+
+def _turn(config: AugmentationConfig, generator: Generator) -> Tensor:
+    """A mirroring and, by chance, a turn, a horizontal shear and a scaling, `(2, 3)` in `(x, y)`."""
+    matrix = torch.diag(torch.where(torch.rand(2, generator=generator) < config.flip, -1.0, 1.0))
+    if bool(torch.rand((), generator=generator) < config.affine):
+        turn, shear, scale = (2 * torch.rand(3, generator=generator) - 1).tolist()
+        angle = math.radians(config.rotation_deg * turn)
+        rotation = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        sheared = torch.tensor([[1.0, math.tan(math.radians(config.shear_deg * shear))], [0.0, 1.0]])
+        matrix = matrix @ rotation @ sheared / (1 + config.scale * scale)
+    return torch.cat([matrix, torch.zeros(2, 1)], dim=1)
+
+
+def _grey(image: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
+    """Other contrast and brightness, a coarser detector, noise; `(1, y, x)` in deviations of the plan."""
+    chances = torch.rand(3, generator=generator).tolist()
+    drawn = torch.rand(4, generator=generator).tolist()
+    if chances[0] < config.intensity:
+        image = image * (0.75 + 0.5 * drawn[0]) + 0.6 * (drawn[1] - 0.5)
+    if chances[1] < config.blur:
+        size = [max(_LEAST_SIDE, round(side / (1.2 + 0.8 * drawn[2]))) for side in image.shape[1:]]
+        small = F.interpolate(image[None], size=size, mode="bilinear", antialias=True)
+        image = F.interpolate(small, size=list(image.shape[1:]), mode="bilinear")[0]
+    if chances[2] < config.noise:
+        image = image + 0.2 * drawn[3] * torch.randn(image.shape, generator=generator)
+    return image
