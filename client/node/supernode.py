@@ -4,7 +4,8 @@
 - It accepts an app only if its content hash is approved here; otherwise Flower answers the server with an error, and no
   code of the app is unpacked or imported (`client.node.app_approval`).
 - It gives work only to our own starter, which knows a secret of this start (`client.node.app_starter`).
-- It asks for work twice a second instead of once in three seconds, so that a round does not wait for it.
+- It asks for work twice a second at first and then ever more rarely, instead of once in three seconds: a round waits for
+  a quarter of its own time at most, and a node that waits for long costs its machine and the server next to nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from client.node.site_kit import SiteKit
 from shared.runtime.audit_log import AuditLog
 from shared.runtime.flower_internals import flower_internal, replace_flower_internal
 
-POLL_S = 0.5
+POLL_S = 0.5, 3.0
+_SLOWER = 1.25
 _ASK_FOR_S = 60.0  # after which Flower's own loop goes on
 _ARRIVES_S = 20.0
 
@@ -102,10 +104,11 @@ def _gated(connect: Callable[..., Any], kit: SiteKit, audit: AuditLog, **argumen
 
 
 def _receive_patiently(receive: Callable[[], Any]) -> Any:
-    """Ask for a message until there is one; None after a minute, then Flower pauses for three seconds."""
-    deadline = time.monotonic() + _ASK_FOR_S
+    """Ask for a message until there is one, after growing pauses; None after a minute, then Flower pauses itself."""
+    deadline, pause = time.monotonic() + _ASK_FOR_S, POLL_S[0]
     while (message := receive()) is None and time.monotonic() < deadline:
-        time.sleep(POLL_S)
+        time.sleep(pause)
+        pause = min(_SLOWER * pause, POLL_S[1])
     return message
 
 
@@ -123,7 +126,7 @@ def _pull_patiently(pull: Callable[[int, str], bytes], run: int, name: str) -> b
         except unavailable:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(POLL_S)
+            time.sleep(POLL_S[0])
 
 
 def node_key(path: Path) -> tuple[Any, Any]:

@@ -120,40 +120,52 @@ def _keep_running(
     kit: SiteKit, program: Path, environment: Mapping[str, str], door: Path, audit: AuditLog, events: Events
 ) -> None:
     failures = 0
-    while True:
-        started, approved, withdrawn = time.monotonic(), kit.approved_hashes(), False
-        cut_if_long(kit.state / "node.log")
-        with _node(kit, program, environment, door) as process:
-            while process.poll() is None and not withdrawn:
-                events.report()
-                time.sleep(_LOOK_EVERY_S)
-                # Flower asks for a run's app once, at its first message: only a new node forgets a withdrawn approval.
-                before, approved = approved, kit.approved_hashes()
-                withdrawn = not before <= approved
-        failures = 0 if withdrawn or time.monotonic() - started > _STEADY_S else failures + 1
-        pause = PAUSES_S[min(failures, len(PAUSES_S)) - 1] if failures else PAUSES_S[0]
-        why = _WITHDRAWN if withdrawn else _reason(kit.state / "node.log")
-        audit.record("connection-ended", site=kit.name, why=why, again_in_s=pause)
-        events.report()
-        time.sleep(pause)
+    warm: Child | None = None
+    try:
+        while True:
+            if warm is None or warm.poll() is not None:
+                warm = _warm_process(kit, program, environment, door)
+            started, approved, withdrawn = time.monotonic(), kit.approved_hashes(), False
+            cut_if_long(kit.state / "node.log")
+            with _node(kit, program, environment, door, warm) as process:
+                while process.poll() is None and not withdrawn:
+                    events.report()
+                    time.sleep(_LOOK_EVERY_S)
+                    # Flower asks for a run's app once, at its first message: only a new node forgets approvals.
+                    before, approved = approved, kit.approved_hashes()
+                    withdrawn = not before <= approved
+            failures = 0 if withdrawn or time.monotonic() - started > _STEADY_S else failures + 1
+            pause = PAUSES_S[min(failures, len(PAUSES_S)) - 1] if failures else PAUSES_S[0]
+            why = _WITHDRAWN if withdrawn else _reason(kit.state / "node.log")
+            audit.record("connection-ended", site=kit.name, why=why, again_in_s=pause)
+            events.report()
+            time.sleep(pause)
+    finally:
+        end_processes(environment[MARK])
+        if warm is not None:
+            warm.wait()
+
+
+def _warm_process(kit: SiteKit, program: Path, environment: Mapping[str, str], door: Path) -> Child:
+    """Start the warm process, isolated and from `program`: it outlives SuperNodes, as it takes long to load."""
+    command = [*ISOLATED, str(program / "client/node/warm_process.py"), str(door)]
+    return start(command, kit.state / "node.log", environment, program)
 
 
 @contextmanager
-def _node(kit: SiteKit, program: Path, environment: Mapping[str, str], door: Path) -> Iterator[Child]:
-    """Run the SuperNode and the warm process beside it, both isolated and from `program`, while the context lasts."""
+def _node(kit: SiteKit, program: Path, environment: Mapping[str, str], door: Path, warm: Child) -> Iterator[Child]:
+    """Run the SuperNode, isolated and from `program`, while the context lasts; all but `warm` ends with it."""
     (port,) = free_ports(1)
     settings = json.dumps({"kit": str(kit.folder), "port": port, "door": str(door)})
     log = kit.state / "node.log"
     with log.open("a", encoding="utf-8") as stream:
         stream.write(f"{_START}\n")
-    warm = start([*ISOLATED, str(program / "client/node/warm_process.py"), str(door)], log, environment, program)
     node = start([*ISOLATED, str(program / START), "client.node.supernode", settings], log, environment, program)
     try:
         yield node
     finally:
-        end_processes(environment[MARK])
+        end_processes(environment[MARK], keep=warm.pid)
         node.wait()
-        warm.wait()
 
 
 def _reason(log: Path) -> str:

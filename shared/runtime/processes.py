@@ -42,9 +42,13 @@ def processes_of(mark: str) -> set[Process]:
     return {item for item in others if item.pid in pids}
 
 
-def end_processes(mark: str) -> None:
-    """End every process of a run: SIGTERM, and after some seconds SIGKILL for those that are left."""
-    known = processes_of(mark)
+def end_processes(mark: str, keep: int = 0) -> None:
+    """End every process of a run but the one to `keep`: SIGTERM, and after some seconds SIGKILL for those left."""
+
+    def running() -> set[Process]:
+        return {item for item in processes_of(mark) if item.pid != keep}
+
+    known = running()
     for number, wait in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _GRACE_S)):
         for item in known:
             try:
@@ -56,7 +60,7 @@ def end_processes(mark: str) -> None:
             time.sleep(0.05)
             # Known processes are kept: once its parent is gone, only its number identifies a child. They are looked up
             # one by one, because a listing made while processes come and go may miss one.
-            known = {item for item in known | processes_of(mark) if _runs(item)}
+            known = {item for item in known | running() if _runs(item)}
 
 
 def _runs(process: Process) -> bool:

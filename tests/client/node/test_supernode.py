@@ -46,10 +46,13 @@ def test_the_gate_stands_before_flowers_own_functions(kit):
 
 
 def test_it_asks_for_a_message_until_there_is_one(monkeypatch):
-    answers, slept = iter([None, None, "a message"]), []
+    answers, slept = iter([*[None] * 12, "a message"]), []
     monkeypatch.setattr(own.time, "sleep", slept.append)
     assert own._receive_patiently(lambda: next(answers)) == "a message"
-    assert slept == [own.POLL_S, own.POLL_S]
+    assert (slept[0], max(slept)) == (0.5, 3.0)
+    # So a message waits for a quarter of the time since the last one, or half a second, and never above three seconds.
+    assert all(later <= max(0.5, 0.25 * sum(slept[:number]) + 0.5) for number, later in enumerate(slept))
+    assert sum(slept) > 12 * 1.5
 
 
 def test_the_app_is_told_by_the_hospital_where_data_and_policy_lie(tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib.machinery
 import importlib.util
+import os
 import py_compile
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -21,6 +23,7 @@ from shared.errors import ConfigError, RunError, SiteError
 from shared.runtime.app_bundle import open_bundle
 from shared.runtime.audit_log import AuditLog, read
 from shared.runtime.flower_home import fresh_home
+from shared.runtime.processes import MARK
 from tests.hospitals import make_consortium_with_hospitals
 
 TOML = 'name = "toy"\n[server]\naddress = "127.0.0.1"\n[[sites]]\nname = "centre-a"\n[[sites]]\nname = "centre-b"\n'
@@ -166,10 +169,13 @@ def test_a_node_is_ended_when_an_approval_is_taken_back_and_started_anew_without
             (kit.folder / APPROVED_FILE).unlink()
 
     monkeypatch.setattr(supervisor, "_node", node)
+    monkeypatch.setattr(supervisor, "_warm_process", lambda *_: Mock(poll=lambda: None))
     monkeypatch.setattr(supervisor.time, "sleep", slept)
     audit = AuditLog(kit.state / "audit.jsonl")
     with pytest.raises(_Enough):
-        supervisor._keep_running(kit, tmp_path, {}, tmp_path / "door", audit, Events(audit.path, lambda *_: None))
+        supervisor._keep_running(
+            kit, tmp_path, {MARK: "none"}, tmp_path / "door", audit, Events(audit.path, lambda *_: None)
+        )
     assert glances == [1, 1, 1, 1, 2, 2, 2]
     assert pauses == [supervisor.PAUSES_S[0]]
     asked, installed, line = read(audit.path)
@@ -224,6 +230,37 @@ def served(kit, monkeypatch):
     with pytest.raises(_Enough):
         serve_site(kit, lambda *_: None)
     return (kit.state / "node.log").read_text()
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_the_warm_process_outlives_the_nodes_and_one_that_ended_is_started_again(
+    tmp_path, checkout, monkeypatch, lasts
+):
+    kit = SiteKit(made(tmp_path))
+    warm = "import os, time\nprint('warm', os.getpid(), flush=True)\n" + "time.sleep(600)\n" * lasts
+    (checkout / "client/node/warm_process.py").write_text(warm)
+    monkeypatch.setattr(supervisor, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(supervisor, "PAUSES_S", (0.1,))
+    log, nodes = kit.state / "node.log", []
+
+    def ended(*_):
+        nodes.append(1)
+        until = time.monotonic() + 30
+        while log.read_text().count("warm") < (1 if lasts else len(nodes)) and time.monotonic() < until:
+            time.sleep(0.02)
+        if len(nodes) == 3:
+            raise _Enough
+        return "it ended"
+
+    monkeypatch.setattr(supervisor, "_reason", ended)
+    with pytest.raises(_Enough):
+        serve_site(kit, lambda *_: None)
+    said = log.read_text()
+    assert said.count("__main__ good") == 3
+    pids = [int(line.split()[1]) for line in said.splitlines() if line.startswith("warm")]
+    assert len(set(pids)) == (1 if lasts else 3)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
 
 
 EVIL = "SAID = 'evil'\nprint('evil', flush=True)\n"
