@@ -36,10 +36,10 @@ def read(root: Path) -> Iterator[ImportedRow | LeftOut]:
     breasts: dict[tuple[str, str], dict[Abnormality, list[Line]]] = defaultdict(lambda: defaultdict(list))
     tested = set()
     for name in _TABLES:
-        for number, line in read_table(root / name, known=_COLUMNS, required=_COLUMNS).rows:
+        for row, line in read_table(root / name, known=_COLUMNS, required=_COLUMNS).rows:
             if line["pathology"] not in _MALIGNANT:
                 words = ", ".join(_MALIGNANT)
-                raise TableError(f"none of {words}", file=name, row=number, column="pathology", cell=line["pathology"])
+                raise TableError(f"none of {words}", file=name, row=row, column="pathology", cell=line["pathology"])
             folder = line["image_file_path"].partition("/")[0].removesuffix(f"_{line['image_view']}")
             breast = breasts[line["patient_id"], line["left_or_right_breast"]]
             breast[folder, line["abnormality_id"]].append(line)

@@ -56,14 +56,13 @@ class Patch:
 def roi_files(case: Case, views: Collection[View]) -> dict[View, Path]:
     """Mask files of these views: `CC.dcm` and `MLO.dcm` in the folder that the row names, or one file for one view.
 
-    A path with `{view}` in it stands for a file or folder of each view. Of a folder the largest image is the mask:
+    A last part with `{view}` in it stands for a file or folder of each view. Of a folder the largest image is the mask:
     CBIS-DDSM's hold a cut-out, too, and neither name nor description tells which one it is.
 
     A view without a file has no region. Raises `StudyError` (`no_mask`) where no view has one.
     """
     path = case.mask_path()
-    each = path is not None and _VIEW in path.as_posix()
-    if path is not None and (each or path.is_dir()):
+    if path is not None and (_VIEW in path.name or path.is_dir()):
         places: dict[View, Path] = {view: _of_view(path, view) for view in VIEWS if view in views}
         if masks := {view: place for view, place in places.items() if place.is_file()}:
             return masks
@@ -77,9 +76,9 @@ def roi_files(case: Case, views: Collection[View]) -> dict[View, Path]:
 
 def _of_view(path: Path, view: View) -> Path:
     """Where a view's mask lies; no file where there is none."""
-    if _VIEW not in path.as_posix():
+    if _VIEW not in path.name:
         return path / f"{view}.dcm"
-    place = Path(path.as_posix().replace(_VIEW, view))
+    place = path.with_name(path.name.replace(_VIEW, view))
     if not place.is_dir():
         return place
     images = scan_folder(place)[0]
