@@ -32,9 +32,7 @@ def import_command(
         table = Table("name", "dataset", "licence", "where")
         for known in map(importer_named, IMPORTERS):
             table.add_row(known.name, known.title, known.licence, known.source)
-        terminal.console.print(
-            table if IMPORTERS else "there is no importer yet: docs/extending.md shows how to add one"
-        )
+        terminal.console.print(table)
         return
     if path is None:
         raise ConfigError("name an importer and the dataset's folder: fedbreast import NAME PATH; --list shows them")

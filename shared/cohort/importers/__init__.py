@@ -12,7 +12,10 @@ from pathlib import Path
 
 from shared.errors import ConfigError
 
-IMPORTERS: dict[str, str] = {}
+IMPORTERS: dict[str, str] = {
+    "cbis-ddsm": "shared.cohort.importers.cbis_ddsm",
+    "cmmd": "shared.cohort.importers.cmmd",
+}
 """Module of each importer by its name; it holds the importer as `IMPORTER`."""
 
 
@@ -67,6 +70,6 @@ def importer_named(name: str) -> Importer:
 
     """
     if name not in IMPORTERS:
-        raise ConfigError(f"there is no importer '{name}'; there are: {', '.join(IMPORTERS) or 'none yet'}")
+        raise ConfigError(f"there is no importer '{name}'; there are: {', '.join(IMPORTERS)}")
     importer: Importer = import_module(IMPORTERS[name]).IMPORTER
     return importer

@@ -16,6 +16,7 @@ import numpy as np
 from shared.cohort.preflight import Case
 from shared.dicom.budget import SPARE, check_frames, read_tags
 from shared.dicom.header import quiet_reader
+from shared.dicom.index import scan_folder
 from shared.dicom.pixels import decode
 from shared.errors import StudyError
 from shared.modalities.mammography.image import MammogramImage
@@ -31,6 +32,7 @@ _TAGS = [
 ]
 _AFTER_PIXELS = 0x7FE0_0011
 _BYTES_A_PIXEL = 4
+_VIEW = "{view}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +56,33 @@ class Patch:
 def roi_files(case: Case, views: Collection[View]) -> dict[View, Path]:
     """Mask files of these views: `CC.dcm` and `MLO.dcm` in the folder that the row names, or one file for one view.
 
+    A last part with `{view}` in it stands for a file or folder of each view. Of a folder the largest image is the mask:
+    CBIS-DDSM's hold a cut-out, too, and neither name nor description tells which one it is.
+
     A view without a file has no region. Raises `StudyError` (`no_mask`) where no view has one.
     """
     path = case.mask_path()
-    if path is not None and path.is_dir():
-        masks: dict[View, Path] = {view: path / f"{view}.dcm" for view in VIEWS if view in views}
-        masks = {view: file for view, file in masks.items() if file.is_file()}
-        if masks:
+    if path is not None and (_VIEW in path.name or path.is_dir()):
+        places: dict[View, Path] = {view: _of_view(path, view) for view in VIEWS if view in views}
+        if masks := {view: place for view, place in places.items() if place.is_file()}:
             return masks
-        raise StudyError("no_mask", "the mask's folder holds no CC.dcm or MLO.dcm of a view that can be read")
+        raise StudyError("no_mask", "no mask lies there of a view that can be read: CC.dcm, MLO.dcm, or by {view}")
     if path is None or not path.is_file():
         raise StudyError("no_mask", "the row names no mask, or it is absent")
     if len(views) != 1:
         raise StudyError("no_mask", "one mask stands for two views; name a folder that holds CC.dcm and MLO.dcm")
     return dict.fromkeys(views, path)
+
+
+def _of_view(path: Path, view: View) -> Path:
+    """Where a view's mask lies; no file where there is none."""
+    if _VIEW not in path.name:
+        return path / f"{view}.dcm"
+    place = path.with_name(path.name.replace(_VIEW, view))
+    if not place.is_dir():
+        return place
+    images = scan_folder(place)[0]
+    return max(images, key=lambda image: image.rows * image.columns).path if images else place
 
 
 def read_roi(path: Path, image: MammogramImage) -> BoolArray:

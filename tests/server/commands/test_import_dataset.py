@@ -38,6 +38,7 @@ def output(*arguments):
 def test_the_list_names_dataset_licence_and_source(made):
     text = output("--list")
     assert all(word in text for word in ("made", "Made set", "CC0", "example.org"))
+    assert all(word in text for word in ("cbis-ddsm", "CC BY 3.0", "cmmd", "CC BY 4.0"))
 
 
 def test_sites_are_written_and_the_next_step_is_told(made):
@@ -53,4 +54,4 @@ def test_without_a_folder_the_remedy_is_told(made, monkeypatch, capsys):
 
 def test_an_unknown_importer_is_refused_with_those_there_are(made, monkeypatch, capsys):
     code, text = told(monkeypatch, capsys, "import", "mama", made)
-    assert (code, "there are: made" in text) == (2, True)
+    assert (code, "there are: cbis-ddsm, cmmd, made" in text) == (2, True)

@@ -154,3 +154,30 @@ def test_masks_lie_in_a_folder_by_view_or_in_one_file_for_one_view(tmp_path):
     for mask, views in (("masks", ["MLO"]), ("one.dcm", ["CC", "MLO"]), ("absent", ["CC"]), ("", ["CC"])):
         with pytest.raises(StudyError, match="no_mask"):
             roi_files(case(tmp_path, mask), views)
+
+
+def test_a_path_with_view_in_it_stands_for_a_file_or_folder_of_each_view(tmp_path):
+    for name in ("7_CC.dcm", "7_MLO.dcm"):
+        (tmp_path / name).touch()
+    both = {view: tmp_path / f"7_{view}.dcm" for view in ("CC", "MLO")}
+    assert roi_files(case(tmp_path, "7_{view}.dcm"), ["CC", "MLO"]) == both
+    assert roi_files(case(tmp_path, "7_{view}.dcm"), ["MLO"]) == {"MLO": both["MLO"]}
+    (tmp_path / "7_MLO.dcm").unlink()
+    assert roi_files(case(tmp_path, "7_{view}.dcm"), ["CC", "MLO"]) == {"CC": both["CC"]}
+    with pytest.raises(StudyError, match="no_mask"):
+        roi_files(case(tmp_path, "7_{view}.dcm"), ["MLO"])
+
+
+@pytest.mark.parametrize("mask_name", ["a/1-1.dcm", "b/1-2.dcm"])
+def test_the_largest_image_in_a_views_folder_is_its_mask(tmp_path, mask_name):
+    folder = tmp_path / "scan_CC_1"
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+    (folder / "readme.txt").write_text("no image")
+    cut_out = next(name for name in ("a/1-1.dcm", "b/1-2.dcm") if name != mask_name)
+    written(folder / cut_out, np.ones((60, 80)))
+    written(folder / mask_name, np.ones((240, 180)))
+    assert roi_files(case(tmp_path, "scan_{view}_1"), ["CC", "MLO"]) == {"CC": folder / mask_name}
+    (tmp_path / "scan_MLO_1").mkdir()
+    with pytest.raises(StudyError, match="no_mask"):
+        roi_files(case(tmp_path, "scan_{view}_1"), ["MLO"])
