@@ -156,7 +156,8 @@ def _digest(case: Case) -> str:
     if path is None:
         images = list(case.files)
     else:  # a folder, or what begins so
-        images = list_files(path) if path.is_dir() else [*path.parent.glob(f"{glob.escape(path.name)}*")]
+        places = [path] if path.is_dir() else sorted(path.parent.glob(f"{glob.escape(path.name)}*"))
+        images = [item for place in places for item in (list_files(place) if place.is_dir() else [place])]
     drawn = [f"{','.join(map(_file_digest, files))}#{segment}" for files, segment in masks]
     parts = [case.row.side, str(case.row.acquisition_times_s), *drawn, *sorted(map(_file_digest, images))]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()

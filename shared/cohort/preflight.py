@@ -19,7 +19,7 @@ from shared.cohort.manifest import CaseRow, Flag, read_manifest_with_flags
 from shared.cohort.refused_cells import keeping_the_cell
 from shared.cohort.site_folder import SiteFolder, open_site_folder, pseudonym
 from shared.dicom.header import FileHeader
-from shared.dicom.index import Fault, scan_folder
+from shared.dicom.index import Fault, list_files, scan_folder
 from shared.dicom.masks import read_mask
 from shared.errors import ExclusionReason, StudyError
 from shared.types import BoolArray, Grid
@@ -69,13 +69,13 @@ class Case:
         return self.site / re.sub(r"#\d+$", "", text) if text else None
 
     def mask_files(self, kind: MaskKind = "mask") -> list[Path]:
-        """Files that the row's cell of a mask stands for: one, those of a folder, or those whose names begin so."""
+        """Files that the row's cell of a mask stands for: one, a folder's, or a file or folder for each `{view}`."""
         path = self.mask_path(kind)
         if path is None or path.is_file():
             return [path] if path else []
-        beside = path.iterdir() if path.is_dir() else path.parent.glob(f"{glob.escape(path.name)}*")
-        files = [item for entry in beside for item in (entry.iterdir() if entry.is_dir() else [entry])]
-        return sorted(item for item in files if item.is_file())
+        name = glob.escape(path.name).replace("{view}", "*")
+        entries = path.iterdir() if path.is_dir() else path.parent.glob(name)
+        return sorted(item for entry in entries for item in (list_files(entry) if entry.is_dir() else [entry]))
 
 
 Located = tuple[list[Case], list[Exclusion]]

@@ -70,7 +70,7 @@ def content_digest(case: Case, images: Sequence[Path]) -> str:
     digests = [file_digest(path) for path in taken]
     if not any(path.name.endswith((".nii", ".nii.gz")) for path in taken):
         digests.sort()
-    drawn = ", ".join(f"{path.name * (len(masks) > 1)}{file_digest(path)}" for path in masks) or "none"
+    drawn = ", ".join(f"{'/'.join(path.parts[-2:]) * (len(masks) > 1)}{file_digest(path)}" for path in masks) or "none"
     segment = case.row.mask.rpartition("#")[2] if "#" in case.row.mask else ""
     parts = [case.row.side, str(case.row.acquisition_times_s), drawn, segment, *digests]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()

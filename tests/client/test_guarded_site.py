@@ -7,7 +7,10 @@ import pydicom
 import pytest
 
 from client import local_round
+from client.guarded_site import _digest
 from client.ledger import Ledger
+from shared.cohort.manifest import CaseRow
+from shared.cohort.preflight import Case
 from shared.messages.payload import FEW
 from shared.modalities import modality_named
 from shared.policy import Policy
@@ -250,3 +253,16 @@ def test_cases_that_are_prepared_anew_are_guarded_once(attacker, tmp_path):
     assert server.ask("evaluate", splits=SHARES).sums == before.sums
     sets = Ledger(ledger(tmp_path), Policy())._change(lambda own: (own, own.sets))
     assert {len(known) for known in sets.values()} == {1}
+
+
+@pytest.mark.parametrize("changed", ["mask/CC.dcm", "films_CC/a.dcm", "films_MLO/deep/b.dcm"])
+def test_a_files_bytes_count_wherever_a_row_leads_to_them(tmp_path, changed):
+    for name in ("mask/CC.dcm", "mask/MLO.dcm", "films_CC/a.dcm", "films_MLO/deep/b.dcm"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    row = CaseRow(row=2, patient_id="p", exam="", side="left", modality="MG", path="films", mask="mask")
+    case = Case("k", "mammography", row, tmp_path, tmp_path / "films")
+    before = _digest(case)
+    assert _digest(case) == before
+    (tmp_path / changed).write_bytes(b"y")
+    assert _digest(case) != before

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from shared.cohort.preflight import Exclusion
+from shared.cohort.manifest import CaseRow
+from shared.cohort.preflight import Case, Exclusion
 from shared.errors import StudyError, TableError
 from shared.modalities.mri.study import image_files, read_case
 from tests.images import to_image
@@ -154,3 +155,25 @@ def test_scenario_26_nothing_of_a_cohort_names_a_patient(site, caplog):
         shown += [str(caught.value), "".join(traceback.format_exception(caught.value))]
     assert cohort.exclusions == (Exclusion(4, "no_images"),)
     assert not any("SECRET" in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("cell", "files"),
+    [
+        ("masks/one.dcm", ["masks/one.dcm"]),
+        ("masks/one.dcm#2", ["masks/one.dcm"]),
+        ("masks/breast", ["masks/breast/CC.dcm", "masks/breast/MLO.dcm"]),
+        ("masks/M_{view}_1", ["masks/M_CC_1/deep/a.dcm", "masks/M_CC_1/deep/b.dcm", "masks/M_MLO_1"]),
+        ("masks/absent.dcm", []),
+        ("", []),
+    ],
+)
+def test_the_files_that_a_cell_of_a_mask_stands_for(tmp_path, cell, files):
+    there = ("one.dcm", "breast/CC.dcm", "breast/MLO.dcm", "M_CC_1/deep/a.dcm", "M_CC_1/deep/b.dcm", "M_MLO_1")
+    for name in there:
+        path = tmp_path / "masks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    row = CaseRow(row=2, patient_id="p", exam="", side="left", modality="MG", path="", mask=cell)
+    found = Case("k", "mammography", row, tmp_path, None).mask_files()
+    assert [path.resolve() for path in found] == [(tmp_path / name).resolve() for name in files]

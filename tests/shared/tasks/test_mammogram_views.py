@@ -11,8 +11,17 @@ from shared.config.run_config import parse_config
 from shared.config.sections import AugmentationConfig
 from shared.modalities.mammography.plan import Extraction, MammographyPlan
 from shared.modalities.mammography.settings import MammographySettings
-from shared.tasks.mammogram_views import MammographySection, ViewsCase, augment, mirrored, open_views
-from shared.tasks.mammogram_views import oversampled, read_views, sample, shape
+from shared.tasks.mammogram_views import (
+    MammographySection,
+    ViewsCase,
+    augment,
+    mirrored,
+    open_views,
+    oversampled,
+    read_views,
+    sample,
+    shape,
+)
 
 PLAN = MammographyPlan(mean=0.25, deviation=0.5, extraction=Extraction.of(MammographySettings()))
 STILL = dict.fromkeys(("flip", "affine", "intensity", "timing", "noise", "bias_field", "blur", "scale"), 0.0)
