@@ -203,30 +203,39 @@ def write_mask(path, side="L", where=LESION, shape=(240, 180)):
     return Mammogram(stored, side, sop_class=SecondaryCaptureImageStorage, bits=8).write(path)
 
 
+def write_breasts(root, name, given):
+    """Write the site folder of breasts, `patient, side, views, outlined views, labels` each; return it.
+
+    `her2` draws a bright lesion, so that there is something to learn.
+    """
+    site = root / name
+    site.mkdir(parents=True)
+    (site / "site.toml").write_text(f'[site]\nname = "{name}"\npseudonym_key = "{"ab" * 32}"\nkind = "phantom"\n')
+    labels = ("er", "pr", "her2", "ki67_percent", "malignant", "density")
+    lines = [",".join(("patient_id", "side", "modality", "path", "mask", *labels))]
+    for number, (patient, side, views, outlined, known) in enumerate(given):
+        letter = side[0].upper()
+        (site / f"images-{number}").mkdir()
+        for seed, view in enumerate(views):
+            grey = drawing(view, seed=10 * number + seed)[0]
+            if outlined:
+                grey[LESION] = 0.9 if known.get("her2") == "3+" else 0.5
+            item = Mammogram(shown(grey, letter), letter, view, tags={"PatientID": patient, **FULL_WINDOW})
+            item.write(site / f"images-{number}" / f"{view}.dcm")
+        for view in outlined:
+            (site / f"masks-{number}").mkdir(exist_ok=True)
+            write_mask(site / f"masks-{number}" / f"{view}.dcm", letter)
+        mask = f"masks-{number}" if outlined else ""
+        cells = (str(known.get(label, "")) for label in labels)
+        lines.append(",".join((patient, side, "MG", f"images-{number}", mask, *cells)))
+    (site / "cases.csv").write_text("\n".join(lines) + "\n")
+    return site
+
+
+FULL_WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
+
+
 @pytest.fixture
 def breasts(tmp_path):
-    """Writes a site of breasts: `patient, side, views, outlined views, labels` each; returns its folder."""
-
-    def write(*given, name="centre-a"):
-        site = tmp_path / name
-        site.mkdir()
-        (site / "site.toml").write_text(f'[site]\nname = "{name}"\npseudonym_key = "{"ab" * 32}"\nkind = "phantom"\n')
-        labels = ("er", "pr", "her2", "ki67_percent", "malignant", "density")
-        lines = [",".join(("patient_id", "side", "modality", "path", "mask", *labels))]
-        for number, (patient, side, views, outlined, known) in enumerate(given):
-            letter = side[0].upper()
-            (site / f"images-{number}").mkdir()
-            for seed, view in enumerate(views):
-                grey = drawing(view, seed=10 * number + seed)[0]
-                item = Mammogram(shown(grey, letter), letter, view, tags={"PatientID": patient})
-                item.write(site / f"images-{number}" / f"{view}.dcm")
-            for view in outlined:
-                (site / f"masks-{number}").mkdir(exist_ok=True)
-                write_mask(site / f"masks-{number}" / f"{view}.dcm", letter)
-            mask = f"masks-{number}" if outlined else ""
-            cells = (str(known.get(label, "")) for label in labels)
-            lines.append(",".join((patient, side, "MG", f"images-{number}", mask, *cells)))
-        (site / "cases.csv").write_text("\n".join(lines) + "\n")
-        return site
-
-    return write
+    """Writes a site of breasts (`write_breasts`); returns its folder."""
+    return lambda *given, name="centre-a": write_breasts(tmp_path, name, given)
