@@ -5,7 +5,7 @@
   code of the app is unpacked or imported (`client.node.app_approval`).
 - It gives work only to our own starter, which knows a secret of this start (`client.node.app_starter`).
 - It asks for work twice a second at first and then ever more rarely, instead of once in three seconds: a round waits
-  for a quarter of its own time at most, and a node that waits for long costs its machine and the server next to nothing.
+  for a quarter of its own time at most, and a node that waits for long costs its machine and the server little.
 """
 
 from __future__ import annotations
