@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 import tomli_w
 
+from server.deployment.flower_commands import END
 from shared.atomic_files import replace_file
 from shared.errors import RunError
+from shared.runtime.children import own_module
 from shared.runtime.progress import Progress, read_progress
 
 _DYING_S = 20.0
@@ -70,21 +72,34 @@ def submit(link: Link, app: Path, settings: Mapping[str, int | str], options: Se
 def flwr(command: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
     """Call Flower's command line; return its JSON answer."""
     done = call([*command, "--format", "json"], environment)
+    return _answer(done.stdout, done.stderr)
+
+
+def flwr_each(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> list[dict[str, Any]]:
+    """As `flwr`, for several commands one after the other, in one process."""
+    given = json.dumps([[*command[1:], "--format", "json"] for command in commands])
+    done = call(own_module("server.deployment.flower_commands"), environment, said=given)
+    said, errors = done.stdout.split(END), done.stderr.split(END)
+    none = [""] * len(commands)  # for those before which its process ended
+    return [_answer(*both) for _, *both in zip(commands, said + none, errors + none, strict=False)]
+
+
+def _answer(said: str, errors: str) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+        answer: dict[str, Any] = json.loads(said[said.index("{") :])
     except ValueError:
-        return {"error-message": (done.stderr or done.stdout).strip()}
+        return {"error-message": (errors or said).strip()}
     return answer
 
 
 def call(
-    command: Sequence[str], environment: Mapping[str, str], timeout: float | None = None
+    command: Sequence[str], environment: Mapping[str, str], timeout: float | None = None, said: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command until it ends, and capture its output."""
+    """Run a command until it ends, with `said` as its standard input, and capture its output."""
     return subprocess.run(  # noqa: S603 - our own command
         list(command),
         env=dict(environment),
-        stdin=subprocess.DEVNULL,
+        input=said,
         capture_output=True,
         text=True,
         check=False,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from server.deployment.nginx import reload_nginx
 from server.deployment.server_kit import ServerKit, SiteKey
-from server.deployment.superlink import register, unregister
+from server.deployment.superlink import register_all, unregister
 from shared.errors import ConfigError, RunError
 from shared.runtime.children import Child
 
@@ -118,15 +118,17 @@ class Membership:
             self._removed = []
 
     def _register(self) -> None:
-        for site in self._sites.values():
-            member = (site.name, site.public_key)
-            if self._numbers.get(member):
-                continue
-            try:
-                self._numbers[member] = register(site, self.environment)
-            except (RunError, OSError) as error:
-                self._fault("site-refused", error, site.name)
+        left = [site for site in self._sites.values() if not self._numbers.get((site.name, site.public_key))]
+        try:
+            numbers = register_all(left, self.environment) if left else []
+        except OSError as error:
+            self._fault("site-refused", error, left[0].name)
+            return
+        for site, number in zip(left, numbers, strict=True):
+            if isinstance(number, RunError):
+                self._fault("site-refused", number, site.name)
             else:
+                self._numbers[site.name, site.public_key] = number
                 self._note("site-registered", site=site.name)
 
     def _fault(self, event: str, error: ConfigError | RunError | OSError, site: str = "") -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from server.deployment.flower_cli import flwr
+from server.deployment.flower_cli import flwr, flwr_each
 from server.deployment.server_kit import ServerKit, SiteKey
 from server.deployment.superlink_quota import COMMAND
 from shared.errors import RunError
@@ -58,25 +58,37 @@ def write_connection(kit: ServerKit, home: Path) -> None:
 
 
 def register(site: SiteKey, environment: Mapping[str, str]) -> str:
-    """Register a site's node; return Flower's number of it.
+    """Register a site's node; return Flower's number of it, or raise what `register_all` returns."""
+    (number,) = register_all([site], environment)
+    if isinstance(number, RunError):
+        raise number
+    return number
 
-    Raises
-    ------
-    RunError
-        Flower refuses the key, as it does for ever with keys of nodes that were unregistered.
 
+def register_all(sites: Sequence[SiteKey], environment: Mapping[str, str]) -> list[str | RunError]:
+    """Register the nodes of sites; of each Flower's number of it, or why it refuses the key.
+
+    Flower refuses for ever the keys of nodes that were unregistered.
     """
-    with tempfile.NamedTemporaryFile(suffix=".pub") as file:  # the key as it was read: the kit may have changed since
-        file.write(site.line)
-        file.flush()
-        answer = flwr(["flwr", "supernode", "register", file.name, CONNECTION, "--name", site.name], environment)
+    with ExitStack() as files:
+        commands = []
+        for site in sites:
+            file = files.enter_context(tempfile.NamedTemporaryFile(suffix=".pub"))
+            file.write(site.line)  # the key as it was read: the kit may have changed since
+            file.flush()
+            commands.append(["flwr", "supernode", "register", file.name, CONNECTION, "--name", site.name])
+        answers = flwr_each(commands, environment)
+    return [_number(site, answer) for site, answer in zip(sites, answers, strict=True)]
+
+
+def _number(site: SiteKey, answer: Mapping[str, Any]) -> str | RunError:
     number = answer.get("node-id") or answer.get("node_id")
     if number:
         return str(number)
     why = _reason(answer)
     if _USED_BEFORE in why:
         why = "its node key is another site's or was removed before; the hospital makes new ones with `fedbreast join`"
-    raise RunError(f"Flower did not register {site.name}: {why}")
+    return RunError(f"Flower did not register {site.name}: {why}")
 
 
 def unregister(number: str, environment: Mapping[str, str]) -> None:

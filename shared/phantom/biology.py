@@ -170,7 +170,8 @@ def oracle_auc(
     `signs` are the probabilities, `(class, sign)`, of one further sign that images show beside the latents: for
     mammograms `mammogram_lesion.calcification_signs()`.
 
-    Returns the one-vs-rest AUC of each subtype, their mean as `macro`, and those of `er`, `pr`, `her2` and `ki67_high`.
+    Returns the one-vs-rest AUC of each subtype, their mean as `macro`, and those of `er`, `pr`, `her2`, `ki67_high`,
+    `luminal` (ER or PR), `luminal_b_her2_negative` and `her2_luminal`.
     It is nearly the Bayes classifier: it reads the latents themselves, which images show only through noise, and it
     ignores that extreme values are clipped.
     """
@@ -193,6 +194,9 @@ def oracle_auc(
         "pr": np.array([label.pr for label in labels]),
         "her2": np.array([label.her2 for label in labels]),
         "ki67_high": np.array([label.ki67_percent >= KI67_CUT for label in labels]),
+        "luminal": np.array([label.er or label.pr for label in labels]),
+        "luminal_b_her2_negative": np.array([label.subtype == "luminal_b" and not label.her2 for label in labels]),
+        "her2_luminal": np.array([(label.er or label.pr) and label.her2 for label in labels]),
     }.items():
         # Given the subtype, latents and markers are independent, so a marker's posterior is a mixture over subtypes.
         given = np.array([positive[truth == index].mean() for index in range(len(SUBTYPES))])

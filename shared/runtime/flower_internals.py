@@ -77,6 +77,11 @@ INTERNALS = (
         test="test_flowers_codes_of_a_failure_are_told_in_words",
     ),
     Internal(
+        names=("flwr.cli.app:app",),
+        reason="each of Flower's commands takes seconds to load: a server that starts registers all its sites in one",
+        test="test_sites_are_registered_in_one_process_and_one_that_is_refused_stops_no_other",
+    ),
+    Internal(
         names=(
             "flwr.superlink.cli:flower_superlink",
             "flwr.superlink.servicer.fleet.fleet_handlers",

@@ -36,7 +36,7 @@ LUMINAL = Label("luminal", "Luminal")
 TRIPLE_NEGATIVE = Label("triple_negative", "Triple negative")
 FIVE = (
     Label("luminal_a", "Luminal A"),
-    Label("luminal_b", "Luminal B, HER2-negative"),
+    Label("luminal_b_her2_negative", "Luminal B, HER2-negative"),
     Label("her2_luminal", "HER2-positive, hormone receptor positive"),
     Label("her2_enriched", "HER2-positive, hormone receptor negative"),
     TRIPLE_NEGATIVE,
@@ -162,6 +162,7 @@ def five_classes(labels: CaseLabels, config: RunConfig) -> int | None:
     own = subtype(labels, config)
     if own in {"luminal_a", "luminal_b"} and labels.her2:
         own = "her2_luminal"
+    own = "luminal_b_her2_negative" if own == "luminal_b" else own
     return next((place for place, label in enumerate(FIVE) if label.name == own), None)
 
 

@@ -8,19 +8,23 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tomli_w
+from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.proto import control_pb2, fleet_pb2, heartbeat_pb2, node_pb2
 
 from client.node.site_kit import SiteKit
 from client.node.supervisor import _reason
+from server.deployment import flower_cli
 from server.deployment import superlink as superlinks
 from server.deployment.flower_cli import call as command
 from server.deployment.flower_cli import flwr
 from server.deployment.nginx import run_nginx
-from server.deployment.superlink import CONNECTION, register, unregister
+from server.deployment.provisioning.certificate_authority import node_public
+from server.deployment.superlink import CONNECTION, register, register_all, unregister
 from shared.errors import RunError
 from shared.runtime.audit_log import read
 from shared.runtime.children import free_ports
@@ -275,6 +279,25 @@ def test_a_site_that_was_removed_is_refused_at_its_next_call(served, tmp_path):
     (site,) = [item for item in served.consortium.kit.sites() if item.name == "centre-c"]
     with pytest.raises(RunError, match="fedbreast join"):
         register(site, served.environment)
+
+
+def test_sites_are_registered_in_one_process_and_one_that_is_refused_stops_no_other(served, monkeypatch):
+    """Each is there already but one; of that a second key comes first, which is none."""
+    sites = served.consortium.kit.sites()
+    (gone,) = [site for site in sites if site.name == "centre-d"]
+    new = replace(gone, line=node_public(ec.generate_private_key(ec.SECP384R1()).public_key()))
+    started = []
+    real = flower_cli.subprocess.run
+    monkeypatch.setattr(
+        flower_cli.subprocess, "run", lambda command, **more: started.append(command) or real(command, **more)
+    )
+    broken, first, last = register_all([replace(gone, line=b"no key"), sites[0], new], served.environment)
+    assert len(started) == 1
+    assert isinstance(broken, RunError)
+    assert "centre-d" in str(broken)
+    assert "fedbreast join" in str(first)
+    assert last.isdigit()
+    unregister(last, served.environment)
 
 
 def test_a_node_that_stays_registered_is_no_success(served, monkeypatch):

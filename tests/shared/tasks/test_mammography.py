@@ -34,7 +34,7 @@ A = {"er": True, "pr": True, "her2": False, "ki67_percent": 5.0}
     ("labels", "luminal", "negative", "five"),
     [
         (A, 1, 0, "luminal_a"),
-        (A | {"ki67_percent": 30.0}, 1, 0, "luminal_b"),
+        (A | {"ki67_percent": 30.0}, 1, 0, "luminal_b_her2_negative"),
         (A | {"her2": True}, 1, 0, "her2_luminal"),
         ({"er": False, "pr": False, "her2": True}, 0, 0, "her2_enriched"),
         ({"er": False, "pr": False, "her2": False}, 0, 1, "triple_negative"),
@@ -57,7 +57,7 @@ def test_a_tables_own_subtype_counts_where_that_is_the_rule():
     own = CaseLabels(subtype="luminal_b", er=False, pr=False, her2=False)
     assert truths("mammography-luminal", own, "as-given") == {"luminal": 1.0}
     assert truths("mammography-triple-negative", own, "as-given") == {"triple_negative": 0.0}
-    assert truths("mammography-subtype", own, "as-given")["luminal_b"] == 1.0
+    assert truths("mammography-subtype", own, "as-given")["luminal_b_her2_negative"] == 1.0
     assert truths("mammography-luminal", CaseLabels(er=True), "as-given") == {}
 
 
