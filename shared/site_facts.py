@@ -35,7 +35,7 @@ def site_facts(
         rows, _ = read_manifest_with_flags(site.path, site.images, config.labels)
     tissues = [all(getattr(row, kind) for kind in TISSUE_MASKS) for row in rows]
     keys = [pseudonym(site, row) for row in rows]
-    known = [replace(row.labels, tissues=has) for row, has in zip(rows, tissues, strict=True)]
+    known = [replace(row.labels, tissues=has, outlined=bool(row.mask)) for row, has in zip(rows, tissues, strict=True)]
     told_of = admitted(dict(zip(keys, known, strict=True)))
     known = [labels for key, labels in zip(keys, known, strict=True) if key in told_of]
 

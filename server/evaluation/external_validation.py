@@ -27,6 +27,7 @@ from shared.errors import SiteError
 from shared.modalities.modality import Plan
 from shared.site import prepare_cohort, run_cohort
 from shared.tasks import task_named
+from shared.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def validate_externally(
         table = evaluate_models(task, item, cases, plan, view, outlines, count)
         write_predictions(folder.path, name, table)
         rows += table_rows(table, task.metrics, view.evaluation, task=name, seed=view.seed, role="external")
-        best_possible = _oracle(view, site) if cohort.folder.phantom else {}
+        best_possible = _oracle(task, view, site) if cohort.folder.phantom else {}
         rows += oracle_rows(best_possible, task.metrics, task=name, seed=view.seed, centre=centre)
         own = table[(table["model_hash"] == item.best) & (table["arm"] == FEDERATED)]
         model = load_model(task, view, item.models[item.best])
@@ -87,17 +88,18 @@ def validate_externally(
     return rows + fuse_rivals(folder.path, config, tables)
 
 
-def _oracle(view: RunConfig, site: Path) -> dict[str, float]:
+def _oracle(task: Task, view: RunConfig, site: Path) -> dict[str, float]:
     """The best AUC that any model could reach on this centre's phantoms; nothing for real data."""
     settings = view.data.phantom
     if settings is None:
         return {}
-    from shared.phantom.benign import malignancy_oracle
-    from shared.phantom.biology import oracle_auc
-    from shared.phantom.centres import find_centre, population_at
+    from shared.phantom.oracle import oracle_areas
 
-    model = population_at(find_centre(site.name), settings.shift), settings.separation
-    return oracle_auc(*model) | ({"malignant": malignancy_oracle(*model)} if settings.cases_benign else {})
+    areas = oracle_areas(
+        site.name, task.modality, shift=settings.shift, separation=settings.separation, benign=settings.cases_benign > 0
+    )
+    known = [areas[label.name] for label in task.scored if label.name in areas]
+    return areas | ({"macro": sum(known) / len(known)} if known and len(known) == len(task.scored) else {})
 
 
 def _write_flow(folder: RunFolder, centre: str, cohort: Cohort, excluded: list[Exclusion], included: int) -> None:
