@@ -156,7 +156,7 @@ def augment(views: Tensor, target: Tensor, config: AugmentationConfig, generator
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     changed = torch.stack([_grey(item, config, generator) for item in moved])
-    return changed[:, 0].unflatten(0, views.shape[:2]), target
+    return changed.reshape(views.shape), target
 
 
 def _turn(config: AugmentationConfig, generator: Generator) -> Tensor:

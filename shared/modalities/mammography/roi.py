@@ -159,4 +159,5 @@ def cut_window(pixels: FloatArray, top: float, left: float, step: float, shape: 
     near = pixels[first[0] : last[0], first[1] : last[1]]
     none = Axis(0.0, 1.0, 1)
     source = [Axis(float(start), 1.0, size) for start, size in zip(first, near.shape, strict=True)]
-    return resample(near[None, None], (none, *source), (none, *target))[0, 0]
+    window: FloatArray = resample(near[None, None], (none, *source), (none, *target))[0, 0]
+    return window
