@@ -238,7 +238,7 @@ def test_check_names_the_rows_whose_tissue_masks_cannot_be_read_and_keeps_the_ca
         ({"side": {"left": "right", "right": "left"}.get}, "left out: no_breast_found", 1),
         ({"mask": lambda _: ""}, "without a lesion's mask, left out of tasks that outline or read lesions: 1", 2),
         ({"mask": lambda _: "", "breast_mask": lambda _: ""}, "left out: no_mask", 1),
-        ({"modality": lambda _: "MG"}, "of another modality, not read", 1),
+        ({"modality": lambda _: "MG"}, "left out: no_images", 1),  # its folder holds no mammogram
     ],
 )
 def test_check_says_of_a_row_what_a_run_does_with_it(call, sites, cells, words, usable):

@@ -98,7 +98,7 @@ def test_pretrained_weights_that_are_not_there_are_an_error_with_a_remedy(tmp_pa
     for options in ({}, {"plane_depth": 50}):
         with torch.device("meta"), pytest.raises(ConfigError, match='set pretrained = "none"'):
             EnsembleResNet(4, SubtypeSection(size="published", **options))  # "hub" is the default
-    with torch.device("meta"), pytest.raises(ConfigError, match="choose one of 18, 34, 50"):
+    with torch.device("meta"), pytest.raises(ConfigError, match="choose one of resnet18, resnet34, resnet50"):
         published(plane_depth=10, pretrained="hub")
 
 

@@ -30,7 +30,7 @@ def test_dicom_files_count_by_content_alone(tmp_path):
             files.append(tmp_path / f"{number}.dcm")
             files[-1].write_bytes(content)
         row = SimpleNamespace(side="left", mask="", acquisition_times_s=None)
-        return content_digest(SimpleNamespace(row=row, mask_path=lambda: None), files)
+        return content_digest(SimpleNamespace(row=row, mask_files=list), files)
 
     assert digest(b"one", b"two", b"three") == digest(b"three", b"one", b"two")
     assert digest(b"one", b"two") != digest(b"one", b"twO")
