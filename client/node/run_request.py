@@ -76,7 +76,11 @@ def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any
 
 def _changes_samples(config: RunConfig) -> dict[str, float]:
     """How often samples are changed, by the kind of change."""
-    return {name: share for name, share in config.training.augmentation if name not in {"rotation_deg", "shear_deg", "scale"}}
+    return {
+        name: share
+        for name, share in config.training.augmentation
+        if name not in {"rotation_deg", "shear_deg", "scale"}
+    }
 
 
 def _percent(share: float) -> str:
