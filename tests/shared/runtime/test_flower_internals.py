@@ -96,6 +96,7 @@ def test_the_search_lets_pass_what_is_public_or_listed(code):
     assert not unlisted(code)
 
 
+@pytest.mark.filterwarnings("ignore:The 'is_flag':DeprecationWarning")  # of Typer, about Flower's own command line
 def test_every_listed_name_is_there():
     for name in LISTED:
         try:
