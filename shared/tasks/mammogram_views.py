@@ -42,7 +42,7 @@ class MammographySection(ClassifierSection):
         description="ImageNet weights: a file, `hub` for torch's own cache, `none` for a random start.",
     )
     dropout: Fraction = Field(default=0.3, description="Before the last layer.")
-    reads: Literal["roi", "whole"] = Field(
+    extent: Literal["roi", "whole"] = Field(
         default="roi", description="The square around the lesion's outline, or the whole breast."
     )
     fusion: Fusion = Field(
@@ -63,7 +63,7 @@ class MammographySection(ClassifierSection):
 class WholeBreastSection(MammographySection):
     """As `MammographySection`, of a question about the whole breast."""
 
-    reads: Literal["roi", "whole"] = Field(
+    extent: Literal["roi", "whole"] = Field(
         default="whole", description="The square around the lesion's outline, or the whole breast."
     )
 
@@ -74,20 +74,20 @@ class ViewsCase(PatchCase):
 
     breast: PreparedBreast
     plan: MammographyPlan
-    reads: str
+    extent: str
 
     @cached_property
     def patch(self) -> FloatArray:
         """float32 `(view, y, x)`, read once."""
-        return read_views(self.breast, self.plan, self.reads)
+        return read_views(self.breast, self.plan, self.extent)
 
 
-def read_views(breast: PreparedBreast, plan: MammographyPlan, reads: str) -> FloatArray:
+def read_views(breast: PreparedBreast, plan: MammographyPlan, extent: str) -> FloatArray:
     """CC and MLO, float32 `(2, y, x)`, with the plan's mean at 0 and its deviation as 1.
 
-    Where one view is absent, the other stands for it. `reads` is as `MammographySection.reads`; the breast has it.
+    Where one view is absent, the other stands for it. `extent` is as `MammographySection.extent`; the breast has it.
     """
-    images = breast.whole() if reads == "whole" else breast.regions()
+    images = breast.whole() if extent == "whole" else breast.regions()
     (first, *_) = images.values()
     both = np.stack([images.get(view, first) for view in VIEWS])
     result: FloatArray = (both - np.float32(plan.mean)) / np.float32(plan.deviation)
@@ -107,8 +107,8 @@ def open_views(
     opened = []
     for case in cases:
         values, stratum = target(case.labels, config)
-        if values and (own.reads == "whole" or case.outlined):
-            known = {"breast": case, "plan": plan, "reads": own.reads}
+        if values and (own.extent == "whole" or case.outlined):
+            known = {"breast": case, "plan": plan, "extent": own.extent}
             opened.append(ViewsCase(case.key, case.folder, values, stratum, case.labels, **known))  # type: ignore[arg-type]
     return oversampled(opened, own.oversampling) if own.balance == "oversampling" else balanced(opened, own.balance)
 
@@ -132,7 +132,7 @@ def oversampled(cases: Sequence[ViewsCase], most: float) -> list[ViewsCase]:
 def shape(config: RunConfig) -> tuple[int, ...]:
     """Shape of a breast's views as the network reads them."""
     own = settings(config)
-    size = own.whole_pixels if config.section(MammographySection).reads == "whole" else (own.roi_pixels,) * 2
+    size = own.whole_pixels if config.section(MammographySection).extent == "whole" else (own.roi_pixels,) * 2
     return (len(VIEWS), *size)
 
 

@@ -111,7 +111,7 @@ class Question:
 
     def uses(self, labels: CaseLabels, config: RunConfig) -> bool:
         """Whether there is an answer and, where the lesion is read, an outline."""
-        outlined = config.section(MammographySection).reads == "whole" or labels.outlined
+        outlined = config.section(MammographySection).extent == "whole" or labels.outlined
         return outlined and self.answer(labels, config) is not None
 
     def predict(
@@ -125,9 +125,9 @@ class Question:
         """Scores of both views together and of each that there is."""
         del outline  # of another modality: no task gives one of mammograms
         own = config.section(MammographySection)
-        copies = mammogram_views.mirrored(mammogram_views.read_views(case, plan, own.reads), own.mirrored_copies)
+        copies = mammogram_views.mirrored(mammogram_views.read_views(case, plan, own.extent), own.mirrored_copies)
         told = mean_scores(model, copies, config, self.scores)
-        there = case.views if own.reads == "whole" else case.outlined
+        there = case.views if own.extent == "whole" else case.outlined
         return {name: told[name] for name in (OWN, *(view.lower() for view in there))}
 
 

@@ -62,7 +62,7 @@ def test_an_absent_view_is_stood_for_by_the_other_and_levels_are_the_plans():
 
 def test_shapes_are_those_of_the_configuration():
     assert shape(config()) == (2, 64, 64)
-    assert shape(config(reads="whole")) == (2, 96, 48)
+    assert shape(config(extent="whole")) == (2, 96, 48)
     assert shape(config("mammography-density")) == (2, 96, 48)
 
 
@@ -86,14 +86,14 @@ def test_only_breasts_with_the_label_and_where_it_is_read_an_outline_take_part()
         Breast(regions={"CC": grey(0.5)}),
     ]
     assert [case.breast for case in open_views(cases, PLAN, config(), target)] == cases[:1]
-    assert [case.breast for case in open_views(cases, PLAN, config(reads="whole"), target)] == cases[:2]
+    assert [case.breast for case in open_views(cases, PLAN, config(extent="whole"), target)] == cases[:2]
     image, truth = sample(open_views(cases, PLAN, config(), target)[0], config(), np.random.default_rng())
     np.testing.assert_array_equal(image, np.full((2, 4, 4), 0.5))
     np.testing.assert_array_equal(truth, [1.0, 1.0])
 
 
 def lesions(*strata):
-    rest = {"breast": None, "plan": PLAN, "reads": "roi"}
+    rest = {"breast": None, "plan": PLAN, "extent": "roi"}
     return [ViewsCase(str(number), None, (), stratum, CaseLabels(), **rest) for number, stratum in enumerate(strata)]
 
 

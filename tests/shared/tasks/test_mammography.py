@@ -76,7 +76,7 @@ def test_a_breast_without_outline_takes_part_where_the_whole_is_read():
     luminal, malignancy = task_named("mammography-luminal"), task_named("mammography-malignancy")
     assert not luminal.uses(bare, config("mammography-luminal"))
     assert luminal.uses(outlined, config("mammography-luminal"))
-    assert luminal.uses(bare, config("mammography-luminal", reads="whole"))
+    assert luminal.uses(bare, config("mammography-luminal", extent="whole"))
     assert malignancy.uses(bare, config("mammography-malignancy"))
 
 
