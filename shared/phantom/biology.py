@@ -170,7 +170,7 @@ def oracle_auc(
     `signs` are the probabilities, `(class, sign)`, of one further sign that images show beside the latents: for
     mammograms `mammogram_lesion.calcification_signs()`.
 
-    Returns the one-vs-rest AUC of each subtype, their mean as `macro`, and those of `er`, `pr`, `her2`, `ki67_high`,
+    Returns the one-vs-rest AUC of each subtype, and those of `er`, `pr`, `her2`, `ki67_high`,
     `luminal` (ER or PR), `luminal_b_her2_negative` and `her2_luminal`.
     It is nearly the Bayes classifier: it reads the latents themselves, which images show only through noise, and it
     ignores that extreme values are clipped.
@@ -188,7 +188,6 @@ def oracle_auc(
     posterior = np.exp(logit - logit.max(axis=1, keepdims=True))
     posterior /= posterior.sum(axis=1, keepdims=True)
     result = {name: auc(posterior[:, index], truth == index) for index, name in enumerate(SUBTYPES)}
-    result["macro"] = float(np.mean([result[name] for name in SUBTYPES]))
     for marker, positive in {
         "er": np.array([label.er for label in labels]),
         "pr": np.array([label.pr for label in labels]),

@@ -23,6 +23,8 @@ def test_those_of_mri_are_the_biologys_own(areas):
 def test_calcifications_tell_more_of_her2_and_malignancy_is_another_question(areas):
     assert areas["mammography"]["her2_enriched"] > areas["mri"]["her2_enriched"]
     assert "malignant" not in areas["mammography"]
+    alone = oracle_areas("centre-d", "mammography", **GIVEN | {"benign": False})
+    assert alone["malignant"] == alone["density_b"] == 1.0
     assert 0.5 < areas["mammography"]["her2_luminal"] < 1.0
     # Luminal or not is what triple negative and HER2-enriched together are not.
     assert areas["mammography"]["luminal"] > 0.7
