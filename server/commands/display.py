@@ -74,7 +74,12 @@ def show_cohort(cohort: Cohort, excluded: Sequence[Exclusion], tissues: Sequence
     terminal.console.print(table)
     left_out = {item.row for item in excluded}
     if few := [case for case in cohort.cases if not case.row.mask and case.row.row not in left_out]:
-        terminal.console.print(f"without a lesion's mask, left out of tasks that outline or read lesions: {len(few)}")
+        # A healthy breast has nothing to outline.
+        sound = sum(case.row.labels.malignant is False for case in few)
+        which = f", {sound} of them not malignant" if sound else ""
+        terminal.console.print(
+            f"without a lesion's mask, left out of tasks that outline or read lesions: {len(few)}{which}"
+        )
     if tissues:
         terminal.console.print(f"left out of tasks that need masks of tissues: {len(tissues)}; other tasks use them")
     for flag in cohort.flags:

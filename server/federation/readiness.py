@@ -38,7 +38,7 @@ def check_tasks(participants: Participants, tasks: Iterable[str], labelled: Mapp
         for site, counts in labelled.items():
             free = facts[site].memory_mb if site in facts else 0
             if counts.get(name, 1) == 0:
-                reasons[site] = f"none of its cases has {_wanted(task)}"
+                reasons[site] = f"none of its cases has {_wanted(task, config)}"
             elif 0 < free < needed:
                 reasons[site] = f"training needs {needed} MB of memory, {free} MB are free"
         able, sites, least = labelled.keys() - reasons.keys(), config.data.sites, config.federation.min_sites
@@ -92,13 +92,15 @@ def check_external(participants: Participants, *, begun: bool) -> None:
     if facts is None:
         raise RunError(f"the external centre '{centre}' cannot read its folder: see the log at its node, {remedy}")
     empty = [name for name in config.tasks if facts.labelled.get(name, 1) == 0]
-    told = "; ".join(f"{name}: none of its cases has {_wanted(task_named(name))}" for name in empty)
+    told = "; ".join(f"{name}: none of its cases has {_wanted(task_named(name), config)}" for name in empty)
     if empty:
         log.warning("the external centre '%s' will have no figures of some tasks (%s)", centre, told)
 
 
-def _wanted(task: Task) -> str:
-    return " or ".join(label.name for label in task.labels) or "the reference masks"
+def _wanted(task: Task, config: RunConfig) -> str:
+    labels = " or ".join(label.name for label in task.labels)
+    outline = " and an outline of the lesion" if "lesion" in task.needs(config.for_task(task.name)) else ""
+    return f"{labels}{outline}" if labels else "the reference masks"
 
 
 def _values(task: Task, view: RunConfig) -> int:

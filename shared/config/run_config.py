@@ -153,9 +153,9 @@ class RunConfig(Section):
         return tuple(dict.fromkeys(label for name in self.tasks for label in task_named(name).labels))
 
     def needs(self, modality: str) -> frozenset[str]:
-        """Masks that a modality's cases must come with for one of the tasks: `lesion`, `tissues`."""
-        tasks = [task_named(name) for name in self.tasks]
-        return frozenset(mask for task in tasks if task.modality == modality for mask in task.needs)
+        """What a modality's cases must come with for one of the tasks: `lesion`, `tissues`, `image`."""
+        tasks = [task_named(name) for name in self.tasks if task_named(name).modality == modality]
+        return frozenset(need for task in tasks for need in task.needs(self.for_task(task.name)))
 
     @model_serializer(mode="wrap")
     def _with_sections(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:

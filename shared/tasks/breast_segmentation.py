@@ -171,6 +171,6 @@ TASK = Task(
     ),
     structures=tuple(Structure(item.replace("_", " "), f"_{item}") for item in STRUCTURES),
     pairs=(DENSITY,),
-    needs=frozenset({"tissues"}),
+    needs=lambda _config: frozenset({"tissues"}),
     pictures=Pictures("dice_fibroglandular", 150.0, "pre-contrast"),
 )

@@ -29,7 +29,7 @@ from shared.tasks.choice import separates_best
 from shared.tasks.classification import Scores, log_losses, mean_scores, score_evaluator, score_metrics, seen_by
 from shared.tasks.mammogram_views import MammographySection, WholeBreastSection
 from shared.tasks.subtype_ensemble import SUBTYPE_COLUMNS, subtype
-from shared.tasks.task import OWN, Card, Learner, Task
+from shared.tasks.task import OWN, Card, Learner, Need, Task
 from shared.types import BoolArray
 
 LUMINAL = Label("luminal", "Luminal")
@@ -109,9 +109,13 @@ class Question:
             )
             return BreastViews(network, self.classes, own.fusion)
 
+    def needs(self, config: RunConfig) -> frozenset[Need]:
+        """An outline of the lesion, where the square around it is read."""
+        return frozenset({"image"} if config.section(MammographySection).extent == "whole" else {"lesion"})
+
     def uses(self, labels: CaseLabels, config: RunConfig) -> bool:
         """Whether there is an answer and, where the lesion is read, an outline."""
-        outlined = config.section(MammographySection).extent == "whole" or labels.outlined
+        outlined = labels.outlined or "lesion" not in self.needs(config)
         return outlined and self.answer(labels, config) is not None
 
     def predict(
@@ -210,7 +214,6 @@ QUESTIONS = (
 
 def _task(question: Question) -> Task:
     metrics = tuple(score_metrics(question.scored, macro=len(question.scored) > 1))
-    reads_lesion = question.section is _ROI
     return Task(
         name=question.name,
         title=question.title,
@@ -231,13 +234,13 @@ def _task(question: Question) -> Task:
         choice=separates_best(tuple(label.name for label in question.scored), log_losses(metrics)),
         card=Card(
             "a network of one plane, DenseNet121 with attention (CBAM) by default, over both views",
-            "squares around the lesion in CC and MLO" if reads_lesion else "the whole breast in CC and MLO",
+            "CC and MLO, of each the square around the lesion or the whole breast (extent, below)",
             question.says,
             question.citation,
         ),
         labels=question.columns,
         scored=question.scored,
-        needs=frozenset({"lesion"}) if reads_lesion else frozenset({"image"}),
+        needs=question.needs,
         modality=NAME,
     )
 

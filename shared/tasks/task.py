@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from shared.config.sections import AugmentationConfig, TaskSection
     from shared.types import BoolArray, FloatArray
 
+Need = Literal["lesion", "tissues", "image"]
+"""What a case must come with: a mask of the lesion, masks of breast and fibroglandular tissue, or the image alone."""
 Row = dict[str, float | None]
 """One case's columns of the per-case table; None where a figure does not exist."""
 OWN = ""
@@ -177,8 +179,7 @@ class Task:
     thresholds
         Labels with an operating point, chosen on the sites' validation cases.
     needs
-        What a case must come with to be prepared: masks of the lesion, or of breast and fibroglandular tissue, or the
-        image alone.
+        What a case must come with to be prepared.
     modality
         Of the images it reads.
     gives_outline, reads_outline
@@ -208,7 +209,7 @@ class Task:
     structures: tuple[Structure, ...] = ()
     pairs: tuple[NumberPair, ...] = ()
     scored: tuple[Label, ...] = ()
-    needs: frozenset[Literal["lesion", "tissues", "image"]] = frozenset({"lesion"})
+    needs: Callable[[RunConfig], frozenset[Need]] = lambda _config: frozenset({"lesion"})
     modality: str = "mri"
     gives_outline: bool = False
     reads_outline: bool = False

@@ -145,7 +145,7 @@ def test_a_run_whose_second_task_cannot_start_is_refused_in_one_line_before_the_
     seen = Counter()
     with pytest.raises(RunError) as caught:
         run_at(root, grid_of({name: wards / name for name in CENTRES}, asked(seen)))
-    lacks = "none of its cases has er or pr or her2"
+    lacks = "none of its cases has er or pr or her2 and an outline of the lesion"
     assert str(caught.value) == (
         f"0 of 3 sites can take part in {SECOND}, federation.min_sites is 1 (centre-a: {lacks}; "
         f"centre-b: {lacks}; centre-c: {lacks}): mend that at the sites, or take {SECOND} out of 'tasks'"

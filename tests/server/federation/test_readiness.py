@@ -44,7 +44,8 @@ def test_one_line_says_task_site_reason_and_remedy():
         check({"a": {SECOND: 4}, "b": {FIRST: 3, SECOND: 0}}, lost=lost)
     assert str(caught.value) == (
         "1 of 3 sites can take part in receptor-status, federation.min_sites is 2 (b: none of its cases has er or pr "
-        "or her2; c: never connected): mend that at the sites, or take receptor-status out of 'tasks'"
+        "or her2 and an outline of the lesion; c: never connected): mend that at the sites, or take receptor-status "
+        "out of 'tasks'"
     )
 
 

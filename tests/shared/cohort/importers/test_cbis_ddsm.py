@@ -5,7 +5,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from pydicom.uid import SecondaryCaptureImageStorage
 
 from shared.cohort.importers import importer_named
 from shared.cohort.importers.cbis_ddsm import _TABLES
@@ -15,11 +14,10 @@ from shared.errors import SiteError, StudyError, TableError
 from shared.modalities.mammography.roi import read_roi, roi_files
 from shared.modalities.mammography.views import read_views
 from tests.shared.cohort.importers.conftest import cases_of
-from tests.shared.modalities.mammography.conftest import Mammogram, drawing, film
+from tests.shared.cohort.importers.downloads import cbis_region, write_cbis, write_cbis_tables
+from tests.shared.modalities.mammography.conftest import drawing, film
 
 CBIS = importer_named("cbis-ddsm")
-HEADER = ["patient_id", "breast_density", "left or right breast", "image view", "abnormality id", "pathology"]
-PATHS = ["image file path", "cropped image file path", "ROI mask file path"]
 # Table, patient, density, side, view, number, pathology.
 LINES = [
     ("mass_train", "P_00001", "3", "LEFT", "CC", "1", "MALIGNANT"),
@@ -36,69 +34,12 @@ LINES = [
     ("mass_test", "P_00005", "4", "RIGHT", "CC", "2", "BENIGN"),
     ("mass_test", "P_00005", "4", "RIGHT", "MLO", "2", "BENIGN"),
 ]
-SETS = {
-    "mass_train": "Mass-Training",
-    "mass_test": "Mass-Test",
-    "calc_train": "Calc-Training",
-    "calc_test": "Calc-Test",
-}
-
-
-def folder_of(line):
-    table, patient, _, side, view, _, _ = line
-    return f"{SETS[table]}_{patient}_{side}_{view}"
-
-
-def write_tables(root, lines=LINES):
-    for table in SETS:
-        kind, part = table.split("_")
-        # The tables of calcifications write one column in another way, and some cells end in a line break.
-        header = ["breast density" if kind == "calc" and name == "breast_density" else name for name in HEADER]
-        with (root / f"{kind}_case_description_{part}_set.csv").open("w", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow([*header, *PATHS])
-            for line in lines:
-                if line[0] == table:
-                    roi = f"{folder_of(line)}_{line[5]}/1.2/1.3"
-                    paths = [f"{folder_of(line)}/1.2/1.3/000000.dcm", f"{roi}/000001.dcm\n", f"{roi}/000000.dcm"]
-                    writer.writerow([*line[1:], *paths])
-
-
-def region(line):
-    """The mask of an abnormality as a film is shown, chest wall at the left."""
-    mask = np.zeros((240, 180), np.uint8)
-    mask[80 + 20 * int(line[5]) :, 20:50] = 255
-    mask[130:] = 0
-    return mask
 
 
 @pytest.fixture
 def download(tmp_path):
-    """Mask and cut-out of an abnormality lie in one series, in either order, or in a series each."""
-    root = tmp_path / "download"
-    images = root / "CBIS-DDSM"
-    for place, line in enumerate(LINES):
-        if line[1] == "P_00003":
-            continue
-        side, name = line[3][0], folder_of(line)
-        series = images / name / "10-04-2016-DDSM-NA-89998" / "1.000000-full mammogram images-29934"
-        series.mkdir(parents=True, exist_ok=True)
-        film(drawing(line[4])[0], side, line[4], PatientID=name).write(series / "1-1.dcm")
-        mask = region(line) if side == "L" else np.ascontiguousarray(region(line)[:, ::-1])
-        cut_out = np.arange(30 * 40, dtype=np.uint16).reshape(30, 40)
-        study = images / f"{name}_{line[5]}" / "10-04-2016-DDSM-NA-09887"
-        folders = [study / "1.000000-ROI mask images-18515"] * 2
-        if place % 3 == 2:
-            folders[1] = study / "1.000000-cropped images-26184"
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        order = ("1-1.dcm", "1-2.dcm") if place % 2 else ("1-2.dcm", "1-1.dcm")
-        for folder, pixels, bits, file in zip(folders, (mask, cut_out), (8, 16), order, strict=True):
-            tags = {"PatientID": f"{name}_{line[5]}", "SeriesDescription": "ROI mask images"}
-            item = Mammogram(pixels, sop_class=SecondaryCaptureImageStorage, bits=bits, tags=tags)
-            item.write(folder / file)
-    write_tables(root)
-    return root
+    return write_cbis(tmp_path / "download", LINES, without=("P_00003",))
+
 
 
 @pytest.fixture
@@ -143,7 +84,7 @@ def test_films_and_their_masks_are_read_whichever_file_is_the_mask(imported):
         for view, path in masks.items():
             number = case.row.mask[-1]
             line = next(line for line in LINES if (line[1], line[4], line[5]) == (patient, view, number))
-            np.testing.assert_array_equal(read_roi(path, views.images[view]), region(line) > 0)
+            np.testing.assert_array_equal(read_roi(path, views.images[view]), cbis_region(line) > 0)
         seen[patient] = (set(views.images), set(masks))
     both = {"CC", "MLO"}
     assert seen == {
@@ -166,14 +107,14 @@ def test_a_side_that_contradicts_the_films_is_left_out_by_name(download, tmp_pat
 
 def test_among_alike_abnormalities_a_mass_and_the_lowest_number_come_first(download, tmp_path):
     alike = [("calc_train", "1"), ("mass_train", "10"), ("mass_train", "2")]
-    write_tables(download, [(table, "P_00001", "3", "LEFT", "CC", number, "BENIGN") for table, number in alike])
+    write_cbis_tables(download, [(table, "P_00001", "3", "LEFT", "CC", number, "BENIGN") for table, number in alike])
     import_dataset(CBIS, download, tmp_path / "sites")
     rows, _ = read_manifest_with_flags(tmp_path / "sites" / "cbis-ddsm", download)
     assert [row.mask for row in rows] == ["CBIS-DDSM/Mass-Training_P_00001_LEFT_{view}_2"]
 
 
 def test_another_folder_or_table_is_refused(download, tmp_path):
-    write_tables(download, [(*LINES[0][:-1], "PERHAPS")])
+    write_cbis_tables(download, [(*LINES[0][:-1], "PERHAPS")])
     with pytest.raises(TableError, match=r"mass_case_description_train_set\.csv.*row 2.*pathology") as caught:
         import_dataset(CBIS, download, tmp_path / "sites")
     assert "PERHAPS" not in str(caught.value)

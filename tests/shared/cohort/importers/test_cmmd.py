@@ -12,11 +12,9 @@ from shared.cohort.manifest import read_manifest_with_flags
 from shared.errors import SiteError, StudyError, TableError
 from shared.modalities.mammography.views import read_views
 from tests.shared.cohort.importers.conftest import cases_of, write_sheet
-from tests.shared.modalities.mammography.conftest import Mammogram, drawing, shown
+from tests.shared.cohort.importers.downloads import CMMD_HEADER, CMMD_TABLE, write_cmmd
 
 CMMD = importer_named("cmmd")
-TABLE = "CMMD_clinicaldata_revision.xlsx"
-HEADER = ["ID1", "LeftRight", "Age", "number", "abnormality", "classification", "subtype"]
 ROWS = [
     ["D1-0001", "R", 44, 2, "mass", "Benign", ""],
     ["D1-0002", "L", 40, 2, "mass", "Malignant", ""],  # without images
@@ -29,22 +27,7 @@ IMAGES = {"D1-0001": "LR", "D2-0001": "LR", "D2-0002": "R"}
 
 @pytest.fixture
 def download(tmp_path):
-    root = tmp_path / "download"
-    for patient, sides in IMAGES.items():
-        series = root / "manifest-1616439774456" / "CMMD" / patient / "07-18-2010-NA-NA-79377" / "1.000000-NA-70244"
-        series.mkdir(parents=True)
-        for side in sides:
-            for view in ("CC", "MLO"):
-                item = Mammogram(
-                    shown(drawing(view)[0], side),
-                    side,
-                    view,
-                    without=("Manufacturer", "ViewPosition"),
-                    tags={"PatientID": patient, "WindowCenter": 2048, "WindowWidth": 4096},
-                )
-                item.write(series / f"1-{len(list(series.iterdir())) + 1}.dcm")
-    write_sheet(root / TABLE, [HEADER, *ROWS])
-    return root
+    return write_cmmd(tmp_path / "download", ROWS, IMAGES)
 
 
 def test_both_cohorts_become_centres_whose_cases_are_read(download, tmp_path):
@@ -89,10 +72,10 @@ def test_another_folder_or_table_is_refused(download, tmp_path):
     with pytest.raises(SiteError, match="lacks the folder CMMD"):
         import_dataset(CMMD, download, tmp_path / "sites")
     (download / "images").rename(download / "manifest-1")
-    write_sheet(download / TABLE, [HEADER[:-1], ROWS[0][:-1]])
+    write_sheet(download / CMMD_TABLE, [CMMD_HEADER[:-1], ROWS[0][:-1]])
     with pytest.raises(TableError, match=r"row 1.*subtype.*required but missing"):
         import_dataset(CMMD, download, tmp_path / "sites")
-    write_sheet(download / TABLE, [HEADER, ["D3-0001", *ROWS[0][1:]]])
+    write_sheet(download / CMMD_TABLE, [CMMD_HEADER, ["D3-0001", *ROWS[0][1:]]])
     with pytest.raises(TableError, match="no patient of D1 or D2") as caught:
         import_dataset(CMMD, download, tmp_path / "sites")
     assert "D3-0001" not in str(caught.value)
@@ -100,13 +83,13 @@ def test_another_folder_or_table_is_refused(download, tmp_path):
 
 def test_the_published_counts_on_the_real_table(real_data, tmp_path):
     source = real_data / "clinical_cmmd"
-    if not (source / TABLE).is_file():
+    if not (source / CMMD_TABLE).is_file():
         pytest.skip(f"the real table of CMMD is not at {source}")
     root = tmp_path / "download"
     with (source / "metadata.csv").open(newline="", encoding="utf-8-sig") as stream:
         for line in csv.DictReader(stream):
             (root / line["File Location"].replace("\\", "/")).mkdir(parents=True)
-    (root / TABLE).symlink_to(source / TABLE)
+    (root / CMMD_TABLE).symlink_to(source / CMMD_TABLE)
     imported = import_dataset(CMMD, root, tmp_path / "sites")
     assert (imported.cases, imported.left_out) == ({"cmmd-d1": 1107, "cmmd-d2": 765}, {})
     read = {name: read_manifest_with_flags(tmp_path / "sites" / name, root) for name in imported.cases}

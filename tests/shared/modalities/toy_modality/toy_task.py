@@ -117,6 +117,6 @@ TASK = Task(
     ),
     labels=(ER,),
     scored=(ER,),
-    needs=frozenset(),
+    needs=lambda _config: frozenset(),
     modality=NAME,
 )
