@@ -8,15 +8,17 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from server.commands.run import existing
 from shared.errors import ConfigError
 from shared.runtime import terminal
+from shared.runtime.project import project_root
 
 import_app = typer.Typer()
 
 
 @import_app.command(
     "import",
-    epilog="Examples: [bold]fedbreast import --list[/bold]   [bold]fedbreast import NAME /data/set --out sites[/bold]",
+    epilog="Examples: [bold]fedbreast import --list[/bold]   [bold]fedbreast import cmmd /data/CMMD --out sites[/bold]",
 )
 def import_command(
     name: Annotated[str, typer.Argument(help="The importer; --list shows them.")] = "",
@@ -27,11 +29,13 @@ def import_command(
     """Write site folders that point at a public dataset's images; nothing is copied."""
     from shared.cohort.importers import IMPORTERS, importer_named
     from shared.cohort.importers.site_folders import import_dataset
+    from shared.config.run_config import load_config
 
     if show:
         table = Table("name", "dataset", "licence", "where")
         for known in map(importer_named, IMPORTERS):
             table.add_row(known.name, known.title, known.licence, known.source)
+        table.columns[-1].overflow = "fold"  # an address is to be copied whole
         terminal.console.print(table)
         return
     if path is None:
@@ -43,4 +47,9 @@ def import_command(
     terminal.console.print(table)
     for reason, cases in sorted(imported.left_out.items()):
         terminal.console.print(f"left out: {cases} ({reason})", markup=False)
-    terminal.console.print(f"next: fedbreast check {out / min(imported.cases)}", markup=False)
+    terminal.say(f"next: fedbreast check {out / min(imported.cases)}")
+    config = Path("configs") / f"{name}.toml"
+    if existing(config).is_file():
+        root = project_root() / load_config(existing(config)).data.root
+        moved = "" if root.resolve() == out.resolve() else f', of a copy with data.root = "{out.resolve()}"'
+        terminal.say(f"then: fedbreast run {config}{moved}")

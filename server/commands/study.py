@@ -57,6 +57,10 @@ def study(
     design = Design(settings)
     for fold in design.folds:
         design.fold(fold)  # an impossible fold is refused before anything is timed
+    if not dry_run:
+        from server.deployment.simulation import check_data
+
+        check_data(settings)  # so are centres that are not there, before the folder keeps the configuration
     from server.studies.runner import jobs_here
     from server.studies.time_estimate import estimate
 

@@ -99,7 +99,7 @@ def check_data(config: RunConfig) -> None:
     elif not root.is_dir():
         raise SiteError(
             f"data.root '{config.data.root}' does not exist below {project_root()}: put one folder a site there, "
-            "or add [data.phantom] to have phantoms made",
+            "set data.root to the full path of where they are, or add [data.phantom] to have phantoms made",
         )
     else:
         there = {path.name for path in root.iterdir() if path.is_dir()}

@@ -162,11 +162,15 @@ def triple_negative(labels: CaseLabels, config: RunConfig) -> int | None:
 
 
 def five_classes(labels: CaseLabels, config: RunConfig) -> int | None:
-    """Subtype by the run's rule, of which luminal cancers with HER2 are a class of their own."""
+    """Subtype by the run's rule, of which luminal cancers with HER2 are a class of their own.
+
+    A table's own luminal B may have HER2 or not: where it does not say, there is no answer.
+    """
     own = subtype(labels, config)
     if own in {"luminal_a", "luminal_b"} and labels.her2:
         own = "her2_luminal"
-    own = "luminal_b_her2_negative" if own == "luminal_b" else own
+    if own == "luminal_b" and labels.her2 is False:
+        own = "luminal_b_her2_negative"
     return next((place for place, label in enumerate(FIVE) if label.name == own), None)
 
 

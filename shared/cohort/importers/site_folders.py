@@ -35,7 +35,8 @@ def import_dataset(importer: Importer, root: Path, out: Path) -> ImportCounts:
     raised if `root` is another dataset, a folder to be written exists already, or a table has a fault (`TableError`).
     """
     if not root.is_dir():
-        raise SiteError(f"{root} does not exist; {importer.title} is expected there: {importer.expects}")
+        state = "is a file; unpack it and name the folder" if root.exists() else "does not exist"
+        raise SiteError(f"{root} {state}; {importer.title} is expected there: {importer.expects}")
     tables: dict[str, list[dict[str, str]]] = {}
     counts = ImportCounts()
     for item in importer.read(root):
@@ -44,9 +45,10 @@ def import_dataset(importer: Importer, root: Path, out: Path) -> ImportCounts:
         else:
             tables.setdefault(site_name(item.centre), []).append(dict(item.cells))
     if not tables:
-        raise SiteError(f"{root} holds no case of {importer.title}; expected there: {importer.expects}")
+        reasons = "".join(f"; left out: {count} ({reason})" for reason, count in sorted(counts.left_out.items()))
+        raise SiteError(f"{root} holds no case of {importer.title}{reasons}; expected there: {importer.expects}")
     if there := [name for name in tables if (out / name).exists()]:
-        raise SiteError(f"{out} already holds {', '.join(sorted(there))}: name another folder with --out")
+        raise SiteError(f"{out} already holds {', '.join(sorted(there))}: use them, or name another folder with --out")
     for name, rows in tables.items():
         columns = list(dict.fromkeys([*REQUIRED, *(column for row in rows for column in row)]))
         text = io.StringIO(newline="")

@@ -44,7 +44,18 @@ def test_the_list_names_dataset_licence_and_source(made):
 def test_sites_are_written_and_the_next_step_is_told(made):
     text = output("made", str(made / "set"), "--out", str(made / "sites"))
     assert (made / "sites" / "a" / "cases.csv").is_file()
-    assert "next: fedbreast check" in text
+    assert f"next: fedbreast check {made / 'sites' / 'a'}" in text
+    assert "then:" not in text  # no configuration of this set is shipped
+
+
+def test_a_shipped_configuration_is_named_and_where_its_sites_are(made, monkeypatch):
+    monkeypatch.setenv("FEDBREAST_ROOT", str(made))
+    (made / "configs").mkdir()
+    (made / "configs" / "made.toml").write_text('name = "made"\n[data]\nroot = "sites"\nsites = ["a"]\n')
+    text = output("made", str(made / "set"), "--out", str(made / "sites"))
+    assert text.endswith("then: fedbreast run configs/made.toml")
+    text = output("made", str(made / "set"), "--out", str(made / "elsewhere"))
+    assert text.endswith(f'configs/made.toml, of a copy with data.root = "{made / "elsewhere"}"')
 
 
 def test_without_a_folder_the_remedy_is_told(made, monkeypatch, capsys):

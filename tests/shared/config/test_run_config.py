@@ -264,6 +264,18 @@ def test_labels_needs_and_modalities_are_those_of_the_tasks():
     assert parse_config({**MINIMAL, "tasks": ["breast-segmentation"]}, "t").needs("mri") == {"tissues"}
 
 
+def test_what_a_task_needs_follows_its_own_section():
+    def needs(**extents):
+        sections = {f"mammography_{name}": {"extent": extent} for name, extent in extents.items()}
+        tasks = [f"mammography-{name}" for name in ("luminal", "malignancy")]
+        return parse_config({**MINIMAL, "tasks": tasks, **sections}, "t").needs("mammography")
+
+    assert needs() == {"lesion", "image"}
+    assert needs(luminal="whole") == {"image"}
+    assert needs(malignancy="roi") == {"lesion"}
+    assert parse_config({**MINIMAL, "tasks": ["mammography-luminal"]}, "t").needs("mri") == set()
+
+
 def test_a_key_that_names_a_file_is_told_by_its_path():
     raw = {**CLASSIFIERS, "subtype_ensemble": {"pretrained": "weights.pt"}}
     assert parse_config(raw, "t").keys_of_files() == ["subtype_ensemble.pretrained"]

@@ -59,6 +59,9 @@ def test_a_tables_own_subtype_counts_where_that_is_the_rule():
     assert truths("mammography-triple-negative", own, "as-given") == {"triple_negative": 0.0}
     assert truths("mammography-subtype", own, "as-given")["luminal_b_her2_negative"] == 1.0
     assert truths("mammography-luminal", CaseLabels(er=True), "as-given") == {}
+    # CMMD's luminal B does not say whether HER2 is positive, which two of the five classes differ by.
+    assert truths("mammography-subtype", CaseLabels(subtype="luminal_b"), "as-given") == {}
+    assert truths("mammography-luminal", CaseLabels(subtype="luminal_b"), "as-given") == {"luminal": 1.0}
 
 
 def test_the_other_questions_read_their_columns():

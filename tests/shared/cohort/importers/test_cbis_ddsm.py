@@ -41,7 +41,6 @@ def download(tmp_path):
     return write_cbis(tmp_path / "download", LINES, without=("P_00003",))
 
 
-
 @pytest.fixture
 def imported(download, tmp_path):
     counts = import_dataset(CBIS, download, tmp_path / "sites")
@@ -119,7 +118,7 @@ def test_another_folder_or_table_is_refused(download, tmp_path):
         import_dataset(CBIS, download, tmp_path / "sites")
     assert "PERHAPS" not in str(caught.value)
     (download / "calc_case_description_test_set.csv").unlink()
-    with pytest.raises(SiteError, match=r"lacks calc_case_description_test_set\.csv among"):
+    with pytest.raises(SiteError, match=r"lacks calc_case_description_test_set\.csv \("):
         import_dataset(CBIS, download, tmp_path / "sites")
 
 

@@ -54,8 +54,14 @@ def test_each_centre_becomes_a_site_that_points_at_the_images(dataset, tmp_path)
 def test_a_wrong_folder_says_what_was_expected(tmp_path):
     with pytest.raises(SiteError, match=r"does not exist; Made set is expected there: list\.csv beside images/"):
         import_dataset(MADE, tmp_path / "absent", tmp_path / "sites")
+    (tmp_path / "set.zip").touch()
+    with pytest.raises(SiteError, match="is a file; unpack it and name the folder; Made set is expected there"):
+        import_dataset(MADE, tmp_path / "set.zip", tmp_path / "sites")
     (tmp_path / "list.csv").write_text("id,site,side,er\n")
-    with pytest.raises(SiteError, match="holds no case of Made set"):
+    with pytest.raises(SiteError, match=r"holds no case of Made set; expected there: list\.csv"):
+        import_dataset(MADE, tmp_path, tmp_path / "sites")
+    (tmp_path / "list.csv").write_text("id,site,side,er\np1,A,,1\n")
+    with pytest.raises(SiteError, match=r"holds no case of Made set; left out: 1 \(no side\); expected there"):
         import_dataset(MADE, tmp_path, tmp_path / "sites")
 
 

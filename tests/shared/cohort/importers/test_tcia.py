@@ -16,12 +16,23 @@ def test_images_lie_beside_the_tables_or_in_the_downloaders_folder(tmp_path, pla
 def test_what_is_missing_is_named(tmp_path):
     (tmp_path / "SMITH^JOHN").mkdir()
     (tmp_path / "one.csv").touch()
-    with pytest.raises(SiteError, match=r"lacks two\.csv, the folder SET among its 2 entries") as caught:
+    with pytest.raises(SiteError, match=r"lacks two\.csv, the folder SET \(entries there: 2\); the tables,") as caught:
         image_folder(tmp_path, "SET", ["one.csv", "two.csv"])
     assert "SMITH" not in str(caught.value)
     (tmp_path / "SET").touch()  # a file is no folder
-    with pytest.raises(SiteError, match="lacks the folder SET among"):
+    with pytest.raises(SiteError, match=r"lacks the folder SET \("):
         image_folder(tmp_path, "SET", ["one.csv"])
+
+
+@pytest.mark.parametrize("given", [".", "SET/manifest-1", "SET/manifest-1/SET"])
+def test_the_folder_above_or_below_that_was_meant_is_named(tmp_path, given):
+    whole = tmp_path / "SET"  # what was unpacked often lies in a folder of its own name
+    (whole / "manifest-1" / "SET" / "SMITH^JOHN").mkdir(parents=True)
+    (whole / "table.csv").touch()
+    with pytest.raises(SiteError, match=rf"lacks .*; {whole} has all of it: name that folder") as caught:
+        image_folder(tmp_path / given, "SET", ["table.csv"])
+    assert "SMITH" not in str(caught.value)
+    assert image_folder(whole, "SET", ["table.csv"]).as_posix() == "manifest-1/SET"
 
 
 def test_a_collection_in_parts_is_refused(tmp_path):
