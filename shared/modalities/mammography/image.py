@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ BRIGHTEST = 99.9
 """Percentile of the breast that becomes 1 where the image has no window of its own."""
 PIXEL_MM = 0.01, 1.0
 _SQUARE = 1.01
+_FILM_EDGE = 0.003  # share of a film's columns at either side: it shines through there, brighter than any tissue
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,9 @@ def read_mammogram(tags: ViewTags) -> MammogramImage:
     grey = _processed(image) if tags.intent == "processing" else _shown(image)
     coarse = find_breast(grey.reduced, grey.air)
     breast = grey.reduced.enlarged(coarse) & ~image.padding
+    if tags.intent == "film":
+        edge = math.ceil(_FILM_EDGE * breast.shape[1])
+        breast[:, :edge] = breast[:, -edge:] = False
     upturned, mirrored = _is_upside_down(tags), chest_wall_is_right(coarse)
     values, steps = grey.values, [*grey.steps]
     if not grey.scaled:

@@ -198,6 +198,16 @@ def test_the_two_real_films(real_data, name, side):
     check_real(real_data / "mammo_cbis_ddsm" / "sfm-malign-0" / f"{name}.dcm", side, "CC")
 
 
+@pytest.mark.parametrize("name", ["1-280", "1-282"])
+def test_the_bright_edge_of_a_real_film_is_no_breast(real_data, name):
+    """Along the chest wall a film shines through: 3 and 7 of 2,600 columns, 1.5 times as bright as what follows."""
+    image = read(real_data / "mammo_cbis_ddsm" / "sfm-malign-0" / f"{name}.dcm")
+    first = int(np.flatnonzero(image.breast.any(axis=0))[0])
+    wall, inside = (np.median(image.pixels[:, at][image.breast[:, at]]) for at in (first, first + 50))
+    assert first < 10
+    assert wall < 1.25 * inside
+
+
 @pytest.mark.parametrize("change", ["tag", "pixels"])
 def test_a_real_film_that_is_inverted_in_tag_or_pixels_alone_is_the_same_image(real_data, tmp_path, change):
     path = real_data / "mammo_cbis_ddsm" / "sfm-malign-0" / "1-282.dcm"
