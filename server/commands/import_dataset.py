@@ -29,7 +29,6 @@ def import_command(
     """Write site folders that point at a public dataset's images; nothing is copied."""
     from shared.cohort.importers import IMPORTERS, importer_named
     from shared.cohort.importers.site_folders import import_dataset
-    from shared.config.run_config import load_config
 
     if show:
         table = Table("name", "dataset", "licence", "where")
@@ -50,6 +49,8 @@ def import_command(
     terminal.say(f"next: fedbreast check {out / min(imported.cases)}")
     config = Path("configs") / f"{name}.toml"
     if existing(config).is_file():
+        from shared.config.run_config import load_config
+
         root = project_root() / load_config(existing(config)).data.root
         moved = "" if root.resolve() == out.resolve() else f', of a copy with data.root = "{out.resolve()}"'
         terminal.say(f"then: fedbreast run {config}{moved}")
