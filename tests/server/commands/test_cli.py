@@ -124,6 +124,7 @@ def test_a_run_to_resume_that_is_not_there_names_those_that_are(call, tmp_path):
         (["study", "toy.toml", "--seeds", "1;2"], "whole numbers with commas"),
         (["study", "toy.toml", "--held-out", "centre-x"], "study.held_out names centre-x"),
         (["study", "toy.toml", "--arms", "local,best"], "Input should be 'local', 'federated'"),
+        (["study", "toy.toml"], "data.root 'sites' does not exist below"),
         (["run", "toy.toml", "--held-out", "centre-x"], "no centre 'centre-x' to hold out"),
         (["report", "runs/none"], "there is no run folder"),
     ],
@@ -134,6 +135,7 @@ def test_a_command_that_cannot_be_meant_is_refused(call, tmp_path, arguments, wo
     code, _, err = call(*arguments)
     assert code == 2
     assert words in err
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["first"]  # and nothing was begun
 
 
 def test_a_report_of_an_unfinished_run_fails_with_the_reason(call, tmp_path):
