@@ -239,6 +239,7 @@ def _task(question: Question) -> Task:
         scored=question.scored,
         needs=frozenset({"lesion"}) if reads_lesion else frozenset({"image"}),
         modality=NAME,
+        sides_compared=question.scored == (MALIGNANT,),
     )
 
 
