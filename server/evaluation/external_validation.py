@@ -16,6 +16,8 @@ from server.evaluation.case_tables import Outlines, TrainedModels, evaluate_mode
 from server.evaluation.explain_cases import explain_centre
 from server.evaluation.late_fusion import fuse_rivals
 from server.evaluation.metric_rows import oracle_rows, table_rows
+from server.evaluation.modality_fusion import fuse_modalities
+from server.evaluation.sides import compare_sides
 from server.run_folder.arms import FEDERATED
 from server.run_folder.external_access import open_once
 from server.run_folder.journal import RunFolder
@@ -73,11 +75,13 @@ def validate_externally(
         plan: Any = plans[task.modality]
         cases: list[Any] = [case for case in prepared[task.modality] if task.uses(case.labels, view)]
         table = evaluate_models(task, item, cases, plan, view, outlines, count)
+        own = table[(table["model_hash"] == item.best) & (table["arm"] == FEDERATED)]
+        if task.sides_compared and len(own):
+            table = pd.concat([table, compare_sides(own, task.scored)], ignore_index=True)
         write_predictions(folder.path, name, table)
         rows += table_rows(table, task.metrics, view.evaluation, task=name, seed=view.seed, role="external")
         best_possible = _oracle(task, view, site) if cohort.folder.phantom else {}
         rows += oracle_rows(best_possible, task.metrics, task=name, seed=view.seed, centre=centre)
-        own = table[(table["model_hash"] == item.best) & (table["arm"] == FEDERATED)]
         model = load_model(task, view, item.models[item.best])
         if task.pictures is not None:
             for one in drawn_cases(task, model, studies, cases, own, plan, view):
@@ -85,7 +89,7 @@ def validate_externally(
         if task.explained is not None and view.evaluation.explained_per_subtype and len(own):
             explain_centre(folder.path, cases, view, plan, model, own)
         tables[name] = own
-    return rows + fuse_rivals(folder.path, config, tables)
+    return [*rows, *fuse_rivals(folder.path, config, tables), *fuse_modalities(folder.path, config, tables)]
 
 
 def _oracle(task: Task, view: RunConfig, site: Path) -> dict[str, float]:

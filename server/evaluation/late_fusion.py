@@ -16,6 +16,7 @@ from server.run_folder.arms import FUSION
 from server.run_folder.predictions import WHO, write_predictions
 from server.run_folder.results import ResultRow
 from shared.config.run_config import RunConfig
+from shared.metrics.intervals import Numbers
 from shared.tasks import task_named
 
 _LEAST = 1e-12  # a softmax in float32 may round to 0, and would then overrule whatever the other model says
@@ -24,6 +25,13 @@ _LEAST = 1e-12  # a softmax in float32 may round to 0, and would then overrule w
 def fusion_table(task: str) -> str:
     """Name of the table of a task and its rival."""
     return f"{task}-fusion"
+
+
+def pooled(answers: Numbers) -> Numbers:
+    """Mean of the models' log-probabilities `(model, ..., class)`, renormalised over the classes."""
+    mean = np.exp(np.log(answers.clip(_LEAST)).mean(axis=0))
+    result: Numbers = mean / mean.sum(axis=-1, keepdims=True)
+    return result
 
 
 def fuse(first: pd.DataFrame, second: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
@@ -44,10 +52,8 @@ def fuse(first: pd.DataFrame, second: pd.DataFrame, labels: Sequence[str]) -> pd
     # Sorted, so that the order of the tables cannot reach the last digit of a sum.
     both = both.dropna().sort_values("case", ignore_index=True)
     answers = np.stack([both[scores].to_numpy(), both[[f"{name}_second" for name in scores]].to_numpy()])
-    pooled = np.exp(np.log(answers.clip(_LEAST)).mean(axis=0))
-    pooled /= pooled.sum(axis=1, keepdims=True)
     hashes = both["model_hash"].astype(str) + "+" + both["model_hash_second"].astype(str)
-    fused = both.assign(arm=FUSION, model_hash=hashes, **dict(zip(scores, pooled.T, strict=True)))
+    fused = both.assign(arm=FUSION, model_hash=hashes, **dict(zip(scores, pooled(answers).T, strict=True)))
     return fused[[*WHO, *truths, *scores]]
 
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from server.reports import metric_text
 from server.reports.sections import training_course
+from server.reports.sections.both_modalities import both_modalities
 from server.reports.sections.external_data import FEWEST, external_data
 from server.reports.sections.site_sums import external_sums
 from server.reports.sections.task_section import task_section
@@ -51,6 +52,7 @@ def _content(runs: list[FinishedTask]) -> dict[str, Any]:
     config, made = run.config, run.results.provenance
     data = [external_data(item, runs) for item in runs]
     sections = [task_section(item, one, runs) for item, one in zip(runs, data, strict=True)]
+    both = both_modalities(runs, data)
     at_node = external_sums(runs, data)
     curves = [drawn for item in runs for drawn in training_course.curves(item)]
     return {
@@ -58,8 +60,8 @@ def _content(runs: list[FinishedTask]) -> dict[str, Any]:
         "tasks": ", then ".join(item.task.title for item in runs),
         "title": _title(runs),
         "averaged": _averaged(runs),
-        "told": [part for part in sections if not part["elsewhere"]],
-        "few": metric_text.listed([part["title"] for part in sections if 0 < part["patients"] < FEWEST]),
+        "told": [*(part for part in sections if not part["elsewhere"]), *both],
+        "few": metric_text.listed([part["title"] for part in [*sections, *both] if 0 < part["patients"] < FEWEST]),
         "fewest": FEWEST,
         "missing": _missing(runs),
         "ready_study": _ready_study(run) if made.phantom and not made.phantom_sites else None,
@@ -69,6 +71,7 @@ def _content(runs: list[FinishedTask]) -> dict[str, Any]:
         "resamples": f"{config.evaluation.bootstrap:,}",
         "at_node": at_node,
         "sections": sections,
+        "both": both,
         "flow": training_course.flow(run),
         "classes": training_course.classes(runs),
         "curves": curves,

@@ -246,6 +246,7 @@ def _task(question: Question) -> Task:
         scored=question.scored,
         needs=question.needs,
         modality=NAME,
+        sides_compared=question.scored == (MALIGNANT,),
     )
 
 

@@ -190,6 +190,8 @@ class Task:
         The class of a case, of a network of which the page shows where it looks, by class.
     rival_of
         Task on whose cases it stands as a rival; where `fused`, also averaged with it.
+    sides_compared
+        Whether a breast's score is also compared with the other breast's: of a patient's two, one has it as a rule.
     check
         Raises `ConfigError` where an optional package of the task is missing; asked before anything is trained.
 
@@ -217,6 +219,7 @@ class Task:
     explained: Callable[[CaseLabels, RunConfig], str | None] | None = None
     rival_of: str = ""
     fused: bool = False
+    sides_compared: bool = False
     check: Callable[[], None] = lambda: None
 
     @property

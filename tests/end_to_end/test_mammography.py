@@ -10,6 +10,7 @@ import pytest
 
 from client.app import app
 from server.federation.rounds import Federation
+from server.reports.page import build_report
 from server.run import run
 from server.run_folder.journal import RunFolder
 from server.studies.in_process_grid import InProcessGrid
@@ -86,12 +87,22 @@ def test_a_run_ends_in_scores_of_both_views_and_each_and_in_a_page(made):
     assert len(both) == 8
     np.testing.assert_allclose(both, (cc + mlo) / 2, atol=1e-6)
     assert len(pd.read_parquet(folder.path / "predictions" / f"{MALIGNANCY}.parquet").query("arm == 'federated'")) == 16
+    sides = pd.read_parquet(folder.path / "predictions" / f"{MALIGNANCY}.parquet").query("arm == 'asymmetry'")
+    assert len(sides) == 16
+    np.testing.assert_allclose(sides.groupby("patient")["score_malignant"].sum(), 1.0)
+    stored = {row.arm: row for row in rows if (row.task, row.metric) == (MALIGNANCY, "auc_malignant")}
+    assert stored["asymmetry"].n == 16
+    assert "asymmetry" not in by_arm  # of HER2, which concerns the breast with the lesion
     # A bright square is what HER2 is here: it was learnt, and holds at the centre that never trained.
     auc = next(row for row in rows if (row.task, row.role, row.metric) == (HER2, "external", "auc_her2"))
     assert auc.value > 0.9
     page = (folder.path / "report.html").read_text()
     assert "HER2, mammography" in page
     assert "Malignancy, mammography" in page
+    assert '<th scope="row" class="nowrap">Asymmetry</th>' in page
+    assert "where every patient has one positive breast" in page
+    assert "MRI and mammography" not in page  # nothing of one modality alone
+    assert not any(row.arm.startswith("both") for row in rows)
 
 
 def test_any_order_of_arrival_gives_the_same_models(made):
@@ -140,21 +151,27 @@ def test_bad_files_leave_their_breast_out_by_name_and_the_rest_goes_on(made, sit
     assert sum(federation.folder.flow()["centre-c"]["included"].values()) == 10
 
 
+def rows_of(site):
+    with (site / "cases.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def add_mri(sites, name, phantom_root, known=lambda _number: {}):
+    """Put the phantom's MRI beside a site's mammograms; `known` are labels of an exam in place of its own."""
+    mammograms = rows_of(sites / name) if (sites / name / "cases.csv").is_file() else []
+    rows = [row | known(number) for number, row in enumerate(rows_of(phantom_root / name))]
+    shutil.copytree(phantom_root / name, sites / name, dirs_exist_ok=True)
+    with (sites / name / "cases.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), restval="")
+        writer.writeheader()
+        writer.writerows([*rows, *mammograms])
+
+
 def test_one_run_trains_mri_and_mammography_over_sites_of_either_or_both(made, sites, phantom_root):
     """`centre-a` has both, `centre-b` mammograms alone, `centre-c` MRI alone."""
-    for name, drop in (("centre-a", False), ("centre-c", True)):
-        source = phantom_root / name
-        own = sites / name / "cases.csv"
-        with own.open(newline="") as stream:
-            mammograms = [] if drop else list(csv.DictReader(stream))
-        with (source / "cases.csv").open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        shutil.copytree(source, sites / name, dirs_exist_ok=True)
-        columns = list(rows[0])
-        with own.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, columns, restval="")
-            writer.writeheader()
-            writer.writerows([*rows, *mammograms])
+    add_mri(sites, "centre-a", phantom_root)
+    (sites / "centre-c" / "cases.csv").unlink()
+    add_mri(sites, "centre-c", phantom_root)
     shutil.rmtree(sites / "centre-d")
     shutil.copytree(phantom_root / "centre-d", sites / "centre-d")
     federation, records = federate(made("lesion-segmentation", MALIGNANCY), "mixed")
@@ -167,3 +184,51 @@ def test_one_run_trains_mri_and_mammography_over_sites_of_either_or_both(made, s
         MALIGNANCY: {"centre-a": "accepted", "centre-b": "accepted", "centre-c": "absent"},
     }
     assert list(json.loads((federation.folder.path / "plan.json").read_text())) == ["mri", "mammography"]
+
+
+def test_breasts_of_both_modalities_are_fused_beside_each_alone(project, tmp_path, phantom_root):
+    root = tmp_path / "sites"
+    for name in (*SITES, "centre-d"):
+        # The external centre's last MRI has no mammogram, and it has a mammogram without MRI.
+        own = rows_of(phantom_root / name)[: 2 if name == "centre-d" else None]
+        given = [
+            (row["patient_id"], row["side"], BOTH, BOTH, {"her2": "3+" if number % 2 else "0"})
+            for number, row in enumerate(own)
+        ]
+        write_breasts(root, name, [*given, (f"{name}-other", "left", BOTH, BOTH, {"her2": "0"})])
+        none = dict.fromkeys(("er", "pr", "subtype", "her2_fish"), "")
+        add_mri(root, name, phantom_root, lambda number, none=none: none | {"her2": "3+" if number % 2 else "0"})
+    training = {"batch_size": 2, "steps_per_round": 1}
+    project(
+        tasks=["receptor-status", HER2],
+        data={"root": str(root)},
+        mammography={"margin": 8, "roi_pixels": 32, "whole_pixels": [48, 32]},
+        receptor_status={"rounds": 1, "patch": {"voxels": [16, 16, 16]}, "training": training, "mirrored_copies": 1},
+        mammography_her2=TINY | {"rounds": 1, "training": training},
+        evaluation={"explained_per_subtype": 0},
+    )
+    config = load_run_config(RUN_CONFIG)
+    folder = RunFolder.create(tmp_path / "runs" / "both", config)
+    rows = run(InProcessGrid(app, RUN_CONFIG, len(SITES)), config, folder, lambda *_: None)
+    folder.release()
+    alone = {}
+    for task in ("receptor-status", HER2):
+        table = pd.read_parquet(folder.path / "predictions" / f"{task}.parquet").query("arm == 'federated'")
+        alone[task] = {
+            (case.rsplit("-", 2)[0], case[-1]): score
+            for case, score in zip(table["case"], table["score_her2"], strict=True)
+        }
+    assert [len(scores) for scores in alone.values()] == [3, 3]
+    both = sorted(alone["receptor-status"].keys() & alone[HER2].keys())
+    odds = [np.sqrt(np.prod([scores[key] / (1 - scores[key]) for scores in alone.values()])) for key in both]
+    table = pd.read_parquet(folder.path / "predictions" / f"receptor-status-and-{HER2}.parquet")
+    fused = table[table["arm"] == f"both:{HER2}:fusion"]
+    assert fused["patient"].tolist() == [patient for patient, _ in both]
+    np.testing.assert_allclose(fused["score_her2"], [value / (1 + value) for value in odds], rtol=1e-6)
+    stored = {row.arm: row.n for row in rows if row.metric == "auc_her2" and row.arm.startswith("both:")}
+    assert stored == dict.fromkeys((f"both:{HER2}:{who}" for who in ("fusion", "mri", "mammography")), 2)
+    page = (folder.path / "report.html").read_text()
+    assert "HER2, MRI and mammography together at centre-d" in page
+    assert '<th scope="row" class="nowrap">Fusion</th>' in page
+    assert "Left out: 2 breasts that only one answered." in page
+    assert build_report(folder.path).read_text() == page

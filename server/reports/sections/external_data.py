@@ -11,7 +11,7 @@ from server.reports.figures.arms import Rows
 from server.reports.figures.roc_calibration import answers
 from server.reports.metric_text import opening
 from server.reports.sections.model_comparison import rivals_of, short_name
-from server.run_folder.arms import END_TO_END, FEDERATED, ORACLE
+from server.run_folder.arms import BOTH, END_TO_END, FEDERATED, ORACLE
 from server.run_folder.finished_run import FinishedTask
 from server.run_folder.results import ResultRow
 from shared.errors import RunError
@@ -119,7 +119,8 @@ def external_data(run: FinishedTask, others: Sequence[FinishedTask] = ()) -> Ext
     """
     rows: dict[str, dict[str, ResultRow]] = {}
     for row in run.external_rows:
-        if row.model_hash == run.chosen.best or row.arm.split(":")[0] != FEDERATED:
+        kind = row.arm.split(":")[0]
+        if kind != BOTH and (kind != FEDERATED or row.model_hash == run.chosen.best):
             rows.setdefault(row.arm, {}).setdefault(row.metric, row)
     if run.at_node:
         evaluated, cases = bool(run.external_rows), pd.DataFrame()

@@ -12,7 +12,7 @@ from server.evaluation.late_fusion import fusion_table
 from server.reports.figures.arms import Rows, forest
 from server.reports.metric_text import opening
 from server.reports.sections.figure_table import Column, figure_table
-from server.run_folder.arms import FEDERATED, FUSION, ORACLE, is_local
+from server.run_folder.arms import ASYMMETRY, FEDERATED, FUSION, ORACLE, is_local
 from server.run_folder.finished_run import FinishedTask
 from server.run_folder.predictions import read_predictions
 from server.run_folder.results import ResultRow
@@ -81,10 +81,10 @@ def comparison(run: FinishedTask) -> dict[str, Any] | None:
 
 
 def _models(run: FinishedTask) -> Iterator[tuple[str, Mapping[str, ResultRow]]]:
-    """Names and figures of whole models: no second reading, no part of a network, no fusion and no oracle."""
+    """Names and figures of whole models: no second reading, no part of one, no sides, no fusion, no oracle."""
     models: dict[tuple[str, str], dict[str, ResultRow]] = {}
     for row in run.external_rows:
-        if row.arm not in {FUSION, ORACLE} and (":" not in row.arm or is_local(row.arm)):
+        if row.arm not in {ASYMMETRY, FUSION, ORACLE} and (":" not in row.arm or is_local(row.arm)):
             models.setdefault((row.arm, row.model_hash), {})[row.metric] = row
     chosen = run.chosen
     rounds = {chosen.final: ", last round", chosen.best: ", chosen round"} if chosen.best != chosen.final else {}

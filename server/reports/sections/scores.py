@@ -15,7 +15,7 @@ from server.reports.metric_text import between, fixed, listed, meaning, p_value
 from server.reports.sections.external_data import FEWEST, ExternalData
 from server.reports.sections.figure_table import Column, figure_table
 from server.reports.sections.score_figures import score_figures
-from server.run_folder.arms import END_TO_END, FEDERATED, ORACLE
+from server.run_folder.arms import ASYMMETRY, END_TO_END, FEDERATED, ORACLE
 from server.run_folder.results import ResultRow
 from shared.cohort.labels import Label
 from shared.metrics.metric import Metric
@@ -30,15 +30,15 @@ def scores(data: ExternalData, *, compared: bool = True) -> dict[str, Any] | Non
         return None
     return {
         "fewest": FEWEST,
-        "auc": _auc_table(data) if compared else None,
+        "auc": auc_table(data) if compared else None,
         "figures": score_figures(data, compared=compared),
         "thresholds": _threshold_table(data),
-        "tests": _differences(data) if compared else None,
+        "tests": differences(data) if compared else None,
         "further": _further_table(data),
     }
 
 
-def _auc_table(data: ExternalData) -> dict[str, Any] | None:
+def auc_table(data: ExternalData) -> dict[str, Any] | None:
     """One line per arm, one column per label; None where no case has a label."""
     metrics = data.areas
     if not metrics:
@@ -126,13 +126,19 @@ def _remarks(data: ExternalData) -> Iterator[str]:
         )
     if any(name.endswith(" alone") for name in map(data.arm_name, data.rows)):
         yield "Alone: one part of the network, in the reference outline."
+    if ASYMMETRY in data.rows:
+        yield (
+            "Asymmetry: the model's odds for a breast divided by its odds for the other one of the exam, where both "
+            "were read; nothing was fitted. It gains most where every patient has one positive breast, as phantoms "
+            "do, and cannot tell two."
+        )
     for arm in data.rivals:
         yield f"{data.arm_name(arm)}: {data.rivals[arm]}."
     if ORACLE in data.rows:
         yield "Best possible: what no classifier can exceed on these phantoms, from many more simulated cases."
 
 
-def _differences(data: ExternalData) -> dict[str, Any] | None:
+def differences(data: ExternalData) -> dict[str, Any] | None:
     """Differences of AUC from the chosen model in the reference outline, one line per arm; Holm over all of them."""
     metrics = data.areas
     if not metrics or data.cases["arm"].nunique() < 2:  # noqa: PLR2004 - one arm has no other to differ from

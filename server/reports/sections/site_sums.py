@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from server.evaluation.modality_fusion import modality_pairs
 from server.reports.sections.external_data import FEWEST, ExternalData
 from server.reports.sections.figure_table import Column, figure_table, metric_table
 from server.run_folder.arms import FEDERATED
@@ -29,6 +30,7 @@ def external_sums(runs: Sequence[FinishedTask], data: Sequence[ExternalData | No
         "centre": runs[0].config.data.external,
         "parts": parts,
         "scores": any(run.task.scored for run in runs),
+        "both": any(modality_pairs(run.task.name for run in runs)),
         "fewest": FEWEST,
     }
 

@@ -10,7 +10,8 @@ import pytest
 from server.commands.display import show_results
 from server.evaluation.metric_rows import sum_rows
 from server.reports.page import build_report
-from server.reports.sections.site_sums import training_sites
+from server.reports.sections.site_sums import external_sums, training_sites
+from server.reports.templates import environment
 from server.run_folder.results import TrainedTask, read_results, write_results
 from shared.config.run_config import load_config
 from shared.errors import RunError
@@ -115,6 +116,14 @@ def test_the_lead_names_the_centre_n_value_and_interval_of_every_task(built):
     ki67 = rows[RECEPTORS, "mae_ki67"]
     bounds = f"({ki67.ci_low:.1f} to {ki67.ci_high:.1f}, n = 60)."
     assert f"Ki-67 is off by {ki67.value:.1f} percentage points on average {bounds}" in lead
+
+
+@pytest.mark.parametrize("tasks", [("lesion-malignancy", "mammography-malignancy"), ("lesion-malignancy", RECEPTORS)])
+def test_answers_of_two_modalities_that_were_not_fused_at_the_node_are_said_so(tasks):
+    runs = [finished(None, [], task, at_node=True) for task in tasks]
+    told = external_sums(runs, [None, None])
+    page = environment().get_template("external_sums.html").render(at_node=told, phantom=True, confidence="95%")
+    assert ("two modalities' answers for one breast were not fused" in text_of(page)) == ("mammography" in tasks[1])
 
 
 def test_nothing_of_single_cases_is_shown_and_the_rest_of_the_page_stands(built):
