@@ -14,6 +14,7 @@ from shared.metrics.metric import Metric, kinds_of, sums_of
 from shared.metrics.paired_numbers import NumberPair
 from shared.metrics.sums import Kinds, Sums
 from shared.tasks.choice import Choice
+from shared.tasks.explanation import REST, Explanation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,7 +187,7 @@ class Task:
     pictures
         What is drawn of its cases.
     explained
-        The class of a case, of a network of which the page shows where it looks, by class.
+        How the page shows where its network looks, by class.
     rival_of
         Task on whose cases it stands as a rival; where `fused`, also averaged with it.
     check
@@ -213,7 +214,7 @@ class Task:
     gives_outline: bool = False
     reads_outline: bool = False
     pictures: Pictures | None = None
-    explained: Callable[[CaseLabels, RunConfig], str | None] | None = None
+    explained: Explanation | None = None
     rival_of: str = ""
     fused: bool = False
     check: Callable[[], None] = lambda: None
@@ -222,6 +223,13 @@ class Task:
     def headline(self) -> Metric:
         """The metric that answers the question."""
         return self.metrics[0]
+
+    @property
+    def classes(self) -> dict[str, str]:
+        """Titles of the classes that `explained` knows, by name: the scored labels, or having the only one or not."""
+        if len(self.scored) > 1:
+            return {label.name: label.title for label in self.scored}
+        return {name: f"{one.title}: {has}" for one in self.scored for name, has in ((one.name, "yes"), (REST, "no"))}
 
     @property
     def kinds(self) -> Kinds:
