@@ -46,5 +46,5 @@ def heat_shares(tables: Mapping[str, pd.DataFrame], config: EvaluationConfig, se
 
 def _by_case(table: pd.DataFrame) -> pd.DataFrame:
     """Both shares by case and patient: means over the views that have them."""
-    views = table.pivot_table("value", ["case", "patient", "reader"], "region", dropna=False).dropna()
+    views = table.set_index(["case", "patient", "reader", "region"])["value"].unstack("region").dropna()
     return views.groupby(["case", "patient"]).mean()

@@ -10,6 +10,7 @@ import pytest
 
 from client.app import app
 from server.federation.rounds import Federation
+from server.reports.page import build_report
 from server.run import run
 from server.run_folder.journal import RunFolder
 from server.studies.in_process_grid import InProcessGrid
@@ -92,6 +93,24 @@ def test_a_run_ends_in_scores_of_both_views_and_each_and_in_a_page(made):
     page = (folder.path / "report.html").read_text()
     assert "HER2, mammography" in page
     assert "Malignancy, mammography" in page
+    check_heat(folder.path, page)
+
+
+def check_heat(folder, page):
+    """A heat map for each class on the page, which can be made again from the folder alone."""
+    stored = {path.name for path in (folder / "pictures").iterdir()}
+    assert stored == {
+        f"grad-cam-{task}-{name}.npz"
+        for task, names in ((HER2, ("her2", "rest")), (MALIGNANCY, ("malignant", "rest")))
+        for name in names
+    }
+    table = pd.read_parquet(folder / "predictions" / f"grad-cam-{HER2}.parquet")
+    assert table.groupby("network")["case"].nunique().to_dict() == {"trained": 8, "untrained": 8}
+    assert page.count("Where it looks") == 2
+    assert page.count("Of the heat, ") == 2
+    for title in ("HER2: yes", "HER2: no", "Malignant: yes", "Malignant: no"):
+        assert page.count(f'aria-label="CC and MLO of one breast (n = 1). {title}, predicted') == 2
+    assert build_report(folder).read_text() == page
 
 
 def test_any_order_of_arrival_gives_the_same_models(made):

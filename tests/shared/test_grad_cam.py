@@ -100,7 +100,7 @@ def test_levels_are_the_last_modules_at_each_resolution():
         "relu5": (2, 2, 3),
     }  # fmt: skip
     for name, maps in levels.items():
-        torch.testing.assert_close(maps, seen[name])
+        torch.testing.assert_close(maps, expected[name])
 
 
 @pytest.mark.parametrize("name", SPATIAL)

@@ -22,7 +22,8 @@ from shared.types import FloatArray
 
 Arrays = Mapping[str, Any]
 """Of one case, as `mammogram_heat.picture` makes them."""
-_NETWORKS = {"heat": "trained", "untrained": "before training"}
+_VIEW, _NETWORKS = "view", {"heat": "trained", "untrained": "before training"}
+"""Titles of the columns."""
 _WIDTH, _MOST = 6.4, 7.0  # inches of a figure, and most of its height
 _BAR, _TITLES = 0.8, 0.55  # inches beside and above the panels
 
@@ -34,7 +35,10 @@ def heat_panel(arrays: Arrays, *, title: str, name: str) -> Markup:
     """
     images = np.asarray(arrays["image"], np.float32)
     shape = images.shape[1], images.shape[2]
-    maps = {key: enlarged(torch.from_numpy(np.asarray(arrays[key], np.float32)), shape).numpy() for key in _NETWORKS}
+    columns = {_VIEW: np.zeros_like(images)} | {
+        above: enlarged(torch.from_numpy(np.asarray(arrays[key], np.float32)), shape).numpy()
+        for key, above in _NETWORKS.items()
+    }
     colours = ScalarMappable(Normalize(0.0, 1.0), "inferno")
     views = [str(view) for view in arrays["views"]]
     places = " x ".join(map(str, arrays["heat"].shape[1:]))
@@ -43,25 +47,20 @@ def heat_panel(arrays: Arrays, *, title: str, name: str) -> Markup:
         "the trained network and by the same network before training. Line: the lesion's outline, where there is one."
     )
     with mpl.rc_context(_STYLE | {"axes.grid": False}):
-        figure, panels = _panels(len(views), 1 + len(maps), shape, title, bar=True)
+        figure, panels = _panels(len(views), len(columns), shape, title, bar=True)
         for row, view in enumerate(views):
             low, high = np.percentile(images[row], [1, 99.7])
             grey = np.asarray(Normalize(low, max(high, low + 1e-6), clip=True)(images[row]), np.float32)
-            for column, shown in enumerate((None, *maps.values())):
-                axes = panels[row, column]
-                heat = None if shown is None else shown[row]
-                most = 0.0 if heat is None else float(heat.max())
-                picture = np.repeat(grey[..., None], 3, axis=2) if heat is None or most == 0 else _blend(
-                    grey, heat / most, colours
-                )  # fmt: skip
-                _show(axes, picture)
+            for axes, (above, heat) in zip(panels[row], columns.items(), strict=True):
+                most = float(heat[row].max())
+                _show(axes, _blend(grey, heat[row] / (most or 1.0), colours))
                 if arrays["outline"][row].any():
                     _outline(axes, arrays["outline"][row][::-1], (1.0, 1.0), REFERENCE, "solid")
-                if heat is not None and most == 0:
+                if not most and above != _VIEW:
                     axes.set_xlabel("no place raises the score", color=MUTED, fontsize=8)
+                if not row:
+                    axes.set_title(above, fontsize=9, color=MUTED)
             panels[row, 0].set_ylabel(view, color=MUTED)
-        for axes, text in zip(panels[0], ("view", *_NETWORKS.values()), strict=True):
-            axes.set_title(text, fontsize=9, color=MUTED)
         bar = figure.colorbar(colours, ax=list(panels.ravel()), shrink=0.7, pad=0.02, aspect=30)
         bar.set_label("heat over its maximum")
         return _svg(figure, name, description)

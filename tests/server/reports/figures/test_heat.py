@@ -45,7 +45,7 @@ def pictures(svg):
         data = re.search(r'href="data:image/png;base64,([^"]*)"', tag, re.DOTALL)
         transform = re.search(r'transform="matrix\(([^)]*)\)"', tag)
         if transform:
-            picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data[1]))), float)[..., :3] / 255
+            picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data[1]))).convert("RGB"), float) / 255
             drawn.append(picture if float(transform[1].split()[3]) > 0 else picture[::-1])
     return drawn
 
