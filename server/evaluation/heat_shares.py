@@ -46,5 +46,5 @@ def heat_shares(tables: Mapping[str, pd.DataFrame], config: EvaluationConfig, se
 
 def _by_case(table: pd.DataFrame) -> pd.DataFrame:
     """Both shares by case and patient: means over the views that have them."""
-    views = table.set_index(["case", "patient", "reader", "region"])["value"].unstack("region").dropna()
-    return views.groupby(["case", "patient"]).mean()
+    views = table.dropna(subset="value").pivot_table("value", ["case", "patient", "reader"], "region")
+    return views.reindex(columns=[LESION, AREA]).dropna().groupby(["case", "patient"]).mean()

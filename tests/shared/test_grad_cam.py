@@ -94,6 +94,7 @@ def test_levels_are_the_last_modules_at_each_resolution():
         module.register_forward_hook(lambda _m, _a, out, name=name: seen.update({name: out.mean(dim=1)}))
     with torch.no_grad():
         network.features(x)
+    expected = dict(seen)
     levels = level_maps(network.features, x)
     assert {name: tuple(maps.shape) for name, maps in levels.items()} == {
         "relu0": (2, 32, 48), "attention1": (2, 16, 24), "attention2": (2, 8, 12), "attention3": (2, 4, 6),

@@ -9,7 +9,7 @@ from shared.cohort.labels import CaseLabels
 from shared.config.run_config import parse_config
 from shared.modalities.mammography.plan import Extraction, MammographyPlan
 from shared.modalities.mammography.settings import MammographySettings
-from shared.tasks import task_named
+from shared.tasks import TASKS, task_named
 from shared.tasks.explanation import REST
 from shared.tasks.mammogram_heat import AREA, LESION, LEVEL
 
@@ -129,11 +129,10 @@ def test_heat_is_of_what_answers_for_the_breast(fusion):
     images = torch.from_numpy(np.stack([breast.whole()[view] for view in ("CC", "MLO")]))
     with torch.no_grad():
         maps = model.network.features(((images - 0.25) / 0.5)[:, None])
-    layer = (
-        model.network.head.weight[1].expand(2, -1) if fusion == "scores" else model.both.weight[1].unflatten(0, (2, -1))
-    )
+    alone, together = model.network.head.weight[1], getattr(model.both, "weight", None)
+    layer = alone.expand(2, -1) if together is None else together[1].unflatten(0, (2, -1))
     heat = torch.relu((layer[:, :, None, None] * maps).sum(dim=1) / maps[0, 0].numel())
-    np.testing.assert_allclose(stored["heat"], heat.detach(), rtol=1e-5)
+    np.testing.assert_allclose(stored["heat"], heat.detach(), rtol=1e-4)
     assert heat.max() > 0
     assert not np.allclose(stored["untrained"], stored["heat"])
 
@@ -182,8 +181,6 @@ def test_a_breasts_class_is_the_logit_that_answers_it(task, labels, name):
 
 
 def test_no_two_tasks_share_a_file():
-    stems = [
-        task_named(name).explained.stem for name in ("mammography-her2", "mammography-luminal", "subtype-ensemble")
-    ]
-    assert len(set(stems)) == 3
+    stems = [task_named(name).explained.stem for name in TASKS if task_named(name).explained]
+    assert len(set(stems)) == len(stems) == 7
     assert task_named("mammography-her2").classes == {"her2": "HER2: yes", REST: "HER2: no"}
