@@ -39,7 +39,8 @@ def test_heat_is_monais_for_each_network_with_maps(name):
     assert not network.features._forward_hooks
     cam = GradCAM(network, "features")
     for place, heat in known.items():
-        expected = cam.compute_map(x[0][:, None], class_idx=place)[:, 0].detach()
+        planes = x[0][:, None].clone().requires_grad_()  # without, torch's hook warns
+        expected = cam.compute_map(planes, class_idx=place)[:, 0].detach()
         torch.testing.assert_close(heat, expected)
     assert max(float(heat.max()) for heat in known.values()) > 0
 
