@@ -26,6 +26,7 @@ _VIEW, _NETWORKS = "view", {"heat": "trained", "untrained": "before training"}
 """Titles of the columns."""
 _WIDTH, _MOST = 6.4, 7.0  # inches of a figure, and most of its height
 _BAR, _TITLES = 0.8, 0.55  # inches beside and above the panels
+_SHARP = 96  # pixels of a longer side
 
 
 def heat_panel(arrays: Arrays, *, title: str, name: str) -> Markup:
@@ -78,8 +79,9 @@ def levels_panel(arrays: Arrays, *, title: str, name: str) -> Markup:
     with mpl.rc_context(_STYLE | {"axes.grid": False}):
         figure, panels = _panels(len(views), len(levels), shape, title)
         for column, (level, maps) in enumerate(levels.items()):
+            times = max(1, _SHARP // max(maps.shape[1:]))  # a browser would blur a picture of a few pixels
             for row, view in enumerate(views):
-                _show(panels[row, column], maps[row], shape)
+                _show(panels[row, column], maps[row].repeat(times, axis=0).repeat(times, axis=1), shape)
                 panels[row, 0].set_ylabel(view, color=MUTED)
             panels[0, column].set_title(level, fontsize=9, color=MUTED)
         return _svg(figure, name, description)

@@ -7,45 +7,55 @@ from typing import Any
 from server.evaluation.explain_cases import read_cases, read_table
 from server.evaluation.heat_shares import LEARNT, TRAINED, UNTRAINED, heat_shares
 from server.reports.figures.heat import heat_panel, levels_panel
-from server.reports.metric_text import fixed
+from server.reports.metric_text import between, fixed
 from server.run_folder.finished_run import FinishedTask
 from shared.metrics.intervals import Estimate
 from shared.tasks.explanation import Explanation
 from shared.tasks.mammogram_heat import AREA
 
 _ARRAYS = ("views", "image", "outline", "heat", "untrained")
+_SHARES = {
+    TRAINED: "heat of the trained network",
+    UNTRAINED: "heat of the same network before training",
+    LEARNT: "trained minus untrained, breast by breast",
+    AREA: "pixels",
+}
 
 
 def grad_cam(run: FinishedTask, how: Explanation) -> dict[str, Any] | None:
     """Shares of the heat within lesions, and figures of one case per class; None where nothing was explained.
 
-    Without cases where the network has no maps of places.
+    Without cases where the network has no maps of places; without shares where no breast has an outline.
     """
     tables = read_table(run.path, how)
     if not tables:
         return None
     stored = read_cases(run.path, run.task, _ARRAYS)
-    shares = heat_shares(tables, run.config.evaluation, run.config.seed) if stored else {}
+    shares = heat_shares(tables, run.config.evaluation, run.config.seed)
     cases = []
     for one in stored:
-        title = f"{run.task.classes[one.name]}, predicted with probability {one.probability:.2f}"
-        names = [f"{run.task.name}-{kind}-{one.name}" for kind in ("heat", "levels")]
+        title = run.task.classes[one.name]
+        told = f"{title}, predicted with probability {one.probability:.2f}"
+        heat, levels = (f"{run.task.name}-{kind}-{one.name}" for kind in ("heat", "levels"))
         cases.append(
             {
-                "heat": heat_panel(one.arrays, title=title, name=names[0]),
-                "levels": levels_panel(one.arrays, title=title, name=names[1]),
-                "outlined": bool(one.arrays["outline"].any()),
+                "title": title,
+                "heat": heat_panel(one.arrays, title=told, name=heat),
+                "levels": levels_panel(one.arrays, title=told, name=levels),
             }
         )
     return {
         "cases": cases,
         "places": " x ".join(map(str, stored[0].arrays["heat"].shape[1:])) if stored else "",
-        "outlined": shares[TRAINED].n if shares else 0,
-        "shares": {name: _told(shares[name]) for name in (TRAINED, AREA, UNTRAINED, LEARNT) if name in shares},
+        "outlined": any(one.arrays["outline"].any() for one in stored),
+        "shares": [_line(name, shares[key]) for key, name in _SHARES.items()] if shares[TRAINED].n else [],
     }
 
 
-def _told(estimate: Estimate) -> str:
-    """A share with its interval and its number of cases."""
-    interval = "" if estimate.low is None else f"{fixed(estimate.low, 2)} to {fixed(estimate.high, 2)}, "
-    return f"{fixed(estimate.value, 2)} ({interval}n = {estimate.n})"
+def _line(name: str, share: Estimate) -> dict[str, Any]:
+    return {
+        "name": name,
+        "value": fixed(share.value, 3),
+        "interval": between(share.low, share.high, "1"),
+        "n": share.n,
+    }

@@ -89,6 +89,7 @@ def test_levels_are_drawn_from_their_least_to_their_greatest_value():
     assert len(drawn) == 4
     fine, coarse = drawn[0], drawn[1]
     assert fine[-1].mean() > fine[0].mean() + 0.4  # rows run down
+    assert coarse.shape[:2] == (96, 96)  # every value is a square, not a blur
     assert np.ptp(coarse.reshape(-1, coarse.shape[2]), axis=0).max() < 0.02
     for text in ("level1", "pool4", "CC", "MLO"):
         assert text in svg

@@ -56,12 +56,12 @@ def table(draw, cases=8):
 def shown(part):
     """The section's text, as a page has it."""
     template = environment().get_template(part["template"])
-    return " ".join(template.render(part={"explanation": part}, phantom=True).split())
+    return " ".join(template.render(part={"explanation": part}, phantom=True, confidence="95%").split())
 
 
 def test_classes_are_drawn_in_order_with_what_the_network_gave_them(folder):
     part = explanation(finished(None, [], HER2, path=folder))
-    assert [case["outlined"] for case in part["cases"]] == [True, True]
+    assert [case["title"] for case in part["cases"]] == ["HER2: yes", "HER2: no"]
     first, second = (str(case["heat"]) for case in part["cases"])
     assert "HER2: yes, predicted with probability 0.73" in first
     assert "HER2: no, predicted with probability 0.64" in second
@@ -73,7 +73,7 @@ def test_classes_are_drawn_in_order_with_what_the_network_gave_them(folder):
     assert "; phantom" in page
 
 
-def test_shares_stand_in_the_text(folder):
+def test_shares_stand_in_the_table(folder):
     run = finished(None, [], HER2, path=folder)
     kept = pd.read_parquet(folder / "predictions" / f"grad-cam-{HER2}.parquet")
     tables = {name: kept[kept["network"] == name] for name in (TRAINED, UNTRAINED)}
@@ -81,16 +81,18 @@ def test_shares_stand_in_the_text(folder):
     page = shown(explanation(run))
     for name in (TRAINED, AREA, UNTRAINED, LEARNT):
         one = shares[name]
-        numbers = f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f}, n = 8)".replace("-", "\N{MINUS SIGN}")
-        assert numbers in page
+        cells = f"{one.value:.3f}|{one.low:.3f} to {one.high:.3f}|8".replace("-", "\N{MINUS SIGN}").split("|")
+        assert "".join(f'<td class="num">{cell}</td>' for cell in cells) in page
 
 
 def test_without_outlines_no_share_is_told(folder):
     table(lambda: None).to_parquet(folder / "predictions" / f"grad-cam-{HER2}.parquet")
     write(folder, "her2", 0.7, outlined=False)
     page = shown(explanation(finished(None, [], HER2, path=folder)))
-    assert "within the lesion" not in page
-    assert page.count("the line is the lesion's outline") == 1
+    assert "<table>" not in page
+    assert "the lesion outlined" in page
+    write(folder, REST, 0.7, outlined=False)
+    assert "the lesion outlined" not in shown(explanation(finished(None, [], HER2, path=folder)))
 
 
 def test_a_network_without_maps_is_told(folder):
