@@ -16,9 +16,9 @@ from shared.tasks.mammogram_heat import AREA
 _ARRAYS = ("views", "image", "outline", "heat", "untrained")
 _SHARES = {
     TRAINED: "heat of the trained network",
-    UNTRAINED: "heat of the same network before training",
-    LEARNT: "trained minus untrained, breast by breast",
-    AREA: "pixels",
+    UNTRAINED: "heat of the network before training",
+    LEARNT: "trained minus untrained",
+    AREA: "pixels that are read",
 }
 
 
