@@ -30,7 +30,7 @@ from shared.inference import pick_device
 from shared.modalities.modality import Plan, PreparedCase
 from shared.reproducibility import derive_seed
 from shared.tasks import task_named
-from shared.tasks.explanation import REST, Explanation
+from shared.tasks.explanation import REST, Explanation, class_titles
 from shared.tasks.task import Task
 
 NETWORKS = ("trained", "untrained")
@@ -164,7 +164,7 @@ def read_cases(run_dir: Path, task: Task, needed: Collection[str]) -> list[Expla
 
     """
     how = _explanation(task)
-    paths = {name: _picture_path(run_dir, how, name) for name in task.classes}
+    paths = {name: _picture_path(run_dir, how, name) for name in class_titles(task.scored)}
     return [_read(path, name, needed) for name, path in paths.items() if path.is_file()]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from shared.cohort.labels import CaseLabels
+from shared.cohort.labels import CaseLabels, Label
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -50,3 +50,10 @@ class Explanation:
     figures: Callable[[nn.Module, Any, Any, RunConfig, str], Sequence[Figure]]
     picture: Callable[[nn.Module, nn.Module, Any, Any, RunConfig, str], Mapping[str, npt.NDArray[Any]]]
     class_column: str = "class"
+
+
+def class_titles(scored: Sequence[Label]) -> dict[str, str]:
+    """Titles of the classes of a task by name: its scored labels, or whether a case has the only one."""
+    if len(scored) > 1:
+        return {label.name: label.title for label in scored}
+    return {name: f"{one.title}: {has}" for one in scored for name, has in ((one.name, "yes"), (REST, "no"))}

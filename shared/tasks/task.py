@@ -14,7 +14,7 @@ from shared.metrics.metric import Metric, kinds_of, sums_of
 from shared.metrics.paired_numbers import NumberPair
 from shared.metrics.sums import Kinds, Sums
 from shared.tasks.choice import Choice
-from shared.tasks.explanation import REST, Explanation
+from shared.tasks.explanation import Explanation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -223,13 +223,6 @@ class Task:
     def headline(self) -> Metric:
         """The metric that answers the question."""
         return self.metrics[0]
-
-    @property
-    def classes(self) -> dict[str, str]:
-        """Titles of the classes that `explained` knows, by name: the scored labels, or having the only one or not."""
-        if len(self.scored) > 1:
-            return {label.name: label.title for label in self.scored}
-        return {name: f"{one.title}: {has}" for one in self.scored for name, has in ((one.name, "yes"), (REST, "no"))}
 
     @property
     def kinds(self) -> Kinds:

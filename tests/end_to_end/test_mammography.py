@@ -107,7 +107,7 @@ def check_heat(folder, page):
     table = pd.read_parquet(folder / "predictions" / f"grad-cam-{HER2}.parquet")
     assert table.groupby("network")["case"].nunique().to_dict() == {"trained": 8, "untrained": 8}
     assert page.count("Where it looks") == 2
-    assert page.count("heat of the trained network") == 2
+    assert page.count('<th scope="row">heat of the trained network</th>') == 2
     for title in ("HER2: yes", "HER2: no", "Malignant: yes", "Malignant: no"):
         assert page.count(f'aria-label="CC and MLO of one breast (n = 1). {title}, predicted') == 2
     assert build_report(folder).read_text() == page

@@ -10,7 +10,7 @@ from server.reports.figures.heat import heat_panel, levels_panel
 from server.reports.metric_text import between, fixed
 from server.run_folder.finished_run import FinishedTask
 from shared.metrics.intervals import Estimate
-from shared.tasks.explanation import Explanation
+from shared.tasks.explanation import Explanation, class_titles
 from shared.tasks.mammogram_heat import AREA
 
 _ARRAYS = ("views", "image", "outline", "heat", "untrained")
@@ -32,9 +32,9 @@ def grad_cam(run: FinishedTask, how: Explanation) -> dict[str, Any] | None:
         return None
     stored = read_cases(run.path, run.task, _ARRAYS)
     shares = heat_shares(tables, run.config.evaluation, run.config.seed)
-    cases = []
+    titles, cases = class_titles(run.task.scored), []
     for one in stored:
-        title = run.task.classes[one.name]
+        title = titles[one.name]
         told = f"{title}, predicted with probability {one.probability:.2f}"
         heat, levels = (f"{run.task.name}-{kind}-{one.name}" for kind in ("heat", "levels"))
         cases.append(

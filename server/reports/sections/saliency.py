@@ -11,7 +11,7 @@ from server.evaluation.saliency import DIFFERENCE, LEARNT, saliency_summary
 from server.reports.figures.saliency import saliency_by_region, saliency_panel
 from server.reports.metric_text import fixed
 from server.run_folder.finished_run import FinishedTask
-from shared.tasks.explanation import Explanation
+from shared.tasks.explanation import Explanation, class_titles
 
 READER = "volume"
 """Whose regions are drawn: it sees the whole patch, as the ensemble, whose planes cross in the lesion, does not."""
@@ -28,7 +28,7 @@ def saliency(run: FinishedTask, how: Explanation) -> dict[str, Any] | None:
         key: {part: fixed(row[part], 2) for part in ("value", "low", "high")} | {"n": row["n"]}
         for key, row in (("difference", rows[DIFFERENCE]), ("learnt", rows[LEARNT]))
     }
-    classes = run.task.classes
+    classes = class_titles(run.task.scored)
     return differences | {
         "compared": DIFFERENCE.replace("_", " "),
         "citation": run.task.card.citation,
