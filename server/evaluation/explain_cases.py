@@ -1,86 +1,127 @@
-"""What the run keeps of its explanations: saliency by region of some external cases, and one case's map a subtype.
+"""What the run keeps of its explanations: figures of some external cases, and one case's picture a class.
 
-As with pictures, what is stored is what the page shows, so that it can be made again without the images.
+What is explained, and how, the task declares (`shared.tasks.explanation`). As with pictures, what is stored is what the
+page shows, so that it can be made again without the images.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections import Counter
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import nn
 
-from server.evaluation.saliency import ENSEMBLE, saliency_maps, saliency_table
-from server.run_folder.results import replace_file
-from shared.cohort.labels import SUBTYPES
+from server.run_folder.predictions import FOLDER
+from server.run_folder.results import replace_file, write_parquet
+from shared.cohort.site_folder import patient_of
 from shared.config.run_config import RunConfig
-from shared.config.sections import PatchSection
-from shared.errors import RunError
-from shared.modalities.mri.cache import PreparedMri
-from shared.modalities.mri.lesion_patch import cut_patch
-from shared.modalities.mri.plan import MriPlan
+from shared.errors import ConfigError, RunError
+from shared.inference import pick_device
+from shared.modalities.modality import Plan, PreparedCase
 from shared.reproducibility import derive_seed
 from shared.tasks import task_named
-from shared.types import FloatArray
+from shared.tasks.explanation import REST, Explanation, class_titles
+from shared.tasks.task import Task
 
-TABLE = Path("predictions") / "saliency.parquet"
 NETWORKS = ("trained", "untrained")
+_FIGURES = ("reader", "region", "value")
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
-    """One stored case: its subtype, what the network gave it, its patch and map as `saliency_panel` takes them."""
+class ExplainedCase:
+    """One stored case: its class, what the network gave it, and the arrays of `Explanation.picture`."""
 
-    subtype: str
+    name: str
     probability: float
-    patch: FloatArray
-    saliency: FloatArray
+    arrays: dict[str, npt.NDArray[Any]]
 
 
 def explain_centre(
     run_dir: Path,
-    cases: Sequence[PreparedMri],
+    cases: Sequence[PreparedCase],
     view: RunConfig,
-    plan: MriPlan,
+    plan: Plan,
     model: nn.Module,
     answers: pd.DataFrame,
 ) -> None:
-    """Explain the chosen model on the external centre's first cases of each subtype, and store it.
+    """Explain the chosen model on the external centre's first cases of each class, and store it.
 
-    The run's folder gets `predictions/saliency.parquet` and `pictures/saliency-<subtype>.npz`. The same cases are also
+    The run's folder gets `predictions/<stem>.parquet` and `pictures/<stem>-<class>.npz`. The same cases are also
     explained by the network before training, its last layers given random weights in place of their zeros: what it
     shows was not learnt. `answers` is the model's per-case table in the reference outline.
     """
-    few = view.evaluation.explained_per_subtype
-    tables = [saliency_table(network, cases, view, plan, per_subtype=few) for network in (untrained(view), model)]
+    task = task_named(view.task)
+    how = _explanation(task)
+    start, few = untrained(view), view.evaluation.explained_per_subtype
+    tables = [explained_table(network, cases, view, plan, few) for network in (start, model)]
     kept = pd.concat(
         [table.assign(network=network) for network, table in zip(reversed(NETWORKS), tables, strict=True)],
         ignore_index=True,
     )
-    content = io.BytesIO()
-    kept.to_parquet(content, index=False)
-    replace_file(run_dir / TABLE, content.getvalue())
-    by_key = {case.key: case for case in cases}
-    for subtype, own in tables[1].groupby("subtype"):
+    write_parquet(run_dir / _table_path(how), kept)
+    by_key, rows = {case.key: case for case in cases}, answers.set_index("case").to_dict("index")
+    for name, own in tables[1].groupby(how.class_column):
         key = str(own["case"].min())
-        patch = cut_patch(by_key[key].region(), by_key[key].native_mask, plan, view.section(PatchSection).patch)
-        saliency = saliency_maps(model, patch, str(subtype))[ENSEMBLE]
-        probability = dict(zip(answers["case"], answers[f"score_{subtype}"], strict=True))[key]
+        arrays: dict[str, Any] = dict(how.picture(model, start, by_key[key], plan, view, str(name)))
+        arrays["probability"] = np.float64(_probability(rows[key], task, str(name)))
         content = io.BytesIO()
-        np.savez_compressed(
-            content,
-            allow_pickle=False,
-            patch=patch.astype(np.float16),
-            saliency=saliency.astype(np.float32),
-            probability=np.float64(probability),
-        )
-        replace_file(_picture_path(run_dir, str(subtype)), content.getvalue())
+        np.savez_compressed(content, allow_pickle=False, **arrays)
+        replace_file(_picture_path(run_dir, how, str(name)), content.getvalue())
+
+
+def explained_table(
+    model: nn.Module, cases: Sequence[PreparedCase], view: RunConfig, plan: Plan, per_class: int
+) -> pd.DataFrame:
+    """Figures of the first so many cases of each class in order of their keys; those without a class are passed over.
+
+    One row for each case and figure: case, patient, class, and who looks, where, and how much. `ConfigError` where the
+    task does not declare how it is explained; `StudyError` as the task's own function.
+    """
+    how = _explanation(task_named(view.task))
+    torch.set_num_threads(view.compute.threads)
+    model.to(pick_device(view))
+    rows = [
+        (case.key, patient_of(case.key), name, *figure)
+        for case, name in _first(how, cases, view, per_class)
+        for figure in how.figures(model, case, plan, view, name)
+    ]
+    columns = ["case", "patient", how.class_column, *_FIGURES]
+    return pd.DataFrame(rows, columns=columns).astype({"value": "float64"})
+
+
+def _explanation(task: Task) -> Explanation:
+    if task.explained is None:
+        raise ConfigError(f"'{task.name}' does not declare how its network is explained")
+    return task.explained
+
+
+def _first(
+    how: Explanation, cases: Sequence[PreparedCase], view: RunConfig, per_class: int
+) -> list[tuple[PreparedCase, str]]:
+    """The first cases of each class in order of their keys, with it."""
+    taken = Counter[str]()
+    chosen = []
+    for case in sorted(cases, key=lambda case: case.key):
+        name = how.class_of(case.labels, view)
+        if name is not None and taken[name] < per_class:
+            taken[name] += 1
+            chosen.append((case, name))
+    return chosen
+
+
+def _probability(row: Mapping[Hashable, Any], task: Task, name: str) -> float:
+    """What a row of the per-case table says of a class."""
+    return 1.0 - float(row[f"score_{task.scored[0].name}"]) if name == REST else float(row[f"score_{name}"])
 
 
 def untrained(view: RunConfig) -> nn.Module:
@@ -94,27 +135,27 @@ def untrained(view: RunConfig) -> nn.Module:
     return model
 
 
-def read_table(run_dir: Path) -> dict[str, pd.DataFrame]:
+def read_table(run_dir: Path, how: Explanation) -> dict[str, pd.DataFrame]:
     """The stored table by network; empty where nothing was explained.
 
     Raises
     ------
     RunError
-        The file is not a parquet file.
+        The file is not such a table.
 
     """
-    path = run_dir / TABLE
+    path = run_dir / _table_path(how)
     if not path.is_file():
         return {}
     try:
-        kept = pd.read_parquet(path)
+        kept = pd.read_parquet(path, columns=["case", "patient", how.class_column, *_FIGURES, "network"])
     except (OSError, ValueError) as error:
-        raise RunError(f"{run_dir.name}/{TABLE} cannot be read: delete it, or run again") from error
+        raise RunError(f"{run_dir.name}/{_table_path(how)} cannot be read: delete it, or run again") from error
     return {network: kept[kept["network"] == network].drop(columns="network") for network in NETWORKS}
 
 
-def read_maps(run_dir: Path) -> list[Explained]:
-    """The stored cases in the order of `SUBTYPES`.
+def read_cases(run_dir: Path, task: Task, needed: Collection[str]) -> list[ExplainedCase]:
+    """The stored cases in the order of the task's classes, with at least the arrays that are `needed`.
 
     Raises
     ------
@@ -122,17 +163,25 @@ def read_maps(run_dir: Path) -> list[Explained]:
         A file is not what was written. Nothing is unpickled.
 
     """
-    return [_read(path, name) for name in SUBTYPES if (path := _picture_path(run_dir, name)).is_file()]
+    how = _explanation(task)
+    paths = {name: _picture_path(run_dir, how, name) for name in class_titles(task.scored)}
+    return [_read(path, name, needed) for name, path in paths.items() if path.is_file()]
 
 
-def _picture_path(run_dir: Path, subtype: str) -> Path:
-    return run_dir / "pictures" / f"saliency-{subtype}.npz"
+def _table_path(how: Explanation) -> Path:
+    return FOLDER / f"{how.stem}.parquet"
 
 
-def _read(file: Path, subtype: str) -> Explained:
+def _picture_path(run_dir: Path, how: Explanation, name: str) -> Path:
+    return run_dir / "pictures" / f"{how.stem}-{name}.npz"
+
+
+def _read(file: Path, name: str, needed: Collection[str]) -> ExplainedCase:
     try:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
-            patch, saliency = (np.asarray(stored[name], np.float32) for name in ("patch", "saliency"))
-            return Explained(subtype, float(stored["probability"]), patch, saliency)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            arrays = {key: stored[key] for key in stored.files}
+        if missing := set(needed) - set(arrays):
+            raise ValueError(f"without {missing}")
+        return ExplainedCase(name, float(arrays.pop("probability")), arrays)
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(f"pictures/{file.name} cannot be read: delete it, or run again") from error

@@ -86,7 +86,7 @@ def validate_externally(
         if task.pictures is not None:
             for one in drawn_cases(task, model, studies, cases, own, plan, view):
                 store_picture(folder.path, name, task.pictures, one)
-        if task.explained is not None and view.evaluation.explained_per_subtype and len(own):
+        if task.explained and view.evaluation.explained_per_subtype and len(own):
             explain_centre(folder.path, cases, view, plan, model, own)
         tables[name] = own
     return [*rows, *fuse_rivals(folder.path, config, tables), *fuse_modalities(folder.path, config, tables)]

@@ -198,7 +198,7 @@ class EvaluationConfig(Section):
     bootstrap: int = Field(default=2000, ge=100, le=1_000_000, description="Resamples of patients for intervals.")
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     explained_per_subtype: int = Field(
-        default=8, ge=0, le=10_000, description="External cases of each subtype whose saliency is taken; 0: none."
+        default=8, ge=0, le=10_000, description="External cases of each class on which a network is explained; 0: none."
     )
     nsd_tolerance_mm: float = Field(
         default=2.0, gt=0.0, le=100.0, description="Tolerance of the normalised surface Dice."

@@ -24,9 +24,10 @@ from shared.modalities.mammography.tags import VIEWS
 from shared.models.breast_views import BreastViews, both_views
 from shared.models.plane_networks import build_network
 from shared.reproducibility import derive_seed
-from shared.tasks import mammogram_views
+from shared.tasks import mammogram_heat, mammogram_views
 from shared.tasks.choice import separates_best
 from shared.tasks.classification import Scores, log_losses, mean_scores, score_evaluator, score_metrics, seen_by
+from shared.tasks.explanation import REST
 from shared.tasks.mammogram_views import MammographySection, WholeBreastSection
 from shared.tasks.subtype_ensemble import SUBTYPE_COLUMNS, subtype
 from shared.tasks.task import OWN, Card, Learner, Need, Task
@@ -64,14 +65,15 @@ class Question:
     citation: str
 
     @property
-    def classes(self) -> int:
-        """Logits of a network that answers it."""
-        return max(2, len(self.scored))
+    def classes(self) -> tuple[str, ...]:
+        """What a network that answers it has logits of."""
+        names = tuple(label.name for label in self.scored)
+        return names if len(names) > 1 else (REST, *names)
 
     def target(self, labels: CaseLabels, config: RunConfig) -> tuple[tuple[float, ...], str]:
         """Probability of each class, and its number as the class that is balanced; nothing where there is no answer."""
         own = self.answer(labels, config)
-        return ((), "") if own is None else (tuple(float(own == item) for item in range(self.classes)), str(own))
+        return ((), "") if own is None else (tuple(float(own == item) for item in range(len(self.classes))), str(own))
 
     def truths(self, labels: CaseLabels, config: RunConfig) -> Mapping[str, float]:
         """1 for the labels that the breast has, 0 for the others; nothing where there is no answer."""
@@ -105,9 +107,9 @@ class Question:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.seed, self.name))
             network = build_network(
-                own.network, self.classes, size=own.size, dropout=own.dropout, side=rows, pretrained=own.pretrained
+                own.network, len(self.classes), size=own.size, dropout=own.dropout, side=rows, pretrained=own.pretrained
             )
-            return BreastViews(network, self.classes, own.fusion)
+            return BreastViews(network, len(self.classes), own.fusion)
 
     def needs(self, config: RunConfig) -> frozenset[Need]:
         """An outline of the lesion, where the square around it is read."""
@@ -247,6 +249,7 @@ def _task(question: Question) -> Task:
         needs=question.needs,
         modality=NAME,
         sides_compared=question.scored == (MALIGNANT,),
+        explained=mammogram_heat.explanation(question.name, question.classes, question.answer),
     )
 
 

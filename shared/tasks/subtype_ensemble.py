@@ -13,7 +13,9 @@ from shared.cohort.labels import ER, HER2, KI67, PR, SUBTYPE, SUBTYPE_LABELS, SU
 from shared.config.run_config import RunConfig
 from shared.models.ensemble_resnet import BRANCHES, EnsembleResNet, SubtypeSection
 from shared.reproducibility import derive_seed
+from shared.tasks import subtype_saliency
 from shared.tasks.classification import Scores
+from shared.tasks.explanation import Explanation
 from shared.tasks.patch_classifier import LESION_BOX, patch_classifier
 from shared.tasks.task import OWN, Card
 
@@ -98,5 +100,12 @@ TASK = replace(
             "Wang et al., Radiology: Imaging Cancer 2025;7(3)",
         ),
     ),
-    explained=known_subtype,
+    explained=Explanation(
+        "saliency",
+        "saliency",
+        known_subtype,
+        subtype_saliency.figures,
+        subtype_saliency.picture,
+        class_column="subtype",
+    ),
 )

@@ -14,6 +14,7 @@ from shared.metrics.metric import Metric, kinds_of, sums_of
 from shared.metrics.paired_numbers import NumberPair
 from shared.metrics.sums import Kinds, Sums
 from shared.tasks.choice import Choice
+from shared.tasks.explanation import Explanation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -187,7 +188,7 @@ class Task:
     pictures
         What is drawn of its cases.
     explained
-        The class of a case, of a network of which the page shows where it looks, by class.
+        How the page shows where its network looks, by class.
     rival_of
         Task on whose cases it stands as a rival; where `fused`, also averaged with it.
     sides_compared
@@ -216,7 +217,7 @@ class Task:
     gives_outline: bool = False
     reads_outline: bool = False
     pictures: Pictures | None = None
-    explained: Callable[[CaseLabels, RunConfig], str | None] | None = None
+    explained: Explanation | None = None
     rival_of: str = ""
     fused: bool = False
     sides_compared: bool = False

@@ -103,6 +103,24 @@ def test_a_run_ends_in_scores_of_both_views_and_each_and_in_a_page(made):
     assert "where every patient has one positive breast" in page
     assert "MRI and mammography" not in page  # nothing of one modality alone
     assert not any(row.arm.startswith("both") for row in rows)
+    check_heat(folder.path, page)
+
+
+def check_heat(folder, page):
+    """A heat map for each class on the page, which can be made again from the folder alone."""
+    stored = {path.name for path in (folder / "pictures").iterdir()}
+    assert stored == {
+        f"grad-cam-{task}-{name}.npz"
+        for task, names in ((HER2, ("her2", "rest")), (MALIGNANCY, ("malignant", "rest")))
+        for name in names
+    }
+    table = pd.read_parquet(folder / "predictions" / f"grad-cam-{HER2}.parquet")
+    assert table.groupby("network")["case"].nunique().to_dict() == {"trained": 8, "untrained": 8}
+    assert page.count("Where it looks") == 2
+    assert page.count('<th scope="row">heat of the trained network</th>') == 2
+    for title in ("HER2: yes", "HER2: no", "Malignant: yes", "Malignant: no"):
+        assert page.count(f'aria-label="CC and MLO of one breast (n = 1). {title}, predicted') == 2
+    assert build_report(folder).read_text() == page
 
 
 def test_any_order_of_arrival_gives_the_same_models(made):

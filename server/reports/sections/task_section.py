@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from server.reports.sections.external_data import FEWEST, ExternalData
+from server.reports.sections.grad_cam import grad_cam
 from server.reports.sections.masks import masks
 from server.reports.sections.model_comparison import comparison
 from server.reports.sections.numbers import numbers
@@ -16,6 +17,9 @@ from server.reports.sections.sentence import no_sentence, sentence
 from server.reports.sections.site_sums import training_sites
 from server.run_folder.arms import END_TO_END
 from server.run_folder.finished_run import FinishedTask
+
+_EXPLAINED = {"saliency": saliency, "grad_cam": grad_cam}
+"""What draws an explanation, by its method; its template has the method's name."""
 
 
 def task_section(run: FinishedTask, data: ExternalData | None, others: Sequence[FinishedTask]) -> dict[str, Any]:
@@ -45,7 +49,15 @@ def task_section(run: FinishedTask, data: ExternalData | None, others: Sequence[
         "numbers": numbers(shown) if shown else [],
         "scores": scores(shown, compared=elsewhere is None) if shown else None,
         "pictures": pictures(shown) if shown else None,
-        "saliency": saliency(run) if shown else None,
+        "explanation": explanation(run) if shown else None,
         "comparison": comparison(run),
         "sites": training_sites(run),
     }
+
+
+def explanation(run: FinishedTask) -> dict[str, Any] | None:
+    """Where the task's network looks; None where nothing was explained."""
+    how = run.task.explained
+    if how is None or (drawn := _EXPLAINED[how.method](run, how)) is None:
+        return None
+    return drawn | {"template": f"{how.method}.html"}

@@ -54,7 +54,7 @@ def test_a_subtype_of_another_rule_is_none_of_the_four():
     assert subtype_ensemble.subtype(other, as_given) == "hr_positive_her2_negative"
     assert subtype_ensemble.known_subtype(other, as_given) is None
     assert subtype_ensemble.target(other, as_given) == ((), "")
-    assert TASK.explained(LUMINAL_A, CONFIG) == "luminal_a"
+    assert TASK.explained.class_of(LUMINAL_A, CONFIG) == "luminal_a"
 
 
 def test_a_file_of_weights_is_a_key_that_names_a_file():

@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from server.evaluation.explain_cases import TABLE
-from server.evaluation.saliency import DIFFERENCE, READERS, saliency_summary
+from server.evaluation.saliency import DIFFERENCE, saliency_summary
 from server.reports.metric_text import fixed
 from server.reports.sections.saliency import READER, saliency
+from server.reports.sections.task_section import explanation
 from shared.cohort.labels import SUBTYPES
 from shared.saliency import REGIONS
+from shared.tasks.subtype_saliency import READERS
 from tests.server.reports.invented_classifiers import RECEPTORS, finished, internal
 
 
@@ -32,15 +33,15 @@ def stored(tmp_path):
         for region in REGIONS
     ]
     table = pd.DataFrame(rows, columns=["case", "patient", "subtype", "reader", "region", "value", "network"])
-    (tmp_path / TABLE).parent.mkdir()
-    table.to_parquet(tmp_path / TABLE)
+    (tmp_path / "predictions").mkdir()
+    table.to_parquet(tmp_path / "predictions" / "saliency.parquet")
     return tmp_path, table
 
 
 def test_the_difference_is_that_of_the_summary(stored):
     path, table = stored
     run = finished(None, internal(), path=path)
-    part = saliency(run)
+    part = saliency(run, run.task.explained)
     trained, untrained = (table[table["network"] == name].drop(columns="network") for name in ("trained", "untrained"))
     summary = saliency_summary(trained, run.config.evaluation, run.config.seed, untrained=untrained)
     row = summary[(summary["reader"] == READER) & (summary["subtype"] == DIFFERENCE)].iloc[0]
@@ -52,5 +53,6 @@ def test_the_difference_is_that_of_the_summary(stored):
 
 def test_a_run_or_a_task_without_explanations_has_none(stored, tmp_path):
     path, _ = stored
-    assert saliency(finished(None, internal(), path=tmp_path / "nowhere")) is None
-    assert saliency(finished(None, [], RECEPTORS, path=path)) is None
+    assert explanation(finished(None, internal(), path=path))["template"] == "saliency.html"
+    assert explanation(finished(None, internal(), path=tmp_path / "nowhere")) is None
+    assert explanation(finished(None, [], RECEPTORS, path=path)) is None

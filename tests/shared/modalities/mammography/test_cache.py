@@ -38,6 +38,9 @@ def test_regions_and_whole_breasts_are_what_pillow_makes_of_the_images(breasts, 
         box = (window.left, window.top, window.left + window.side, window.top + window.side)
         region = image.resize((32, 32), Image.Resampling.BILINEAR, box=box)
         np.testing.assert_allclose(prepared.regions()[view], np.asarray(region), atol=2e-2)
+        outline = Image.fromarray(mask.astype(np.float32)).resize((32, 32), Image.Resampling.BILINEAR, box=box)
+        clear = np.abs(np.asarray(outline) - 0.5) > 0.05  # the last digit does not decide
+        np.testing.assert_array_equal(prepared.outlines("roi")[view][clear], np.asarray(outline)[clear] > 0.5)
         rows = np.flatnonzero(images[view].breast.any(axis=1))
         columns = np.flatnonzero(images[view].breast.any(axis=0))
         whole = prepared.whole()[view]
@@ -52,6 +55,11 @@ def test_regions_and_whole_breasts_are_what_pillow_makes_of_the_images(breasts, 
             np.clip((columns[0] + (x + 0.5) * step).astype(int), 0, 179),
         ]
         assert np.corrcoef(inner.ravel(), near.ravel())[0, 1] > 0.95
+        places = np.argwhere(prepared.outlines("whole")[view])
+        first = (LESION[0].start - top) / step, (LESION[1].start - columns[0]) / step
+        last = (LESION[0].stop - top) / step, (LESION[1].stop - columns[0]) / step
+        np.testing.assert_allclose(places.min(axis=0), first, atol=1)
+        np.testing.assert_allclose(places.max(axis=0) + 1, last, atol=1)
 
 
 def test_a_breast_keeps_its_proportions():
@@ -78,6 +86,8 @@ def test_without_a_lesion_no_outline_is_read_and_a_view_without_one_has_no_regio
     assert cached_breast(one, SMALL, tmp_path / "c", lesion=False).outlined == ()
     bare = cached_breast(two, SMALL, tmp_path / "c", lesion=True)
     assert (bare.views, bare.outlined, bare.labels.outlined, bare.regions()) == (("CC",), (), False, {})
+    assert set(cached_breast(one, SMALL, tmp_path / "c", lesion=True).outlines("whole")) == {"MLO"}
+    assert (bare.outlines("roi"), bare.outlines("whole")) == ({}, {})
 
 
 def test_an_entry_is_used_again_and_made_anew_where_an_outline_or_a_setting_changed(breasts, tmp_path):
