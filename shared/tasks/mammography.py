@@ -28,7 +28,7 @@ from shared.tasks import mammogram_heat, mammogram_views
 from shared.tasks.choice import separates_best
 from shared.tasks.classification import Scores, log_losses, mean_scores, score_evaluator, score_metrics, seen_by
 from shared.tasks.explanation import REST
-from shared.tasks.mammogram_views import MammographySection, WholeBreastSection
+from shared.tasks.mammogram_views import MammographySection, NetworkSection, WholeBreastSection
 from shared.tasks.subtype_ensemble import SUBTYPE_COLUMNS, subtype
 from shared.tasks.task import OWN, Card, Learner, Need, Task
 from shared.types import BoolArray
@@ -100,7 +100,7 @@ class Question:
 
     def build_model(self, config: RunConfig) -> nn.Module:
         """The network that the configuration names, over both views; its start is drawn from the seed alone."""
-        own = config.section(MammographySection)
+        own = config.section(NetworkSection)
         _, rows, columns = mammogram_views.shape(config)
         if own.network == "vit-b16" and rows != columns:
             raise ConfigError(f"{self.name}: 'vit-b16' reads squares, mammography.whole_pixels is {rows} x {columns}")
@@ -130,7 +130,7 @@ class Question:
     ) -> Scores:
         """Scores of both views together and of each that there is."""
         del outline  # of another modality: no task gives one of mammograms
-        own = config.section(MammographySection)
+        own = config.section(NetworkSection)
         copies = mammogram_views.mirrored(mammogram_views.read_views(case, plan, own.extent), own.mirrored_copies)
         told = mean_scores(model, copies, config, self.scores)
         there = case.views if own.extent == "whole" else case.outlined
@@ -189,7 +189,7 @@ def _density(labels: CaseLabels, _config: RunConfig) -> int | None:
 
 
 _LUO = "Luo et al., Front Oncol 2025;15:1638212"
-_ROI = MammographySection
+_ROI = NetworkSection
 QUESTIONS = (
     Question(
         "mammography-luminal", "Luminal or not, mammography", (LUMINAL,), SUBTYPE_COLUMNS, luminal, _ROI,
@@ -218,11 +218,13 @@ QUESTIONS = (
 )  # fmt: skip
 
 
-def _task(question: Question) -> Task:
+def task_of(question: Question) -> Task:
+    """The task that asks a question of a network."""
     metrics = tuple(score_metrics(question.scored, macro=len(question.scored) > 1))
     return Task(
         name=question.name,
         title=question.title,
+        short="network",
         settings=question.section,
         uses=question.uses,
         seen=seen_by(question.truths),
@@ -253,4 +255,4 @@ def _task(question: Question) -> Task:
     )
 
 
-TASKS = {question.name: _task(question) for question in QUESTIONS}
+TASKS = {question.name: task_of(question) for question in QUESTIONS}

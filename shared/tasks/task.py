@@ -183,6 +183,8 @@ class Task:
         What a case must come with to be prepared.
     modality
         Of the images it reads.
+    short
+        Its name beside its rivals; where empty, the words of `name` that theirs have not.
     gives_outline, reads_outline
         Whether its first structure is what other tasks can read in place of the reference; whether it is such a task.
     pictures
@@ -214,6 +216,7 @@ class Task:
     scored: tuple[Label, ...] = ()
     needs: Callable[[RunConfig], frozenset[Need]] = lambda _config: frozenset({"lesion"})
     modality: str = "mri"
+    short: str = ""
     gives_outline: bool = False
     reads_outline: bool = False
     pictures: Pictures | None = None
