@@ -16,6 +16,8 @@ DRAFT = re.compile(r"\..+\.\d+")
 GROWTH = 1.05
 WARM = 20
 """Rounds after which a process has loaded what it needs."""
+LAST = 3
+"""Samples at the end of which the smallest counts: a server that holds messages for a moment has not grown."""
 
 
 class Invariants:
@@ -112,7 +114,8 @@ class Memory:
         for (name, what, *_), samples in self.seen.items():
             warm = [item for item in samples if item[0] >= samples[0][0] + WARM]
             if len(warm) > 1 and warm[-1][0] - warm[0][0] >= WARM:
-                rows.append((name, what, warm[-1][0] - warm[0][0], warm[0][1], warm[-1][1]))
+                late = min(size for _, size in warm[-LAST:])
+                rows.append((name, what, warm[-1][0] - warm[0][0], warm[0][1], late))
         return rows
 
 
