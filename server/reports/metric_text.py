@@ -125,3 +125,8 @@ def counted(number: int, noun: str) -> str:
 def opening(text: str) -> str:
     """A text with its first letter as a capital."""
     return f"{text[:1].upper()}{text[1:]}"
+
+
+def within(text: str) -> str:
+    """A text as it stands within a sentence: its first letter small, unless it begins an abbreviation."""
+    return text if text[:2].isupper() else f"{text[:1].lower()}{text[1:]}"

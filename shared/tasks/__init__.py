@@ -24,6 +24,18 @@ TASKS = {
     "mammography-subtype": "shared.tasks.mammography",
     "mammography-malignancy": "shared.tasks.mammography",
     "mammography-density": "shared.tasks.mammography",
+    "mammography-luminal-cnn": "shared.tasks.mammography_rivals",
+    "mammography-luminal-radiomics": "shared.tasks.mammography_rivals",
+    "mammography-her2-cnn": "shared.tasks.mammography_rivals",
+    "mammography-her2-radiomics": "shared.tasks.mammography_rivals",
+    "mammography-triple-negative-cnn": "shared.tasks.mammography_rivals",
+    "mammography-triple-negative-radiomics": "shared.tasks.mammography_rivals",
+    "mammography-subtype-cnn": "shared.tasks.mammography_rivals",
+    "mammography-subtype-radiomics": "shared.tasks.mammography_rivals",
+    "mammography-malignancy-cnn": "shared.tasks.mammography_rivals",
+    "mammography-malignancy-radiomics": "shared.tasks.mammography_rivals",
+    "mammography-density-cnn": "shared.tasks.mammography_rivals",
+    "mammography-density-radiomics": "shared.tasks.mammography_rivals",
 }
 """Module of each task by the name that configurations use; it holds it as `TASK`, or several by name in `TASKS`."""
 

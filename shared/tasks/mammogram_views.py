@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -30,26 +30,33 @@ _MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (1,), (1, 2))
 """Axes of views `(view, y, x)` that are turned round."""
 
 
-class MammographySection(ClassifierSection):
-    """A classifier of mammograms: its network, what it reads of a breast, and how the two views answer together."""
+Extent = Annotated[
+    Literal["roi", "whole"], Field(description="The square around the lesion's outline, or the whole breast.")
+]
+Network = Annotated[str, Field(max_length=64, description="A key of shared/models/plane_networks.py.")]
 
-    network: str = Field(
-        default="densenet121-cbam", max_length=64, description="A key of shared/models/plane_networks.py."
+
+class MammographySection(ClassifierSection):
+    """A classifier of mammograms: what it reads of a breast, and how often it draws rarer cases."""
+
+    extent: Extent = "roi"
+    oversampling: float = Field(
+        default=1.5, ge=1.0, le=5.0, description="With balance = oversampling: most times that a rarer case is drawn."
     )
+
+
+class NetworkSection(MammographySection):
+    """A network of mammograms, and how the two views answer together."""
+
+    network: Network = "densenet121-cbam"
     pretrained: str = Field(
         default="none",
         max_length=4096,
         description="ImageNet weights: a file, `hub` for torch's own cache, `none` for a random start.",
     )
     dropout: Fraction = Field(default=0.3, description="Before the last layer.")
-    extent: Literal["roi", "whole"] = Field(
-        default="roi", description="The square around the lesion's outline, or the whole breast."
-    )
     fusion: Fusion = Field(
         default="scores", description="Both views' answer: the mean of their probabilities, or a layer over features."
-    )
-    oversampling: float = Field(
-        default=1.5, ge=1.0, le=5.0, description="With balance = oversampling: most times that a rarer case is drawn."
     )
     mirrored_copies: int = Field(default=1, ge=1, le=4, description="Mirrored copies whose scores are averaged.")
     training: LoopConfig = LoopConfig(batch_size=8, learning_rate=1e-4, weight_decay=0.005, gradient_clip=5.0)
@@ -60,12 +67,10 @@ class MammographySection(ClassifierSection):
         return () if self.pretrained in {"hub", "none"} else ("pretrained",)
 
 
-class WholeBreastSection(MammographySection):
-    """As `MammographySection`, of a question about the whole breast."""
+class WholeBreastSection(NetworkSection):
+    """As `NetworkSection`, of a question about the whole breast."""
 
-    extent: Literal["roi", "whole"] = Field(
-        default="whole", description="The square around the lesion's outline, or the whole breast."
-    )
+    extent: Extent = "whole"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from shared.reproducibility import derive_seed
 from shared.tasks import mammogram_views
 from shared.tasks.choice import separates_best
 from shared.tasks.classification import Scores, log_losses, mean_scores, score_evaluator, score_metrics, seen_by
-from shared.tasks.mammogram_views import MammographySection, WholeBreastSection
+from shared.tasks.mammogram_views import MammographySection, NetworkSection, WholeBreastSection
 from shared.tasks.subtype_ensemble import SUBTYPE_COLUMNS, subtype
 from shared.tasks.task import OWN, Card, Learner, Task
 from shared.types import BoolArray
@@ -98,7 +98,7 @@ class Question:
 
     def build_model(self, config: RunConfig) -> nn.Module:
         """The network that the configuration names, over both views; its start is drawn from the seed alone."""
-        own = config.section(MammographySection)
+        own = config.section(NetworkSection)
         _, rows, columns = mammogram_views.shape(config)
         if own.network == "vit-b16" and rows != columns:
             raise ConfigError(f"{self.name}: 'vit-b16' reads squares, mammography.whole_pixels is {rows} x {columns}")
@@ -124,7 +124,7 @@ class Question:
     ) -> Scores:
         """Scores of both views together and of each that there is."""
         del outline  # of another modality: no task gives one of mammograms
-        own = config.section(MammographySection)
+        own = config.section(NetworkSection)
         copies = mammogram_views.mirrored(mammogram_views.read_views(case, plan, own.extent), own.mirrored_copies)
         told = mean_scores(model, copies, config, self.scores)
         there = case.views if own.extent == "whole" else case.outlined
@@ -179,7 +179,7 @@ def _density(labels: CaseLabels, _config: RunConfig) -> int | None:
 
 
 _LUO = "Luo et al., Front Oncol 2025;15:1638212"
-_ROI = MammographySection
+_ROI = NetworkSection
 QUESTIONS = (
     Question(
         "mammography-luminal", "Luminal or not, mammography", (LUMINAL,), SUBTYPE_COLUMNS, luminal, _ROI,
@@ -208,9 +208,10 @@ QUESTIONS = (
 )  # fmt: skip
 
 
-def _task(question: Question) -> Task:
+def task_of(question: Question) -> Task:
+    """The task that asks a question of a network."""
     metrics = tuple(score_metrics(question.scored, macro=len(question.scored) > 1))
-    reads_lesion = question.section is _ROI
+    reads_lesion = question.section().extent == "roi"
     return Task(
         name=question.name,
         title=question.title,
@@ -239,7 +240,8 @@ def _task(question: Question) -> Task:
         scored=question.scored,
         needs=frozenset({"lesion"}) if reads_lesion else frozenset({"image"}),
         modality=NAME,
+        short="network",
     )
 
 
-TASKS = {question.name: _task(question) for question in QUESTIONS}
+TASKS = {question.name: task_of(question) for question in QUESTIONS}

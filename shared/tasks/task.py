@@ -189,6 +189,8 @@ class Task:
         The class of a case, of a network of which the page shows where it looks, by class.
     rival_of
         Task on whose cases it stands as a rival; where `fused`, also averaged with it.
+    short
+        Its name beside its rivals; where empty, the words of `name` that theirs have not.
     check
         Raises `ConfigError` where an optional package of the task is missing; asked before anything is trained.
 
@@ -216,6 +218,7 @@ class Task:
     explained: Callable[[CaseLabels, RunConfig], str | None] | None = None
     rival_of: str = ""
     fused: bool = False
+    short: str = ""
     check: Callable[[], None] = lambda: None
 
     @property

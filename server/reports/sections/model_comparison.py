@@ -56,7 +56,9 @@ def rivals_of(run: FinishedTask, others: Sequence[FinishedTask]) -> dict[str, Ri
 
 
 def short_name(task: Task, others: Sequence[Task]) -> str:
-    """The words of a task's name that its rivals have not, as its arm is called beside them."""
+    """How a task is called beside its rivals: as it says, or by the words of its name that theirs have not."""
+    if task.short:
+        return task.short
     related = [other for other in others if task.name == other.rival_of or other.name == task.rival_of]
     shared = {word for other in related for word in other.name.split("-")}
     return " ".join(word for word in task.name.split("-") if word not in shared) or task.name

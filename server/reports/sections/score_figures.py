@@ -7,6 +7,7 @@ from typing import Any
 
 from server.reports.figures.arms import forest
 from server.reports.figures.roc_calibration import calibration_plots, roc_curves
+from server.reports.metric_text import within
 from server.reports.sections.external_data import ExternalData
 from server.run_folder.arms import END_TO_END, FEDERATED
 
@@ -23,7 +24,7 @@ def score_figures(data: ExternalData, *, compared: bool = True) -> list[dict[str
 
 def _roc(data: ExternalData, labels: dict[str, str]) -> Iterator[dict[str, Any]]:
     text = f"ROC curves, {data.where}"
-    arms = {arm: data.arm_name(arm).lower() for arm in (FEDERATED, END_TO_END, *data.rivals) if arm in data.rows}
+    arms = {arm: within(data.arm_name(arm)) for arm in (FEDERATED, END_TO_END, *data.rivals) if arm in data.rows}
     alone = [arm for arm in data.rows if data.arm_name(arm).endswith(" alone")]
     svg = roc_curves(
         data.cases, data.rows, labels, arms, alone, name=f"{data.task.name}-roc",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from server.evaluation.arm_comparison import compare_arms
-from server.reports.metric_text import between, fixed, listed, meaning, p_value
+from server.reports.metric_text import between, fixed, listed, meaning, p_value, within
 from server.reports.sections.external_data import FEWEST, ExternalData
 from server.reports.sections.figure_table import Column, figure_table
 from server.reports.sections.score_figures import score_figures
@@ -87,7 +87,7 @@ def _label_table(
             rows = {kind: data.rows[arm][metric.name] for kind, metric in own.items() if metric.name in data.rows[arm]}
             if rows:
                 few = " (few)" if any(data.few(metric) for metric in own.values()) else ""
-                outline = f", {data.arm_name(arm).lower()}" if len(arms) > 1 else ""
+                outline = f", {within(data.arm_name(arm))}" if len(arms) > 1 else ""
                 lines[f"{label.title}{few}{outline}"] = rows
         meanings |= {kind: meaning(metric, data.run.config.evaluation) for kind, metric in own.items()}
         units |= {kind: "" if metric.unit == "1" else metric.unit for kind, metric in own.items()}
@@ -181,5 +181,5 @@ def _left_out(data: ExternalData) -> str:
         return ""
     if not any(apart.values()):
         return "All answered the same cases."
-    counts = listed([f"{n} with {data.arm_name(arm).lower()}" for arm, n in apart.items() if n])
+    counts = listed([f"{n} with {within(data.arm_name(arm))}" for arm, n in apart.items() if n])
     return f"Left out, as only one of the two answered them: {counts}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from server.reports.metric_text import DASH, fixed, interval, listed, opening, unit, value
+from server.reports.metric_text import DASH, fixed, interval, listed, opening, unit, value, within
 from server.reports.sections.external_data import ExternalData
 from server.reports.sections.masks import general_metrics
 from server.run_folder.arms import END_TO_END, FEDERATED, ORACLE
@@ -55,7 +55,7 @@ def _areas(data: ExternalData, leading: Sequence[Metric]) -> list[str]:
         text += " in the reference outline. Nothing was read end to end, in predicted outlines"
     sentences = [f"{text}."]
     if data.rivals:
-        rivals = listed([f"{data.arm_name(arm).lower()} {_spoken(data, leading, arm)}" for arm in data.rivals])
+        rivals = listed([f"{within(data.arm_name(arm))} {_spoken(data, leading, arm)}" for arm in data.rivals])
         sentences.append(f"Its rivals on these cases: {rivals}.")
     return sentences + _possible(data, leading)
 

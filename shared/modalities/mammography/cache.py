@@ -1,4 +1,4 @@
-"""Prepared breasts on disk: of each view the square around the lesion and the whole breast, at the size of the run.
+"""Prepared breasts on disk: of each view the square around the lesion, its outline and the whole breast, at the size of the run.
 
 What is cut out depends on the configuration alone, so that there is one entry a case, made for the fingerprint. A
 plan's mean and deviation are applied when a network reads it.
@@ -23,7 +23,7 @@ from shared.modalities.mammography.roi import cut_roi, cut_window, read_roi, roi
 from shared.modalities.mammography.tags import View
 from shared.modalities.mammography.views import image_files, read_views
 from shared.preprocessing.cache import Entry, content_digest, entry_name, get_or_make, open_array
-from shared.types import FloatArray, Side
+from shared.types import BoolArray, FloatArray, Side
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,10 @@ class PreparedBreast:
     def regions(self) -> dict[View, FloatArray]:
         """The square around the lesion in each view that has an outline, float32 `(y, x)` in 0..1."""
         return dict(zip(self.outlined, _images(self.folder, "roi"), strict=True))
+
+    def outlines(self) -> dict[View, BoolArray]:
+        """The lesion in each of these squares, bool `(y, x)`."""
+        return dict(zip(self.outlined, open_array(self.folder, "outline").astype(np.bool_), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -112,16 +116,17 @@ def _extract(case: Case, extraction: Extraction, *, lesion: bool) -> Entry:
             margin=extraction.margin,
             unit=extraction.margin_unit,
             side=extraction.roi_pixels,
-        ).pixels
+        )
         for view, path in masks.items()
     ]
-    size = extraction.roi_pixels
+    shape = (len(squares), extraction.roi_pixels, extraction.roi_pixels)
     arrays = {
-        "whole": np.stack([whole_breast(image, extraction.whole_pixels) for image in images.values()]),
-        "roi": np.stack(squares) if squares else np.zeros((0, size, size), np.float32),
+        "whole": np.array([whole_breast(image, extraction.whole_pixels) for image in images.values()], np.float16),
+        "roi": np.array([square.pixels for square in squares], np.float16).reshape(shape),
+        "outline": np.array([square.mask for square in squares], np.uint8).reshape(shape),
+        "levels": _levels(list(images.values())),
     }
-    kept = {name: array.astype(np.float16) for name, array in arrays.items()}
-    return kept | {"levels": _levels(list(images.values()))}, {"views": list(images), "outlined": list(masks)}
+    return arrays, {"views": list(images), "outlined": list(masks)}
 
 
 def whole_breast(image: MammogramImage, shape: tuple[int, int]) -> FloatArray:

@@ -16,7 +16,7 @@ from shared.modalities.mammography.settings import MammographySettings, Pixels
 from shared.modalities.modality import Plan
 from shared.preprocessing.histograms import Counts
 
-VERSION = 1
+VERSION = 2
 """Version of this package: raised when it changes what a case looks like, so that cached cases are prepared again."""
 BINS = 100
 """Of grey values from 0 to 1."""

@@ -24,6 +24,7 @@ from server.reports.metric_text import (
     unit,
     value,
     with_interval,
+    within,
 )
 from server.run_folder.results import ResultRow
 from shared.config.sections import EvaluationConfig
@@ -85,3 +86,11 @@ def test_numbers_are_rounded_for_their_unit_and_what_does_not_exist_is_a_dash():
 )
 def test_what_the_data_are_is_said_in_words(phantom, which, words):
     assert data_of(SimpleNamespace(phantom=phantom, phantom_sites=which)) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [("Simple CNN", "simple CNN"), ("CC alone", "CC alone"), ("End to end", "end to end"), ("A", "a"), ("", "")],
+)
+def test_within_a_sentence_only_an_abbreviation_keeps_its_capital(text, inside):
+    assert within(text) == inside
