@@ -1,7 +1,9 @@
 """Mammography in the federation, from DICOM to pages: two tasks, sites that lack labels, bad files, MRI beside it."""
 
 import csv
+import html
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from client.app import app
 from server.federation.rounds import Federation
+from server.reports.page import build_report
 from server.run import run
 from server.run_folder.journal import RunFolder
 from server.studies.in_process_grid import InProcessGrid
@@ -21,6 +24,7 @@ RUN_CONFIG = {"config": "toy.toml", "seed": -1, "rounds": -1}
 SITES = ("centre-a", "centre-b", "centre-c")
 BOTH = ("CC", "MLO")
 HER2, MALIGNANCY = "mammography-her2", "mammography-malignancy"
+CNN, RADIOMICS, AREA = f"{HER2}-cnn", f"{HER2}-radiomics", "auc_her2"
 TINY = {
     "network": "simple-cnn",
     "rounds": 2,
@@ -52,7 +56,11 @@ def made(project, sites):
     """A project that trains these tasks on the sites."""
 
     def make(*tasks, **more):
-        own = {task.replace("-", "_"): TINY for task in tasks if task.startswith("mammography")}
+        own = {
+            task.replace("-", "_"): {key: TINY[key] for key in TINY if key != "network" or task in {HER2, MALIGNANCY}}
+            for task in tasks
+            if task.startswith("mammography")
+        }
         fixed = {"data": {"root": str(sites)}, "mammography": {"margin": 8, "roi_pixels": 32, "whole_pixels": [48, 32]}}
         return project(tasks=list(tasks), **fixed, **own, **more)
 
@@ -94,10 +102,31 @@ def test_a_run_ends_in_scores_of_both_views_and_each_and_in_a_page(made):
     assert "Malignancy, mammography" in page
 
 
-def test_any_order_of_arrival_gives_the_same_models(made):
-    _, one = federate(made(HER2), "one")
-    _, two = federate(made(HER2), "two", order=lambda identifiers: identifiers[::-1])
-    hashes = [[item.model_hash for item in records[HER2]] for records in (one, two)]
+def test_a_page_shows_the_network_its_rivals_and_what_sets_them_apart(made):
+    root = made(HER2, CNN, RADIOMICS)
+    config = load_run_config(RUN_CONFIG)
+    folder = RunFolder.create(root / "runs" / "rivals", config)
+    rows = run(InProcessGrid(app, RUN_CONFIG, len(SITES)), config, folder, lambda *_: None)
+    folder.release()
+    areas = {row.task: row for row in rows if (row.arm, row.role) == ("federated", "external") and row.metric == AREA}
+    assert list(areas) == [HER2, CNN, RADIOMICS]
+    assert areas[RADIOMICS].value > 0.9  # a bright square is what HER2 is here
+    page = (folder.path / "report.html").read_text()
+    (section,) = re.findall(f'<section id="{HER2}".*?</section>', page, re.DOTALL)
+    lines = re.findall(r'<th scope="row" class="nowrap">(.*?)</th>', section)
+    assert lines[:5] == ["Network", "Cc alone", "Mlo alone", "Simple CNN", "Radiomics"]
+    text = " ".join(re.sub(r"<[^>]+>", " ", section).split())
+    assert "Its rivals on these cases: simple CNN " in text
+    assert "(HER2, mammography: radiomics), trained in the same federation" in text
+    assert "Differences from the network's AUC" in html.unescape(text)
+    assert build_report(folder.path).read_text() == page
+
+
+@pytest.mark.parametrize("task", [HER2, RADIOMICS])
+def test_any_order_of_arrival_gives_the_same_models(made, task):
+    _, one = federate(made(task), "one")
+    _, two = federate(made(task), "two", order=lambda identifiers: identifiers[::-1])
+    hashes = [[item.model_hash for item in records[task]] for records in (one, two)]
     assert hashes[0] == hashes[1]
     assert len(set(hashes[0])) == 3
 

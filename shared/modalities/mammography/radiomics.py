@@ -27,7 +27,7 @@ _RIM = 1 / 3  # its depth, and the width of the surroundings, in radii of a disc
 _SURROUNDINGS = 1.0
 _STEPS = 1, 3  # between pixels that are compared, pixels
 _FOCUS = 5  # brighter spots that are narrower count as foci, pixels
-_MOST = 99.0  # percentile
+_MOST = 99.5  # percentile
 _LEAST = 1e-12
 
 _Numbers = npt.NDArray[np.float64]

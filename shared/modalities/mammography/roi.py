@@ -146,7 +146,7 @@ def cut_roi(
     step = window.side / side
     pixels = cut_window(image.pixels, window.top, window.left, step, (side, side))
     share = cut_window(mask.astype(np.float32), window.top, window.left, step, (side, side))
-    # Of a speck that fills half of no pixel, the pixel that it fills most is left.
+    # Of a speck that fills half of no pixel, those are left that it fills most.
     return Patch(pixels, share >= min(HALF, float(share.max())) - 1e-6, window)
 
 
