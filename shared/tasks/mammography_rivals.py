@@ -87,9 +87,7 @@ def _by_radiomics(question: Question) -> Task:
     own = replace(question, name=f"{question.name}-radiomics", title=f"{question.title}: radiomics", section=section)
     task = task_of(own)
 
-    def open_measures(
-        cases: Sequence[PreparedBreast], plan: MammographyPlan, config: RunConfig
-    ) -> list[FeatureCase]:
+    def open_measures(cases: Sequence[PreparedBreast], plan: MammographyPlan, config: RunConfig) -> list[FeatureCase]:
         opened = mammogram_views.open_views(cases, plan, config, own.target)
         known = {case.key: measure_views(case.breast, plan, case.extent) for case in opened}
         return [FeatureCase(case, known[case.key]) for case in opened]

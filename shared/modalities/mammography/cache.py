@@ -1,4 +1,4 @@
-"""Prepared breasts on disk: of each view the square around the lesion, its outline and the whole breast, at the size of the run.
+"""Prepared breasts on disk: of each view the lesion's square and outline and the whole breast, at the size of the run.
 
 What is cut out depends on the configuration alone, so that there is one entry a case, made for the fingerprint. A
 plan's mean and deviation are applied when a network reads it.

@@ -2,8 +2,10 @@
 
 They are few, as a linear model of a hundred cases can use no more: shape, grey values (elongation and first order as
 the Image Biomarker Standardisation Initiative has them, Zwanenburg et al., Radiology 2020;295(2):328-38), texture, and
-what readers describe (BI-RADS 2013): margin, spicules, calcifications. None changes where an image is mirrored. Lengths are in the image's own pixels or shares of it, since films do not tell how large pixels are:
-of the square around a lesion, which is its box and a fixed margin, a larger lesion has a larger share.
+what readers describe (BI-RADS 2013): margin, spicules, calcifications. None changes where an image is mirrored.
+
+Lengths are in the image's own pixels or shares of it, since films do not tell how large pixels are: of the square
+around a lesion, which is its box and a fixed margin, a larger lesion has a larger share.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Radiomic measures of a view: drawn shapes by hand, PyRadiomics called directly, mirror images, what may be missing."""
+"""Radiomic measures of a view: drawn shapes by hand, PyRadiomics itself, mirror images, what may be missing."""
 
 import numpy as np
 import pytest
