@@ -67,7 +67,7 @@ def measure_views(breast: PreparedBreast, plan: MammographyPlan, extent: str) ->
     """
     images = breast.whole() if extent == "whole" else breast.regions()
     # Air is 0, so that whatever is more is the breast.
-    outlines = {view: image > 0 for view, image in images.items()} if extent == "whole" else breast.outlines()
+    outlines = {view: image > 0 for view, image in images.items()} if extent == "whole" else breast.outlines("roi")
     levels = {view: (image - np.float32(plan.mean)) / np.float32(plan.deviation) for view, image in images.items()}
     measures: FloatArray = np.mean([radiomic_measures(levels[view], outlines[view]) for view in images], axis=0)
     return measures
@@ -79,7 +79,7 @@ def _by_simple_cnn(question: Question) -> Task:
         replace(question, name=f"{question.name}-cnn", title=f"{question.title}: simple CNN", section=section)
     )
     card = replace(task.card, network="four levels of a convolution, over both views", citation=_COMPARED)
-    return replace(task, card=card, rival_of=question.name, short="simple CNN")
+    return replace(task, card=card, rival_of=question.name, short="simple CNN", explained=None)
 
 
 def _by_radiomics(question: Question) -> Task:
@@ -109,7 +109,7 @@ def _by_radiomics(question: Question) -> Task:
 
     learner = replace(
         task.learner,
-        build_model=lambda _config: RadiomicsLinear(len(NAMES), own.classes),
+        build_model=lambda _config: RadiomicsLinear(len(NAMES), max(2, len(own.scored))),
         open=open_measures,
         sample=sample,
         augment=no_augmentation,
@@ -124,6 +124,7 @@ def _by_radiomics(question: Question) -> Task:
         card=card,
         rival_of=question.name,
         short="radiomics",
+        explained=None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Prepared breasts on disk: of each view the lesion's square and outline and the whole breast, at the size of the run.
+"""Prepared breasts on disk: of each view the square around the lesion and the whole breast, at the size of the run.
 
 What is cut out depends on the configuration alone, so that there is one entry a case, made for the fingerprint. A
 plan's mean and deviation are applied when a network reads it.
@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -23,6 +23,7 @@ from shared.modalities.mammography.roi import cut_roi, cut_window, read_roi, roi
 from shared.modalities.mammography.tags import View
 from shared.modalities.mammography.views import image_files, read_views
 from shared.preprocessing.cache import Entry, content_digest, entry_name, get_or_make, open_array
+from shared.preprocessing.resample import HALF
 from shared.types import BoolArray, FloatArray, Side
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,9 @@ class PreparedBreast:
         """The square around the lesion in each view that has an outline, float32 `(y, x)` in 0..1."""
         return dict(zip(self.outlined, _images(self.folder, "roi"), strict=True))
 
-    def outlines(self) -> dict[View, BoolArray]:
-        """The lesion in each of these squares, bool `(y, x)`."""
-        return dict(zip(self.outlined, open_array(self.folder, "outline").astype(np.bool_), strict=True))
+    def outlines(self, extent: Literal["roi", "whole"]) -> dict[View, BoolArray]:
+        """The lesion in each view that has an outline, on the pixels of `regions` or of `whole`."""
+        return dict(zip(self.outlined, np.asarray(open_array(self.folder, f"{extent}_outline")), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -109,24 +110,23 @@ def _extract(case: Case, extraction: Extraction, *, lesion: bool) -> Entry:
         log.info("case %s: files left out: %s", case.key, counts)
     images = breast.images
     masks = roi_files(case, images.keys()) if lesion else {}
-    squares = [
-        cut_roi(
-            images[view],
-            read_roi(path, images[view]),
-            margin=extraction.margin,
-            unit=extraction.margin_unit,
-            side=extraction.roi_pixels,
-        )
-        for view, path in masks.items()
+    outlines = {view: read_roi(path, images[view]) for view, path in masks.items()}
+    margin, unit, size = extraction.margin, extraction.margin_unit, extraction.roi_pixels
+    squares = [cut_roi(images[view], mask, margin=margin, unit=unit, side=size) for view, mask in outlines.items()]
+    drawn = [
+        whole_breast(replace(images[view], pixels=mask.astype(np.float32)), extraction.whole_pixels) >= HALF
+        for view, mask in outlines.items()
     ]
-    shape = (len(squares), extraction.roi_pixels, extraction.roi_pixels)
     arrays = {
-        "whole": np.array([whole_breast(image, extraction.whole_pixels) for image in images.values()], np.float16),
-        "roi": np.array([square.pixels for square in squares], np.float16).reshape(shape),
-        "outline": np.array([square.mask for square in squares], np.uint8).reshape(shape),
+        "whole": np.stack([whole_breast(image, extraction.whole_pixels) for image in images.values()]),
+        "roi": np.array([square.pixels for square in squares]).reshape(-1, size, size),
+    }
+    kept = {name: array.astype(np.float16) for name, array in arrays.items()} | {
+        "roi_outline": np.array([square.mask for square in squares], np.bool_).reshape(-1, size, size),
+        "whole_outline": np.array(drawn, np.bool_).reshape(-1, *extraction.whole_pixels),
         "levels": _levels(list(images.values())),
     }
-    return arrays, {"views": list(images), "outlined": list(masks)}
+    return kept, {"views": list(images), "outlined": list(outlines)}
 
 
 def whole_breast(image: MammogramImage, shape: tuple[int, int]) -> FloatArray:

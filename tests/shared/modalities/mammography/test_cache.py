@@ -40,7 +40,7 @@ def test_regions_and_whole_breasts_are_what_pillow_makes_of_the_images(breasts, 
         np.testing.assert_allclose(prepared.regions()[view], np.asarray(region), atol=2e-2)
         share = Image.fromarray(mask.astype(np.float32)).resize((32, 32), Image.Resampling.BILINEAR, box=box)
         clear = np.abs(np.asarray(share) - 0.5) > 0.01
-        np.testing.assert_array_equal(prepared.outlines()[view][clear], (np.asarray(share) > 0.5)[clear])
+        np.testing.assert_array_equal(prepared.outlines("roi")[view][clear], (np.asarray(share) > 0.5)[clear])
         rows = np.flatnonzero(images[view].breast.any(axis=1))
         columns = np.flatnonzero(images[view].breast.any(axis=0))
         whole = prepared.whole()[view]
@@ -81,7 +81,7 @@ def test_without_a_lesion_no_outline_is_read_and_a_view_without_one_has_no_regio
     assert cached_breast(one, SMALL, tmp_path / "c", lesion=False).outlined == ()
     bare = cached_breast(two, SMALL, tmp_path / "c", lesion=True)
     assert (bare.views, bare.outlined, bare.labels.outlined) == (("CC",), (), False)
-    assert bare.regions() == bare.outlines() == {}
+    assert bare.regions() == bare.outlines("roi") == {}
 
 
 def test_an_entry_is_used_again_and_made_anew_where_an_outline_or_a_setting_changed(breasts, tmp_path):
