@@ -215,6 +215,7 @@ def task_of(question: Question) -> Task:
     return Task(
         name=question.name,
         title=question.title,
+        short="network",
         settings=question.section,
         uses=question.uses,
         seen=seen_by(question.truths),
@@ -240,7 +241,6 @@ def task_of(question: Question) -> Task:
         scored=question.scored,
         needs=frozenset({"lesion"}) if reads_lesion else frozenset({"image"}),
         modality=NAME,
-        short="network",
     )
 
 

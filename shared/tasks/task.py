@@ -181,6 +181,8 @@ class Task:
         image alone.
     modality
         Of the images it reads.
+    short
+        Its name beside its rivals; where empty, the words of `name` that theirs have not.
     gives_outline, reads_outline
         Whether its first structure is what other tasks can read in place of the reference; whether it is such a task.
     pictures
@@ -189,8 +191,6 @@ class Task:
         The class of a case, of a network of which the page shows where it looks, by class.
     rival_of
         Task on whose cases it stands as a rival; where `fused`, also averaged with it.
-    short
-        Its name beside its rivals; where empty, the words of `name` that theirs have not.
     check
         Raises `ConfigError` where an optional package of the task is missing; asked before anything is trained.
 
@@ -212,13 +212,13 @@ class Task:
     scored: tuple[Label, ...] = ()
     needs: frozenset[Literal["lesion", "tissues", "image"]] = frozenset({"lesion"})
     modality: str = "mri"
+    short: str = ""
     gives_outline: bool = False
     reads_outline: bool = False
     pictures: Pictures | None = None
     explained: Callable[[CaseLabels, RunConfig], str | None] | None = None
     rival_of: str = ""
     fused: bool = False
-    short: str = ""
     check: Callable[[], None] = lambda: None
 
     @property
