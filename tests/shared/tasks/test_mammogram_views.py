@@ -12,7 +12,7 @@ from shared.config.sections import AugmentationConfig
 from shared.modalities.mammography.plan import Extraction, MammographyPlan
 from shared.modalities.mammography.settings import MammographySettings
 from shared.tasks.mammogram_views import (
-    MammographySection,
+    NetworkSection,
     ViewsCase,
     augment,
     mirrored,
@@ -178,5 +178,5 @@ def test_grey_values_change_by_the_seed_alone():
 
 
 def test_a_file_of_weights_is_named_among_the_files():
-    assert MammographySection(pretrained="a.pth").keys_of_files == ("pretrained",)
-    assert MammographySection().keys_of_files == MammographySection(pretrained="hub").keys_of_files == ()
+    assert NetworkSection(pretrained="a.pth").keys_of_files == ("pretrained",)
+    assert NetworkSection().keys_of_files == NetworkSection(pretrained="hub").keys_of_files == ()
