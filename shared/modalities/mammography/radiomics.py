@@ -116,7 +116,7 @@ def _difference(grey: _Numbers, outline: BoolArray, step: int) -> float:
 
 def _spicules(grey: _Numbers, outline: BoolArray, around: BoolArray) -> float:
     """Share of the edges around the outline that run to its centre: 0.5 without order, 1 of a star, 0 of rings."""
-    slopes = np.stack(np.gradient(grey))[:, around]
+    slopes: _Numbers = np.asarray(np.gradient(grey))[:, around]
     away = np.argwhere(around).T - np.argwhere(outline).mean(axis=0)[:, None]
     distance = np.maximum(np.hypot(*away), _LEAST)
     across = (slopes[0] * away[1] - slopes[1] * away[0]) / distance
