@@ -10,7 +10,7 @@ from server.reports import metric_text
 from shared.runtime.project import project_root
 
 _FOLDERS = (".", "sections", "figures", "study")
-_FILTERS = ("label", "unit", "value", "interval", "fixed", "counted", "pairs", "duration")
+_FILTERS = ("label", "unit", "value", "interval", "fixed", "counted", "pairs", "duration", "within")
 
 
 def environment() -> jinja2.Environment:

@@ -115,6 +115,7 @@ def test_a_page_shows_the_network_its_rivals_and_what_sets_them_apart(made):
     lines = re.findall(r'<th scope="row" class="nowrap">(.*?)</th>', section)
     assert lines[:5] == ["Network", "Cc alone", "Mlo alone", "Simple CNN", "Radiomics"]
     text = " ".join(re.sub(r"<[^>]+>", " ", section).split())
+    assert ">HER2, mammography, HER2, mammography: simple CNN, " in page
     assert "Its rivals on these cases: simple CNN " in text
     assert "(HER2, mammography: radiomics), trained in the same federation" in text
     assert "Differences from the network's AUC" in html.unescape(text)

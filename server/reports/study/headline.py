@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.reports.metric_text import between, counted, in_words, opening, p_value, rounded
+from server.reports.metric_text import between, counted, in_words, opening, p_value, rounded, within
 from server.reports.study.metric_lookup import ALL, ARM_NAMES, Summary, axis_name, better_side, line_of
 from server.run_folder.arms import ENSEMBLE, FEDERATED, LOCAL, POOLED
 from server.run_folder.finished_study import FinishedStudy
@@ -96,7 +96,7 @@ def remarks(study: FinishedStudy) -> list[str]:
     for task in study.tasks:
         rows = [row for row in Summary(study, task).rows if row.arm == FEDERATED and row.role == "external"]
         if thin := sorted({row.centre for row in rows if not row.ranked}):
-            of = f" of {task.title.lower()}" if len(study.tasks) > 1 else ""
+            of = f" of {within(task.title)}" if len(study.tasks) > 1 else ""
             lines.append(f"Too few cases for some figures{of} at {', '.join(thin)}: shown, not ranked.")
     return lines
 
