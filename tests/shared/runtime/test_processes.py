@@ -102,11 +102,22 @@ def test_a_guard_cleans_up_after_its_process_however_that_ends(tmp_path, end):
     assert not alive(child)
 
 
+def wait_for_command(word):
+    """Command lines with a word; for a moment after its start a process has none."""
+    deadline = time.monotonic() + 10
+    lines = []
+    while not lines and time.monotonic() < deadline:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):  # ended meanwhile
+                lines.append(path.read_bytes().split(b"\0"))
+        lines = [line for line in lines if word in line]
+    return lines
+
+
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
 def test_the_guard_is_started_isolated_and_from_source(tmp_path):
     home = str(tmp_path / "home")
     with guarded(Path(home), "no mark"):
-        lines = [path.read_bytes().split(b"\0") for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-        (line,) = [item for item in lines if home.encode() in item]
+        (line,) = wait_for_command(home.encode())
     assert b"-I" in line
     assert any(item.endswith(b"/fedbreast.py") for item in line)
