@@ -12,6 +12,7 @@ import pytest
 
 from client.app import app
 from server.federation.rounds import Federation
+from server.reports.page import build_report
 from server.run import run
 from server.run_folder.journal import RunFolder
 from server.studies.in_process_grid import InProcessGrid

@@ -108,7 +108,7 @@ def wait_for_command(word):
     lines = []
     while not lines and time.monotonic() < deadline:
         for path in Path("/proc").glob("[0-9]*/cmdline"):
-                with contextlib.suppress(OSError):  # ended meanwhile
+            with contextlib.suppress(OSError):  # ended meanwhile
                 lines.append(path.read_bytes().split(b"\0"))
         lines = [line for line in lines if word in line]
     return lines
