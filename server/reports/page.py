@@ -94,7 +94,8 @@ def _title(runs: list[FinishedTask]) -> str:
     other = "phantom site" if runs[0].phantom else "hospital"
     one = other if data.external and {made.is_phantom(data.external)} != kinds else "one"
     where = f"at {'a ' if one != 'one' else ''}{one} that never trained" if data.external else "nowhere else"
-    titles = ", ".join(metric_text.within(item.task.title) for item in runs)
+    names = {item.task.name for item in runs}
+    titles = ", ".join(metric_text.within(item.task.title) for item in runs if item.task.rival_of not in names)
     return metric_text.opening(
         f"{titles}: trained at {metric_text.in_words(len(data.sites))} {noun}, evaluated {where}"
     )

@@ -54,7 +54,7 @@ def figures(
     extent = config.section(MammographySection).extent
     heat = _heat(model, read_views(case, plan, extent), classes.index(name))
     outlines = case.outlines(extent)
-    rows = []
+    rows: list[Figure] = []
     for view in _there(case, extent):
         share = area = float("nan")
         if view in outlines and outlines[view].any():
@@ -62,7 +62,7 @@ def figures(
             pixels = enlarged(heat, (inside.shape[0], inside.shape[1]))[VIEWS.index(view)].double()
             area = float(inside.double().mean())
             share = float(pixels[inside].sum() / pixels.sum())  # 0 / 0 is NaN
-        rows += [(view.lower(), LESION, share), (view.lower(), AREA, area)]
+        rows += [(view, LESION, share), (view, AREA, area)]
     return rows
 
 

@@ -2,7 +2,7 @@
 
 Luo et al. (Front Oncol 2025;15:1638212) ask four questions of the square around a lesion: luminal or not, HER2-positive
 or not, triple negative or not, and which of five classes. Their cases are images; here a case is a breast, whose views
-answer alone (readings `cc`, `mlo`) and together. Malignancy and density are asked of the whole breast.
+answer alone (readings `CC`, `MLO`) and together. Malignancy and density are asked of the whole breast.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Question:
     def scores(self, outputs: list[Tensor]) -> list[Scores]:
         """Probabilities of the labels: of both views, of CC and of MLO."""
         tables = [both_views(outputs), *(logits.float().softmax(dim=1) for logits in outputs[: len(VIEWS)])]
-        readings = (OWN, *(view.lower() for view in VIEWS))
+        readings = (OWN, *VIEWS)
         first = 1 if len(self.scored) == 1 else 0
         names = [label.name for label in self.scored]
         return [
@@ -134,7 +134,7 @@ class Question:
         copies = mammogram_views.mirrored(mammogram_views.read_views(case, plan, own.extent), own.mirrored_copies)
         told = mean_scores(model, copies, config, self.scores)
         there = case.views if own.extent == "whole" else case.outlined
-        return {name: told[name] for name in (OWN, *(view.lower() for view in there))}
+        return {name: told[name] for name in (OWN, *there)}
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:

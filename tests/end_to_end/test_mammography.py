@@ -90,7 +90,7 @@ def test_a_run_ends_in_scores_of_both_views_and_each_and_in_a_page(made):
     assert told >= {(task, role) for task in (HER2, MALIGNANCY) for role in ("external", "validation")}
     table = pd.read_parquet(folder.path / "predictions" / f"{HER2}.parquet")
     by_arm = {arm: own.set_index("case")["score_her2"].sort_index() for arm, own in table.groupby("arm")}
-    both, cc, mlo = (by_arm[arm] for arm in ("federated", "federated:cc", "federated:mlo"))
+    both, cc, mlo = (by_arm[arm] for arm in ("federated", "federated:CC", "federated:MLO"))
     assert len(both) == 8
     np.testing.assert_allclose(both, (cc + mlo) / 2, atol=1e-6)
     assert len(pd.read_parquet(folder.path / "predictions" / f"{MALIGNANCY}.parquet").query("arm == 'federated'")) == 16
@@ -142,9 +142,9 @@ def test_a_page_shows_the_network_its_rivals_and_what_sets_them_apart(made):
     page = (folder.path / "report.html").read_text()
     (section,) = re.findall(f'<section id="{HER2}".*?</section>', page, re.DOTALL)
     lines = re.findall(r'<th scope="row" class="nowrap">(.*?)</th>', section)
-    assert lines[:5] == ["Network", "Cc alone", "Mlo alone", "Simple CNN", "Radiomics"]
+    assert lines[:5] == ["Network", "CC alone", "MLO alone", "Simple CNN", "Radiomics"]
     text = " ".join(re.sub(r"<[^>]+>", " ", section).split())
-    assert ">HER2, mammography, HER2, mammography: simple CNN, " in page
+    assert ">HER2, mammography: trained at " in page  # without its rivals
     assert "Its rivals on these cases: simple CNN " in text
     assert "(HER2, mammography: radiomics), trained in the same federation" in text
     assert "Differences from the network's AUC" in html.unescape(text)

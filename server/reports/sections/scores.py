@@ -125,7 +125,8 @@ def _remarks(data: ExternalData) -> Iterator[str]:
             "the mean scores of the others."
         )
     if any(name.endswith(" alone") for name in map(data.arm_name, data.rows)):
-        yield "Alone: one part of the network, in the reference outline."
+        outline = ", in the reference outline" if data.task.reads_outline else ""
+        yield f"Alone: by one part of the network{outline}."
     if ASYMMETRY in data.rows:
         yield (
             "Asymmetry: the model's odds for a breast divided by its odds for the other one of the exam, where both "

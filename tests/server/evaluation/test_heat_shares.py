@@ -20,7 +20,7 @@ def table(*shares):
         [
             (f"c{case}", f"p{case}", "her2", reader, region, value)
             for case, both in enumerate(shares)
-            for reader, share, area in zip(("cc", "mlo"), both, (0.1, 0.3), strict=True)
+            for reader, share, area in zip(("CC", "MLO"), both, (0.1, 0.3), strict=True)
             for region, value in ((LESION, share), (AREA, NONE if share is None else area))
         ],
         columns=["case", "patient", "class", "reader", "region", "value"],

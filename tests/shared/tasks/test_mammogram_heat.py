@@ -91,22 +91,22 @@ def figures(model, breast, name="her2", own=None):
 )
 def test_heat_lies_where_the_network_looks(part, lesion, share, area):
     found = figures(Looking(part), Breast(lesion=lesion))
-    for view in ("cc", "mlo"):
+    for view in ("CC", "MLO"):
         assert found[view, LESION] == pytest.approx(share)
         assert found[view, AREA] == pytest.approx(area)
     assert len(found) == 4
 
 
 def test_where_no_place_raises_the_score_there_is_no_share():
-    assert np.isnan(figures(Looking(CORNER, -1.0), Breast())["cc", LESION])
-    assert figures(Looking(CORNER, -1.0), Breast(), REST)["cc", LESION] == pytest.approx(1.0)
+    assert np.isnan(figures(Looking(CORNER, -1.0), Breast())["CC", LESION])
+    assert figures(Looking(CORNER, -1.0), Breast(), REST)["CC", LESION] == pytest.approx(1.0)
 
 
 def test_only_views_that_there_are_are_explained():
-    assert {reader for reader, _ in figures(Looking(CORNER), Breast(("MLO",)))} == {"mlo"}
+    assert {reader for reader, _ in figures(Looking(CORNER), Breast(("MLO",)))} == {"MLO"}
     whole = figures(Looking(CORNER), Breast(outlined=("CC",)), own=config(extent="whole"))
-    assert whole["cc", LESION] == pytest.approx(1.0)
-    assert np.isnan([whole["mlo", LESION], whole["mlo", AREA]]).all()
+    assert whole["CC", LESION] == pytest.approx(1.0)
+    assert np.isnan([whole["MLO", LESION], whole["MLO", AREA]]).all()
     empty = figures(Looking(CORNER), Breast(lesion=(slice(0), slice(0))))
     assert np.isnan(list(empty.values())).all()
 

@@ -95,7 +95,7 @@ def test_scores_are_told_of_both_views_and_of_each():
     luminal = next(item for item in QUESTIONS if item.name == "mammography-luminal")
     (told,) = luminal.scores(outputs)
     assert {reading: table["luminal"] for reading, table in told.items()} == pytest.approx(
-        {OWN: 0.625, "cc": 0.75, "mlo": 0.5}
+        {OWN: 0.625, "CC": 0.75, "MLO": 0.5}
     )
     density = next(item for item in QUESTIONS if item.name == "mammography-density")
     (told,) = density.scores([torch.zeros(1, 4), torch.zeros(1, 4)])

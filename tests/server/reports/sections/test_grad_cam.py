@@ -46,7 +46,7 @@ def table(draw, cases=8):
             (f"d-{case}-e-L", f"d-{case}", ("her2", REST)[case % 2], reader, region, draw(), network)
             for network in (TRAINED, UNTRAINED)
             for case in range(cases)
-            for reader in ("cc", "mlo")
+            for reader in ("CC", "MLO")
             for region in (LESION, AREA)
         ],
         columns=["case", "patient", "class", "reader", "region", "value", "network"],
