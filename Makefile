@@ -42,6 +42,9 @@ test: $(VENV)/.installed-test ## Lint, types and the default test suite with cov
 test-slow: $(VENV)/.installed-test ## The heavier tests: real `flwr run`, processes, a browser
 	@"$(BIN)/pytest" -m slow
 
+test-search: $(VENV)/.installed-test ## The property tests with examples drawn anew
+	@"$(BIN)/pytest" -m "hypothesis and not slow" --hypothesis-profile search
+
 lint: $(VENV)/.installed-test ## ruff and mypy
 	@"$(BIN)/ruff" check .
 	@"$(BIN)/ruff" format --check .

@@ -20,7 +20,7 @@ from client.node.site_kit import NODE_FILE, SiteKit
 from shared.atomic_files import write_atomically
 from shared.errors import ConfigError
 from shared.runtime.audit_log import AuditLog
-from shared.runtime.exchange import authority_fingerprint, read_small_file
+from shared.runtime.exchange import authority_fingerprint, read_certificate, read_small_file
 from shared.runtime.private_keys import new_key, node_private, private_pem, write_private
 from shared.runtime.signed_kit import AUTHORITY, CERTIFICATE, LARGEST_KIT, OWN_FILES, SignedKit, open_kit
 from shared.runtime.signing_request import SigningRequest, site_name, write_request
@@ -124,8 +124,8 @@ def _waiting_keys(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, ec.Elliptic
 def _check_certificate(kit: SignedKit, key: ec.EllipticCurvePublicKey, now: datetime) -> x509.Certificate:
     """Check that the kit's certificate is the authority's for this site and this key; return the authority's."""
     try:
-        authority = x509.load_pem_x509_certificate(kit.files[AUTHORITY].encode())
-        certificate = x509.load_pem_x509_certificate(kit.files[CERTIFICATE].encode())
+        authority = read_certificate(kit.files[AUTHORITY].encode())
+        certificate = read_certificate(kit.files[CERTIFICATE].encode())
         certificate.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature) as error:
         raise ConfigError("the kit's certificate is not its authority's: tell the coordinator") from error

@@ -99,10 +99,8 @@ def fingerprint(
     file: Annotated[Path, typer.Argument(help="A hospital's request, or the certificate of a consortium's authority.")],
 ) -> None:
     """Print the fingerprint of a request, or of a consortium: thirty digits to compare by telephone."""
-    from cryptography import x509
-
     from shared.errors import ConfigError
-    from shared.runtime.exchange import authority_fingerprint, read_small_file
+    from shared.runtime.exchange import authority_fingerprint, read_certificate, read_small_file
     from shared.runtime.signing_request import LARGEST_REQUEST, read_request
 
     content = read_small_file(file, LARGEST_REQUEST, "request or certificate")
@@ -110,7 +108,7 @@ def fingerprint(
         terminal.say(read_request(content).fingerprint)
         return
     try:
-        terminal.say(authority_fingerprint(x509.load_pem_x509_certificate(content)))
+        terminal.say(authority_fingerprint(read_certificate(content)))
     except ValueError as error:
         raise ConfigError(f"{file} is neither a request nor a certificate: name one of them") from error
 

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -32,6 +33,23 @@ def telephone_fingerprint(*parts: bytes) -> str:
 def authority_fingerprint(authority: x509.Certificate) -> str:
     """The consortium's fingerprint: that of its authority's certificate, which stays the same for all hospitals."""
     return telephone_fingerprint(b"fedbreast authority", authority.public_bytes(serialization.Encoding.DER))
+
+
+def read_certificate(pem: bytes) -> x509.Certificate:
+    """Read a certificate from outside, so that its key can be asked for without further care.
+
+    Raises
+    ------
+    ValueError
+        It is damaged, or its version or its key is of another kind; `cryptography` has classes of its own for these.
+
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        certificate.public_key()
+    except (x509.InvalidVersion, UnsupportedAlgorithm) as error:
+        raise ValueError(str(error)) from error
+    return certificate
 
 
 def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:

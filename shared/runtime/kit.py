@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
 
-from cryptography import x509
 from pydantic import Field
 
 from shared.config.sections import Section
 from shared.config.strict_toml import read_toml, validated
 from shared.errors import ConfigError, RunError
+from shared.runtime.exchange import read_certificate
 from shared.runtime.locks import hold_lock
 
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
@@ -90,7 +90,7 @@ class Kit:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.load_verify_locations(self.authority)
             context.load_cert_chain(certificate, key)
-            until = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+            until = read_certificate(certificate.read_bytes()).not_valid_after_utc
         except (ssl.SSLError, ValueError) as error:
             raise ConfigError(
                 f"a certificate in {self.folder} is damaged, or {certificate} and {key} are no pair: {self.remedy}"

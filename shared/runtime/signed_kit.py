@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.config.sections import SiteName
 from shared.errors import ConfigError
-from shared.runtime.exchange import authority_fingerprint, check_told
+from shared.runtime.exchange import authority_fingerprint, check_told, read_certificate
 
 LARGEST_KIT = 2**18
 AUTHORITY, CERTIFICATE = "certificates/ca.crt", "certificates/site.crt"
@@ -67,7 +66,7 @@ def open_kit(content: bytes, told: str) -> SignedKit:
         kit = SignedKit.model_validate_json(content)
         if set(kit.files) != FILES:
             raise ValueError(f"a kit has the files {', '.join(sorted(FILES))}")
-        authority = x509.load_pem_x509_certificate(kit.files[AUTHORITY].encode())
+        authority = read_certificate(kit.files[AUTHORITY].encode())
         signature = bytes.fromhex(kit.signature)
     except (ValidationError, ValueError) as error:
         raise ConfigError("this is no kit of `fedbreast admit`, or a damaged one: have it sent again") from error

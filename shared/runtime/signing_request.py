@@ -12,6 +12,7 @@ is refused, and nothing but the two public keys is taken over.
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,15 +77,25 @@ def read_request(content: bytes) -> SigningRequest:
     if b"".join(parts) != content or len(parts) != len((_SITE, _NODE)):
         raise ConfigError(f"the request is not two requests in PEM and nothing else: {_REMEDY}")
     try:
-        requests = [x509.load_pem_x509_csr(part) for part in parts]
+        requests = _parsed(parts)
         names = requests[0].subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         name = site_name(str(names[0].value) if len(names) == 1 else "")
         keys = [_checked(request, _subject(unit, name)) for request, unit in zip(requests, (_SITE, _NODE), strict=True)]
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm, UserWarning) as error:
         raise ConfigError(f"the request is damaged or of another kind: {_REMEDY}") from error
     if keys[0] == keys[1]:
         raise ConfigError(f"the request has one key twice, and each must have its own: {_REMEDY}")
     return SigningRequest(name, *keys)
+
+
+def _parsed(parts: list[bytes]) -> list[x509.CertificateSigningRequest]:
+    """The requests; a subject that `cryptography` only warns of (an empty part, or too long a one) is a fault, too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        requests = [x509.load_pem_x509_csr(part) for part in parts]
+        for request in requests:
+            request.subject.public_bytes()
+    return requests
 
 
 def site_name(name: str) -> str:

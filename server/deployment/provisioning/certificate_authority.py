@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.errors import ConfigError
+from shared.runtime.exchange import read_certificate
 from shared.runtime.private_keys import new_key
 
 Role = Literal["authority", "server", "site", "observer"]
@@ -51,7 +52,7 @@ def load_authority(folder: Path) -> Authority:
     """Read the authority's key and certificate; a `ConfigError` says if one is damaged or they are no pair."""
     try:
         key = serialization.load_pem_private_key((folder / KEY_FILE).read_bytes(), password=None)
-        certificate = x509.load_pem_x509_certificate((folder / CERTIFICATE_FILE).read_bytes())
+        certificate = read_certificate((folder / CERTIFICATE_FILE).read_bytes())
     except OSError as error:
         raise ConfigError(
             f"cannot read {error.filename} ({error.strerror}): the authority is kept offline, call this where it lies"

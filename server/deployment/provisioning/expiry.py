@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
-
 from server.deployment.provisioning.certificate_ledger import LEDGER_FILE, Certificate, ledger_entry, read_ledger
 from server.deployment.provisioning.consortium_file import Validity, load_consortium
 from server.deployment.provisioning.members import CONSORTIUM_FILE
 from shared.config.strict_toml import parse_toml
 from shared.errors import ConfigError
+from shared.runtime.exchange import read_certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,6 @@ def _warn_days(kit: Path) -> int:
 
 def _read(path: Path) -> Certificate:
     try:
-        return ledger_entry(x509.load_pem_x509_certificate(path.read_bytes()))
+        return ledger_entry(read_certificate(path.read_bytes()))
     except (OSError, ValueError, IndexError) as error:
         raise ConfigError(f"{path} is no certificate of a consortium: restore your copy") from error

@@ -1,14 +1,24 @@
 """Fingerprints that are read over the telephone, and small files from outside."""
 
+import base64
 import os
 import re
 from datetime import UTC, datetime
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from server.deployment.provisioning.certificate_authority import make_authority
 from shared.errors import ConfigError
-from shared.runtime.exchange import authority_fingerprint, check_told, read_small_file, telephone_fingerprint
+from shared.runtime.exchange import (
+    authority_fingerprint,
+    check_told,
+    read_certificate,
+    read_small_file,
+    telephone_fingerprint,
+)
+
+P384 = bytes.fromhex("06052b81040022")  # the curve's object identifier (RFC 5480, 2.1.1.1)
 
 
 def test_a_fingerprint_is_the_end_of_sha256_in_decimal_in_six_groups():
@@ -27,6 +37,18 @@ def test_a_consortiums_fingerprint_is_its_authoritys_alone():
     now = datetime(2030, 1, 1, tzinfo=UTC)
     first, second = (make_authority("toy", 10, now).certificate for _ in range(2))
     assert authority_fingerprint(first) == authority_fingerprint(first) != authority_fingerprint(second)
+
+
+def test_a_certificate_of_an_unknown_version_or_curve_is_a_damaged_one():
+    """Both once ended with classes of `cryptography` that no caller expected."""
+    made = make_authority("toy", 10, datetime(2030, 1, 1, tzinfo=UTC)).certificate
+    assert read_certificate(made.public_bytes(Encoding.PEM)) == made
+    content = made.public_bytes(Encoding.DER)
+    for place, value in (content.index(b"\xa0\x03\x02\x01") + 4, 9), (content.index(P384) + 2, 1), (1, 0):
+        changed = content[:place] + bytes([value]) + content[place + 1 :]
+        body = base64.encodebytes(changed)
+        with pytest.raises(ValueError, match=r"9 is not a valid X509 version|Curve .* is not supported|error parsing"):
+            read_certificate(b"-----BEGIN CERTIFICATE-----\n" + body + b"-----END CERTIFICATE-----\n")
 
 
 OWN = "07378 88471 99836 50025 90795 03750"

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import AttributeOID, NameOID
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import ConfigError
@@ -168,6 +168,21 @@ def test_one_changed_byte_is_refused_or_changes_nothing(place, value):
     content = GOOD[:place] + bytes([value]) + GOOD[place + 1 :]
     try:
         assert read_request(content) == read_request(GOOD)
+    except ConfigError as error:
+        assert str(error).isprintable()  # noqa: PT017
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(["site", "node"]), st.integers(0, 500), st.integers(0, 255))
+@example("site", 6, 3)  # a version that does not exist
+@example("site", 11, 0)  # the first part of the subject has no length
+def test_so_is_one_changed_byte_behind_the_pem(half, place, value):
+    halves = {"site": site(), "node": node()}
+    content = der(halves[half])
+    place %= len(content)
+    halves[half] = pem(content[:place] + bytes([value]) + content[place + 1 :])
+    try:
+        assert read_request(halves["site"] + halves["node"]) == read_request(GOOD)
     except ConfigError as error:
         assert str(error).isprintable()  # noqa: PT017
 
