@@ -7,7 +7,6 @@ Opening never stops for one bad study. What shows only in the images is raised b
 from __future__ import annotations
 
 import glob
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from shared.cohort.refused_cells import keeping_the_cell
 from shared.cohort.site_folder import SiteFolder, open_site_folder, pseudonym
 from shared.dicom.header import FileHeader
 from shared.dicom.index import Fault, list_files, scan_folder
+from shared.dicom.label_map import Choice, split_choice
 from shared.dicom.masks import read_mask
 from shared.errors import ExclusionReason, StudyError
 from shared.types import BoolArray, Grid
@@ -53,8 +53,7 @@ class Case:
 
     def load_mask(self, grid: Grid, kind: MaskKind = "mask") -> BoolArray:
         """Read one of the row's masks onto the study's grid; raises as `need_mask` and `masks.read_mask`."""
-        segment = re.search(r"#(\d+)$", getattr(self.row, kind))
-        return read_mask(self.need_mask(kind), grid, segment=int(segment[1]) if segment else None)
+        return read_mask(self.need_mask(kind), grid, choice=self.mask_choice(kind))
 
     def need_mask(self, kind: MaskKind = "mask") -> Path:
         """File of one of the row's masks, not read; `StudyError` (`no_mask`) if there is none or its file is absent."""
@@ -66,7 +65,11 @@ class Case:
     def mask_path(self, kind: MaskKind = "mask") -> Path | None:
         """File of one of the row's masks, None when the row names none."""
         text: str = getattr(self.row, kind)
-        return self.site / re.sub(r"#\d+$", "", text) if text else None
+        return self.site / split_choice(text)[0] if text else None
+
+    def mask_choice(self, kind: MaskKind = "mask") -> Choice:
+        """Labels of the mask that the row chooses."""
+        return split_choice(getattr(self.row, kind))[1]
 
     def mask_files(self, kind: MaskKind = "mask") -> list[Path]:
         """Files that the row's cell of a mask stands for: one, a folder's, or a file or folder for each `{view}`."""

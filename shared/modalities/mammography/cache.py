@@ -110,7 +110,7 @@ def _extract(case: Case, extraction: Extraction, *, lesion: bool) -> Entry:
         log.info("case %s: files left out: %s", case.key, counts)
     images = breast.images
     masks = roi_files(case, images.keys()) if lesion else {}
-    outlines = {view: read_roi(path, images[view]) for view, path in masks.items()}
+    outlines = {view: read_roi(path, images[view], case.mask_choice()) for view, path in masks.items()}
     margin, unit, size = extraction.margin, extraction.margin_unit, extraction.roi_pixels
     squares = [cut_roi(images[view], mask, margin=margin, unit=unit, side=size) for view, mask in outlines.items()]
     drawn = [

@@ -45,7 +45,7 @@ def check(case: Case) -> ExclusionReason | None:
     images = read_views(case).images
     if case.row.mask:
         for view, path in roi_files(case, images.keys()).items():
-            read_roi(path, images[view])
+            read_roi(path, images[view], case.mask_choice())
     return None
 
 

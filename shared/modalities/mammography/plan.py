@@ -16,7 +16,7 @@ from shared.modalities.mammography.settings import MammographySettings, Pixels
 from shared.modalities.modality import Plan
 from shared.preprocessing.histograms import Counts
 
-VERSION = 2
+VERSION = 3
 """Version of this package: raised when it changes what a case looks like, so that cached cases are prepared again."""
 BINS = 100
 """Of grey values from 0 to 1."""

@@ -17,6 +17,7 @@ from shared.cohort.preflight import Case
 from shared.dicom.budget import SPARE, check_frames, read_tags
 from shared.dicom.header import quiet_reader
 from shared.dicom.index import scan_folder
+from shared.dicom.label_map import Choice, marked
 from shared.dicom.pixels import decode
 from shared.errors import StudyError
 from shared.modalities.mammography.image import MammogramImage
@@ -85,13 +86,14 @@ def _of_view(path: Path, view: View) -> Path:
     return max(images, key=lambda image: image.rows * image.columns).path if images else place
 
 
-def read_roi(path: Path, image: MammogramImage) -> BoolArray:
-    """Read a view's mask, bool `(y, x)` as `image.pixels` is; any value but zero belongs to the region.
+def read_roi(path: Path, image: MammogramImage, choice: Choice = None) -> BoolArray:
+    """Read a view's mask, bool `(y, x)` as `image.pixels` is; `choice` says which labels are meant where it has several.
 
     Raises
     ------
     StudyError
-        `unreadable_mask`; `mask_mismatch`: of another size than the image, or none of it on the breast; `empty_mask`.
+        `unreadable_mask`, also of values that are no labels; `mask_mismatch`: of another size than the image, or none
+        of it on the breast; `empty_mask`.
 
     """
     rows, columns = image.pixels.shape
@@ -110,7 +112,7 @@ def read_roi(path: Path, image: MammogramImage) -> BoolArray:
         raise StudyError(error.reason if kept else "unreadable_mask", error.detail) from None
     except Exception:  # noqa: BLE001 - junk may raise any exception, whose text may contain tags
         raise StudyError("unreadable_mask", "the mask's file is damaged or no DICOM image; export it again") from None
-    mask = image.turned(np.asarray(stored != 0))
+    mask = image.turned(marked(np.asarray(stored), choice))
     if not mask.any():
         raise StudyError("empty_mask", "the mask has no pixel; correct it, or take it out of the row")
     if not (mask & image.breast).any():

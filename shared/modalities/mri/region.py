@@ -31,7 +31,7 @@ class BreastRegion:
 
     phases: npt.NDArray[np.float16]
     breast: BoolArray  # approximate mask, (z, y, x) in the box
-    lesion: BoolArray | None  # reference mask, (z, y, x) on the grid of the whole study
+    lesion: BoolArray | None  # the breast's reference mask, (z, y, x) on the grid of the whole study
     grid: Grid  # of the study
     start: Voxels  # first voxel of the box in that grid, (z, y, x)
     side: Side
@@ -52,7 +52,7 @@ class BreastRegion:
 def extract_region(study: DceStudy, mask: BoolArray | None, side: Side, extraction: Extraction) -> BreastRegion:
     """Cut one breast out of a study, remove its bias field and divide by its reference level.
 
-    `mask` is the lesion on the study's grid, bool `(z, y, x)`.
+    `mask` is the lesion on the study's grid, bool `(z, y, x)`; what of it lies in the other breast is left out.
 
     Raises
     ------
@@ -66,6 +66,9 @@ def extract_region(study: DceStudy, mask: BoolArray | None, side: Side, extracti
     if not np.isfinite(study.phases).all():
         raise StudyError("preprocessing_failed", "the images hold values that are not numbers")
     box = find_breast(study, side)
+    if mask is not None:  # one file may stand for both breasts
+        mask, whole = np.zeros_like(mask), mask
+        mask[..., box.half] = whole[..., box.half]
     if mask is not None and not mask[box.window].any():
         raise StudyError(
             "no_breast_found",

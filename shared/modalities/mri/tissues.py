@@ -23,7 +23,7 @@ from shared.types import STRUCTURES, BoolArray, Grid
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Version of this module: raised when it changes what the masks look like."""
 
 

@@ -42,7 +42,9 @@ def write_seg(path, exam, mask, *, plane="axial", kind="BINARY", segments=1, omi
     pixels = np.stack([ds.pixel_array for ds in stored[: len(sources)]]).astype(np.uint8)
     if kind == "FRACTIONAL":
         pixels = pixels * 0.75 + 0.1
-    if segments > 1:
+    if kind == "LABELMAP":
+        segments = int(pixels.max())
+    elif segments > 1:
         pixels = np.stack([np.roll(pixels, number, axis=0) for number in range(segments)], axis=-1)
     seg = highdicom.seg.Segmentation(
         source_images=sources,
@@ -101,11 +103,24 @@ def test_a_seg_of_one_frame_is_placed(exam, tmp_path):
 
 def test_of_several_segments_one_must_be_named(exam, lesion, tmp_path):
     path = write_seg(tmp_path / "seg.dcm", exam, lesion, segments=2, omit=False)
-    with pytest.raises(StudyError, match=r"segments \[1, 2\]; name one as path#number"):
+    with pytest.raises(StudyError, match=r"labels 1, 2; write the lesion's .* #2"):
         read_mask(path, exam.grid)
-    np.testing.assert_array_equal(read_mask(path, exam.grid, segment=1), lesion)
-    np.testing.assert_array_equal(read_mask(path, exam.grid, segment=2), np.roll(lesion, 1, axis=0))
-    assert reason(read_mask, path, exam.grid, segment=3) == "unreadable_mask"
+    second = np.roll(lesion, 1, axis=0)
+    np.testing.assert_array_equal(read_mask(path, exam.grid, choice=(1,)), lesion)
+    np.testing.assert_array_equal(read_mask(path, exam.grid, choice=(2,)), second)
+    for both in ((2, 1), "all"):
+        np.testing.assert_array_equal(read_mask(path, exam.grid, choice=both), lesion | second)
+    assert reason(read_mask, path, exam.grid, choice=(3,)) == "unreadable_mask"
+
+
+def test_a_seg_that_is_a_label_map(exam, lesion, tmp_path):
+    labels = np.where(lesion, 2, 0).astype(np.uint8)
+    labels[:, 0, 0] = 1
+    path = write_seg(tmp_path / "seg.dcm", exam, labels, kind="LABELMAP", segments=0)
+    assert pydicom.dcmread(path).SegmentationType == "LABELMAP"
+    np.testing.assert_array_equal(read_mask(path, exam.grid, choice=(2,)), lesion)
+    np.testing.assert_array_equal(read_mask(path, exam.grid, choice="all"), labels > 0)
+    assert reason(read_mask, path, exam.grid) == "unreadable_mask"
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd"])
@@ -149,6 +164,84 @@ def test_a_seg_of_a_part_lies_in_a_larger_study(exam, lesion, tmp_path):
     expected[2:8, 3:15, 4:14] = lesion
     path = write_seg(tmp_path / "seg.dcm", exam, lesion)
     np.testing.assert_array_equal(read_mask(path, larger), expected)
+
+
+def write_labels(path, array, grid):
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(grid.spacing[::-1])
+    image.SetOrigin(grid.origin)
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.mark.parametrize("name", ["labels.nii.gz", "labels.nrrd"])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.float64])
+def test_of_a_label_map_the_chosen_labels_count(exam, lesion, tmp_path, name, kind):
+    labels = np.zeros(lesion.shape, kind)
+    labels[1:5, 3:10, 0:9] = 1
+    labels[lesion] = 2
+    labels[2, 5, 1] = 7
+    path = write_labels(tmp_path / name, labels, exam.grid)
+    with pytest.raises(StudyError, match=r"unreadable_mask: the mask holds the labels 1, 2, 7; write .* #2"):
+        read_mask(path, exam.grid)
+    for choice in ((2,), (2, 7), (7, 9), (1, 2, 7)):
+        np.testing.assert_array_equal(read_mask(path, exam.grid, choice=choice), np.isin(labels, choice))
+    np.testing.assert_array_equal(read_mask(path, exam.grid, choice="all"), labels > 0)
+    with pytest.raises(StudyError, match="labels 1, 2, 7, and not the chosen one"):
+        read_mask(path, exam.grid, choice=(3,))
+
+
+def test_one_label_of_any_number_needs_no_choice(exam, lesion, tmp_path):
+    for label in (1, 2, 255):
+        path = write_labels(tmp_path / "one.nii.gz", np.where(lesion, label, 0).astype(np.uint8), exam.grid)
+        np.testing.assert_array_equal(read_mask(path, exam.grid), lesion)
+    nearly = write_labels(tmp_path / "nearly.nii.gz", np.where(lesion, 0.9999999, 0).astype(np.float32), exam.grid)
+    np.testing.assert_array_equal(read_mask(nearly, exam.grid), lesion)
+
+
+@pytest.mark.parametrize("choice", [None, (1,), "all"])
+def test_values_that_are_no_labels_are_no_mask(exam, lesion, tmp_path, choice):
+    rng = np.random.default_rng(0)
+    for values in (
+        exam.volume[1].astype(np.int16) * 40,  # the image itself
+        rng.random(lesion.shape).astype(np.float32),  # probabilities
+        np.where(lesion, 0.7, 0).astype(np.float32),
+        np.where(lesion, -1, 0).astype(np.int16),
+        rng.integers(0, 256, lesion.shape).astype(np.uint8),
+        np.ones(lesion.shape, np.uint8),  # everything
+        (~lesion).astype(np.uint8),  # inverted
+    ):
+        path = write_labels(tmp_path / "values.nii.gz", values, exam.grid)
+        assert reason(read_mask, path, exam.grid, choice=choice) == "unreadable_mask"
+
+
+@pytest.mark.parametrize("name", ["lesion.seg.nrrd", "lesion.nii.gz"])
+@pytest.mark.parametrize("axes", ["LPS", "RAS", "PIR"])
+def test_a_label_map_cut_to_its_lesion_lies_where_it_was(exam, lesion, tmp_path, name, axes):
+    z, y, x = (slice(int(a.min()), int(a.max()) + 1) for a in np.nonzero(lesion))
+    box = to_image(lesion, exam.grid)[x, y, z]
+    sitk.WriteImage(sitk.DICOMOrient(box, axes), str(tmp_path / name))
+    np.testing.assert_array_equal(read_mask(tmp_path / name, exam.grid), lesion)
+    shifted = Grid(exam.grid.shape, exam.grid.spacing, tuple(at + 0.5 for at in exam.grid.origin))
+    assert reason(read_mask, tmp_path / name, shifted) == "mask_mismatch"
+
+
+def test_a_label_map_larger_than_the_images_counts_where_it_marks_none_outside(exam, lesion, tmp_path):
+    padded = np.pad(lesion, 2).astype(np.uint8)
+    start = tuple(at - 2 * step for at, step in zip(exam.grid.origin, exam.grid.spacing[::-1], strict=True))
+    larger = Grid(padded.shape, exam.grid.spacing, start)
+    np.testing.assert_array_equal(read_mask(write_labels(tmp_path / "a.nii", padded, larger), exam.grid), lesion)
+    padded[0, 5, 5] = 1
+    assert reason(read_mask, write_labels(tmp_path / "a.nii", padded, larger), exam.grid) == "mask_mismatch"
+
+
+def test_a_mask_of_the_images_shape_whose_header_lost_its_place_is_refused(exam, lesion, tmp_path):
+    """By whole voxels, too: then it would pass for a part of the volume."""
+    x, y, z = exam.grid.origin
+    moved = Grid(exam.grid.shape, exam.grid.spacing, (x + 1.25, y, z))
+    assert reason(read_mask, write_labels(tmp_path / "a.nii", lesion.astype(np.uint8), moved), exam.grid) == (
+        "mask_mismatch"
+    )
 
 
 def test_scenario_29_an_empty_mask_is_named(exam, lesion, tmp_path):
@@ -199,15 +292,15 @@ def _huge(ds):
     ds.NumberOfFrames = 2_000_000
 
 
-def _label_map(ds):
-    ds.SegmentationType = "LABELMAP"
+def _other_type(ds):
+    ds.SegmentationType = "OUTLINE"
 
 
 def _nowhere(ds):
     del _seg(ds)[0].PlanePositionSequence
 
 
-@pytest.mark.parametrize("edit", [_tilt, _unparallel, _flat, _huge, _label_map, _nowhere])
+@pytest.mark.parametrize("edit", [_tilt, _unparallel, _flat, _huge, _other_type, _nowhere])
 def test_a_seg_without_a_sound_geometry_is_refused(exam, lesion, tmp_path, edit):
     path = write_seg(tmp_path / "seg.dcm", exam, lesion)
     ds = pydicom.dcmread(path)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from shared.errors import StudyError
+from shared.modalities.mri.fingerprint import fingerprint_region
 from shared.modalities.mri.intensity import reference_level
 from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.types import Grid
@@ -73,6 +74,27 @@ def test_a_lesion_in_the_other_breast_is_refused(make_study):
     with pytest.raises(StudyError, match="side of the row") as caught:
         extract_region(study, lesion, "right", WITHOUT_N4)
     assert caught.value.reason == "no_breast_found"
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_of_a_mask_of_both_breasts_the_rows_counts(make_study, side):
+    study, lesion = make_study(side)
+    both = lesion | lesion[..., ::-1]
+    region = extract_region(study, both, side, WITHOUT_N4)
+    np.testing.assert_array_equal(region.lesion, lesion)
+    assert both.sum() == 2 * lesion.sum()  # the caller's mask is as it was
+    volume = fingerprint_region(region).volume
+    np.testing.assert_array_equal(volume, fingerprint_region(extract_region(study, lesion, side, WITHOUT_N4)).volume)
+
+
+def test_a_reference_beyond_the_box_on_its_own_side_stays(make_study):
+    """It is what a crop has missed, not the other breast's."""
+    study, lesion = make_study("left")
+    box = extract_region(study, None, "left", WITHOUT_N4)
+    far = lesion.copy()
+    far[:, -3:, box.window[2].stop - 4 : box.window[2].stop - 1] = True
+    assert far[box.window].sum() < far.sum()
+    np.testing.assert_array_equal(extract_region(study, far, "left", WITHOUT_N4).lesion, far)
 
 
 def test_masks_of_another_shape_and_images_that_are_not_numbers_are_refused(make_study):
