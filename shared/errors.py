@@ -16,6 +16,7 @@ outside in it hold no control characters (`shared.words`). What of an error may 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from shared.words import plain
@@ -31,6 +32,8 @@ ExclusionReason = Literal[
     "several_studies",  # files of more than one exam at one path
     "several_patients",  # files of more than one patient at one path
     "laterality_conflict",  # the tag and the table name different breasts
+    "patient_conflict",  # by their PatientID the images are another row's patient's, or one patient has two IDs
+    "duplicate_exam",  # the same breast of the same exam, by its StudyInstanceUID, as another row
     "no_mask",  # the row names no mask, but the task needs one
     "unreadable_mask",  # the mask is no readable DICOM SEG, NIfTI or NRRD
     "mask_mismatch",  # mask and images differ in shape or position
@@ -88,17 +91,26 @@ class SiteError(FedBreastError):
 
 
 class TableError(SiteError):
-    """A fault in a table, located by file name, row (1 = the header) and column.
+    """A fault in a table, located by file name, row (1 = the header) and column; or several, told at once.
 
+    Of several, `faults` are each for itself; row and column are those of the first.
     `column` is a name of the code's, never one that only the table has: in a table without a header it would be a cell.
     `cell` is what stands there. It is in no message and no `repr`: it goes to `shared.cohort.refused_cells` alone.
     """
 
     def __init__(
-        self, message: str, *, file: str, row: int | None = None, column: str | None = None, cell: str = ""
+        self,
+        message: str,
+        *,
+        file: str,
+        row: int | None = None,
+        column: str | None = None,
+        cell: str = "",
+        faults: Sequence[TableError] = (),
     ) -> None:
         place = (f"row {row}" if row is not None else "", f"column '{column}'" if column else "")
-        self.where = ", ".join(filter(None, place))
+        self.where = ", ".join(filter(None, place)) + (f" and {len(faults) - 1} more faults" if faults else "")
+        self.faults = tuple(faults)
         super().__init__(f"{', '.join(filter(None, (file, self.where)))}: {message}")
         self.message, self.file, self.row, self.column, self.cell = message, file, row, column, cell
 

@@ -9,18 +9,21 @@ subtype, malignant, age (years), density, manufacturer, field_strength_t, split.
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.cohort.columns import UnusedColumn, unused_columns
+from shared.cohort.exam_dates import possible_dates
 from shared.cohort.labels import CaseLabels, Label, contradicts
-from shared.cohort.row_reader import RowReader, read_her2_column, read_ki67_column
-from shared.cohort.table import Table, read_table
+from shared.cohort.row_conflicts import LABELS, conflicts, doubts
+from shared.cohort.row_reader import RowReader, noting, read_her2_column, read_ki67_column, refuse_codes
+from shared.cohort.table import MOST_FAULTS, read_table, refuse
 from shared.cohort.vocabulary import DENSITY, MALIGNANT, MODALITY, RECEPTOR, SIDE, SPLIT, SUBTYPE
 from shared.dicom.header import normalise_manufacturer
 from shared.errors import ConfigError, TableError
@@ -33,7 +36,6 @@ KNOWN = (
     *("patient_id", "exam", "side", "modality", *PATH_COLUMNS, "acquisition_times", "er", "pr", "her2", "her2_fish"),
     *("ki67_percent", "subtype", "malignant", "age", "density", "manufacturer", "field_strength_t", "split"),
 )
-_LABELS = ("er", "pr", "her2", "subtype", "ki67_percent", "malignant", "density")
 _LONGEST_AGE = 120.0
 _STRONGEST_FIELD_T = 12.0
 
@@ -83,14 +85,30 @@ class Flag:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A table's rows, what is doubtful in it, and which of its columns are read and which are not."""
+
+    rows: tuple[CaseRow, ...]
+    flags: tuple[Flag, ...]
+    used: tuple[str, ...]
+    unused: tuple[UnusedColumn, ...]
+
+
 def read_manifest(site_dir: Path, images: Path | None = None) -> tuple[CaseRow, ...]:
-    """Read the rows of a site's `cases.csv`; see `read_manifest_with_flags`."""
-    return read_manifest_with_flags(site_dir, images)[0]
+    """Read the rows of a site's `cases.csv`; see `read_whole_manifest`."""
+    return read_whole_manifest(site_dir, images).rows
 
 
 def read_manifest_with_flags(
     site_dir: Path, images: Path | None = None, labels: Sequence[Label] = ()
 ) -> tuple[tuple[CaseRow, ...], tuple[Flag, ...]]:
+    """Read a site's `cases.csv`, and what is doubtful in it; see `read_whole_manifest`."""
+    manifest = read_whole_manifest(site_dir, images, labels)
+    return manifest.rows, manifest.flags
+
+
+def read_whole_manifest(site_dir: Path, images: Path | None = None, labels: Sequence[Label] = ()) -> Manifest:
     """Read and check a site's `cases.csv`; no image is read.
 
     Paths are relative to the folder `images`, by default the site's, and must stay inside it. `labels` are those of the
@@ -101,62 +119,94 @@ def read_manifest_with_flags(
     ConfigError
         A label of such a column has classes.
     TableError
-        With file, row and column of the first fault: wrong number of fields, unknown word, path outside the folder,
-        conflict of units, one breast of one exam in two rows or with two labels, patient in two splits.
+        With file, row and column of all faults: wrong number of fields, unknown word or ambiguous code, path outside
+        the folder, conflict of units, one breast of one exam in two rows or with two labels, patient in two splits, one
+        path of two patients.
 
     """
-    table = read_table(site_dir / TABLE_NAME, known=KNOWN, required=REQUIRED)
-    further = [label for label in labels if label.name not in _LABELS]
+    further = [label for label in labels if label.name not in LABELS]
     if classes := [label.name for label in further if label.kind == "classes"]:
         raise ConfigError(f"label '{classes[0]}': a column of classes is read only where the table knows it")
-    flags = _doubtful_columns(table, {label.name for label in further})
-    scores = read_her2_column(table)
-    proliferation = read_ki67_column(table)
+    faults: list[TableError] = []
+    table = read_table(site_dir / TABLE_NAME, known=KNOWN, required=REQUIRED, faults=faults)
+    names = [label.name for label in further]
+    unused = unused_columns(table.columns, KNOWN, names)
+    flags = [
+        Flag(1, f"column {item.place} is not read: is '{item.near}' meant? Then rename it")
+        for item in unused
+        if item.near
+    ]
+    words = ("er", "pr", "her2_fish", "malignant", *(label.name for label in further if label.kind == "binary"))
+    refuse_codes(table, words, faults)
+    scores = read_her2_column(table, faults)
+    proliferation = read_ki67_column(table, faults)
+    plain = {cells.get("her2", "").strip() for _, cells in table.rows} - {""}
+    if "1" in plain and plain <= {"0", "1"}:
+        flags.append(Flag(1, "her2 holds 0 and 1 alone, read as negative and positive; scores are written 0, 1+, 2+, 3+"))
     rows = []
     for number, cells in table.rows:
         reader = RowReader(table.file, number, cells, decimal_comma=table.delimiter != ",")
-        her2, contradictory = scores[number]
+        her2, contradictory = scores.get(number, (None, False))
         if contradictory:
             flags.append(Flag(number, "her2 and her2_fish contradict each other: HER2 is taken as missing"))
-        row = _read_row(reader, (images or site_dir).resolve(), her2, proliferation[number], further)
+        row = _read_row(reader, (images or site_dir).resolve(), her2, proliferation.get(number), further, faults)
+        if row is None:
+            continue
         if row.subtype is not None and contradicts(row.subtype, row.labels):
             flags.append(Flag(number, "subtype contradicts the receptors"))
+        if not row.path and len(possible_dates(row.exam)) > 1:
+            flags.append(Flag(number, "'exam' can be read as two days, and is where an exam of one lies there; write YYYYMMDD"))
         rows.append(row)
+        if len(faults) >= MOST_FAULTS:
+            break
+    faults += conflicts(rows, table.file)
+    refuse(faults)
     if not rows:
         raise TableError("no row below the header", file=table.file)
-    _refuse_conflicting_labels(rows, table.file)
-    _refuse_duplicates(rows, table.file)
-    _refuse_conflicting_splits(rows, table.file)
-    return tuple(rows), tuple(flags)
+    flags += [Flag(row, message) for row, message in doubts(rows)]
+    used = tuple(name for name in table.columns if name in KNOWN or name in names)
+    return Manifest(tuple(rows), tuple(flags), used, tuple(unused))
 
 
 def _read_row(
-    reader: RowReader, root: Path, her2: bool | None, ki67: float | None, further: Sequence[Label]
-) -> CaseRow:
-    vendor = reader.text("manufacturer")
-    other = {label.name: _read_label(reader, label) for label in further}
-    return CaseRow(
-        row=reader.row,
-        patient_id=reader.identifier("patient_id"),
-        exam=reader.text("exam"),
-        side=reader.word_required("side", SIDE, hint="one row a breast: left or right"),
-        modality=reader.word("modality", MODALITY) or "MR",
-        **{column: reader.path(column, root) for column in PATH_COLUMNS},
-        acquisition_times_s=reader.times("acquisition_times"),
-        er=reader.word("er", RECEPTOR),
-        pr=reader.word("pr", RECEPTOR),
-        her2=her2,
-        ki67_percent=ki67,
-        subtype=reader.word("subtype", SUBTYPE),
-        malignant=reader.word("malignant", MALIGNANT),
-        age=reader.number("age", 0.0, _LONGEST_AGE, unit="years"),
-        density=reader.word("density", DENSITY),
-        manufacturer=normalise_manufacturer(vendor) if vendor else None,
-        field_strength_t=reader.number("field_strength_t", 0.01, _STRONGEST_FIELD_T, unit="tesla"),
-        split=reader.word("split", SPLIT),
-        extra={name: cell for name, cell in reader.cells.items() if name not in KNOWN},
-        other={name: value for name, value in other.items() if value is not None},
-    )
+    reader: RowReader,
+    root: Path,
+    her2: bool | None,
+    ki67: float | None,
+    further: Sequence[Label],
+    faults: list[TableError],
+) -> CaseRow | None:
+    """The row, or None and a fault for each cell that cannot be read."""
+    age, tesla = (0.0, _LONGEST_AGE), (0.01, _STRONGEST_FIELD_T)
+    cells: dict[str, Callable[[], object]] = {
+        "patient_id": lambda: reader.identifier("patient_id"),
+        "side": lambda: reader.word_required("side", SIDE, hint="one row a breast: left or right"),
+        "modality": lambda: reader.word("modality", MODALITY) or "MR",
+        **{column: partial(reader.path, column, root) for column in PATH_COLUMNS},
+        "acquisition_times_s": lambda: reader.times("acquisition_times"),
+        **{column: partial(reader.word, column, words) for column, words in _WORDS.items()},
+        "age": lambda: reader.number("age", *age, unit="years"),
+        "field_strength_t": lambda: reader.number("field_strength_t", *tesla, unit="tesla"),
+    }
+    vendor, before = reader.text("manufacturer"), len(faults)
+    values: dict[str, object] = {"row": reader.row, "exam": reader.text("exam"), "her2": her2, "ki67_percent": ki67}
+    values["manufacturer"] = normalise_manufacturer(vendor) if vendor else None
+    values["extra"] = {name: cell for name, cell in reader.cells.items() if name not in KNOWN}
+    other: dict[str, float] = {}
+    for name, read in cells.items():
+        with noting(faults):
+            values[name] = read()
+    for label in further:
+        with noting(faults):
+            if (value := _read_label(reader, label)) is not None:
+                other[label.name] = value
+    return CaseRow.model_validate({**values, "other": other}) if len(faults) == before else None
+
+
+_WORDS: dict[str, dict[str, Any]] = {
+    **{"er": RECEPTOR, "pr": RECEPTOR, "subtype": SUBTYPE, "malignant": MALIGNANT},
+    **{"density": DENSITY, "split": SPLIT},
+}
 
 
 def _read_label(reader: RowReader, label: Label) -> float | None:
@@ -164,60 +214,3 @@ def _read_label(reader: RowReader, label: Label) -> float | None:
         return reader.number(label.name, -math.inf, math.inf, unit=label.title)
     status = reader.word(label.name, RECEPTOR)
     return None if status is None else float(status)
-
-
-def _doubtful_columns(table: Table, labels: Collection[str]) -> list[Flag]:
-    """Flag unknown columns that look like a misspelt known one, or share a word with it; they are kept unchanged."""
-    absent, flags = [item for item in KNOWN if item not in table.columns], []
-    for name in table.columns:
-        if name in KNOWN or name in labels:
-            continue
-        alike = [item for item in absent if _words(item) & _words(name)]
-        if near := [*difflib.get_close_matches(name, absent, n=1, cutoff=0.8), *alike]:
-            flags.append(Flag(1, f"an unknown column is not read: is '{near[0]}' meant? Then rename it"))
-    return flags
-
-
-def _words(column: str) -> set[str]:
-    return set(re.findall("[a-z]+[0-9]*", column.lower()))
-
-
-def _refuse_conflicting_labels(rows: Sequence[CaseRow], file: str) -> None:
-    """Refuse rows of one breast (as of MR and mammography) with different labels; one may lack a label."""
-    first: dict[tuple[str, str, Side, str], CaseRow] = {}
-    for row in rows:
-        for column in (*_LABELS, *row.other):
-            value = row.other.get(column, getattr(row, column, None))
-            other = row if value is None else first.setdefault((row.patient_id, row.exam, row.side, column), row)
-            if value != other.other.get(column, getattr(other, column, None)):
-                raise TableError(
-                    f"differs from row {other.row}, which is the same breast of the same exam; keep the right one",
-                    file=file,
-                    row=row.row,
-                    column=column,
-                )
-
-
-def _refuse_duplicates(rows: Sequence[CaseRow], file: str) -> None:
-    first: dict[tuple[str, str, Side, str], int] = {}
-    for row in rows:
-        other = first.setdefault((row.patient_id, row.exam, row.side, row.modality), row.row)
-        if other != row.row:
-            raise TableError(
-                f"the same breast of the same exam as row {other}; take one out, or tell the exams apart in 'exam'",
-                file=file,
-                row=row.row,
-            )
-
-
-def _refuse_conflicting_splits(rows: Sequence[CaseRow], file: str) -> None:
-    first: dict[str, CaseRow] = {}
-    for row in rows:
-        other = first.setdefault(row.patient_id, row)
-        if other.split != row.split:
-            raise TableError(
-                f"not the split of row {other.row}, which is the same patient; all rows of a patient share one split",
-                file=file,
-                row=row.row,
-                column="split",
-            )

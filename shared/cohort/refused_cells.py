@@ -1,4 +1,4 @@
-"""The cell that a table is refused for: in a file on the site's own disk, readable by its owner, that is never sent.
+"""The cells that a table is refused for: in a file on the site's own disk, readable by its owner, that is never sent.
 
 A message names row and column alone, because in a row that is shifted by one any column may hold a patient's name.
 """
@@ -14,10 +14,12 @@ from shared.atomic_files import write_atomically
 from shared.errors import TableError
 from shared.words import plain
 
+_BREAK = "\n  "
+
 
 @contextmanager
 def keeping_the_cell(folder: Path) -> Iterator[None]:
-    """While a site folder's table is read, write the cell of a `TableError` into a file, which its message then names.
+    """While a site folder's table is read, write the cells of a `TableError` into a file, which its message then names.
 
     The file lies in the cache's `logs`, mode 0600; its name is a hash of the folder's path.
     """
@@ -27,14 +29,17 @@ def keeping_the_cell(folder: Path) -> Iterator[None]:
     try:
         yield
     except TableError as error:
-        if not error.cell:
+        lines = [f"{fault.where}: {plain(fault.cell)}\n" for fault in error.faults or (error,) if fault.cell]
+        if not lines:
             raise
         try:
-            write_atomically(path, f"{error.where}: {plain(error.cell)}\n".encode(), mode=0o600)
+            write_atomically(path, "".join(lines).encode(), mode=0o600)
         except OSError:
             raise error from None  # what is wrong with the table matters more
-        message = f"{error.message}; what stands there is in {path}, which never leaves this machine"
-        raise TableError(message, file=error.file, row=error.row, column=error.column, cell=error.cell) from None
+        message = f"{error.message}{_BREAK if error.faults else '; '}what stands there is in {path}, which never leaves this machine"
+        raise TableError(
+            message, file=error.file, row=error.row, column=error.column, cell=error.cell, faults=error.faults
+        ) from None
     else:
         with suppress(OSError):
             path.unlink()

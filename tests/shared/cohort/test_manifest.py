@@ -98,9 +98,10 @@ def test_scenario_32_a_contradiction_of_score_and_hybridisation_is_missing_and_f
 
 def test_bare_her2_digits_are_a_status_or_scores_by_their_column(site):
     assert values(site, "her2", "0", "1", "1", "") == [False, True, True, None]
-    assert values(site, "her2", "0", "1", "2", "3") == [False, False, None, True]
+    error = fault(site, "patient_id,side,her2", "P0,left,0", "P1,left,1", "P2,left,2", "P3,left,3")
+    assert [(item.row, item.column) for item in error.faults] == [(3, "her2"), (4, "her2"), (5, "her2")]
     assert values(site, "her2", "positive", "2+", "neg") == [True, None, False]
-    assert "1 beside scores" in str(fault(site, "patient_id,side,her2", "P1,left,1", "P2,left,2+"))
+    assert "a score or a code" in str(fault(site, "patient_id,side,her2", "P1,left,1", "P2,left,2+"))
 
 
 def test_scenario_33_ki67_in_two_units_stops_the_import(site):

@@ -2,8 +2,9 @@
 
 import pytest
 
-from shared.cohort.row_reader import RowReader, read_her2_column, read_ki67_column
-from shared.cohort.table import Table
+from shared.cohort import row_reader
+from shared.cohort.row_reader import RowReader
+from shared.cohort.table import Table, refuse
 from shared.cohort.vocabulary import RECEPTOR, SIDE
 from shared.errors import TableError
 
@@ -15,6 +16,20 @@ def reader(cell, *, decimal_comma=False):
 def table(*rows, delimiter=","):
     columns = tuple(rows[0])
     return Table("cases.csv", columns, tuple(enumerate(rows, start=2)), delimiter)
+
+
+def read_her2_column(cells):
+    faults = []
+    statuses = row_reader.read_her2_column(cells, faults)
+    refuse(faults)
+    return statuses
+
+
+def read_ki67_column(cells):
+    faults = []
+    values = row_reader.read_ki67_column(cells, faults)
+    refuse(faults)
+    return values
 
 
 def test_a_fault_names_file_row_and_column():
@@ -75,10 +90,13 @@ def test_a_path_stays_inside_the_folder(tmp_path):
 def test_plain_digits_of_her2_mean_what_their_column_says():
     status = table({"her2": "0"}, {"her2": "1"}, {"her2": ""})
     assert read_her2_column(status) == {2: (False, False), 3: (True, False), 4: (None, False)}
-    scores = table({"her2": "1"}, {"her2": "2"}, {"her2": "3"})
-    assert read_her2_column(scores) == {2: (False, False), 3: (None, False), 4: (True, False)}
-    with pytest.raises(TableError, match="could mean"):
-        read_her2_column(table({"her2": "1"}, {"her2": "2+"}))
+    for others in (("2", "3"), ("2",), ("2.0",), ("9",), ("1+",), ("++",)):
+        with pytest.raises(TableError, match="a score or a code; write 0, 1"):
+            read_her2_column(table(*({"her2": cell} for cell in ("1", *others))))
+    with pytest.raises(TableError, match=r"\+ beside scores"):
+        read_her2_column(table({"her2": "+"}, {"her2": "2+"}))
+    scores = table({"her2": "0"}, {"her2": "++"}, {"her2": "3+"}, {"her2": "unknown"})
+    assert [status for status, _ in read_her2_column(scores).values()] == [False, None, True, None]
 
 
 def test_hybridisation_decides_an_equivocal_score_and_contradictions_are_missing():
