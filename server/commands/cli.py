@@ -116,8 +116,8 @@ def phantom(
     mammograms: Annotated[bool, typer.Option(help="CC and MLO of both breasts beside each MRI.")] = False,
 ) -> None:
     """Write a federation of phantom hospitals as DICOM; a stopped call goes on where it was."""
-    from shared.phantom.exam import PhantomSettings
     from shared.phantom.generate import generate_federation
+    from shared.phantom.settings import PhantomSettings
 
     settings = PhantomSettings(
         cases_per_site=cases_per_site,

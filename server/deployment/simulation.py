@@ -89,8 +89,8 @@ def check_data(config: RunConfig) -> None:
 
     """
     from shared.phantom.centres import CENTRES
-    from shared.phantom.exam import PhantomSettings
     from shared.phantom.marker import is_complete
+    from shared.phantom.settings import PhantomSettings
 
     root, external = project_root() / config.data.root, config.data.external
     if config.data.phantom is not None:
@@ -120,8 +120,8 @@ def ensure_data(config: RunConfig, on_progress: Callable[[str, int, int, str], N
     check_data(config)
     if config.data.phantom is None:
         return
-    from shared.phantom.exam import PhantomSettings
     from shared.phantom.generate import generate_federation
+    from shared.phantom.settings import PhantomSettings
 
     root, settings = project_root() / config.data.root, PhantomSettings(**config.data.phantom.model_dump())
     generate_federation(root, settings, on_progress=lambda done, total: on_progress("phantom", done, total, "patients"))

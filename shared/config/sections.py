@@ -50,6 +50,9 @@ class PhantomConfig(Section):
     separation: float = Field(default=0.75, gt=0.0, le=2.0, description="How far apart the subtypes' latent means lie.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the data, apart from the training's.")
     mammograms: bool = Field(default=False, description="CC and MLO of both breasts beside each patient's MRI.")
+    densities: dict[SiteName, Annotated[str, Field(pattern="^a?b?c?d?$", min_length=1)]] = Field(
+        default={}, description='By centre, its patients\' only breast densities, as "ab"; others have all four.'
+    )
 
 
 class DataConfig(Section):
