@@ -190,7 +190,7 @@ class InferenceConfig(Section):
     threshold: float = Field(default=0.5, gt=0.0, lt=1.0, description="Probability from which a voxel is taken.")
     min_lesion_ml: float = Field(default=0.03, ge=0.0, le=1000.0, description="Smaller pieces are dropped, ml.")
     relative_certainty: Fraction = Field(
-        default=0.9, description="Pieces with a mean probability below this times the most certain one's are dropped."
+        default=0.9, description="Pieces with a mean probability below this times the largest one's are dropped."
     )
     flip_averaging: bool = Field(default=False, description="Average over left-right flips (twice the time).")
 

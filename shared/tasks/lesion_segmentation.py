@@ -104,8 +104,7 @@ def measure(prediction: FloatArray, case: PreparedMri, config: RunConfig, *, ful
     probability = to_native(prediction[0], case.place)
     spacing, reference = case.native_grid.spacing, case.native_mask
     pieces, certainty = candidates(probability, spacing, config)
-    kept = np.concatenate([[False], certainty >= config.inference.relative_certainty * certainty.max(initial=0.0)])
-    predicted: BoolArray = kept[pieces]
+    predicted = certain_pieces(pieces, certainty, config)
     overlap = config.evaluation.lesion_overlap
     row: Row = case_metrics(
         predicted, reference, spacing, nsd_tolerance_mm=config.evaluation.nsd_tolerance_mm, lesion_overlap=overlap
@@ -120,10 +119,6 @@ def candidates(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
     """Connected pieces of `(z, y, x)` probabilities above the threshold and of some size, and how certain each is.
 
-    Of these a mask keeps those whose mean probability is at least `relative_certainty` times that of the exam's most
-    certain piece: at a centre with stronger background enhancement gland is taken for lesion, but less surely than the
-    lesion itself.
-
     Returns
     -------
     Labels from 1 on, `(z, y, x)`, 0 outside, and the mean probability of each piece, `(piece,)`.
@@ -136,6 +131,22 @@ def candidates(
     large[0] = False
     renumbered = np.cumsum(large).astype(np.int32) * large
     return renumbered[pieces], certainty[large]
+
+
+def certain_pieces(
+    pieces: npt.NDArray[np.int32], certainty: npt.NDArray[np.float64], config: RunConfig
+) -> BoolArray:
+    """The mask `(z, y, x)` of those `candidates` that are at least `relative_certainty` times as certain as the largest.
+
+    At a centre with stronger background enhancement gland is taken for lesion, but less surely than the lesion itself.
+    The largest piece, the first of several, is the measure and always kept: a speck, however certain, is none for it.
+    """
+    if not len(certainty):
+        return np.zeros(pieces.shape, np.bool_)
+    largest = int(np.bincount(pieces.ravel())[1:].argmax())
+    kept = np.concatenate([[False], certainty >= config.inference.relative_certainty * certainty[largest]])
+    mask: BoolArray = kept[pieces]
+    return mask
 
 
 VOLUME = NumberPair("volume_{}", "lesion volume", "ml", ("volume_ml", "reference_volume_ml"))

@@ -99,18 +99,42 @@ def test_small_predictions_are_dropped_by_millilitres_not_voxels():
     assert kept_of(probability * 0, (1.0, 1.0, 1.0), settings).sum() == 0
 
 
-def test_pieces_far_less_certain_than_the_most_certain_are_dropped():
+def test_pieces_far_less_certain_than_the_largest_are_dropped():
     probability = np.zeros((4, 16, 16), np.float32)
-    probability[:, 0:4, 0:4] = 0.96  # 64 voxels
-    probability[:, 8:12, 0:4] = 0.88  # above 0.9 of it: another lesion
-    probability[:, 8:14, 8:14] = 0.8  # larger, below it: gland
-    probability[0, 0, 15] = 1.0  # certain but too small to count, and no measure for the others
+    probability[:, 0:5, 0:4] = 0.9  # 80 voxels, the largest
+    probability[:, 8:12, 0:4] = 0.82  # above 0.9 of it: another lesion
+    probability[:, 8:12, 8:12] = 0.8  # below it: gland
     settings = view(inference={"min_lesion_ml": 0.03, "relative_certainty": 0.9})
     kept = kept_of(probability, (1.0, 1.0, 1.0), settings)
-    assert kept.sum() == 64 + 64
-    assert not kept[:, 8:14, 8:14].any()
+    assert kept.sum() == 80 + 64
+    assert not kept[:, 8:12, 8:12].any()
     everything = view(inference={"min_lesion_ml": 0.03, "relative_certainty": 0.0})
-    assert kept_of(probability, (1.0, 1.0, 1.0), everything).sum() == 64 + 64 + 144
+    assert kept_of(probability, (1.0, 1.0, 1.0), everything).sum() == 80 + 64 + 64
+
+
+@pytest.mark.parametrize("speck", [0.95, 0.96, 1.0])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
+def test_a_certain_speck_never_drops_the_tumour(speck, share):
+    reference = np.zeros((12, 32, 32), bool)
+    reference[:, 2:24, 2:24] = True  # 5.8 ml
+    probability = np.where(reference, 0.86, 0.0).astype(np.float32)
+    probability[0:4, 28:31, 28:31] = speck  # 0.036 ml
+    settings = view(inference={"min_lesion_ml": 0.03, "relative_certainty": share})
+    found = measured(probability, (1.0, 1.0, 1.0), settings, reference)
+    assert found.masks[0][0][reference].all()
+    assert found.rows[""]["dice"] > 0.99
+    assert found.rows[""]["failed"] == 0.0
+
+
+def test_the_largest_is_so_by_volume_whatever_its_number_and_the_first_of_equals():
+    probability = np.zeros((4, 16, 16), np.float32)
+    probability[:, 0:4, 0:4] = 0.99  # numbered first
+    probability[:, 8:14, 8:14] = 0.6
+    settings = view(inference={"relative_certainty": 0.9})
+    assert kept_of(probability, (1.0, 1.0, 1.0), settings).sum() == 64 + 144
+    probability[:, 8:14, 8:14] = 0.0
+    probability[:, 8:12, 8:12] = 0.6  # as large as the first
+    assert kept_of(probability, (1.0, 1.0, 1.0), settings).sum() == 64
 
 
 def test_candidates_are_numbered_with_their_mean_probability():
