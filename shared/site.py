@@ -106,9 +106,15 @@ class Site:
             workers=modality.settings(self.config).workers,
             on_progress=self._report("prepare"),
         )
-        self.excluded |= set(excluded)
         splits = {case.key: split for split, case in ordered}
-        prepared: Prepared = {split: [case for case in cases if splits[case.key] == split] for split in SPLITS}
+        missed = set[str]()
+        if self.name != self.config.data.external:
+            missed = {case.key for case in cases if splits[case.key] == "train" and not modality.teaches(case)}
+        crops = {Exclusion(case.row.row, "no_breast_found") for _, case in ordered if case.key in missed}
+        self.excluded |= {*excluded, *crops}
+        prepared: Prepared = {
+            split: [case for case in cases if splits[case.key] == split and case.key not in missed] for split in SPLITS
+        }
         own = self._digests([case for _, case in ordered])
         self.contents |= own
         noted = {split: [case.to_dict() for case in found] for split, found in prepared.items()} | {"contents": own}
@@ -175,7 +181,8 @@ class Site:
         run = [f"{name} {' '.join(sorted(self.config.needs(name)))}" for name in self.config.modalities]
         shares = self.config.splits.model_dump_json()
         labels = [f"{label.name} {label.kind}" for label in self.config.labels]
-        parts = [str(self.folder.resolve()), self.name, modality, plan.hash(), shares, table, *run, *labels]
+        role = "external" if self.name == self.config.data.external else "training"
+        parts = [str(self.folder.resolve()), self.name, role, modality, plan.hash(), shares, table, *run, *labels]
         return cache_root() / "sites" / f"{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:32]}.json"
 
     def _report(self, phase: str) -> Callable[[int, int], None]:

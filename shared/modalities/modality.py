@@ -129,6 +129,9 @@ class Modality:
         the case no more.
     background
         For pictures.
+    teaches
+        Whether a prepared case can be learnt from: not where its crop misses the reference. It is left out in training
+        alone; where models are evaluated the miss is theirs.
 
     """
 
@@ -146,6 +149,7 @@ class Modality:
     open: Callable[[Mapping[str, Any]], PreparedCase]
     background: Callable[[Case], Background]
     section: type[Section] | None = None
+    teaches: Callable[[Any], bool] = lambda _case: True
 
     def __reduce__(self) -> tuple[Callable[[str], Modality], tuple[str]]:
         """Pickle the name alone: processes that prepare cases look it up in their own table."""

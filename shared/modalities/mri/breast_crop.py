@@ -40,12 +40,14 @@ class BreastBox:
     """One breast in a volume; `bilateral` says whether the field of view holds both.
 
     `window` are slices `(z, y, x)` of the breast with margins, in the study's voxels. `breast` is its approximate mask
-    without skin, bool `(z, y, x)` in the window; for statistics, not as an outline.
+    without skin, bool `(z, y, x)` in the window; for statistics, not as an outline. `half` are the study's columns on
+    the breast's side of the sternum, with a margin; all where the field of view holds one breast.
     """
 
     window: Window
     breast: BoolArray
     bilateral: bool
+    half: slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,11 @@ def find_breast(study: DceStudy, side: Side) -> BreastBox:
     y = (np.arange(coarse.shape[1]) + 0.5) * steps[1]
     inside = columns[:, None, :] & (y[None, :, None] > front.height[:, None, :] + SKIN_MM)
     inside &= (y[:, None] < chest) & front.body
-    return BreastBox(window, _enlarge(inside, factors, study.grid.shape)[window], bilateral)
+    half = slice(0, study.grid.shape[2])
+    if bilateral:
+        inner = (middle - MARGIN_MM, np.inf) if side == "left" else (0.0, middle + MARGIN_MM)
+        half = _window((*bounds[:2], inner), study.grid.shape, spacing)[2]
+    return BreastBox(window, _enlarge(inside, factors, study.grid.shape)[window], bilateral, half)
 
 
 def chest_front(level: float, distance: float) -> float:

@@ -38,7 +38,7 @@ def locate(site: SiteFolder, rows: Sequence[CaseRow], needs: frozenset[str]) -> 
 
 
 def check(case: Case) -> ExclusionReason | None:
-    """Read the images and masks of a case and find its breast; return why its tissue masks cannot be used.
+    """Read the images and masks of a case and find its breast with the lesion; return why tissue masks cannot be used.
 
     Without a lesion's mask it is of use to tasks of tissues alone: then their masks must be there and right.
     """
@@ -46,7 +46,7 @@ def check(case: Case) -> ExclusionReason | None:
     if not of_tissues:
         case.need_mask()
     study = read_case(case)
-    extract_region(study, None if of_tissues else case.load_mask(study.grid), case.row.side, _QUICK)
+    extract_region(study, None if of_tissues else case.load_mask(study.grid), case.row.side, _QUICK).need_lesion()
     fault = tissue_fault(case, study.grid)
     if of_tissues and fault:
         raise StudyError(fault, "a mask of tissues cannot be used, and the row names none of the lesion")
@@ -54,8 +54,10 @@ def check(case: Case) -> ExclusionReason | None:
 
 
 def extract(case: Case, config: RunConfig, cache: Path) -> BreastRegion:
-    """Extract the breast, corrected for the bias field."""
-    return cached_region(case, Extraction.of(config.preprocessing), cache)
+    """Extract the breast, corrected for the bias field; `StudyError` also where it is without the lesion."""
+    region = cached_region(case, Extraction.of(config.preprocessing), cache)
+    region.need_lesion()
+    return region
 
 
 def prepare(case: Case, plan: MriPlan, needs: frozenset[str], cache: Path) -> PreparedMri:
@@ -85,4 +87,5 @@ MODALITY = Modality(
     prepare=prepare,
     open=PreparedMri.from_dict,
     background=background,
+    teaches=lambda case: not case.missed,
 )

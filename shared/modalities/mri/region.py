@@ -31,7 +31,7 @@ class BreastRegion:
 
     phases: npt.NDArray[np.float16]
     breast: BoolArray  # approximate mask, (z, y, x) in the box
-    lesion: BoolArray | None  # reference mask, (z, y, x) on the grid of the whole study
+    lesion: BoolArray | None  # the breast's reference mask, (z, y, x) on the grid of the whole study
     grid: Grid  # of the study
     start: Voxels  # first voxel of the box in that grid, (z, y, x)
     side: Side
@@ -48,17 +48,28 @@ class BreastRegion:
         z, y, x = (size * step for size, step in zip(self.breast.shape, self.grid.spacing, strict=True))
         return z, y, x
 
+    @property
+    def misses_lesion(self) -> bool:
+        """Whether no voxel of the reference lies in the box: a failure of the crop, not of the exam."""
+        return self.lesion is not None and not self.lesion[self.window].any()
+
+    def need_lesion(self) -> None:
+        """Raise `StudyError` (`no_breast_found`) where the box misses the reference."""
+        if self.misses_lesion:
+            raise StudyError("no_breast_found", f"no voxel of the lesion lies in the {self.side} breast that was found")
+
 
 def extract_region(study: DceStudy, mask: BoolArray | None, side: Side, extraction: Extraction) -> BreastRegion:
     """Cut one breast out of a study, remove its bias field and divide by its reference level.
 
-    `mask` is the lesion on the study's grid, bool `(z, y, x)`.
+    `mask` is the lesion on the study's grid, bool `(z, y, x)`; what of it lies in the other breast is left out. A box
+    that misses it is returned all the same: see `BreastRegion.misses_lesion`.
 
     Raises
     ------
     StudyError
-        `no_breast_found`, also if the lesion is outside the breast; `mask_mismatch`; `preprocessing_failed`: values
-        that are not finite, or no signal.
+        `no_breast_found`, also if the lesion is on the other side of the sternum; `mask_mismatch`;
+        `preprocessing_failed`: values that are not finite, or no signal.
 
     """
     if mask is not None and mask.shape != study.grid.shape:
@@ -66,10 +77,13 @@ def extract_region(study: DceStudy, mask: BoolArray | None, side: Side, extracti
     if not np.isfinite(study.phases).all():
         raise StudyError("preprocessing_failed", "the images hold values that are not numbers")
     box = find_breast(study, side)
-    if mask is not None and not mask[box.window].any():
+    if mask is not None:  # one file may stand for both breasts
+        mask, whole = np.zeros_like(mask), mask
+        mask[..., box.half] = whole[..., box.half]
+    if mask is not None and not mask.any():
         raise StudyError(
             "no_breast_found",
-            f"no voxel of the lesion lies in the {side} breast: is the side of the row right?",
+            f"no voxel of the lesion lies on the {side}: is the side of the row right?",
         )
     phases = study.phases[(list(choose_phases(study.times_s, extraction.post_phases)), *box.window)]
     if extraction.n4:

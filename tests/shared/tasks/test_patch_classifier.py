@@ -1,6 +1,6 @@
 """Classifiers of real patches: mirrored copies, and the outline that a patch is cut from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -103,5 +103,34 @@ def test_the_patch_is_cut_from_the_reference_or_from_the_outline_that_is_given(t
     for got, mask in zip(seen, (ball(5), ball(3, (9, 12, 14))), strict=True):
         np.testing.assert_allclose(got, cut_patch(case.region(), mask, PLAN, patch), atol=1e-2)
     assert own != other
-    # Nothing is outlined: there is nothing to read.
+    # Nothing is outlined, or not in the breast's box: there is nothing to read.
     assert PREDICT(Left(), case, PLAN, config, np.zeros(SHAPE, bool)) is None
+
+
+def test_a_speck_beside_the_lesion_changes_nothing_of_a_predicted_outlines_patch(tmp_path):
+    case, config, seen = Case(tmp_path, CaseLabels(malignant=True)), view(), []
+
+    class Seeing(Left):
+        def forward(self, x):
+            seen.append(x[0].numpy())
+            return super().forward(x)
+
+    lesion, speck = ball(5, (8, 8, 8)), ball(1, (21, 21, 21))
+    alone, beside = (PREDICT(Seeing(), case, PLAN, config, mask) for mask in (lesion, lesion | speck))
+    np.testing.assert_array_equal(seen[0], seen[1])
+    assert alone == beside
+    # The speck alone is what there is to read.
+    assert PREDICT(Seeing(), case, PLAN, config, speck) != alone
+
+
+def test_where_the_box_misses_the_reference_there_is_no_answer(tmp_path):
+    class Missing(Case):
+        def region(self):
+            whole = super().region()
+            return replace(whole, phases=whole.phases[:, :6], breast=whole.breast[:6])
+
+    case, config = Missing(tmp_path, CaseLabels(malignant=True)), view()
+    assert case.region().misses_lesion
+    assert PREDICT(Left(), case, PLAN, config, None) is None
+    assert PREDICT(Left(), case, PLAN, config, ball(5)) is None
+    assert PREDICT(Left(), case, PLAN, config, ball(2, (2, 12, 12))) is not None

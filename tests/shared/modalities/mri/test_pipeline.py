@@ -111,10 +111,11 @@ def test_padding_is_zero_in_every_channel(make_study):
     assert not image[:, :, :, :8].any()
 
 
-def test_a_lesion_outside_the_plans_box_is_refused(make_study):
+def test_a_lesion_outside_the_plans_box_leaves_an_empty_mask(make_study):
     study, lesion = make_study("left", lesion_at=(0.0, 20.0, 105.0))
-    with pytest.raises(StudyError, match="outside the plan's"):
-        preprocess(study, lesion, "left", plan_by_hand(crop_voxels=(8, 8, 8)))
+    prepared = preprocess(study, lesion, "left", plan_by_hand(crop_voxels=(8, 8, 8)))
+    assert prepared.image.shape == (4, 8, 8, 8)
+    assert not prepared.mask.any()
 
 
 def test_a_breast_that_would_be_too_large_at_the_plans_spacing_is_left_out_before_memory_is_taken():

@@ -75,6 +75,21 @@ def test_a_lesion_in_the_other_breast_is_refused(make_study):
     assert caught.value.reason == "no_breast_found"
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("depth", [-58.0, 20.0])
+def test_a_box_that_misses_the_lesion_on_its_side_is_returned_and_says_so(make_study, side, depth):
+    study, lesion = make_study(side, lesion_at=(0.0, depth, 60.0))  # deep in the chest, or in the breast
+    region = extract_region(study, lesion, side, WITHOUT_N4)
+    assert region.misses_lesion is (depth < 0)
+    assert region.lesion.sum() == lesion.sum()
+    if region.misses_lesion:
+        with pytest.raises(StudyError, match="no voxel of the lesion lies in the"):
+            region.need_lesion()
+    else:
+        region.need_lesion()
+    assert not extract_region(study, None, side, WITHOUT_N4).misses_lesion
+
+
 def test_masks_of_another_shape_and_images_that_are_not_numbers_are_refused(make_study):
     study, lesion = make_study("left")
     with pytest.raises(StudyError, match="mask_mismatch"):
