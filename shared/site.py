@@ -15,7 +15,7 @@ from shared.atomic_files import replace_file
 from shared.cohort.manifest import TABLE_NAME
 from shared.cohort.preflight import Case, Cohort, Exclusion, open_cohort
 from shared.cohort.site_folder import patient_of
-from shared.cohort.splits import assign_splits
+from shared.cohort.splits import assign_splits, patient_classes
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError, RunError
 from shared.messages.payload import FEW, label_key
@@ -73,8 +73,8 @@ class Site:
         given = {patient: split for patient, split in named.items() if split is not None}
         patients = sorted(named.keys() - given.keys())
         seed = int.from_bytes(self.name.encode()[:7])
-        shares = self.config.splits
-        drawn = assign_splits(patients, seed=seed, validation=shares.validation, test=shares.test)
+        shares, classes = self.config.splits, patient_classes(self.cohort.cases, self.config.split_labels)
+        drawn = assign_splits(patients, seed=seed, validation=shares.validation, test=shares.test, classes=classes)
         return drawn | given
 
     def fingerprints(self) -> dict[str, Fingerprint]:

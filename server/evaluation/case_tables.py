@@ -16,6 +16,7 @@ from server.run_folder.predictions import case_table
 from shared.config.run_config import RunConfig
 from shared.evaluation import Arms, evaluate, table_row
 from shared.modalities.modality import Plan, PreparedCase
+from shared.models.uninitialised import UnsetValues
 from shared.preprocessing.cache import pack_mask, unpack_mask
 from shared.tasks.task import OWN, Measured, Task
 
@@ -83,7 +84,8 @@ def evaluate_models(
 
 def load_model(task: Task, view: RunConfig, state: Mapping[str, torch.Tensor]) -> nn.Module:
     """The task's network with a model's weights."""
-    model = task.learner.build_model(view)
+    with UnsetValues():
+        model = task.learner.build_model(view)
     model.load_state_dict(dict(state))
     return model
 

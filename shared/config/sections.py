@@ -84,6 +84,9 @@ class SplitConfig(Section):
 
     validation: Fraction = Field(default=0.17, description="Chooses the best round; share of the site's patients.")
     test: Fraction = Field(default=0.17, description="For internal evaluation; share of the site's patients.")
+    stratify: tuple[Annotated[str, Field(max_length=64)], ...] = Field(
+        default=(), max_length=8, description="Labels of the run; each split gets its share of each of their classes."
+    )
 
     @model_validator(mode="after")
     def _some_train(self) -> SplitConfig:
@@ -180,6 +183,21 @@ class PatchSection(ClassifierSection):
     mirrored_copies: int = Field(
         default=4, ge=1, le=8, description="Mirrored copies of a patch whose scores are averaged."
     )
+
+
+class MeasuredSection(PatchSection):
+    """A network of lesion patches, with or without measures that no network learnt."""
+
+    measured: bool = Field(
+        default=True,
+        description="Add a linear term in the lesion's size, shape and uptake; false: the published network alone.",
+    )
+
+
+class NetworkAloneSection(MeasuredSection):
+    """The same network without that term, beside it in one run."""
+
+    measured: bool = False
 
 
 class InferenceConfig(Section):

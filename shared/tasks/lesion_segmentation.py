@@ -133,10 +133,8 @@ def candidates(
     return renumbered[pieces], certainty[large]
 
 
-def certain_pieces(
-    pieces: npt.NDArray[np.int32], certainty: npt.NDArray[np.float64], config: RunConfig
-) -> BoolArray:
-    """The mask `(z, y, x)` of those `candidates` that are at least `relative_certainty` times as certain as the largest.
+def certain_pieces(pieces: npt.NDArray[np.int32], certainty: npt.NDArray[np.float64], config: RunConfig) -> BoolArray:
+    """Mask `(z, y, x)` of those `candidates` that are at least `relative_certainty` times as certain as the largest.
 
     At a centre with stronger background enhancement gland is taken for lesion, but less surely than the lesion itself.
     The largest piece, the first of several, is the measure and always kept: a speck, however certain, is none for it.

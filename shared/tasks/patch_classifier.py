@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from shared.cohort.labels import Label
 from shared.config.run_config import RunConfig
-from shared.config.sections import PatchSection
+from shared.config.sections import MeasuredSection, NetworkAloneSection, PatchSection
 from shared.metrics.paired_numbers import NumberPair
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.lesion_patch import cut_patch, keep_patch, largest_piece, open_patch
@@ -90,14 +91,28 @@ def patch_classifier(
     )
 
 
+def network_alone(task: Task, settings: type[MeasuredSection] = NetworkAloneSection) -> Task:
+    """The task's rival: the published network without measures, trained beside it so that both rows are reported."""
+    return replace(
+        task,
+        name=f"{task.name}-network",
+        title=f"{task.title} by the network alone",
+        settings=settings,
+        short="network alone",
+        card=replace(task.card, network=f"{task.card.network}, without measures"),
+        explained=None,
+        rival_of=task.name,
+    )
+
+
 def patch_predictor(
     scores: Callable[[list[Tensor]], list[Scores]],
     read: Callable[[FloatArray, RunConfig], FloatArray] = lambda patch, _config: patch,
 ) -> Predict:
     """How a classifier reads a case's patch, from the scores of each of a batch of outputs.
 
-    `read` makes the network's input of a patch `(channel + 1, z, y, x)`. Of a predicted outline that is the patch of the
-    largest piece.
+    `read` makes the network's input of a patch `(channel + 1, z, y, x)`, of a predicted outline that of its largest
+    piece.
     """
 
     def predict(

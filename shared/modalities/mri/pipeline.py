@@ -64,8 +64,8 @@ class PreparedArrays:
     """Arrays of a case for a network.
 
     `image` is float16 `(channel, z, y, x)`: pre, post1 - pre, post2 - post1, post3 - post1, ..., scaled by the plan,
-    and 0 outside the breast box. `mask` is the lesion, bool `(z, y, x)`, or None; without a voxel where the array misses
-    it.
+    and 0 outside the breast box. `mask` is the lesion, bool `(z, y, x)`, or None; it is empty where the array misses
+    the lesion.
     """
 
     image: npt.NDArray[np.float16]

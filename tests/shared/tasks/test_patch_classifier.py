@@ -4,13 +4,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from shared.cohort.labels import CaseLabels
-from shared.config.run_config import parse_config
+from shared.config.run_config import key_of, parse_config
 from shared.modalities.mri.lesion_patch import cut_patch
 from shared.modalities.mri.plan import Extraction, MriPlan
 from shared.modalities.mri.region import BreastRegion
+from shared.tasks import task_named
 from shared.tasks.patch_classifier import patch_predictor, read_patch
 from shared.tasks.task import OWN
 from shared.types import Grid
@@ -134,3 +136,22 @@ def test_where_the_box_misses_the_reference_there_is_no_answer(tmp_path):
     assert PREDICT(Left(), case, PLAN, config, None) is None
     assert PREDICT(Left(), case, PLAN, config, ball(5)) is None
     assert PREDICT(Left(), case, PLAN, config, ball(2, (2, 12, 12))) is not None
+
+
+@pytest.mark.parametrize(
+    "name", ["subtype-ensemble", "receptor-status", "receptor-ki67-multitask", "lesion-malignancy"]
+)
+def test_a_network_trains_without_measures_as_configured_or_as_its_own_rival(name):
+    def weights(task, **section):
+        sections = {key_of(item): {"pretrained": "none"} for item in (name, f"{name}-network") if "subtype" in item}
+        own = {**sections.get(key_of(task), {}), **section}
+        raw = {"name": "t", "tasks": [task], "data": {"root": "d", "sites": ["a"]}, key_of(task): own}
+        config = parse_config(raw, "t").for_task(task)
+        return task_named(task).learner.build_model(config).state_dict()
+
+    whole, alone, rival = weights(name), weights(name, measured=False), weights(f"{name}-network")
+    assert any("measured" in key for key in whole)
+    assert alone.keys() == rival.keys() == {key for key in whole if "measured" not in key}
+    assert all(torch.equal(alone[key], rival[key]) for key in alone)
+    task = task_named(f"{name}-network")
+    assert (task.rival_of, task.short, task.explained) == (name, "network alone", None)
