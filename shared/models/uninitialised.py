@@ -32,12 +32,12 @@ class UnsetValues(TorchFunctionMode):
     def __enter__(self) -> Self:
         """Begin; see `without_files`."""
         self._token = _no_files.set(not self._files)
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return self
 
     def __exit__(self, *error: object) -> None:
         """End, whatever happened."""
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
         _no_files.reset(self._token)
 
     def __torch_function__(
