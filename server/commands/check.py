@@ -59,7 +59,8 @@ def check(
     if code == NONE_USABLE:
         terminal.errors.print("no case is usable: a run would leave this site out", style="red")
     elif code == SOME_LEFT_OUT and left_out > max_excluded_share * total:
-        terminal.errors.print(f"{left_out} of {total} left out: more than the limit of {max_excluded_share:.0%}")
+        limit = f": more than the limit of {max_excluded_share:.0%}" if max_excluded_share else ""
+        terminal.errors.print(f"{left_out} of {total} left out{limit}", style="red")
     elif code == SOME_LEFT_OUT:
         terminal.errors.print("one patient may both train and test: see 'leak' above", style="red")
     if code:

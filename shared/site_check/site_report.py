@@ -168,7 +168,7 @@ def _report(cohort: Cohort, labels: Sequence[Label], seen: dict[int, CheckedCase
     identity = {number: item.identity for number, item in seen.items()}
     table = read_table(cohort.folder.path / TABLE_NAME, known=KNOWN, required=REQUIRED)
     flags: dict[str, list[int]] = defaultdict(list)
-    for flag in cohort.flags:
+    for flag in (flag for flag in cohort.flags if flag.row > 1):  # the header's: `table_summary.unread_columns`
         flags[f"{flag.message[0].upper()}{flag.message[1:]}."].append(flag.row)
     if without := [case.row for case in cases if case.usable and not rows[case.row].mask]:
         sound = sum(rows[number].labels.malignant is False for number in without)

@@ -16,7 +16,13 @@ def summary(site, *lines, usable=None, identity=None):
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("tumor_subtype", "subtype"), ("er_status", "er"), ("ki67", "ki67_percent"), ("splitt", "split"), ("nottingham_grade", "")],
+    [
+        ("tumor_subtype", "subtype"),
+        ("er_status", "er"),
+        ("ki67", "ki67_percent"),
+        ("splitt", "split"),
+        ("nottingham_grade", ""),
+    ],
 )
 def test_an_unread_column_is_told_by_its_place_with_the_nearest_known_name(name, near):
     assert unread_columns(("patient_id", "side", name), ("patient_id", "side")) == (Unread(3, near),)
@@ -42,7 +48,11 @@ def doubts(found):
 
 @pytest.mark.parametrize(
     ("splits", "kinds"),
-    [(("train", "test"), ["duplicate", "leak"]), (("", ""), ["duplicate", "leak"]), (("train", "train"), ["duplicate"])],
+    [
+        (("train", "test"), ["duplicate", "leak"]),
+        (("", ""), ["duplicate", "leak"]),
+        (("train", "train"), ["duplicate"]),
+    ],
 )
 def test_a_patient_whose_id_lost_its_zeros_is_a_leak_between_splits(site, splits, kinds):
     rows = [f"0012345,left,{splits[0]}", "other,left,train", f"12345,right,{splits[1]}"]

@@ -120,7 +120,12 @@ def test_an_unforeseen_error_is_a_reason_that_names_the_place_and_no_data(damage
 
 @pytest.mark.parametrize(
     ("rows", "text"),
-    [([2, 3, 4, 9], "2-4, 9"), ([], ""), (range(2, 192), "2-191"), (range(2, 40, 2), "2, 4, 6, 8, 10, 12, 14, 16 and 11 more")],
+    [
+        ([2, 3, 4, 9], "2-4, 9"),
+        ([], ""),
+        (range(2, 192), "2-191"),
+        (range(2, 40, 2), "2, 4, 6, 8, 10, 12, 14, 16 and 11 more"),
+    ],
 )
 def test_rows_are_told_in_few_words(rows, text):
     assert ranges(rows) == text

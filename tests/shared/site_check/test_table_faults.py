@@ -25,7 +25,10 @@ def test_every_faulty_row_is_told_and_no_cell(damaged):
     assert "SECRET" not in message
     path = message.partition("what stands there is in ")[2].partition(",")[0]
     with open(path) as stream:
-        assert stream.read() == "row 2, column 'er': SECRET1\nrow 4, column 'side': SECRET2\nrow 6, column 'age': SECRET3\n"
+        assert (
+            stream.read()
+            == "row 2, column 'er': SECRET1\nrow 4, column 'side': SECRET2\nrow 6, column 'age': SECRET3\n"
+        )
 
 
 def test_one_fault_is_told_as_before(damaged):
