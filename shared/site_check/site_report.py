@@ -45,6 +45,12 @@ class CaseReport:
         """Whether a run would take it."""
         return self.seen.reason is None
 
+    @property
+    def sentence(self) -> str:
+        """Why exactly it is left out, in the reader's own words."""
+        detail = self.seen.detail
+        return detail and f"{detail[0].upper()}{detail[1:]}{'' if detail.endswith(('?', '.')) else '.'}"
+
     def facts(self) -> list[tuple[str, str]]:
         """Facts as people read them: name with unit, and value."""
         return [

@@ -26,7 +26,9 @@ def report(tmp_path):
         2, 2, ("patient_id", "side"), (Unread(3, "subtype"),), support, (Doubt("leak", "two splits", (2, 3)),)
     )
     cases = tuple(CaseReport(row, "left", "MR", seen, {"er": "positive"}) for row, seen in ((2, good), (3, bad)))
-    return SiteReport("north", True, table, cases, {}, 0, tmp_path / "SECRET" / "rows.csv")
+    return SiteReport(
+        "north", phantom=True, table=table, cases=cases, flags={}, known=0, who=tmp_path / "SECRET" / "r.csv"
+    )
 
 
 def written(report, tmp_path):
@@ -40,7 +42,7 @@ def test_it_tells_what_is_left_out_with_the_remedy_and_what_was_guessed(report, 
         "1 of 2 cases can be used",
         "The mask does not lie on the voxels of the images.",
         "Draw or export it on the very images of the row.",
-        "a mask of &lt;2&gt; slices",
+        "A mask of &lt;2&gt; slices.",
         "Times were guessed.",
         "phases, s",
         "field 3 (is <code>subtype</code> meant?",
@@ -62,15 +64,13 @@ def test_a_page_of_patients_has_no_banner_of_phantoms(report, tmp_path):
     assert "PHANTOM" not in written(replace(report, phantom=False), tmp_path)
 
 
-def test_a_thumbnail_has_its_panels_side_by_side_and_the_outline_in_colour():
+def test_a_thumbnail_has_the_outline_in_colour_and_no_tags():
     lines = np.zeros((40, 60), np.uint8)
     lines[20, 10:50] = LESION
-    grey = np.full((40, 60), 90, np.uint8)
-    address = thumbnail([Panel("a", grey, np.zeros_like(lines)), Panel("b", grey, lines)])
+    address = thumbnail(Panel("b", np.full((40, 60), 90, np.uint8), lines))
     image = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
-    assert image.size == (126, 40)
+    assert image.size == (60, 40)
     assert not image.getexif()
     pixels = np.asarray(image, int)
-    assert np.ptp(pixels[20, 30]) < 12
-    assert pixels[20, 66 + 30, 0] - pixels[20, 66 + 30, 2] > 60
-    assert thumbnail([]) == ""
+    assert np.ptp(pixels[5, 30]) < 12
+    assert pixels[20, 30, 0] - pixels[20, 30, 2] > 60
