@@ -123,7 +123,7 @@ def _show_cases(cases: tuple[CaseReport, ...]) -> None:
         "lesion, ml",
         "state",
     ):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for case in cases[:_MOST_LINES]:
         facts = case.seen.facts
         taken = sum(item.taken for item in case.seen.series)
