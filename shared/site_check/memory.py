@@ -88,7 +88,8 @@ def files_of(case: Case) -> list[Path]:
     if case.path is None:
         images = list(case.files)
     else:  # a folder, or what begins so
-        places = [case.path] if case.path.is_dir() else case.path.parent.glob(f"{glob.escape(case.path.name)}*")
+        prefix = f"{glob.escape(case.path.name)}*"
+        places = [case.path] if case.path.is_dir() else list(case.path.parent.glob(prefix))
         images = [item for place in places for item in (list_files(place) if place.is_dir() else [place])]
     kinds: tuple[MaskKind, ...] = get_args(MaskKind)
     return sorted({*images, *(path for kind in kinds for path in case.mask_files(kind))})

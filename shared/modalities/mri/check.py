@@ -21,7 +21,7 @@ from shared.modalities.mri.series import could_be_phases
 from shared.modalities.mri.settings import MriSettings
 from shared.modalities.mri.study import _mr_images, image_files, read_case
 from shared.modalities.mri.tissues import tissue_fault
-from shared.types import BoolArray
+from shared.types import BoolArray, FloatArray
 
 _QUICK = Extraction.of(MriSettings(n4=False))
 """The bias field takes seconds, and nothing fails by it."""
@@ -174,7 +174,7 @@ def _draw(study: DceStudy, lesion: BoolArray | None, region: BreastRegion | None
     seen.panels.append(panel("outline, the breast alone", uptake[part], spacing, shades[1], lesion=drawn))
 
 
-def _shades(plane: np.ndarray, share: float) -> tuple[float, float]:
+def _shades(plane: FloatArray, share: float) -> tuple[float, float]:
     finite = plane[np.isfinite(plane)]
     low, high = np.percentile(finite, [share, 100 - share / 2]) if finite.size else (0.0, 1.0)
     return float(low), float(high)
