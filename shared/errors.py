@@ -8,6 +8,9 @@
     ├── UpdateError          a site's reply that must not be aggregated: rejected and recorded
     └── RunError             a run that could not finish                                 exit 1
 
+What ended, and is not whole, exits with 3: a run that missed somebody, a site folder of which some case is left out; a
+site folder without any usable case with 4.
+
 A message says what is wrong, where (file, row, key), why it matters and the remedy. It never holds a patient identifier
 or free text from data: rows are named by number, studies by a reason of the closed list `EXCLUSION_REASONS`. Words from
 outside in it hold no control characters (`shared.words`). What of an error may leave a site is told by `safe_error`.
