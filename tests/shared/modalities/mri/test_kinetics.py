@@ -48,16 +48,16 @@ def test_a_lesion_does_not_change_with_the_protocol(name, kep, arrival_s):
 
 
 def test_straight_lines_would_not_do():
-    # With two phases they would read a late change of plateau or rise for fast wash-out, and the least squares do not.
-    straight = [np.interp(WANTED, (15.0, *times), (0.0, *tofts(times, 1.0))) for times in list(PROTOCOLS.values())[:2]]
-    read = [time_weights(times, WANTED) @ tofts(times, 1.0) for times in list(PROTOCOLS.values())[:2]]
-    assert abs(late_change(straight[0]) - late_change(straight[1])) > 0.2
+    # Before the first of two phases, at 150 s, a straight line from the agent's arrival reads far too little.
+    straight = [np.interp(WANTED, (15.0, *times), (0.0, *tofts(times, 0.6))) for times in list(PROTOCOLS.values())[:2]]
+    read = [time_weights(times, WANTED) @ tofts(times, 0.6) for times in list(PROTOCOLS.values())[:2]]
+    assert abs(late_change(straight[0]) - late_change(straight[1])) > 0.1
     assert abs(late_change(read[0]) - late_change(read[1])) < 0.05
 
 
 def test_more_phases_make_less_noise():
     few, many = (np.square(time_weights(PROTOCOLS[name], WANTED)).sum(axis=1) for name in ("1+3", "hybrid"))
-    assert (many < 0.6 * few).all()
+    assert (many < 0.7 * few).all()
 
 
 @pytest.mark.parametrize(
