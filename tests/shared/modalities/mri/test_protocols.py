@@ -22,9 +22,9 @@ PROTOCOLS = {
 }
 
 
-@pytest.fixture(scope="module", params=[("A", 1), ("D", 1)], ids=str)
+@pytest.fixture(scope="module", params=["A", pytest.param("D", marks=pytest.mark.slow)])
 def body(request):
-    return make_body(*request.param, SETTINGS)
+    return make_body(request.param, 1, SETTINGS)
 
 
 def seen(body, *, implant=False, **changes):
