@@ -78,9 +78,8 @@ def at_times(phases: npt.NDArray[np.floating[Any]], weights: Doubles) -> FloatAr
     signal[:] = phases[0]
     for number, phase in enumerate(phases[1:]):
         uptake = np.subtract(phase, phases[0], dtype=np.float32)
-        for target, weight in zip(signal[1:], weights[:, number].astype(np.float32), strict=True):
-            if weight:
-                target += weight * uptake
+        for place, weight in enumerate(weights[:, number].astype(np.float32), start=1):
+            signal[place] += weight * uptake
     return signal
 
 

@@ -27,7 +27,8 @@ class BreastRegion:
     """One breast of a study.
 
     `phases` are float16 `(1 + post, z, y, x)` in the breast box at the study's spacing: the signal before contrast and
-    at `kinetics.fixed_times`, relative to the exam's reference level. They are in half precision also in memory, so that the cache returns exactly what was computed.
+    at `kinetics.fixed_times`, relative to the exam's reference level. They are in half precision also in memory, so
+    that the cache returns exactly what was computed.
     """
 
     phases: npt.NDArray[np.float16]

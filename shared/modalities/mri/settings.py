@@ -32,7 +32,7 @@ class MriSettings(Section):
         default=3,
         ge=1,
         le=8,
-        description="Times after injection at which the signal is read, evenly from 120 to 225 s, whatever the protocol.",
+        description="Times after injection at which the signal is read, evenly from 120 to 225 s, in every protocol.",
     )
     n4: bool = Field(default=True, description="N4 bias field correction.")
     n4_shrink: int = Field(default=4, ge=1, le=16, description="Shrink factor for the bias field's estimate.")
