@@ -1,4 +1,4 @@
-"""One breast, cut out of a study, corrected for the bias field and divided by the exam's reference level.
+"""One breast, cut out of a study: its signal at fixed times, without the bias field, over the exam's reference level.
 
 It does not depend on the plan, so a site reads each study only once, for the fingerprint.
 """
@@ -14,7 +14,8 @@ from shared.errors import StudyError
 from shared.modalities.mri.bias_field import bias_field
 from shared.modalities.mri.breast_crop import find_breast
 from shared.modalities.mri.dce_study import DceStudy
-from shared.modalities.mri.intensity import choose_phases, reference_level
+from shared.modalities.mri.intensity import reference_level
+from shared.modalities.mri.kinetics import at_times, fixed_times, time_weights
 from shared.modalities.mri.plan import Extraction, Voxels
 from shared.types import BoolArray, Grid, Side
 
@@ -25,8 +26,9 @@ LARGEST = 60_000.0  # float16 ends at 65504; a voxel this much brighter than gla
 class BreastRegion:
     """One breast of a study.
 
-    `phases` are float16 `(1 + post, z, y, x)` in the breast box at the study's spacing, relative to the exam's
-    reference level. They are in half precision also in memory, so that the cache returns exactly what was computed.
+    `phases` are float16 `(1 + post, z, y, x)` in the breast box at the study's spacing: the signal before contrast and
+    at `kinetics.fixed_times`, relative to the exam's reference level. They are in half precision also in memory, so
+    that the cache returns exactly what was computed.
     """
 
     phases: npt.NDArray[np.float16]
@@ -68,8 +70,9 @@ def extract_region(study: DceStudy, mask: BoolArray | None, side: Side, extracti
     Raises
     ------
     StudyError
-        `no_breast_found`, also if the lesion is on the other side of the sternum; `mask_mismatch`;
-        `preprocessing_failed`: values that are not finite, or no signal.
+        `no_breast_found`, also if the lesion is on the other side of the sternum; `mask_mismatch`; `missing_phase`: the
+        phases do not tell the signal at the fixed times; `preprocessing_failed`: values that are not finite, no signal,
+        no uptake.
 
     """
     if mask is not None and mask.shape != study.grid.shape:
@@ -85,7 +88,8 @@ def extract_region(study: DceStudy, mask: BoolArray | None, side: Side, extracti
             "no_breast_found",
             f"no voxel of the lesion lies on the {side}: is the side of the row right?",
         )
-    phases = study.phases[(list(choose_phases(study.times_s, extraction.post_phases)), *box.window)]
+    weights = time_weights(study.times_s[1:], fixed_times(extraction.post_phases))
+    phases = at_times(study.phases[(slice(None), *box.window)], weights)
     if extraction.n4:
         phases = phases / bias_field(
             phases[0],
@@ -94,7 +98,7 @@ def extract_region(study: DceStudy, mask: BoolArray | None, side: Side, extracti
             shrink=extraction.n4_shrink,
             iterations=extraction.n4_iterations,
         )
-    phases = phases / np.float32(reference_level(phases[0], box.breast))
+    phases = phases / np.float32(reference_level(phases[0], phases[1] - phases[0], box.breast))
     z, y, x = (part.start for part in box.window)
     return BreastRegion(
         np.clip(phases, -LARGEST, LARGEST).astype(np.float16), box.breast, mask, study.grid, (z, y, x), side

@@ -7,6 +7,7 @@ import pytest
 
 from shared.errors import StudyError
 from shared.modalities.mri.intensity import reference_level
+from shared.modalities.mri.kinetics import at_times, fixed_times, time_weights
 from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.types import Grid
 from tests.mri_cases import WITHOUT_N4
@@ -22,11 +23,12 @@ def test_window_and_size_by_hand():
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_phases_are_the_studys_voxels_over_one_level(make_study, side):
+def test_phases_are_the_signal_at_fixed_times_over_one_level(make_study, side):
     study, lesion = make_study(side)
     region = extract_region(study, lesion, side, WITHOUT_N4)
-    cut = study.phases[(slice(None), *region.window)]
-    level = reference_level(cut[0], region.breast)
+    weights = time_weights(study.times_s[1:], fixed_times(3))
+    cut = at_times(study.phases[(slice(None), *region.window)], weights)
+    level = reference_level(cut[0], cut[1] - cut[0], region.breast)
     np.testing.assert_allclose(region.phases.astype(np.float32), cut / level, rtol=1e-3, atol=1e-3)
     assert region.phases.dtype == np.float16
     assert region.grid == study.grid
@@ -56,16 +58,21 @@ def test_one_field_corrects_every_phase(make_study):
     np.testing.assert_allclose(ratio[1:], np.broadcast_to(ratio[0], ratio[1:].shape), rtol=0.01)
 
 
-def test_an_exam_of_more_phases_than_wanted_and_one_of_fewer(make_study):
-    long, _ = make_study("left", post_phases=5)
-    short, _ = make_study("left", post_phases=2)
-    region = extract_region(long, None, "left", WITHOUT_N4)
-    kept = long.phases[[0, 1, 3, 5]][(slice(None), *region.window)]
-    factor = region.phases[1].max() / kept[1].max()
-    np.testing.assert_allclose(region.phases.astype(np.float32), kept * factor, rtol=2e-3, atol=2e-3)
-    repeated = extract_region(short, None, "left", WITHOUT_N4).phases
-    np.testing.assert_array_equal(repeated[2], repeated[3])
-    assert (repeated[1] != repeated[2]).any()
+def test_an_exam_of_more_phases_and_one_of_fewer_have_the_same_channels(make_study):
+    regions = [extract_region(make_study("left", post_phases=count)[0], None, "left", WITHOUT_N4) for count in (2, 5)]
+    assert regions[0].phases.shape == regions[1].phases.shape
+    lesion = make_study("left")[1][regions[0].window]
+    short, long = (region.phases.astype(np.float32)[:, lesion].mean(axis=1) for region in regions)
+    np.testing.assert_allclose(short, long, rtol=0.05)
+
+
+def test_an_exam_that_ends_too_early_is_left_out(make_study):
+    study, _ = make_study("left", post_phases=1)
+    with pytest.raises(StudyError, match="do not tell the signal at 225 s") as caught:
+        extract_region(study, None, "left", WITHOUT_N4)
+    assert caught.value.reason == "missing_phase"
+    alone = extract_region(study, None, "left", WITHOUT_N4.model_copy(update={"post_phases": 1}))
+    assert len(alone.phases) == 2
 
 
 def test_a_lesion_in_the_other_breast_is_refused(make_study):
