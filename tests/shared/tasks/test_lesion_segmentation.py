@@ -76,7 +76,8 @@ def view(**sections):
 def measured(probability, spacing, settings, reference=None):
     """A case whose study's grid is the network's."""
     mask = np.zeros(probability.shape, bool) if reference is None else reference
-    case = SimpleNamespace(place=None, native_grid=SimpleNamespace(spacing=spacing), native_mask=mask)
+    place = SimpleNamespace(window=tuple(slice(0, side) for side in probability.shape))
+    case = SimpleNamespace(place=place, native_grid=SimpleNamespace(spacing=spacing), native_mask=mask)
     return measure(probability[None], case, settings, full=True)
 
 
