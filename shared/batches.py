@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from shared.config.run_config import RunConfig
 from shared.errors import RunError
 from shared.reproducibility import derive_seed
-from shared.tasks import task_named
+from shared.tasks import TASKS, task_named
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def batches(cases: Sequence[Any], config: RunConfig, seed: int, *, pinned: bool 
         num_workers=workers,
         prefetch_factor=config.compute.prefetch,
         pin_memory=pinned,
-        multiprocessing_context=_context(),
+        multiprocessing_context=_context(TASKS[config.task]),
         worker_init_fn=_begin,
         generator=Generator().manual_seed(seed),  # so that it draws nothing from the one that networks draw from
     )
@@ -110,12 +110,12 @@ def _workers(config: RunConfig) -> int:
     return min(config.compute.loader_workers, cores, config.training.steps_per_round)
 
 
-def _context() -> Any:
+def _context(task: str) -> Any:
     # Never a plain fork: this process may hold threads of torch, of CUDA or of gRPC.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
-        context.set_forkserver_preload([__name__])
+        context.set_forkserver_preload([__name__, task])  # imported once for all processes
     return context
 
 
