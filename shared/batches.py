@@ -31,9 +31,9 @@ Batch = tuple[Tensor, Tensor]
 def batches(cases: Sequence[Any], config: RunConfig, seed: int, *, pinned: bool = False) -> Stream[Batch, None, None]:
     """The augmented batches of a round, `steps_per_round` of them; each case once an epoch.
 
-    With `compute.loader_workers` of 0 all draws come from one stream. Otherwise each batch has its own, seeded by `seed`
-    and its number, so that it does not matter how many processes prepare them; these end with the iterator, and with
-    this process whatever ends it. `pinned`: in page-locked memory, from which a GPU copies while it computes.
+    With `compute.loader_workers` of 0 all draws come from one stream. Otherwise each batch has its own, seeded by
+    `seed` and its number, so that it does not matter how many processes prepare them; these end with the iterator, and
+    with this process whatever ends it. `pinned`: in page-locked memory, from which a GPU copies while it computes.
 
     `RunError` where such a process was ended from outside.
     """

@@ -66,7 +66,7 @@ def predict_structures(model: nn.Module, image: npt.NDArray[np.floating[Any]], c
 
 
 def _patches(model: nn.Module, volume: Tensor, config: RunConfig) -> Tensor:
-    """Logits `(1, structure, z, y, x)` of overlapping patches, blended by MONAI with a Gaussian window (Isensee 2021)."""
+    """Logits `(1, structure, z, y, x)` of overlapping patches, blended by MONAI with a Gaussian (Isensee 2021)."""
     # Imported here, because it takes 4 s, which whole-breast mode does not need.
     from monai.inferers.utils import sliding_window_inference
 

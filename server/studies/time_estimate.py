@@ -69,7 +69,12 @@ def _train_seconds(cell: Cell, design: Design, cases: Mapping[str, int], step: f
     view = design.config.for_task(cell.task or design.config.task)
     local = cell.arm.partition(":")[2]
     sites = [local] if local else design.training(cell.centre)
-    validated = sum(cases[name] for name in sites) * view.splits.validation * view.federation.rounds / view.federation.evaluate_every
+    validated = (
+        sum(cases[name] for name in sites)
+        * view.splits.validation
+        * view.federation.rounds
+        / view.federation.evaluate_every
+    )
     return training_steps(cell, design) * step + validated * _evaluate_seconds(view, step)
 
 

@@ -160,7 +160,7 @@ def surface_figures(
 
 
 def _centroid(mask: BoolArray, start: tuple[int, int, int]) -> np.ndarray:
-    """Centre of gravity `(z, y, x)`, voxels of the exam's grid; marginal sums avoid an index array of the whole volume."""
+    """Centre of gravity `(z, y, x)`, voxels of the exam's grid; marginal sums avoid an index array of the volume."""
     total = np.count_nonzero(mask)
     sums = [mask.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
     places = [np.arange(first, first + item.size) for first, item in zip(start, sums, strict=True)]

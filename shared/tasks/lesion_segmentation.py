@@ -131,9 +131,7 @@ def measured_box(place: Placement, drawn: BoolArray) -> tuple[slice, slice, slic
     if np.count_nonzero(drawn[z, y, x]) == np.count_nonzero(drawn):
         return z, y, x
     (own,) = ndimage.find_objects(drawn.astype(np.uint8))
-    z, y, x = (
-        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(place.window, own, strict=True)
-    )
+    z, y, x = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(place.window, own, strict=True))
     return z, y, x
 
 

@@ -1,4 +1,4 @@
-"""Batches by processes: the same bytes with any number of them, each seeded by its number; they end with their parent."""
+"""Batches by processes: each seeded by its number, the same bytes with any number of processes, which end in time."""
 
 import os
 import signal
@@ -56,9 +56,7 @@ def many_cores(monkeypatch):
 
 
 def made(workers, seed=3, **training):
-    return [
-        (image.clone(), target.clone()) for image, target in batches(CASES, config(workers, **training), seed=seed)
-    ]
+    return [(image.clone(), target.clone()) for image, target in batches(CASES, config(workers, **training), seed=seed)]
 
 
 def equal(one, other):

@@ -69,7 +69,7 @@ def test_mirrored_copies_are_averaged_the_right_way_round():
 
 
 class Marked(torch.nn.Module):
-    """Tells the first voxel of a patch by the first of its input: where mirrored copies are, and how often it is asked."""
+    """Answers by the voxel and its place in the patch, and counts how many patches it is asked about."""
 
     def __init__(self):
         super().__init__()

@@ -89,7 +89,8 @@ def test_flower_understands_the_simulation_settings(sites, gpus, per_client):
 
 
 @pytest.mark.parametrize(
-    ("sites", "gpus", "together", "actors"), [(33, 1, 4, 4), (33, 2, 3, 6), (33, 8, 12, 33), (3, 1, 9, 3), (33, 2, 1, 2)]
+    ("sites", "gpus", "together", "actors"),
+    [(33, 1, 4, 4), (33, 2, 3, 6), (33, 8, 12, 33), (3, 1, 9, 3), (33, 2, 1, 2)],
 )
 def test_as_many_sites_have_a_share_of_a_gpu_as_fit_its_memory_and_ray_can_place_each(sites, gpus, together, actors):
     from flwr.common.config import parse_config_args

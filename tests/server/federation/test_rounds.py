@@ -96,7 +96,9 @@ def test_of_every_third_round_and_the_last_alone_the_model_is_evaluated_and_one_
 
     told = []
     settings = config(rounds=7, evaluate_every=3)
-    run = federation(folder, settings, client, on_evaluated=lambda item: told.append((item.round, bool(item.evaluated))))
+    run = federation(
+        folder, settings, client, on_evaluated=lambda item: told.append((item.round, bool(item.evaluated)))
+    )
     run.register()
     records = run.train(LESIONS)
     # Round 3's model is evaluated with the training of round 4, that of 6 with 7's, the last alone.
@@ -105,12 +107,13 @@ def test_of_every_third_round_and_the_last_alone_the_model_is_evaluated_and_one_
     assert [item.round for item in records if item.evaluated] == [3, 6, 7]
     assert sorted(told) == [(number, number in {3, 6, 7}) for number in range(1, 8)]
     assert chosen_record(records).round in {3, 6, 7}
+    before = dict(asked)
     again = federation(folder, settings, client)
     again.register()
-    before = sum(asked.values())
-    again.train(LESIONS)
-    assert sum(count for (kind, *_), count in asked.items() if kind == "evaluate") == 3
-    assert sum(asked.values()) >= before
+    again.train(LESIONS)  # a finished run that is resumed asks nobody to train or to evaluate what is not due
+    assert {key: count for key, count in asked.items() if key[0] in {"train", "evaluate"}} == {
+        key: count for key, count in before.items() if key[0] in {"train", "evaluate"}
+    }
 
 
 def test_a_site_that_fails_is_in_the_ledger_and_out_of_the_average(folder):
