@@ -1,12 +1,12 @@
 """The recipes for a GPU at their size, on made cases: seconds a step, memory, and what each setting is worth.
 
-    python benchmarks/recipes.py                        # on a GPU: all checks, about eight minutes; without one it says so
+    python benchmarks/recipes.py                        # all checks on a GPU, about eight minutes; else says so
     python benchmarks/recipes.py --cpu mama-mia         # one recipe's steps on the CPU; mama-mia needs some 16 GB
 
-Everything goes through `shared.training.train_round` and `shared.inference.predict_structures`, as in a run. On a GPU it
-asserts that batches are the same with any number of processes, that half precision outlines the same (Dice 0.99), and
-that a layout changes the loss by rounding alone; it tells `compute.gpu_memory_gb` of each recipe, and prints what
-`torch.compile` would be worth, which no setting switches on.
+Through `shared.training.train_round` and `shared.inference.predict_structures`, as in a run. On a GPU it asserts
+that batches are the same with any number of processes and that half precision outlines the same (Dice 0.99), tells what
+each recipe takes of the GPU (`compute.gpu_memory_gb`), and prints what `channels_last`, half precision and
+`torch.compile`, which no setting switches on, are worth.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ def compare(config: RunConfig, cases: Sequence[Any]) -> None:
     one, six = (
         list(batches(cases, changed(long, "compute", loader_workers=number), seed=1, pinned=True)) for number in (1, 6)
     )
-    same = (torch.equal(a, b) for first, second in zip(one, six, strict=True) for a, b in zip(first, second, strict=True))
+    same = (
+        torch.equal(a, b) for first, second in zip(one, six, strict=True) for a, b in zip(first, second, strict=True)
+    )
     assert all(same)
     for number in (0, 1, 6, 12):
         steps(f"  loader_workers = {number}", changed(long, "compute", loader_workers=number), cases)
