@@ -21,7 +21,7 @@ from shared.metrics.metric import Metric
 from shared.metrics.overlap import CUBE, case_metrics, matches, pooled_f1
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, ratio_metrics
 from shared.modalities.mri.cache import PreparedMri
-from shared.modalities.mri.pipeline import to_native
+from shared.modalities.mri.pipeline import Placement, to_native
 from shared.modalities.mri.plan import MriPlan
 from shared.models.res_unet import ResUNet
 from shared.reproducibility import derive_seed
@@ -101,17 +101,37 @@ def predict(
 def measure(prediction: FloatArray, case: PreparedMri, config: RunConfig, *, full: bool) -> Measured:
     """Metrics of one case on the study's own grid, against the reference as drawn."""
     del full
-    probability = to_native(prediction[0], case.place)
-    spacing, reference = case.native_grid.spacing, case.native_mask
+    native, drawn = to_native(prediction[0], case.place), case.native_mask
+    # Outside the box nothing is predicted and nothing drawn: there is nothing to measure there.
+    box = measured_box(case.place, drawn)
+    probability, reference, spacing = native[box], drawn[box], case.native_grid.spacing
     pieces, certainty = candidates(probability, spacing, config)
     predicted = certain_pieces(pieces, certainty, config)
     overlap = config.evaluation.lesion_overlap
     row: Row = case_metrics(
-        predicted, reference, spacing, nsd_tolerance_mm=config.evaluation.nsd_tolerance_mm, lesion_overlap=overlap
+        predicted,
+        reference,
+        spacing,
+        nsd_tolerance_mm=config.evaluation.nsd_tolerance_mm,
+        lesion_overlap=overlap,
+        exam_voxels=drawn.size,
+        start=(box[0].start, box[1].start, box[2].start),
     )
     matched, lesions = matches(pieces, len(certainty), reference, overlap)
     row |= detections(certainty, matched, lesions, config.inference.threshold)
-    return Measured({OWN: row}, (predicted[None], reference[None]))
+    whole = np.zeros(drawn.shape, np.bool_)
+    whole[box] = predicted
+    return Measured({OWN: row}, (whole[None], drawn[None]))
+
+
+def measured_box(place: Placement, drawn: BoolArray) -> tuple[slice, slice, slice]:
+    """The box of the breast on the study's own grid, as large as it must be to hold all that is `drawn`, too."""
+    z, y, x = place.window
+    if np.count_nonzero(drawn[z, y, x]) == np.count_nonzero(drawn):
+        return z, y, x
+    (own,) = ndimage.find_objects(drawn.astype(np.uint8))
+    z, y, x = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(place.window, own, strict=True))
+    return z, y, x
 
 
 def candidates(

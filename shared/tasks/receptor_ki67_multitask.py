@@ -19,6 +19,8 @@ from shared.tasks.patch_classifier import LESION_BOX, network_alone, patch_class
 from shared.tasks.task import Card
 
 _HEADS = len(MARKERS)
+_CHANNELS = {"small": (16, 32, 64), "published": (32, 64, 128, 256)}
+"""Feature maps a scale by size. The paper at hand states none: the larger ones are ours, for a GPU."""
 
 
 class MultitaskSection(MeasuredSection):
@@ -51,7 +53,8 @@ def build_model(config: RunConfig) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "receptor-ki67-multitask"))
         channels = config.preprocessing.channels
-        network = SpatialMultitask(channels, spacing_mm=settings.patch.spacing_mm or 2.0)
+        spacing = settings.patch.spacing_mm or 2.0
+        network = SpatialMultitask(channels, channels=_CHANNELS[settings.size], spacing_mm=spacing)
         whole = WithUncertainty(network) if settings.uncertainty_weights else network
         return MeasuredHeads(whole, channels, MARKERS, measured=settings.measured)
 

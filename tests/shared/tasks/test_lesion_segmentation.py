@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from shared.cohort.labels import CaseLabels
 from shared.config.run_config import parse_config
@@ -76,7 +77,8 @@ def view(**sections):
 def measured(probability, spacing, settings, reference=None):
     """A case whose study's grid is the network's."""
     mask = np.zeros(probability.shape, bool) if reference is None else reference
-    case = SimpleNamespace(place=None, native_grid=SimpleNamespace(spacing=spacing), native_mask=mask)
+    place = SimpleNamespace(window=tuple(slice(0, side) for side in probability.shape))
+    case = SimpleNamespace(place=place, native_grid=SimpleNamespace(spacing=spacing), native_mask=mask)
     return measure(probability[None], case, settings, full=True)
 
 
@@ -197,3 +199,33 @@ def test_patches_lie_inside_and_follow_the_lesion(share):
         assert patch.shape == (4, 8, 8)
         hits += bool(patch.any())
     assert (hits == 60) if share == 1.0 else (hits < 50)
+
+
+def test_what_lies_in_the_breast_box_is_measured_there_with_the_figures_of_the_whole_exam():
+    """Also where the reference was drawn beyond the box; to the bit."""
+    draws = np.random.default_rng(0)
+    shape, spacing = (20, 30, 40), (2.0, 0.7, 0.9)
+    whole = tuple(slice(0, side) for side in shape)
+    box = (slice(3, 15), slice(4, 28), slice(5, 25))
+    settings = view(inference={"min_lesion_ml": 0.001})
+    probability = np.zeros(shape, np.float32)
+    probability[box] = ndimage.gaussian_filter(draws.random((12, 24, 20)), 1.0) > 0.51
+    for place in (slice(6, 12), slice(10, 20)):  # within the box, and reaching out of it
+        drawn = np.zeros(shape, bool)
+        drawn[place, 8:16, 8:20] = True
+        one, other = (
+            measure(
+                probability[None],
+                SimpleNamespace(
+                    place=SimpleNamespace(window=window),
+                    native_grid=SimpleNamespace(spacing=spacing),
+                    native_mask=drawn,
+                ),
+                settings,
+                full=True,
+            )
+            for window in (box, whole)
+        )
+        assert one.rows == other.rows
+        assert all(np.array_equal(a, b) for a, b in zip(one.masks, other.masks, strict=True))
+        assert one.masks[0][0].any()
