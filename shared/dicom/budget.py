@@ -158,8 +158,8 @@ def check_frames(dataset: Any, frames: int) -> None:
     if not syntax.is_encapsulated:
         return
     if syntax not in _READ:
-        name = syntax.name if syntax.name != str(syntax) else "a kind that DICOM does not have"
-        raise StudyError("unreadable_file", f"pixels compressed as {name} are not read; export them uncompressed")
+        what = f"pixels compressed as {syntax.name} are not read; export them uncompressed"
+        raise StudyError("unreadable_file", what)
     count = 0
     for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
         count += 1

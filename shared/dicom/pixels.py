@@ -95,7 +95,10 @@ def _read_slice(header: FileHeader, files: dict[Path, FramesOfFile]) -> tuple[Fl
         values = (-1.0 if dataset.PixelRepresentation else 2.0 ** int(dataset.BitsStored) - 1.0) - values
     if scale is not None:
         slope, intercept = 1.0 / scale, intercept / (slope * scale)
-    values = np.asarray(values * np.float32(slope) + np.float32(intercept), dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.asarray(values * np.float32(slope) + np.float32(intercept), dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise StudyError("unreadable_file", "pixels are no finite numbers after rescale")
     return values, slope if scale is None else None
 
 

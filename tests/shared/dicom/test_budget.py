@@ -347,10 +347,10 @@ def test_a_deflated_bomb_takes_no_memory(exam, tmp_path):
     assert peak_mb(setup, code, tmp_path) < 50
 
 
-@pytest.mark.parametrize("uid", ["1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.102", "1.2.3.4"])
+@pytest.mark.parametrize("uid", ["1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.102"])
 def test_a_codec_that_is_not_read_is_named(exam, tmp_path, uid):
     path = slice_of(exam, tmp_path / "a", b"1234", uid)
-    name = pydicom.uid.UID(uid).name if uid != "1.2.3.4" else "a kind that DICOM does not have"
+    name = pydicom.uid.UID(uid).name
     with pytest.raises(StudyError, match=re.escape(f"compressed as {name} are not read; export them uncompressed")):
         read_pixels(parse_header(path))
 

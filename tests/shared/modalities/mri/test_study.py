@@ -272,7 +272,7 @@ def with_scale(ds, slope, scale, before=0):
 @pytest.mark.parametrize("implicit", [False, True])
 @pytest.mark.parametrize("before", [0, 1, 3])
 def test_philips_scale_undoes_the_slope_of_the_display(exam, tmp_path, before, implicit):
-    """Stored x slope / (slope x scale): a series with another slope has the same values (Chenevert 2014, equation 2)."""
+    """Stored x slope / (slope x scale): a series with another slope has the same values (Chenevert 2014)."""
     slices = exam.datasets()
     for number, ds in enumerate(slices):
         with_scale(ds, 1.4 if number >= 6 else 1.0, 0.5 if number < 12 else 0.25, before)
