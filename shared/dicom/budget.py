@@ -89,7 +89,7 @@ def read_tags(path: Path, tags: Sequence[str | int], stop_at: int, most: int) ->
     Raises `StudyError` (`unreadable_file`): more bytes, or no file. Junk raises any exception.
     """
     stop: Callable[[int, str | None, int], bool] = lambda tag, _vr, _length: tag >= stop_at  # noqa: E731
-    wanted = [Tag(tag) for tag in tags]
+    wanted = [Tag(tag) if isinstance(tag, str) else tag for tag in tags]
     with BoundedFile(path, most) as stream:
         read_preamble(stream, force=False)
         meta = _read_file_meta_info(stream)

@@ -183,7 +183,8 @@ def _flat(group: Got, order: str, charset: str) -> dict[str, str]:
             flat.update({keyword: text for keyword, text in texts.items() if text})
     for item in [group, *(group.get(_PHILIPS_FRAME) or [])]:
         if PHILIPS_SCALE in item:
-            flat["ScaleSlope"] = text_of_scale(*item[PHILIPS_SCALE], order)
+            vr, value = item[PHILIPS_SCALE]
+            flat["ScaleSlope"] = text_of_scale(vr, value, order)
     return flat
 
 

@@ -27,6 +27,7 @@ _PIXEL_TAGS = [
     *("BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames", "RescaleIntercept", "RescaleSlope"),
 ]
 _BLOCKS = range(0x10, 0x100)
+_PHILIPS_GROUP = 0x2005
 _PRIVATE = [0x2005_0000 | tag for block in _BLOCKS for tag in (block, block << 8 | 0x0E)]
 """Tags that may name the owner of a block of private ones, and Philips' scale in each block (PS3.5 7.8)."""
 _FUNCTIONAL_GROUPS = 0x5200_0000
@@ -108,12 +109,10 @@ def _number(value: Any) -> float | None:
 
 def _philips_scale(dataset: Any) -> float | None:
     """ScaleSlope of the block that Philips' tags have in this file."""
-    for block in _BLOCKS:
-        owner, scale = (dataset.get_item(tag) for tag in (0x2005_0000 | block, 0x2005_000E | block << 8))
-        if scale is None or owner is None or not isinstance(scale.value, bytes):
-            continue
+    for tag in [tag for tag in dataset.keys() if tag.group == _PHILIPS_GROUP and tag.element in _BLOCKS]:  # noqa: SIM118
+        owner, scale = dataset.get_item(tag), dataset.get_item(tag << 8 & 0xFF00 | tag & 0xFFFF_0000 | 0x0E)
         name = owner.value.decode("latin-1") if isinstance(owner.value, bytes) else str(owner.value)
-        if name.strip(" \0") == PHILIPS_SCALE[0]:
+        if name.strip(" \0") == PHILIPS_SCALE[0] and scale is not None and isinstance(scale.value, bytes):
             text = text_of_scale(scale.VR or "", scale.value, "<" if scale.is_little_endian else ">")
             return (*numbers(text), math.nan)[0] if text else None
     return None
