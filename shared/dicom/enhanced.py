@@ -24,7 +24,9 @@ MOST_FRAMES = 1 << 15
 """Of a file: the longest ultrafast series have some ten thousand."""
 _A_FRAME = 1 << 15  # bytes of the tags of one frame; Philips has some ten thousand
 _MOST_TAGS = 1 << 27  # bytes of the tags of all
-PHILIPS_SCALE: Key = ("Philips MR Imaging DD 001", 0x2005_000E)
+PHILIPS = "Philips MR Imaging DD 001"
+"""Owner of the block of private tags that has ScaleSlope."""
+_SCALE: Key = (PHILIPS, 0x2005_000E)
 _PHILIPS_FRAME: Key = ("Philips MR Imaging DD 005", 0x2005_000F)
 
 _MACROS = {
@@ -88,8 +90,8 @@ def _keys(*keywords: str) -> Wanted:
 
 _GROUPS: Wanted = {
     **{_tag(macro): _keys(*keywords) for macro, keywords in _MACROS.items()},
-    _PHILIPS_FRAME: {PHILIPS_SCALE: None},
-    PHILIPS_SCALE: None,
+    _PHILIPS_FRAME: {_SCALE: None},
+    _SCALE: None,
 }
 _SHARED, _PER_FRAME = _tag("SharedFunctionalGroupsSequence"), _tag("PerFrameFunctionalGroupsSequence")
 _AGENTS, _PROFILE = _tag("ContrastBolusAgentSequence"), _tag("ContrastAdministrationProfileSequence")
@@ -182,8 +184,8 @@ def _flat(group: Got, order: str, charset: str) -> dict[str, str]:
             texts = {keyword: _text(_tag(keyword), item.get(_tag(keyword)), order, charset) for keyword in keywords}
             flat.update({keyword: text for keyword, text in texts.items() if text})
     for item in [group, *(group.get(_PHILIPS_FRAME) or [])]:
-        if PHILIPS_SCALE in item:
-            vr, value = item[PHILIPS_SCALE]
+        if _SCALE in item:
+            vr, value = item[_SCALE]
             flat["ScaleSlope"] = text_of_scale(vr, value, order)
     return flat
 

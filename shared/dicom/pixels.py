@@ -15,7 +15,7 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, SecondaryCaptureImageStorage
 
 from shared.dicom.budget import SPARE, check_frames, read_tags
-from shared.dicom.enhanced import PHILIPS_SCALE, text_of_scale
+from shared.dicom.enhanced import PHILIPS, text_of_scale
 from shared.dicom.frames import FramesOfFile
 from shared.dicom.header import FileHeader, quiet_reader
 from shared.dicom.values import numbers
@@ -112,7 +112,7 @@ def _philips_scale(dataset: Any) -> float | None:
     for tag in [tag for tag in dataset.keys() if tag.group == _PHILIPS_GROUP and tag.element in _BLOCKS]:  # noqa: SIM118
         owner, scale = dataset.get_item(tag), dataset.get_item(tag << 8 & 0xFF00 | tag & 0xFFFF_0000 | 0x0E)
         name = owner.value.decode("latin-1") if isinstance(owner.value, bytes) else str(owner.value)
-        if name.strip(" \0") == PHILIPS_SCALE[0] and scale is not None and isinstance(scale.value, bytes):
+        if name.strip(" \0") == PHILIPS and scale is not None and isinstance(scale.value, bytes):
             text = text_of_scale(scale.VR or "", scale.value, "<" if scale.is_little_endian else ">")
             return (*numbers(text), math.nan)[0] if text else None
     return None
