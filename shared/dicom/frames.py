@@ -78,6 +78,8 @@ def _pieces(header: FileHeader) -> list[list[tuple[int, int]]]:
             raise StudyError("unreadable_file", f"{len(fragments)} compressed pieces for {header.frames} frames")
         stream.seek(start)
         offsets = struct.unpack(f"<{header.frames}L", stream.read(length))
+    if offsets[0] or list(offsets) != sorted(offsets):
+        raise StudyError("unreadable_file", "a table of compressed frames that is out of order; export it uncompressed")
     first = start + length
     frames: list[list[tuple[int, int]]] = [[] for _ in offsets]
     for begin, size in fragments:

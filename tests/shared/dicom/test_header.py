@@ -73,3 +73,14 @@ def test_a_dicomdir_is_no_image(first):
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = "1.2.840.10008.1.3.10"
     ds.save_as(first)
     assert parse_header(first) is None
+
+
+@pytest.mark.parametrize("charset", ["ISO_IR 100", "ISO_IR 192", "", "LATIN1"])
+def test_a_patients_id_in_latin_1_is_read_whatever_the_file_says_of_it(first, charset):
+    data = first.read_bytes()
+    assert data.count(b"PATIENT-1 ") == 1
+    first.write_bytes(data.replace(b"PATIENT-1 ", "MÜ-0815-99".encode("latin-1")))
+    ds = pydicom.dcmread(first)
+    ds.SpecificCharacterSet = charset
+    ds.save_as(first)
+    assert parse_header(first).patient_id == "MÜ-0815-99"
