@@ -28,6 +28,7 @@ ExclusionReason = Literal[
     "unreadable_file",  # truncated, empty, not DICOM
     "no_pixel_spacing",  # missing or zero: never assumed to be 1 mm
     "mixed_geometry",  # phases or slices of different shape, spacing or orientation
+    "unequal_scale",  # phases whose values cannot be compared: unlike slopes, of a display
     "missing_slices",  # a gap between slice positions
     "duplicate_slices",  # two different images at one position of one phase
     "missing_phase",  # no pre-contrast or not enough post-contrast phases

@@ -22,7 +22,7 @@ from shared.cohort.labels import CaseLabels, Label, contradicts
 from shared.cohort.row_reader import RowReader, read_her2_column, read_ki67_column
 from shared.cohort.table import Table, read_table
 from shared.cohort.vocabulary import DENSITY, MALIGNANT, MODALITY, RECEPTOR, SIDE, SPLIT, SUBTYPE
-from shared.dicom.header import normalise_manufacturer
+from shared.dicom.values import normalise_manufacturer
 from shared.errors import ConfigError, TableError
 from shared.types import Side, Split
 

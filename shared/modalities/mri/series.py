@@ -16,7 +16,21 @@ from shared.errors import StudyError
 
 # Values of ImageType from the third on, as Siemens, GE and Philips write them, of images that are no acquired phase.
 _COMPUTED = frozenset(
-    {"SUBTRACT", "SUBTRACTION", "SUB", "MIP", "MINIP", "MAX_IP", "PROJECTION IMAGE", "MPR", "CSA MPR"}
+    {
+        *("SUBTRACT", "SUBTRACTION", "SUB", "MIP", "MINIP", "MAX_IP", "MIN_IP", "PROJECTION IMAGE", "MPR", "CSA MPR"),
+        # Of enhanced MR (PS3.3 C.8.16.1.4).
+        *(
+            "ADDITION",
+            "DIVISION",
+            "MASKED",
+            "MAXIMUM",
+            "MEAN",
+            "MINIMUM",
+            "MULTIPLICATION",
+            "STD_DEVIATION",
+            "QUANTITY",
+        ),
+    }
 )
 _OTHER_CONTRAST = frozenset({"LOCALIZER", "DIFFUSION", "ADC", "TRACEW", "T1 MAP", "T2 MAP"})
 _NOT_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"})
