@@ -19,9 +19,13 @@ REASONS: dict[str, tuple[str, str]] = {
         "Two different images lie at one place of one phase.",
         "Leave the true one there, or export the exam again.",
     ),
+    "unequal_scale": (
+        "The phases' values have unlike scales, so that they cannot be compared.",
+        "Export all phases again, with private tags.",
+    ),
     "missing_phase": (
-        "No phase before contrast, or none after it, was recognised.",
-        "Add the missing series; look at which series were seen.",
+        "The phases do not show the breast before contrast and two to four minutes after it.",
+        "Add the missing series; look at which series were seen and at their times.",
     ),
     "several_studies": (
         "Files of more than one exam lie at the path.",
