@@ -34,6 +34,7 @@ _KEYWORDS = (
     *("SeriesNumber", "AcquisitionNumber", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient"),
     *("Laterality", "ImageLaterality", "TemporalPositionIdentifier", "TemporalResolution", "NumberOfFrames"),
     *("Rows", "Columns", "PixelSpacing"),
+    *("SequenceVariant", "ScanOptions"),
 )
 TAGS: dict[str, int] = {keyword: int(tag_for_keyword(keyword) or 0) for keyword in _KEYWORDS}
 _DOUBLES = frozenset({TAGS["AcquisitionDuration"], TAGS["DiffusionBValue"]})  # VR FD is binary, the others are text
@@ -81,6 +82,8 @@ class FileHeader:
     has_contrast: bool
     diffusion: bool
     sequence: str
+    variants: tuple[str, ...]  # values of SequenceVariant, sorted
+    options: tuple[str, ...]  # of ScanOptions
     repetition_ms: float | None
     echo_ms: float | None
     flip_deg: float | None
@@ -179,12 +182,19 @@ def _header(path: Path, texts: dict[str, str], rows: int, columns: int) -> FileH
         has_contrast=texts["ContrastBolusAgent"].upper() not in {"", "NONE", "NO", "N"},
         diffusion=bool(number["DiffusionBValue"]) or "EP" in sequence.split("\\"),
         sequence=sequence,
+        variants=_terms(texts["SequenceVariant"]),
+        options=_terms(texts["ScanOptions"]),
         repetition_ms=one("RepetitionTime"),
         echo_ms=one("EchoTime"),
         flip_deg=one("FlipAngle"),
         field_strength_t=_tesla(one("MagneticFieldStrength")),
         manufacturer=normalise_manufacturer(texts["Manufacturer"]),
     )
+
+
+def _terms(text: str) -> tuple[str, ...]:
+    """Values of a tag of several terms, sorted, without NONE."""
+    return tuple(sorted({part.strip() for part in text.upper().split("\\")} - {"", "NONE"}))
 
 
 def normalise_manufacturer(text: str) -> str:
