@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from shared.modalities.modality import Plan
 from shared.modalities.mri.settings import MriSettings
 
-VERSION = 2
+VERSION = 3
 """Version of this package: raised when it changes what a case looks like, so that cached cases are prepared again."""
 
 COARSEST_MM = 20.0
