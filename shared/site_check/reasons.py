@@ -23,6 +23,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "The phases' values have unlike scales, so that they cannot be compared.",
         "Export all phases again, with private tags.",
     ),
+    "unclear_phases": (
+        "Tags or pixels do not tell which images are one phase, or their order.",
+        "Export one kind of images, with all tags.",
+    ),
     "missing_phase": (
         "The phases do not show the breast before contrast and two to four minutes after it.",
         "Add the missing series; look at which series were seen and at their times.",
