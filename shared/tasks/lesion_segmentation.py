@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
@@ -18,7 +17,7 @@ from shared.inference import mean_volume, predict_structures, volume_shape
 from shared.metrics.detection import detections, froc_metrics
 from shared.metrics.intervals import total
 from shared.metrics.metric import Metric
-from shared.metrics.overlap import CUBE, case_metrics, matches, pooled_f1
+from shared.metrics.overlap import case_metrics, matches, pooled_f1
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, ratio_metrics
 from shared.modalities.mri.cache import PreparedMri
 from shared.modalities.mri.pipeline import Placement, to_native
@@ -27,6 +26,7 @@ from shared.models.res_unet import ResUNet
 from shared.reproducibility import derive_seed
 from shared.tasks.augmentation import augment
 from shared.tasks.choice import highest_mean
+from shared.tasks.lesion_pieces import candidates, certain_pieces
 from shared.tasks.task import OWN, Card, Evaluator, Learner, Measured, Pictures, Row, Structure, Task
 from shared.types import BoolArray, FloatArray
 
@@ -132,39 +132,6 @@ def measured_box(place: Placement, drawn: BoolArray) -> tuple[slice, slice, slic
     (own,) = ndimage.find_objects(drawn.astype(np.uint8))
     z, y, x = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(place.window, own, strict=True))
     return z, y, x
-
-
-def candidates(
-    probability: FloatArray, spacing: tuple[float, float, float], config: RunConfig
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-    """Connected pieces of `(z, y, x)` probabilities above the threshold and of some size, and how certain each is.
-
-    Returns
-    -------
-    Labels from 1 on, `(z, y, x)`, 0 outside, and the mean probability of each piece, `(piece,)`.
-
-    """
-    pieces, number = ndimage.label(probability >= config.inference.threshold, CUBE)
-    voxels = np.bincount(pieces.ravel(), minlength=number + 1)
-    certainty = np.bincount(pieces.ravel(), weights=probability.ravel(), minlength=number + 1) / np.maximum(voxels, 1)
-    large = voxels * float(np.prod(spacing)) / 1000.0 >= config.inference.min_lesion_ml
-    large[0] = False
-    renumbered = np.cumsum(large).astype(np.int32) * large
-    return renumbered[pieces], certainty[large]
-
-
-def certain_pieces(pieces: npt.NDArray[np.int32], certainty: npt.NDArray[np.float64], config: RunConfig) -> BoolArray:
-    """Mask `(z, y, x)` of those `candidates` that are at least `relative_certainty` times as certain as the largest.
-
-    At a centre with stronger background enhancement gland is taken for lesion, but less surely than the lesion itself.
-    The largest piece, the first of several, is the measure and always kept: a speck, however certain, is none for it.
-    """
-    if not len(certainty):
-        return np.zeros(pieces.shape, np.bool_)
-    largest = int(np.bincount(pieces.ravel())[1:].argmax())
-    kept = np.concatenate([[False], certainty >= config.inference.relative_certainty * certainty[largest]])
-    mask: BoolArray = kept[pieces]
-    return mask
 
 
 VOLUME = NumberPair("volume_{}", "lesion volume", "ml", ("volume_ml", "reference_volume_ml"))
