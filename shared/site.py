@@ -183,7 +183,8 @@ class Site:
         labels = [f"{label.name} {label.kind}" for label in self.config.labels]
         role = "external" if self.name == self.config.data.external else "training"
         parts = [str(self.folder.resolve()), self.name, role, modality, plan.hash(), shares, table, *run, *labels]
-        return cache_root() / "sites" / f"{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:32]}.json"
+        name = "|".join(parts).encode(errors="surrogateescape")  # a folder's name may be no UTF-8
+        return cache_root() / "sites" / f"{hashlib.sha256(name).hexdigest()[:32]}.json"
 
     def _report(self, phase: str) -> Callable[[int, int], None]:
         path = site_progress_path(cache_root(), self.run, self.name)

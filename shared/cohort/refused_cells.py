@@ -6,6 +6,7 @@ A message names row and column alone, because in a row that is shifted by one an
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,4 +51,4 @@ def keeping_the_cells(folder: Path, faults: Sequence[TableError]) -> Path | None
 def _file(folder: Path) -> Path:
     from shared.runtime.project import cache_root  # it needs the tasks, and these the cohort
 
-    return cache_root() / "logs" / f"refused-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}.txt"
+    return cache_root() / "logs" / f"refused-{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}.txt"

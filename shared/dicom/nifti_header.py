@@ -67,7 +67,8 @@ def _check_affines(head: bytes, order: str, dimensions: tuple[int, ...]) -> None
     qform, sform = struct.unpack_from(f"{order}2h", head, 252)
     pixdim = struct.unpack_from(f"{order}4f", head, 76)
     rows = struct.unpack_from(f"{order}12f", head, 280)
-    if (qform <= 0 and sform <= 0) or not min(pixdim[1:]) > 0 or (sform > 0 and rows == _IDENTITY_ROWS):
+    sized = all(0 < step < math.inf for step in pixdim[1:])
+    if not sized or (qform <= 0 and sform <= 0) or (sform > 0 and rows == _IDENTITY_ROWS):
         raise StudyError("no_pixel_spacing", "the NIfTI header holds no affine; write the true spacing into it")
     spacing = np.array(pixdim[1:])
     by_sform = np.array(rows, np.float64).reshape(3, 4)

@@ -10,6 +10,7 @@ import csv
 import glob
 import hashlib
 import io
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -35,7 +36,7 @@ _ROWS, _COLUMNS = "rows.csv", "columns.csv"
 
 def memory_of(site: Path) -> Path:
     """Where the checks of a site folder are remembered; the name is a hash of its path."""
-    return cache_root() / "checks" / hashlib.sha256(str(site.resolve()).encode()).hexdigest()[:16]
+    return cache_root() / "checks" / hashlib.sha256(os.fsencode(site.resolve())).hexdigest()[:16]
 
 
 def check_case(case: Case, memory: Path) -> CheckedCase:
