@@ -32,6 +32,7 @@ ExclusionReason = Literal[
     "missing_slices",  # a gap between slice positions
     "duplicate_slices",  # two different images at one position of one phase
     "missing_phase",  # no pre-contrast or not enough post-contrast phases
+    "unclear_phases",  # volumes of one moment, of several kinds, or in an order that tags contradict
     "several_studies",  # files of more than one exam at one path
     "several_patients",  # files of more than one patient at one path
     "laterality_conflict",  # the tag and the table name different breasts

@@ -31,6 +31,7 @@ _KEYWORDS = (
     *("SeriesNumber", "AcquisitionNumber", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient"),
     *("Laterality", "ImageLaterality", "TemporalPositionIdentifier", "TemporalResolution", "NumberOfFrames"),
     *("Rows", "Columns", "PixelSpacing"),
+    *("SequenceVariant", "ScanOptions"),
 )
 TAGS: dict[str, int] = {keyword: int(tag_for_keyword(keyword) or 0) for keyword in _KEYWORDS}
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR, which has it only in the file meta information
@@ -94,6 +95,8 @@ class FileHeader:
     has_contrast: bool
     diffusion: bool
     sequence: str
+    variants: tuple[str, ...]  # values of SequenceVariant, sorted
+    options: tuple[str, ...]  # of ScanOptions
     repetition_ms: float | None
     echo_ms: float | None
     flip_deg: float | None
@@ -197,9 +200,16 @@ def make_header(path: Path, texts: Mapping[str, str], frame: Frame | None = None
         has_contrast=texts["ContrastBolusAgent"].upper() not in {"", "NONE", "NO", "N"},
         diffusion=any(0 < value < _HIGHEST_B for value in number["DiffusionBValue"]) or "EP" in sequence.split("\\"),
         sequence=sequence,
+        variants=_terms(texts["SequenceVariant"]),
+        options=_terms(texts["ScanOptions"]),
         repetition_ms=one("RepetitionTime"),
         echo_ms=one("EchoTime"),
         flip_deg=one("FlipAngle"),
         field_strength_t=tesla(one("MagneticFieldStrength")),
         manufacturer=normalise_manufacturer(texts["Manufacturer"]),
     )
+
+
+def _terms(text: str) -> tuple[str, ...]:
+    """Values of a tag of several terms, sorted, without NONE."""
+    return tuple(sorted({part.strip() for part in text.upper().split("\\")} - {"", "NONE"}))

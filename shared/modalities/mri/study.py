@@ -25,7 +25,7 @@ from shared.dicom.pixels import read_slices
 from shared.errors import StudyError
 from shared.modalities.mri.dce_study import Acquisition, DceStudy
 from shared.modalities.mri.nifti_phases import find_nifti_phases, read_nifti_phases
-from shared.modalities.mri.phases import select_phases
+from shared.modalities.mri.phases import find_dynamic_set
 from shared.modalities.mri.series import could_be_phases
 from shared.types import Side
 
@@ -79,7 +79,8 @@ def assemble_study(headers: Sequence[FileHeader], side: Side | None) -> DceStudy
     named = {item.laterality for item in images} & {"L", "R"}
     if side is not None and len(named) == 1 and named != {side[0].upper()}:
         raise StudyError("laterality_conflict", f"the table says {side}, the images' tag the other breast")
-    phases = select_phases(images)
+    dynamic = find_dynamic_set(images, side)
+    phases = dynamic.phases
     stored = phases[0].grid
     check_spacing(stored.spacing)
     check_volumes(math.prod(stored.shape), len(phases), _BESIDE)
@@ -101,6 +102,8 @@ def assemble_study(headers: Sequence[FileHeader], side: Side | None) -> DceStudy
         times_s=tuple(phase.time_s for phase in phases),
         grid=grid,
         acquisition=Acquisition(first.manufacturer, first.field_strength_t, orientation_of(stored)),
+        notes=dynamic.notes,
+        series_seen=dynamic.series_seen,
     )
 
 
