@@ -23,8 +23,9 @@ _STEP_TOLERANCE = 0.25  # relative, of the distance between slices
 _DIRECTION_TOLERANCE = 2e-3
 _FEWEST = 2
 _MOSTLY = 0.7  # component along x of the normal of a sagittal slab
-_GAP = 2.5  # distances between slices that part two slabs
+_GAP, _GAP_MM = 2.5, 10.0  # that part two slabs at least: distances between slices, mm; less is a lost slice
 _FEWEST_IN_SLAB = 3
+_HALF = 0.5  # of a slab's extent, by which the middles of two slabs lie apart at least
 _NO_CONTRAST = frozenset({"MP_GEMS", "FILTERED_GEMS", "EDR_GEMS", "ACC_GEMS"})
 """GE's ScanOptions of the number of phases, filter, range and acceleration, which posts may have without the pre."""
 
@@ -40,19 +41,31 @@ class _Layout:
 
 
 def part_slabs(volume: Volume) -> list[Volume]:
-    """Two volumes if a sagittal one holds two slabs of equally many slices, one for each breast; else itself."""
+    """Two volumes if a sagittal one holds two slabs of equally many slices, one for each breast; else itself.
+
+    There is a gap between them where the sternum is left out, or they overlap; then InstanceNumber, which goes through
+    one slab and then through the other, tells them apart.
+    """
     layout = _layout(volume)
     if layout is None or volume.fault is not None or abs(layout.normal[0]) < _MOSTLY:
         return [volume]
     along = np.array([np.dot(item.position or (), layout.normal) for item in volume.slices])
-    order = np.argsort(along)
-    steps = np.diff(along[order])
-    gaps = np.flatnonzero(steps > _GAP * layout.step)
-    half = len(order) // 2
-    if len(gaps) != 1 or gaps[0] + 1 != half or len(order) % 2 or half < _FEWEST_IN_SLAB:
+    half, rest = divmod(len(along), 2)
+    by_place = np.argsort(along)
+    steps = np.diff(along[by_place])
+    if rest or half < _FEWEST_IN_SLAB or np.ptp(steps) <= _STEP_TOLERANCE * layout.step:
         return [volume]
-    slabs = order[:half], order[half:]
-    return [replace(volume, slices=tuple(volume.slices[int(index)] for index in slab)) for slab in slabs]
+    numbers = [item.instance_number or 0 for item in volume.slices]
+    for order in (by_place, np.argsort(numbers, kind="stable")):
+        steps = np.abs(np.diff(along[order]))
+        step = float(np.median(steps))
+        breaks = np.flatnonzero(np.abs(steps - step) > _STEP_TOLERANCE * step)
+        first, second = along[order[:half]], along[order[half:]]
+        gap = max(first.min(), second.min()) - min(first.max(), second.max())  # negative where they overlap
+        if breaks.tolist() == [half - 1] and (gap > max(_GAP * step, _GAP_MM) or gap < 0):
+            parts = order[:half].tolist(), order[half:].tolist()
+            return [replace(volume, slices=tuple(volume.slices[index] for index in part)) for part in parts]
+    return [volume]
 
 
 def choose_family(volumes: Sequence[Volume], side: Side | None) -> tuple[list[Volume], dict[str, str]]:
@@ -179,7 +192,7 @@ def _apart(first: Volume, second: Volume) -> bool:
     if here is None or there is None:
         return False
     distance = abs(float(np.dot(here.middle - there.middle, here.normal)))
-    return distance > max(here.extent, there.extent) > 0
+    return distance > _HALF * max(here.extent, there.extent) > 0
 
 
 def _layout(volume: Volume) -> _Layout | None:

@@ -168,7 +168,7 @@ def test_a_series_on_another_grid_does_not_cost_the_exam(exam, tmp_path, tags):
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["one series", "a series a breast"])
-@pytest.mark.parametrize(("side", "shift"), [("right", 200.0), ("left", -200.0)])
+@pytest.mark.parametrize(("side", "shift"), [("right", 200.0), ("left", -200.0), ("right", 8.1)], ids=str)
 def test_of_two_sagittal_slabs_the_rows_breast_is_read(exam, tmp_path, side, shift, apart):
     slices = exam.datasets(plane="sagittal")
     twins = copy.deepcopy(slices)
@@ -176,6 +176,7 @@ def test_of_two_sagittal_slabs_the_rows_breast_is_read(exam, tmp_path, side, shi
         ds.ImagePositionPatient = [ds.ImagePositionPatient[0] + shift, *ds.ImagePositionPatient[1:]]
         ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SOPInstanceUID}.7"
         ds.SeriesInstanceUID += ".7" if apart else ""
+        ds.InstanceNumber += 100
         ds.PixelData = bytes(len(ds.PixelData))
     study = read_study(exam.write(tmp_path, [*slices, *twins]), side=side)
     np.testing.assert_array_equal(study.phases, exam.volume)
@@ -190,3 +191,9 @@ def test_phases_shifted_by_a_twentieth_of_a_voxel_are_read(exam, tmp_path, share
     folder = exam.write(tmp_path, slices)
     assert sound or reason(folder) == "mixed_geometry"
     assert not sound or read_study(folder).phases.shape == exam.volume.shape
+
+
+@pytest.mark.parametrize("lost", [{4, 5}, {3, 4, 5, 6}])
+def test_slices_lost_in_the_middle_do_not_make_two_slabs(exam, tmp_path, lost):
+    slices = [ds for number, ds in enumerate(exam.datasets(plane="sagittal")) if number % 10 not in lost]
+    assert reason(exam.write(tmp_path, slices)) == "missing_slices"
