@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -14,14 +14,14 @@ from shared.errors import StudyError
 from shared.modalities.checked_case import CheckedCase, SeenSeries, panel
 from shared.modalities.mri.dce_study import DceStudy
 from shared.modalities.mri.nifti_phases import find_nifti_phases
-from shared.modalities.mri.phases import MOST_POST_PHASES, NOMINAL_INTERVAL_S, select_phases
+from shared.modalities.mri.phases import MOST_POST_PHASES, find_dynamic_set
 from shared.modalities.mri.plan import Extraction
 from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.modalities.mri.series import could_be_phases
 from shared.modalities.mri.settings import MriSettings
 from shared.modalities.mri.study import _mr_images, image_files, read_case
 from shared.modalities.mri.tissues import tissue_fault
-from shared.types import BoolArray, FloatArray
+from shared.types import BoolArray, FloatArray, Side
 
 _QUICK = Extraction.of(MriSettings(n4=False))
 """The bias field takes seconds, and nothing fails by it."""
@@ -64,16 +64,7 @@ def _see_study(study: DceStudy, seen: CheckedCase) -> None:
         "vendor": study.acquisition.manufacturer,
         "field_strength_t": study.acquisition.field_strength_t,
     }
-    seen.notes += notes_of(study)
-
-
-def notes_of(study: DceStudy) -> list[str]:
-    """What was guessed or is doubtful: the reader's own `notes`, where it gives some."""
-    if hasattr(study, "notes"):
-        return [str(note) for note in study.notes]
-    nominal = tuple(index * NOMINAL_INTERVAL_S for index in range(len(study.times_s)))
-    unknown = f"Nothing tells when the phases were taken: they count as {NOMINAL_INTERVAL_S:g} s apart."
-    return [unknown] if study.times_s == nominal else []
+    seen.notes += study.notes
 
 
 def _see_files(case: Case, seen: CheckedCase) -> None:
@@ -93,28 +84,28 @@ def _see_files(case: Case, seen: CheckedCase) -> None:
             continue
         headers += [header] if header is not None else []
     seen.identify(item for item in headers if item.sop_class in _IMAGES)
-    seen.series = series_of(headers)
+    seen.series = series_of(headers, case.row.side)
 
 
 _MORE = f"more phases than the {1 + MOST_POST_PHASES} that are read, or before the last one without contrast"
 
 
-def series_of(headers: Sequence[FileHeader]) -> list[SeenSeries]:
+def series_of(headers: Sequence[FileHeader], side: Side | None) -> list[SeenSeries]:
     """The series of an exam by their number, and why those that give no phase are not taken."""
     by_series: dict[tuple[str, bool], list[FileHeader]] = defaultdict(list)
     images = [item for item in headers if item.sop_class in _IMAGES]
     try:
-        phases = select_phases(_mr_images(headers))
+        dynamic = find_dynamic_set(_mr_images(headers), side)
+        phases, why_not = dynamic.phases, {item.uid: item.why for item in dynamic.series_seen}
     except StudyError:
-        phases = []
+        phases, why_not = (), {}
     taken = {item.path for phase in phases for item in phase.slices}
     possible = {item.path for item in could_be_phases(images)}
     for item in headers:
         by_series[item.series_uid, item.path in taken].append(item)
-    first = phases[0].slices[0] if phases else None
     series = []
     for (_, own), items in by_series.items():
-        why = "" if own else _why(items[0], first, possible)
+        why = "" if own else _why(items[0], why_not, possible)
         series.append(SeenSeries(len(items), _look(items[0]), own, why, items[0].series_number))
     return sorted(series, key=lambda item: (item.number is None, item.number or 0, not item.taken))
 
@@ -130,22 +121,13 @@ def _look(item: FileHeader) -> str:
     return ", ".join(filter(None, [*words, f"{item.rows} x {item.columns}"]))
 
 
-def _why(item: FileHeader, first: FileHeader | None, possible: Collection[object]) -> str:
-    """Why images were not taken as phases; `first` is of a series that was, None where no set of phases was found."""
+def _why(item: FileHeader, why_not: Mapping[str, str], possible: Collection[object]) -> str:
+    """Why images were not taken as phases; `why_not` is the reader's reason by series, empty where it found no set."""
     if item.sop_class not in _IMAGES:
         return "no MR image"
     if item.path not in possible:
         return "computed images, or another contrast (localiser, diffusion, fat)"
-    if first is None:
-        return "no set of phases was found"
-    if (item.sequence, item.repetition_ms, item.echo_ms, item.flip_deg) != (
-        first.sequence,
-        first.repetition_ms,
-        first.echo_ms,
-        first.flip_deg,
-    ):
-        return "another sequence than that of the phases"
-    return "computed from other images" if "DERIVED" in item.image_type else _MORE
+    return why_not.get(item.series_uid) or (_MORE if why_not else "no set of phases was found")
 
 
 def _draw(study: DceStudy, lesion: BoolArray | None, region: BreastRegion | None, seen: CheckedCase) -> None:

@@ -21,6 +21,7 @@ class Acquisition:
 class SeriesSeen:
     """One series of an exam: its number, its images, whether phases come from it, and if not, why."""
 
+    uid: str = field(repr=False)
     number: int | None
     images: int
     taken: bool

@@ -54,11 +54,6 @@ class DynamicSet:
     series_seen: tuple[SeriesSeen, ...]
 
 
-def select_phases(headers: Sequence[FileHeader], side: Side | None = None) -> list[Phase]:
-    """Phases of `find_dynamic_set`."""
-    return list(find_dynamic_set(headers, side).phases)
-
-
 def find_dynamic_set(headers: Sequence[FileHeader], side: Side | None = None) -> DynamicSet:
     """Find the phases of the dynamic set: the last pre-contrast one, and up to eight post-contrast ones over all times.
 
@@ -125,7 +120,7 @@ def _seen(headers: Sequence[FileHeader], phases: Sequence[Phase], left_out: dict
     for item in headers:
         by_series[item.series_uid].append(item)
     seen = [
-        SeriesSeen(items[0].series_number, len(items), name in taken, "" if name in taken else left_out[name])
+        SeriesSeen(name, items[0].series_number, len(items), name in taken, "" if name in taken else left_out[name])
         for name, items in by_series.items()
     ]
     return tuple(sorted(seen, key=lambda item: (item.number is None, item.number or 0, not item.taken, item.why)))

@@ -9,7 +9,6 @@ import pytest
 from shared.cohort.manifest import read_manifest
 from shared.cohort.site_folder import open_site_folder
 from shared.modalities.checked_case import CheckedCase
-from shared.modalities.mri.check import notes_of
 from shared.modalities.mri.fingerprint import SiteFingerprint
 from shared.modalities.mri.mri import MODALITY, background, check, locate
 from tests.mri_cases import mri_cohort
@@ -42,12 +41,12 @@ def test_a_sound_case_passes_its_check_which_tells_what_was_seen(case, make_stud
     assert len(seen.panels) == 3
 
 
-def test_times_that_nothing_tells_are_told_as_guessed(case, make_study):
-    study, _ = make_study()
-    nominal = replace(study, times_s=tuple(60.0 * index for index in range(len(study.times_s))))
-    assert ["60 s apart" in note for note in notes_of(nominal)] == [True]
-    told = replace(nominal, times_s=(-3.0, *nominal.times_s[1:]))
-    assert notes_of(told) == []
+def test_times_that_nothing_tells_are_told_as_guessed(case):
+    untimed = replace(case, row=case.row.model_copy(update={"acquisition_times_s": None}))
+    check(untimed, seen := CheckedCase())
+    check(case, told := CheckedCase())
+    assert ["60 s apart" in note for note in seen.notes] == [True]
+    assert told.notes == []
 
 
 def test_a_picture_shows_the_image_before_contrast_and_its_first_uptake(case, make_study):
