@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -90,22 +90,23 @@ def _see_files(case: Case, seen: CheckedCase) -> None:
 _MORE = f"more phases than the {1 + MOST_POST_PHASES} that are read, or before the last one without contrast"
 
 
-def series_of(headers: Sequence[FileHeader], side: Side) -> list[SeenSeries]:
+def series_of(headers: Sequence[FileHeader], side: Side | None) -> list[SeenSeries]:
     """The series of an exam by their number, and why those that give no phase are not taken."""
+    by_series: dict[tuple[str, bool], list[FileHeader]] = defaultdict(list)
     images = [item for item in headers if item.sop_class in _IMAGES]
     try:
-        told = {item.uid: item for item in find_dynamic_set(_mr_images(images), side).series_seen}
+        dynamic = find_dynamic_set(_mr_images(headers), side)
+        phases, why_not = dynamic.phases, {item.uid: item.why for item in dynamic.series_seen}
     except StudyError:
-        told = {}
-    by_series: dict[str, list[FileHeader]] = defaultdict(list)
+        phases, why_not = (), {}
+    taken = {item.path for phase in phases for item in phase.slices}
+    possible = {item.path for item in could_be_phases(images)}
     for item in headers:
-        by_series[item.series_uid].append(item)
+        by_series[item.series_uid, item.path in taken].append(item)
     series = []
-    for name, items in by_series.items():
-        own = told.get(name)
-        taken = own is not None and own.taken
-        why = own.why if own is not None else _why(items[0], found=bool(told))
-        series.append(SeenSeries(len(items), _look(items[0]), taken, why, items[0].series_number))
+    for (_, own), items in by_series.items():
+        why = "" if own else _why(items[0], why_not, possible)
+        series.append(SeenSeries(len(items), _look(items[0]), own, why, items[0].series_number))
     return sorted(series, key=lambda item: (item.number is None, item.number or 0, not item.taken))
 
 
@@ -120,13 +121,13 @@ def _look(item: FileHeader) -> str:
     return ", ".join(filter(None, [*words, f"{item.rows} x {item.columns}"]))
 
 
-def _why(item: FileHeader, *, found: bool) -> str:
-    """Why images were not even looked at as phases; `found` is whether the exam has phases."""
+def _why(item: FileHeader, why_not: Mapping[str, str], possible: Collection[object]) -> str:
+    """Why images were not taken as phases; `why_not` is the reader's reason by series, empty where it found no set."""
     if item.sop_class not in _IMAGES:
         return "no MR image"
-    if not could_be_phases([item]):
+    if item.path not in possible:
         return "computed images, or another contrast (localiser, diffusion, fat)"
-    return "a copy of other images" if found else "no set of phases was found"
+    return why_not.get(item.series_uid) or (_MORE if why_not else "no set of phases was found")
 
 
 def _draw(study: DceStudy, lesion: BoolArray | None, region: BreastRegion | None, seen: CheckedCase) -> None:

@@ -19,10 +19,7 @@ class Acquisition:
 
 @dataclass(frozen=True, slots=True)
 class SeriesSeen:
-    """One series of an exam: its number, its images, whether phases come from it, and if not, why.
-
-    `uid` tells it among the exam's, and is for no page and no log.
-    """
+    """One series of an exam: its number, its images, whether phases come from it, and if not, why."""
 
     uid: str = field(repr=False)
     number: int | None

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.dicom.header import FileHeader
-from shared.dicom.pixels import read_pixels
+from shared.dicom.pixels import read_slices
 from shared.types import BoolArray, FloatArray, Grid
 
 _SLICES = 5
@@ -44,8 +44,9 @@ class Look:
 
 
 def look_at(slices: Sequence[FileHeader], grid: Grid) -> Look:
-    """Read some slices of a stack; raises as `pixels.read_pixels`."""
-    return look_of(np.stack([read_pixels(slices[index]) for index in some_of(len(slices))]), grid.spacing[1:])
+    """Read some slices of a stack; raises as `pixels.read_slices`."""
+    planes = [plane for plane, _ in read_slices(slices[index] for index in some_of(len(slices)))]
+    return look_of(np.stack(planes), grid.spacing[1:])
 
 
 def some_of(count: int) -> list[int]:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from shared.errors import StudyError
+from shared.modalities.mri.kinetics import FIRST_S, LAST_S
 from shared.modalities.mri.series import Volume, earliest
 
 NOMINAL_INTERVAL_S = 60.0  # interval of phases without a tag for their time
 _HALF_DAY_S = 43_200.0
 _MOST_IN_SERIES = 10_000
 _MOST_POSITIONS = 200  # larger TemporalPositionIdentifiers are time stamps of a vendor, not a count
-_READ_AT_S = (120.0, 225.0)  # after injection: the phases around these times are always among the chosen
 
 _Source = Callable[[Volume], float | None]
 
@@ -62,13 +62,14 @@ def put_in_order(family: Sequence[Volume]) -> Clock:
 def choose_times(times_s: Sequence[float], most: int) -> list[int]:
     """Indices of at most `most` post-contrast phases that cover all times, of times in rising order after injection.
 
-    These are the first, the last and those around 120 s and 225 s, then each time the one farthest from all chosen.
+    These are the first, the last and those around the times at which `kinetics` reads, then each time the one farthest
+    from all chosen.
     """
     if len(times_s) <= most:
         return list(range(len(times_s)))
     times = np.asarray(times_s, np.float64)
     wanted = [0, len(times) - 1]
-    for time in _READ_AT_S:
+    for time in (FIRST_S, LAST_S):
         after = int(np.searchsorted(times, time))
         wanted += [min(after, len(times) - 1), max(after - 1, 0)]
     chosen = list(dict.fromkeys(wanted))[:most]

@@ -54,11 +54,6 @@ class DynamicSet:
     series_seen: tuple[SeriesSeen, ...]
 
 
-def select_phases(headers: Sequence[FileHeader], side: Side | None = None) -> list[Phase]:
-    """Phases of `find_dynamic_set`."""
-    return list(find_dynamic_set(headers, side).phases)
-
-
 def find_dynamic_set(headers: Sequence[FileHeader], side: Side | None = None) -> DynamicSet:
     """Find the phases of the dynamic set: the last pre-contrast one, and up to eight post-contrast ones over all times.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.dicom.header import FileHeader
@@ -101,8 +101,19 @@ def split_volumes(headers: Sequence[FileHeader]) -> list[Volume]:
         first = items[0]
         matrix = first.rows, first.columns, _rounded(first.orientation), first.pixel_spacing
         whole[(first.sequence, first.image_type, matrix) if lone else (name,)].extend(items)
-    volumes = [volume for items in whole.values() for volume in split_series(items)]
+    volumes = [_typical_first(volume) for items in whole.values() for volume in split_series(items)]
     return sorted(volumes, key=lambda item: (item.first.series_number or 0, item.first.series_uid, item.index))
+
+
+def _typical_first(volume: Volume) -> Volume:
+    """With a slice first that has the tags of most: the order of files must not decide which one stands for all."""
+
+    def tags(item: FileHeader) -> tuple[Any, ...]:
+        sequence = item.sequence, item.variants, item.options, item.repetition_ms, item.echo_ms, item.flip_deg
+        return sequence, item.image_type, item.rows, item.columns, item.pixel_spacing, item.orientation
+
+    usual = Counter(tags(item) for item in volume.slices).most_common(1)[0][0]
+    return replace(volume, slices=tuple(sorted(volume.slices, key=lambda item: tags(item) != usual)))
 
 
 def split_series(slices: Sequence[FileHeader]) -> list[Volume]:

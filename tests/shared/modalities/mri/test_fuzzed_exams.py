@@ -19,7 +19,8 @@ from shared.modalities.mri.study import read_study
 from tests.shared.conftest import ExamWriter
 from tests.shared.dicom.enhanced_exam import enhanced, undefined_lengths
 
-EXAM = ExamWriter(np.random.default_rng(3).integers(0, 4096, (2, 3, 4, 5)).astype(np.uint16))
+BEFORE = np.random.default_rng(3).integers(0, 2000, (3, 4, 5))
+EXAM = ExamWriter(np.stack([BEFORE, BEFORE + 200 + BEFORE % 700]).astype(np.uint16))
 BROKEN = [
     *(b"", b"abc", b"nan", b"inf", b"1e999", b"-1", b"0", b"1,5", b"1\\2", b"9" * 20, b"1e300", b"-1e308", b"1" * 3000),
     *(b"20211341", b"256199", b"M\xfcller", b"\xff\xfe\xfd", b"\x1b$B;3", b"\0" * 8, b"\0\0\0\0\0\0\xf8\x7f"),

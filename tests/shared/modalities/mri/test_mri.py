@@ -11,7 +11,6 @@ from shared.cohort.site_folder import open_site_folder
 from shared.modalities.checked_case import CheckedCase
 from shared.modalities.mri.fingerprint import SiteFingerprint
 from shared.modalities.mri.mri import MODALITY, background, check, locate
-from shared.modalities.mri.study import read_case
 from tests.mri_cases import mri_cohort
 
 
@@ -42,13 +41,12 @@ def test_a_sound_case_passes_its_check_which_tells_what_was_seen(case, make_stud
     assert len(seen.panels) == 3
 
 
-def test_what_the_reader_guessed_and_the_series_that_it_took_are_told(case, monkeypatch):
-    def read(case):
-        return replace(read_case(case), notes=("They count as 60 s apart.",))
-
-    monkeypatch.setattr("shared.modalities.mri.check.read_case", read)
-    check(case, seen := CheckedCase())
-    assert seen.notes == ["They count as 60 s apart."]
+def test_times_that_nothing_tells_are_told_as_guessed(case):
+    untimed = replace(case, row=case.row.model_copy(update={"acquisition_times_s": None}))
+    check(untimed, seen := CheckedCase())
+    check(case, told := CheckedCase())
+    assert ["60 s apart" in note for note in seen.notes] == [True]
+    assert told.notes == []
 
 
 def test_a_picture_shows_the_image_before_contrast_and_its_first_uptake(case, make_study):

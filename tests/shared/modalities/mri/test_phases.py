@@ -7,7 +7,7 @@ import pytest
 
 from shared.dicom.index import index_folder
 from shared.errors import StudyError
-from shared.modalities.mri.phases import select_phases
+from shared.modalities.mri.phases import find_dynamic_set
 from shared.modalities.mri.study import read_study
 
 LOCALISER = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "EchoTime": 1.6}
@@ -161,7 +161,7 @@ def test_two_volumes_of_one_time_are_refused(exam, tmp_path):
         ds.AcquisitionTime = ds.ContentTime = ds.SeriesTime = "101000"
         ds.SeriesNumber = ds.AcquisitionNumber = 1
     with pytest.raises(StudyError, match="unclear_phases: 3 series of one kind and AcquisitionTime"):
-        select_phases(index_folder(exam.write(tmp_path, slices)))
+        find_dynamic_set(index_folder(exam.write(tmp_path, slices)))
 
 
 def test_every_phase_after_the_injection_means_the_first_is_missing(exam, tmp_path):
@@ -169,7 +169,7 @@ def test_every_phase_after_the_injection_means_the_first_is_missing(exam, tmp_pa
     for ds in slices:
         ds.ContrastBolusStartTime, ds.ContrastBolusAgent = "100500", "AGENT"
     with pytest.raises(StudyError, match="every phase begins after the contrast injection"):
-        select_phases(index_folder(exam.write(tmp_path, slices)))
+        find_dynamic_set(index_folder(exam.write(tmp_path, slices)))
 
 
 def test_every_phase_before_the_injection_means_no_post_contrast_phase(exam, tmp_path):
@@ -177,7 +177,7 @@ def test_every_phase_before_the_injection_means_no_post_contrast_phase(exam, tmp
     for ds in slices:
         ds.ContrastBolusStartTime, ds.ContrastBolusAgent = "103000", ""
     with pytest.raises(StudyError, match="no phase begins after the contrast injection"):
-        select_phases(index_folder(exam.write(tmp_path, slices)))
+        find_dynamic_set(index_folder(exam.write(tmp_path, slices)))
 
 
 @pytest.mark.parametrize("bolus", ["100500", "103000"])
