@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from shared.batches import batches
 from shared.config.run_config import load_config
 from shared.tasks import task_named
-from shared.training import _batches
 
 SHAPE, STEPS = (48, 64, 80), 6
 
@@ -31,13 +31,13 @@ def main() -> None:
             np.save(f"{folder}/image-{index}.npy", draws.normal(size=(4, *SHAPE)).astype(np.float16))
             image = np.load(f"{folder}/image-{index}.npy", mmap_mode="r")
             cases.append(SimpleNamespace(image=image, mask=mask, foreground=np.argwhere(mask)))
-        batches = _batches(cases, config, task, draws, torch.Generator().manual_seed(0))
+        prepared = batches(cases, config, seed=0)
         model = task.learner.build_model(config).train()
         optimiser = torch.optim.AdamW(model.parameters())
         shares = []
         for _ in range(STEPS + 1):
             started = time.process_time()
-            image, mask = next(batches)
+            image, mask = next(prepared)
             loaded = time.process_time()
             optimiser.zero_grad()
             task.learner.loss(model(image), mask).backward()

@@ -18,6 +18,7 @@ from client.ledger import Ledger
 from shared.cohort.labels import CaseLabels
 from shared.cohort.preflight import TISSUE_MASKS, Case, MaskKind
 from shared.cohort.site_folder import patient_of
+from shared.cohort.splits import patient_classes
 from shared.dicom.index import list_files
 from shared.errors import RunError
 from shared.modalities.modality import Fingerprint, Plan, PreparedCase
@@ -45,7 +46,9 @@ class GuardedSite(Site):
     def splits(self) -> Mapping[str, Split]:
         """Split of each patient: the table's where it names one, else as the ledger has it."""
         pseudonyms = {case.row.patient_id: patient_of(case.key) for case in self.cohort.cases}
-        drawn = self.ledger.splits(set(pseudonyms.values()), self.config.splits)
+        known = patient_classes(self.cohort.cases, self.config.split_labels)
+        classes = {pseudonyms[patient]: own for patient, own in known.items()}
+        drawn = self.ledger.splits(set(pseudonyms.values()), self.config.splits, classes)
         given = {case.row.patient_id: case.row.split for case in self.cohort.cases}
         return {patient: given[patient] or drawn[pseudonym] for patient, pseudonym in pseudonyms.items()}
 

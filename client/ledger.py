@@ -127,11 +127,13 @@ class Ledger:
 
         self._change(change)
 
-    def splits(self, patients: set[str], shares: SplitConfig) -> dict[str, Split]:
+    def splits(
+        self, patients: set[str], shares: SplitConfig, classes: Mapping[str, str] | None = None
+    ) -> dict[str, Split]:
         """Split of each patient (pseudonym), drawn once by the first call's shares; those of later runs do nothing.
 
-        Patients who come later are drawn by those first shares, too, each alone: how often is asked changes nothing.
-        The draw depends on pseudonyms, and so on the site's own key.
+        That first draw is by `classes`, see `assign_splits`. Patients who come later are drawn by those first shares,
+        too, each alone: how often is asked changes nothing. The draw depends on pseudonyms, and so on the site's key.
         """
 
         def change(entries: _Entries) -> tuple[_Entries, dict[str, Split]]:
@@ -139,7 +141,7 @@ class Ledger:
             if entries.splits:
                 known = entries.splits | {patient: _drawn_alone(patient, first) for patient in new}
             else:
-                known = dict(assign_splits(new, seed=0, validation=first.validation, test=first.test))
+                known = dict(assign_splits(new, seed=0, validation=first.validation, test=first.test, classes=classes))
             update = {"shares": first, "splits": known}
             return entries.model_copy(update=update), {patient: known[patient] for patient in patients}
 

@@ -50,7 +50,8 @@ class Hospital:
         of pretrained weights: a hospital opens no path that the server names.
         """
         if keys := config.keys_of_files():
-            raise ConfigError(f'{", ".join(keys)} names a file, and a hospital opens none: set it to "none"')
+            remedy = 'set it to "hub", which the server alone reads, or to "none"'
+            raise ConfigError(f"{', '.join(keys)} names a file, and a hospital opens none: {remedy}")
         if objections := self.policy.objections(config):
             raise ConfigError(objections[0])
         if self.kit and not is_approved(self.kit, config):

@@ -8,6 +8,9 @@
     ├── UpdateError          a site's reply that must not be aggregated: rejected and recorded
     └── RunError             a run that could not finish                                 exit 1
 
+What ended, and is not whole, exits with 3: a run that missed somebody, a site folder of which some case is left out; a
+site folder without any usable case with 4.
+
 A message says what is wrong, where (file, row, key), why it matters and the remedy. It never holds a patient identifier
 or free text from data: rows are named by number, studies by a reason of the closed list `EXCLUSION_REASONS`. Words from
 outside in it hold no control characters (`shared.words`). What of an error may leave a site is told by `safe_error`.
@@ -26,14 +29,14 @@ ExclusionReason = Literal[
     "unreadable_file",  # truncated, empty, not DICOM
     "no_pixel_spacing",  # missing or zero: never assumed to be 1 mm
     "mixed_geometry",  # phases or slices of different shape, spacing or orientation
+    "unequal_scale",  # phases whose values cannot be compared: unlike slopes, of a display
     "missing_slices",  # a gap between slice positions
     "duplicate_slices",  # two different images at one position of one phase
     "missing_phase",  # no pre-contrast or not enough post-contrast phases
+    "unclear_phases",  # volumes of one moment, of several kinds, or in an order that tags contradict
     "several_studies",  # files of more than one exam at one path
     "several_patients",  # files of more than one patient at one path
     "laterality_conflict",  # the tag and the table name different breasts
-    "patient_conflict",  # by their PatientID the images are another row's patient's, or one patient has two IDs
-    "duplicate_exam",  # the same breast of the same exam, by its StudyInstanceUID, as another row
     "no_mask",  # the row names no mask, but the task needs one
     "unreadable_mask",  # the mask is no readable DICOM SEG, NIfTI or NRRD
     "mask_mismatch",  # mask and images differ in shape or position

@@ -66,17 +66,20 @@ def evaluate(
 
     Prepared cases must be such as the task can use; `plan` is that of its modality, `config` as the task sees it.
     Yields each case, and by arm what was measured of it: every column where `full`, otherwise those that sums need;
-    `on_case` is called after each. `RunError` where a model answers with what is no number.
+    `on_case` is called after each. An arm that has no prediction of a case is not among them. `RunError` where a model
+    answers with what is no number.
     """
     reader = task.evaluator
     for case in cases:
         predictions = {}
         for arm, model in arms.models.items():
             prediction = reader.predict(model, case, plan, config, None)
+            if prediction is None:
+                continue
             if arm in arms.answers:
                 prediction = reader.restrict(prediction, arms.answers[arm])
             predictions[arm] = prediction
-        if arms.ensemble:
+        if arms.ensemble and predictions:
             predictions[arms.ensemble] = reader.average([predictions[arm] for arm in arms.members])
         measured = {arm: reader.measure(item, case, config, full=full) for arm, item in predictions.items()}
         for item in measured.values():
@@ -90,13 +93,14 @@ def evaluate_site(
 ) -> tuple[Sums, int]:
     """The sums of a site's cases: all that leaves it, and how many cases were skipped.
 
-    A case whose prepared files are damaged costs itself, not the site's answer; the site's own log names it. `RunError`
-    where the model answers with what is no number.
+    A case whose prepared files are damaged costs itself, not the site's answer; the site's own log names it. One of
+    which there is no prediction is no part of the sums. `RunError` where the model answers with what is no number.
 
     With a `least` above 1 the cases are patients: parts with fewer of them behind are empty, the others are told
     coarsely (`shared.metrics.coarse`), and what the model answers is made a number, so that no error tells of one case.
     """
     rows: list[tuple[str, Row]] = []
+    skipped = 0
     with _numbers(model) if least > 1 else nullcontext():
         for case in cases:
             try:
@@ -104,8 +108,12 @@ def evaluate_site(
             except DAMAGED as error:
                 kind = type(error).__name__
                 log.warning("case %s is skipped: its prepared files cannot be read (%s)", case.key, kind)
+                skipped += 1
                 continue
-            rows.append((patient_of(case.key), measured[OWN].rows[OWN]))
+            if OWN in measured:
+                rows.append((patient_of(case.key), measured[OWN].rows[OWN]))
+    if len({patient for patient, _ in rows}) < least:
+        rows = []
     told = grouped_scores(rows, task.metrics, least) if least > 1 else [row for _, row in rows]
     sums = Sums.zero(task.kinds)
     behind: dict[str, set[str]] = defaultdict(set)
@@ -115,7 +123,7 @@ def evaluate_site(
         for name in own.sides():
             behind[name].add(patient)
     sums = sums.without(task.parts_beside(name for name, own in behind.items() if len(own) < least))
-    return coarse(sums, task.metrics, least) if least > 1 else sums, len(cases) - len(rows)
+    return coarse(sums, task.metrics, least) if least > 1 else sums, skipped
 
 
 @contextmanager

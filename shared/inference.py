@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from shared.config.run_config import RunConfig
 from shared.types import FloatArray
 
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""By the number of axes: planes and volumes."""
+
 
 def pick_device(config: RunConfig) -> torch.device:
     """Device of the configuration; `auto` is a GPU if there is one."""
@@ -22,34 +25,48 @@ def pick_device(config: RunConfig) -> torch.device:
     return torch.device(wanted)
 
 
+def place_model(model: nn.Module, config: RunConfig) -> torch.device:
+    """Move a network to the configured device, its weights in the configured layout; return the device."""
+    device = pick_device(config)
+    model.to(device)
+    if config.compute.channels_last:
+        for item in model.parameters():
+            item.data = in_layout(item.data, config)
+    return device
+
+
+def in_layout(values: Tensor, config: RunConfig) -> Tensor:
+    """A batch `(n, channel, ...)` of planes or volumes, or a convolution's weights, in the configured layout."""
+    layout = _CHANNELS_LAST.get(values.dim()) if config.compute.channels_last else None
+    return values if layout is None else values.contiguous(memory_format=layout)
+
+
 def predict_structures(model: nn.Module, image: npt.NDArray[np.floating[Any]], config: RunConfig) -> FloatArray:
     """Probability of each structure in one prepared case, float32 `(structure, z, y, x)` on the plan's grid.
 
     `image` is float `(channel, z, y, x)` on that grid; mode, overlap, batch size and flips are the configuration's.
     """
-    device = pick_device(config)
     torch.set_num_threads(config.compute.threads)
-    model.to(device).eval()
+    device = place_model(model, config)
+    model.eval()
     volume = torch.from_numpy(np.asarray(image, np.float32)).unsqueeze(0).to(device)
-    with torch.inference_mode():
+    mirrors = config.inference.copies
+    copies = [volume.flip(axes) for axes in mirrors]
+    half = config.inference.mixed_precision == "auto" and device.type == "cuda"
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
         if config.training.mode == "whole_breast":
-            probability = _whole(model, volume, flip=config.inference.flip_averaging)
+            # One batch: mirrored copies cost little, as 3D convolutions of batch 1 are slow on the CPU.
+            logits = model(in_layout(torch.cat(copies), config))[0]
         else:
-            probability = _patches(model, volume, config)
-    result: FloatArray = probability.float().cpu().numpy()
+            logits = torch.cat([_patches(model, copy, config) for copy in copies])
+        parts = torch.sigmoid(logits.float())
+        mean = torch.stack([part.flip(axes) for part, axes in zip(parts, mirrors, strict=True)]).mean(dim=0)
+    result: FloatArray = mean.cpu().numpy()
     return result
 
 
-def _whole(model: nn.Module, volume: Tensor, *, flip: bool) -> Tensor:
-    if not flip:
-        return torch.sigmoid(model(volume)[0])[0]
-    # One batch of two: the mirrored copy costs little, as 3D convolutions of batch 1 are slow on the CPU.
-    both = torch.sigmoid(model(torch.cat([volume, volume.flip(4)]))[0])
-    return 0.5 * (both[0] + both[1].flip(3))
-
-
 def _patches(model: nn.Module, volume: Tensor, config: RunConfig) -> Tensor:
-    """Overlapping patches, blended with a Gaussian window (Isensee 2021) by MONAI."""
+    """Logits `(1, structure, z, y, x)` of overlapping patches, blended by MONAI with a Gaussian (Isensee 2021)."""
     # Imported here, because it takes 4 s, which whole-breast mode does not need.
     from monai.inferers.utils import sliding_window_inference
 
@@ -57,11 +74,11 @@ def _patches(model: nn.Module, volume: Tensor, config: RunConfig) -> Tensor:
         volume,
         roi_size=config.training.patch_voxels,
         sw_batch_size=config.inference.batch_size,
-        predictor=lambda patch: model(patch)[0],
+        predictor=lambda patch: model(in_layout(patch, config))[0].float(),
         overlap=config.inference.overlap,
         mode="gaussian",
     )
-    return torch.sigmoid(logits)[0]
+    return logits
 
 
 def mean_volume(probabilities: Sequence[FloatArray]) -> FloatArray:

@@ -15,7 +15,7 @@ from shared.atomic_files import replace_file
 from shared.cohort.manifest import TABLE_NAME
 from shared.cohort.preflight import Case, Cohort, Exclusion, open_cohort
 from shared.cohort.site_folder import patient_of
-from shared.cohort.splits import assign_splits
+from shared.cohort.splits import assign_splits, patient_classes
 from shared.config.run_config import RunConfig
 from shared.errors import ConfigError, RunError
 from shared.messages.payload import FEW, label_key
@@ -73,8 +73,8 @@ class Site:
         given = {patient: split for patient, split in named.items() if split is not None}
         patients = sorted(named.keys() - given.keys())
         seed = int.from_bytes(self.name.encode()[:7])
-        shares = self.config.splits
-        drawn = assign_splits(patients, seed=seed, validation=shares.validation, test=shares.test)
+        shares, classes = self.config.splits, patient_classes(self.cohort.cases, self.config.split_labels)
+        drawn = assign_splits(patients, seed=seed, validation=shares.validation, test=shares.test, classes=classes)
         return drawn | given
 
     def fingerprints(self) -> dict[str, Fingerprint]:
@@ -106,9 +106,15 @@ class Site:
             workers=modality.settings(self.config).workers,
             on_progress=self._report("prepare"),
         )
-        self.excluded |= set(excluded)
         splits = {case.key: split for split, case in ordered}
-        prepared: Prepared = {split: [case for case in cases if splits[case.key] == split] for split in SPLITS}
+        missed = set[str]()
+        if self.name != self.config.data.external:
+            missed = {case.key for case in cases if splits[case.key] == "train" and not modality.teaches(case)}
+        crops = {Exclusion(case.row.row, "no_breast_found") for _, case in ordered if case.key in missed}
+        self.excluded |= {*excluded, *crops}
+        prepared: Prepared = {
+            split: [case for case in cases if splits[case.key] == split and case.key not in missed] for split in SPLITS
+        }
         own = self._digests([case for _, case in ordered])
         self.contents |= own
         noted = {split: [case.to_dict() for case in found] for split, found in prepared.items()} | {"contents": own}
@@ -175,8 +181,10 @@ class Site:
         run = [f"{name} {' '.join(sorted(self.config.needs(name)))}" for name in self.config.modalities]
         shares = self.config.splits.model_dump_json()
         labels = [f"{label.name} {label.kind}" for label in self.config.labels]
-        parts = [str(self.folder.resolve()), self.name, modality, plan.hash(), shares, table, *run, *labels]
-        return cache_root() / "sites" / f"{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:32]}.json"
+        role = "external" if self.name == self.config.data.external else "training"
+        parts = [str(self.folder.resolve()), self.name, role, modality, plan.hash(), shares, table, *run, *labels]
+        name = "|".join(parts).encode(errors="surrogateescape")  # a folder's name may be no UTF-8
+        return cache_root() / "sites" / f"{hashlib.sha256(name).hexdigest()[:32]}.json"
 
     def _report(self, phase: str) -> Callable[[int, int], None]:
         path = site_progress_path(cache_root(), self.run, self.name)

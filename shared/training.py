@@ -10,17 +10,19 @@ import gc
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
+from shared.batches import batches
 from shared.config.run_config import RunConfig
 from shared.errors import RunError
-from shared.inference import pick_device
+from shared.inference import in_layout, place_model
 from shared.reproducibility import derive_seed, make_deterministic
 from shared.tasks import task_named
 from shared.tasks.task import Task
@@ -110,38 +112,40 @@ def _steps(
 ) -> list[float]:
     """Run the steps of one round and return their losses; arguments as `train_round`."""
     settings, task = config.training, task_named(config.task)
-    device = pick_device(config)
     seed = derive_seed(config.seed, site, round_number)
     make_deterministic(seed, config.compute.threads)
-    generator = Generator().manual_seed(seed)
-    draws = np.random.default_rng(seed)
 
-    model.to(device).train()
+    device = place_model(model, config)
+    on_gpu = device.type == "cuda"
+    model.train()
     frozen = _unlabelled_state(model, cases, config, task)
     trained = [item for name, item in model.named_parameters() if name not in frozen]
     decayed, plain = [item for item in trained if item.ndim > 1], [item for item in trained if item.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=BETAS)
-    scaled = settings.mixed_precision == "auto" and device.type == "cuda"
-    losses = []
-    batches = _batches(cases, config, task, draws, generator)
-    for step in range(settings.steps_per_round):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(config, (round_number - 1) * settings.steps_per_round + step)
-        image, target = (item.to(device) for item in next(batches))
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=scaled):
-            outputs = model(image)
-        # In float32, as sums over a volume overflow half precision.
-        loss = task.learner.loss([item.float() for item in outputs], target)
-        total: Tensor = loss + loss_term(model)
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        nn.utils.clip_grad_norm_(trained, settings.gradient_clip)
-        optimiser.step()
-        losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]):
-            log.warning("round %d: the loss is not a number at step %d", round_number, step + 1)
-            raise RunError(_DIVERGED)
+    scaled = settings.mixed_precision == "auto" and on_gpu
+    losses: list[float] = []
+    with closing(batches(cases, config, seed, pinned=on_gpu)) as prepared:
+        for step, batch in enumerate(prepared):
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(config, (round_number - 1) * settings.steps_per_round + step)
+            image, target = (item.to(device, non_blocking=on_gpu) for item in batch)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=scaled):
+                outputs = model(in_layout(image, config))
+            # In float32, as sums over a volume overflow half precision.
+            loss = task.learner.loss([item.float() for item in outputs], target)
+            total: Tensor = loss + loss_term(model)
+            optimiser.zero_grad(set_to_none=True)
+            total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            nn.utils.clip_grad_norm_(trained, settings.gradient_clip)
+            optimiser.step()
+            losses.append(float(loss.detach()))
+            if not math.isfinite(losses[-1]):
+                log.warning("round %d: the loss is not a number at step %d", round_number, step + 1)
+                raise RunError(_DIVERGED)
+    if on_gpu:
+        taken = torch.cuda.max_memory_reserved(device) / 1e9
+        log.info("round %d: training took up to %.1f GB of the GPU (compute.gpu_memory_gb)", round_number, taken)
     model.load_state_dict(frozen, strict=False)
     if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
         raise RunError(_DIVERGED)
@@ -191,23 +195,3 @@ def _unlabelled_state(model: nn.Module, cases: Sequence[Any], config: RunConfig,
         for name, value in model.state_dict().items()
         if task.learner.owner(name) and task.learner.owner(name) not in present
     }
-
-
-def _batches(
-    cases: Sequence[Any],
-    config: RunConfig,
-    task: Task,
-    draws: np.random.Generator,
-    generator: Generator,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless augmented batches of image `(n, channel, z, y, x)` and target `(n, ...)`; each case once per epoch."""
-    size = config.training.batch_size
-    queue: list[int] = []
-    while True:
-        while len(queue) < size:
-            queue.extend(int(index) for index in draws.permutation(len(cases)))
-        chosen, queue = queue[:size], queue[size:]
-        samples = [task.learner.sample(cases[index], config, draws) for index in chosen]
-        image = torch.from_numpy(np.stack([item[0] for item in samples]))
-        target = torch.from_numpy(np.stack([item[1] for item in samples]))
-        yield task.learner.augment(image, target, config.training.augmentation, generator)

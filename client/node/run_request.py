@@ -79,7 +79,7 @@ def _changes_samples(config: RunConfig) -> dict[str, float]:
     return {
         name: share
         for name, share in config.training.augmentation
-        if name not in {"rotation_deg", "shear_deg", "scale"}
+        if name not in {"rotation_deg", "rotation_axes", "shear_deg", "scale"}
     }
 
 

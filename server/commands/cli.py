@@ -11,20 +11,18 @@ import time
 from importlib.metadata import entry_points
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from server.commands import display
-from server.commands.run import INCOMPLETE, existing, run_federation, run_folder
+from server.commands.check import check
+from server.commands.run import existing, run_federation, run_folder
 from server.commands.study import study
 from shared.atomic_files import is_full
-from shared.errors import ConfigError, FedBreastError, SiteError, StudyError
+from shared.errors import ConfigError, FedBreastError, SiteError
 from shared.runtime import terminal
 from shared.runtime.project import project_root
-
-if TYPE_CHECKING:
-    from shared.cohort.preflight import Exclusion
 
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR})
 DEMO = Path("configs/quick.toml")
@@ -116,8 +114,8 @@ def phantom(
     mammograms: Annotated[bool, typer.Option(help="CC and MLO of both breasts beside each MRI.")] = False,
 ) -> None:
     """Write a federation of phantom hospitals as DICOM; a stopped call goes on where it was."""
-    from shared.phantom.exam import PhantomSettings
     from shared.phantom.generate import generate_federation
+    from shared.phantom.settings import PhantomSettings
 
     settings = PhantomSettings(
         cases_per_site=cases_per_site,
@@ -136,39 +134,10 @@ def phantom(
     terminal.say(f"phantoms: {out}")
 
 
-@app.command(epilog="Example: [bold]fedbreast check data/phantom/centre-a[/bold]")
-def check(
-    folder: Annotated[Path, typer.Argument(help="A site folder: site.toml, cases.csv, images.")],
-    max_excluded_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Exit 3 if more is left out.")] = 1.0,
-) -> None:
-    """Read every case of a site folder and show which would be left out, and why."""
-    from shared.cohort.preflight import Exclusion, open_cohort
-    from shared.modalities import MODALITIES, modality_named
-    from shared.tasks import TASKS, task_named
-
-    labels = tuple(dict.fromkeys(label for name in TASKS for label in task_named(name).labels))
-    cohort = open_cohort(folder, [(modality_named(name).locate, frozenset()) for name in MODALITIES], labels)
-    excluded: list[Exclusion] = list(cohort.exclusions)
-    tissues: list[Exclusion] = []
-    with display.bars() as bars:
-        task = bars.add_task("reading studies", total=len(cohort.cases), text="cases")
-        for case in cohort.cases:
-            try:
-                if fault := modality_named(case.modality).check(case):
-                    tissues.append(Exclusion(case.row.row, fault))
-            except StudyError as error:
-                excluded.append(Exclusion(case.row.row, error.reason))
-            bars.advance(task)
-    display.show_cohort(cohort, excluded, tissues)
-    total = len(cohort.cases) + len(cohort.exclusions)
-    if not total or len(excluded) == total:
-        terminal.errors.print("no case is usable: a run would leave this site out", style="red")
-        raise typer.Exit(INCOMPLETE)
-    if cohort.share_left_out(excluded) > max_excluded_share:
-        terminal.errors.print(
-            f"{len(excluded)} of {total} left out: more than the limit of {max_excluded_share:.0%}", style="red"
-        )
-        raise typer.Exit(INCOMPLETE)
+app.command(
+    epilog="Examples: [bold]fedbreast check data/phantom/centre-a[/bold]   "
+    "[bold]fedbreast check data/phantom/centre-a --page check.html --json check.json[/bold]"
+)(check)
 
 
 @app.command(epilog="Examples: [bold]fedbreast report runs/latest[/bold]   [bold]fedbreast report runs/study[/bold]")

@@ -1,9 +1,8 @@
-"""What the command line shows: progress as bars or lines, a table of metrics, a table of cases."""
+"""What the command line shows: progress as bars or lines, a table of metrics."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,6 @@ from shared.tasks import task_named
 
 if TYPE_CHECKING:
     from server.run_folder.results import Results
-    from shared.cohort.preflight import Cohort, Exclusion
 
 
 def show_results(results: Results) -> None:
@@ -53,37 +51,6 @@ def show_results(results: Results) -> None:
         terminal.console.print(table)
     if empty:
         terminal.console.print("no external centre: see results.csv for the training sites' metrics")
-
-
-def show_cohort(cohort: Cohort, excluded: Sequence[Exclusion], tissues: Sequence[Exclusion] = ()) -> None:
-    """Print counts, reasons and flags; rows by number only. `tissues`: rows whose masks of tissues are unusable."""
-    total = len(cohort.cases) + len(cohort.exclusions)
-    kind = " (PHANTOM)" if cohort.folder.phantom else ""
-    table = Table(title=f"{cohort.folder.name}: {total} cases{kind}")
-    for column in ("state", "cases", "rows of cases.csv"):
-        table.add_column(column, justify="right" if column == "cases" else "left")
-    table.add_row("usable", str(total - len(excluded)), "")
-    for state, items in (("left out", excluded), ("usable, but breast or fibroglandular mask", tissues)):
-        by_reason: dict[str, list[int]] = defaultdict(list)
-        for item in items:
-            by_reason[item.reason].append(item.row)
-        for reason, rows in sorted(by_reason.items()):
-            table.add_row(f"{state}: {reason}", str(len(rows)), ", ".join(map(str, sorted(rows))))
-    if cohort.others:
-        table.add_row("of another modality, not read", str(len(cohort.others)), ", ".join(map(str, cohort.others)))
-    terminal.console.print(table)
-    left_out = {item.row for item in excluded}
-    if few := [case for case in cohort.cases if not case.row.mask and case.row.row not in left_out]:
-        # A healthy breast has nothing to outline.
-        sound = sum(case.row.labels.malignant is False for case in few)
-        which = f", {sound} of them not malignant" if sound else ""
-        terminal.console.print(
-            f"without a lesion's mask, left out of tasks that outline or read lesions: {len(few)}{which}"
-        )
-    if tissues:
-        terminal.console.print(f"left out of tasks that need masks of tissues: {len(tissues)}; other tasks use them")
-    for flag in cohort.flags:
-        terminal.console.print(f"row {flag.row}: {flag.message}", markup=False, highlight=False)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ that all its processes inherit: Ray's daemons leave the process tree, the mark s
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +31,8 @@ from shared.runtime.project import project_root
 CONNECTION = "own"
 
 _STARTUP_S = 90.0
+_PARTS = 10_000
+"""The smallest part of a GPU that Ray gives is one of so many."""
 
 
 def run_flower(
@@ -70,7 +74,8 @@ def run_flower(
         with guarded(home, environment[MARK]), _superlink(home, environment) as link:
             since = time.time()
             gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if config.compute.device != "cpu" else 0
-            options = ["--federation-config", federation_options(len(config.data.sites), gpus)]
+            together = sites_together(config, gpu_memory_gb()) if gpus and config.compute.gpu_memory_gb else None
+            options = ["--federation-config", federation_options(len(config.data.sites), gpus, together)]
             run_id = submit(link, app, settings, options)
             failure = follow(link, run_id, run_dir / "progress.json", since, watch)
             if failure is not None:
@@ -89,8 +94,8 @@ def check_data(config: RunConfig) -> None:
 
     """
     from shared.phantom.centres import CENTRES
-    from shared.phantom.exam import PhantomSettings
     from shared.phantom.marker import is_complete
+    from shared.phantom.settings import PhantomSettings
 
     root, external = project_root() / config.data.root, config.data.external
     if config.data.phantom is not None:
@@ -120,8 +125,8 @@ def ensure_data(config: RunConfig, on_progress: Callable[[str, int, int, str], N
     check_data(config)
     if config.data.phantom is None:
         return
-    from shared.phantom.exam import PhantomSettings
     from shared.phantom.generate import generate_federation
+    from shared.phantom.settings import PhantomSettings
 
     root, settings = project_root() / config.data.root, PhantomSettings(**config.data.phantom.model_dump())
     generate_federation(root, settings, on_progress=lambda done, total: on_progress("phantom", done, total, "patients"))
@@ -147,13 +152,49 @@ def _superlink(home: Path, environment: Mapping[str, str]) -> Iterator[Link]:
                 process.wait()
 
 
-def federation_options(sites: int, gpus: int) -> str:
-    """Flower's simulation settings: all sites at once, each with one thread, so that they share the cores evenly."""
+def federation_options(sites: int, gpus: int, together: int | None = None) -> str:
+    """Flower's simulation settings: all sites at once, each with one thread, so that they share the cores evenly.
+
+    With a number of sites that train `together` on one GPU only so many have a share of it; Ray has the others wait.
+    """
     options = f"num-supernodes={sites} client-resources-num-cpus=1 init-args-num-cpus={sites}"
     if gpus:
         share = int(100 * min(gpus / sites, 1)) / 100
+        if together is not None:
+            # One over a whole number: of two GPUs, 0.6 each would have Flower start a third site that Ray cannot place.
+            share = int(_PARTS / min(together, max(1, -(-sites // gpus)))) / _PARTS
         options += f" client-resources-num-gpus={share} init-args-num-gpus={gpus}"
     return options
+
+
+def sites_together(config: RunConfig, free_gb: float) -> int:
+    """How many sites of `compute.gpu_memory_gb` a GPU with so much free memory holds at once.
+
+    `ConfigError` where it holds none.
+    """
+    needed = config.compute.gpu_memory_gb or 0.0
+    together = int(free_gb / needed) if needed else len(config.data.sites)
+    if not together:
+        raise ConfigError(
+            f"compute.gpu_memory_gb says that a site takes {needed:g} GB of a GPU, of which {free_gb:.1f} GB are free: "
+            "lower training.patch_voxels, model.channels or training.batch_size, and with them the number"
+        )
+    return together
+
+
+def gpu_memory_gb() -> float:
+    """Free memory of the GPU that has least of it, 10^9 bytes; `RunError` where torch sees no GPU.
+
+    Asked in a process of its own: torch keeps part of a GPU for as long as the process that has asked runs.
+    """
+    code = "import torch; print(min(torch.cuda.mem_get_info(item)[0] for item in range(torch.cuda.device_count())))"
+    asked = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    if asked.returncode:
+        raise RunError(
+            "compute.gpu_memory_gb is set and torch sees no GPU here: install its CUDA build, or set "
+            'compute.device = "cpu"'
+        )
+    return float(asked.stdout) / 1e9
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from server.run_folder.predictions import case_table
 from shared.config.run_config import RunConfig
 from shared.evaluation import Arms, evaluate, table_row
 from shared.modalities.modality import Plan, PreparedCase
+from shared.models.uninitialised import UnsetValues
 from shared.preprocessing.cache import pack_mask, unpack_mask
-from shared.tasks.task import OWN, Task
+from shared.tasks.task import OWN, Measured, Task
 
 Thresholds = Mapping[str, float | None]
 """A model's operating point of each label, frozen on validation cases; None where there is none."""
@@ -65,7 +66,7 @@ def evaluate_models(
         model = load_model(task, view, state)
         best, frozen = model_hash == trained.best, threshold_columns(trained.thresholds.get(model_hash, {}))
         for case, measured in evaluate(task, Arms({FEDERATED: model}), cases, plan, view, on_case=on_case):
-            own = measured[FEDERATED]
+            own = measured.get(FEDERATED, Measured({}))
             for reading, row in own.rows.items():
                 if reading == OWN:
                     rows.append(table_row(case, centre, FEDERATED, model_hash, row | frozen))
@@ -83,7 +84,8 @@ def evaluate_models(
 
 def load_model(task: Task, view: RunConfig, state: Mapping[str, torch.Tensor]) -> nn.Module:
     """The task's network with a model's weights."""
-    model = task.learner.build_model(view)
+    with UnsetValues():
+        model = task.learner.build_model(view)
     model.load_state_dict(dict(state))
     return model
 

@@ -87,7 +87,8 @@ def validate_externally(
             for one in drawn_cases(task, model, studies, cases, own, plan, view):
                 store_picture(folder.path, name, task.pictures, one)
         if task.explained and view.evaluation.explained_per_subtype and len(own):
-            explain_centre(folder.path, cases, view, plan, model, own)
+            answered = set(own["case"])
+            explain_centre(folder.path, [case for case in cases if case.key in answered], view, plan, model, own)
         tables[name] = own
     return [*rows, *fuse_rivals(folder.path, config, tables), *fuse_modalities(folder.path, config, tables)]
 

@@ -105,5 +105,5 @@ def _wanted(task: Task, config: RunConfig) -> str:
 
 def _values(task: Task, view: RunConfig) -> int:
     """How many numbers a task's network consists of."""
-    with UnsetValues():
+    with UnsetValues(files=True):  # a missing file of pretrained weights is told before anything trains
         return sum(value.numel() for value in task.learner.build_model(view).state_dict().values())

@@ -34,7 +34,7 @@ class Federation:
 
     `grid` is Flower's, or the in-process one of `server.studies.in_process_grid`; the folder's name is the run's.
     `on_evaluated` is called with each round's record once the sites have evaluated its model: during the next round,
-    and after the last.
+    and after the last. With that of a round that nobody evaluates it is called at once.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Federation:
                 self.participants.rejoin()
             self.on_progress("train", number - 1, total, f"{name}, round {number}: training{_so_far(records)}")
             within = Reach.of(flatten(state), parts, view, number)
-            evaluating = records[-1].is_unevaluated()
+            evaluating = view.federation.evaluates(number - 1) and records[-1].is_unevaluated()
             trained = self.requests.train(task, number, state, within, evaluating=evaluating, records=records)
             if trained.evaluation is not None:
                 self._enter(records, trained.evaluation)
@@ -146,6 +146,8 @@ class Federation:
             )
             records.append(record)
             self.participation.rounds(name, records)
+            if not view.federation.evaluates(number):
+                self._tell(record, total)
         if records[-1].is_unevaluated():
             self.on_progress("train", total, total, f"{name}, round {records[-1].round}: validating")
             started = time.perf_counter()
@@ -181,7 +183,7 @@ class Federation:
         self.participation.rounds(record.task, records)
 
     def _tell(self, record: RoundRecord, total: int) -> None:
-        """Tell of a round whose model was evaluated."""
+        """Tell of a round: once its model was evaluated, or at once where nobody is to evaluate it."""
         if self.on_evaluated is not None:
             self.on_evaluated(record)
         shown = _shown(record)
@@ -208,4 +210,6 @@ def _shown(record: RoundRecord) -> str:
     """A round's validation in a few words."""
     choice = task_named(record.task).choice
     score = choice.of(record.validation())
+    if not record.evaluated:
+        return "not evaluated"
     return "no validation cases" if score is None else f"validation {choice.title} {score:.3f}"

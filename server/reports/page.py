@@ -7,11 +7,9 @@ folder, the page has the same bytes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from server.reports import metric_text
 from server.reports.sections import training_course
@@ -23,10 +21,9 @@ from server.reports.templates import environment
 from server.run_folder.finished_run import FinishedTask, read_finished_run
 from server.run_folder.participation import missing, round_rows
 from server.run_folder.results import replace_file
-from shared.runtime.project import project_root
 
-READY_STUDY = Path("docs/example-study/report.html")
-"""A finished study of the demo's phantoms, below the project's root."""
+READY_STUDY = "docs/example-study/report.html"
+"""A finished study of the demo's phantoms, below the project's root: told, not linked, as a page is mailed alone."""
 
 
 def build_report(run_dir: Path) -> Path:
@@ -64,7 +61,7 @@ def _content(runs: list[FinishedTask]) -> dict[str, Any]:
         "few": metric_text.listed([part["title"] for part in [*sections, *both] if 0 < part["patients"] < FEWEST]),
         "fewest": FEWEST,
         "missing": _missing(runs),
-        "ready_study": _ready_study(run) if made.phantom and not made.phantom_sites else None,
+        "ready_study": READY_STUDY if made.phantom and not made.phantom_sites else None,
         "phantom": run.phantom,
         "data_of": metric_text.data_of(made),
         "confidence": f"{config.evaluation.confidence:.0%}",
@@ -78,12 +75,6 @@ def _content(runs: list[FinishedTask]) -> dict[str, Any]:
         "made": made,
         "runs": runs,
     }
-
-
-def _ready_study(run: FinishedTask) -> str | None:
-    """Address of the ready study, relative to the page; nothing where it does not lie."""
-    study = project_root() / READY_STUDY
-    return quote(Path(os.path.relpath(study, run.path.resolve())).as_posix()) if study.is_file() else None
 
 
 def _title(runs: list[FinishedTask]) -> str:

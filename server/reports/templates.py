@@ -9,7 +9,7 @@ import jinja2
 from server.reports import metric_text
 from shared.runtime.project import project_root
 
-_FOLDERS = (".", "sections", "figures", "study")
+_FOLDERS = (".", "sections", "figures", "study", "site_check")
 _FILTERS = ("label", "unit", "value", "interval", "fixed", "counted", "pairs", "duration", "within")
 
 

@@ -64,7 +64,8 @@ def train_arm(
     for number in range(records[-1].round + 1, config.federation.rounds + 1):
         started = time.perf_counter()
         summary = train_round(model, cases, view, round_number=number, site=POOLED if arm == POOLED else names[0])
-        sums = evaluate_site(task, model, validation, plan, config)[0] if validation else Sums()
+        evaluated = validation if config.federation.evaluates(number) else []
+        sums = evaluate_site(task, model, evaluated, plan, config)[0] if evaluated else Sums()
         entry = SiteEntry("accepted", "", len({case.key for case in cases}), summary.seconds, summary.loss)
         if sums.n:
             entry.validation = sums.to_flat()

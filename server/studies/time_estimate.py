@@ -69,13 +69,18 @@ def _train_seconds(cell: Cell, design: Design, cases: Mapping[str, int], step: f
     view = design.config.for_task(cell.task or design.config.task)
     local = cell.arm.partition(":")[2]
     sites = [local] if local else design.training(cell.centre)
-    validated = sum(cases[name] for name in sites) * view.splits.validation * view.federation.rounds
+    validated = (
+        sum(cases[name] for name in sites)
+        * view.splits.validation
+        * view.federation.rounds
+        / view.federation.evaluate_every
+    )
     return training_steps(cell, design) * step + validated * _evaluate_seconds(view, step)
 
 
 def _evaluate_seconds(view: RunConfig, step: float) -> float:
     """Of one case: a third of a training step's share of it, and what is measured on it."""
-    return step / 3 * (2 if view.inference.flip_averaging else 1) / view.training.batch_size + _MEASURE_S
+    return step / 3 * len(view.inference.copies) / view.training.batch_size + _MEASURE_S
 
 
 def _step_seconds(view: RunConfig) -> float:

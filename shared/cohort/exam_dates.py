@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 _MONTHS = {
@@ -24,7 +25,7 @@ _EPOCHS = (date(1899, 12, 30), date(1904, 1, 1))
 _CENTURY = 70  # two digits below it are years from 2000 on
 
 
-def possible_dates(cell: str) -> set[str]:
+def possible_dates(cell: str) -> set[str]:  # noqa: PLR0911 - one for each way of writing
     """Days as `YYYYMMDD` that a text can mean; none where it is no date.
 
     `03/02/2021` can mean two, and so can a spreadsheet's number of a day: it counts from 1900, or on old Macs from
@@ -66,7 +67,7 @@ def _month(word: str) -> int:
     return next((_MONTHS[plain[:size]] for size in (4, 3) if plain[:size] in _MONTHS), 0) if not plain.isdigit() else 0
 
 
-def _days(orders: list[tuple[str, ...]]) -> set[str]:
+def _days(orders: Sequence[tuple[str, ...]]) -> set[str]:
     days = set()
     for year, month, day in itertools.filterfalse(lambda order: not all(map(str.isdecimal, order)), orders):
         number = int(year) + (0 if len(year) > 2 else 2000 if int(year) < _CENTURY else 1900)  # noqa: PLR2004

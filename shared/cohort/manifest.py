@@ -25,7 +25,7 @@ from shared.cohort.row_conflicts import LABELS, conflicts, doubts
 from shared.cohort.row_reader import RowReader, noting, read_her2_column, read_ki67_column, refuse_codes
 from shared.cohort.table import MOST_FAULTS, read_table, refuse
 from shared.cohort.vocabulary import DENSITY, MALIGNANT, MODALITY, RECEPTOR, SIDE, SPLIT, SUBTYPE
-from shared.dicom.header import normalise_manufacturer
+from shared.dicom.values import normalise_manufacturer
 from shared.errors import ConfigError, TableError
 from shared.types import Side, Split
 
@@ -142,7 +142,9 @@ def read_whole_manifest(site_dir: Path, images: Path | None = None, labels: Sequ
     proliferation = read_ki67_column(table, faults)
     plain = {cells.get("her2", "").strip() for _, cells in table.rows} - {""}
     if "1" in plain and plain <= {"0", "1"}:
-        flags.append(Flag(1, "her2 holds 0 and 1 alone, read as negative and positive; scores are written 0, 1+, 2+, 3+"))
+        flags.append(
+            Flag(1, "her2 holds 0 and 1 alone, read as negative and positive; scores are written 0, 1+, 2+, 3+")
+        )
     rows = []
     for number, cells in table.rows:
         reader = RowReader(table.file, number, cells, decimal_comma=table.delimiter != ",")
@@ -155,7 +157,9 @@ def read_whole_manifest(site_dir: Path, images: Path | None = None, labels: Sequ
         if row.subtype is not None and contradicts(row.subtype, row.labels):
             flags.append(Flag(number, "subtype contradicts the receptors"))
         if not row.path and len(possible_dates(row.exam)) > 1:
-            flags.append(Flag(number, "'exam' can be read as two days, and is where an exam of one lies there; write YYYYMMDD"))
+            flags.append(
+                Flag(number, "'exam' can be read as two days, and is where an exam of one lies there; write YYYYMMDD")
+            )
         rows.append(row)
         if len(faults) >= MOST_FAULTS:
             break
@@ -204,8 +208,12 @@ def _read_row(
 
 
 _WORDS: dict[str, dict[str, Any]] = {
-    **{"er": RECEPTOR, "pr": RECEPTOR, "subtype": SUBTYPE, "malignant": MALIGNANT},
-    **{"density": DENSITY, "split": SPLIT},
+    "er": RECEPTOR,
+    "pr": RECEPTOR,
+    "subtype": SUBTYPE,
+    "malignant": MALIGNANT,
+    "density": DENSITY,
+    "split": SPLIT,
 }
 
 

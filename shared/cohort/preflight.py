@@ -89,13 +89,17 @@ Locate = Callable[[SiteFolder, Sequence[CaseRow], frozenset[str]], Located]
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """A site's cases, those left out before any pixel was read, doubtful rows, and rows of modalities not asked for."""
+    """A site's cases, those left out before any pixel was read, doubtful rows, and rows of modalities not asked for.
+
+    `rows` are all of the table.
+    """
 
     folder: SiteFolder
     cases: tuple[Case, ...]
     exclusions: tuple[Exclusion, ...]
     flags: tuple[Flag, ...] = ()
     others: tuple[int, ...] = ()
+    rows: tuple[CaseRow, ...] = field(default=(), repr=False)
 
     def share_left_out(self, excluded: Iterable[Exclusion]) -> float:
         """Share of the rows that are left out, with those `excluded` later."""
@@ -116,7 +120,8 @@ def open_cohort(folder: Path, wanted: Iterable[tuple[Locate, frozenset[str]]], l
     cases = tuple(case for found, _ in located for case in found)
     exclusions = tuple(item for _, left_out in located for item in left_out)
     known = {case.row.row for case in cases} | {item.row for item in exclusions}
-    return Cohort(site, cases, exclusions, flags, tuple(row.row for row in rows if row.row not in known))
+    others = tuple(row.row for row in rows if row.row not in known)
+    return Cohort(site, cases, exclusions, flags, others, rows)
 
 
 def locate_exams(

@@ -29,17 +29,17 @@ def conflicts(rows: Sequence[CaseRow], file: str) -> Iterator[TableError]:
                 yield TableError(message, file=file, row=row.row, column=column)
         other = first.setdefault(("case", *breast, row.modality), row)
         if other is not row:
-            message = f"the same breast of the same exam as row {other.row}; take one out, or tell the exams apart in 'exam'"
+            message = (
+                f"the same breast of the same exam as row {other.row}; take one out, or tell the exams apart in 'exam'"
+            )
             yield TableError(message, file=file, row=row.row)
         other = first.setdefault(("split", row.patient_id), row)
         if other.split != row.split:
-            message = f"not the split of row {other.row}, which is the same patient; all rows of a patient share one split"
+            message = (
+                f"not the split of row {other.row}, which is the same patient; all rows of a patient share one split"
+            )
             yield TableError(message, file=file, row=row.row, column="split")
-        place = row.path.strip("/").removeprefix("./")
-        other = first.setdefault(("path", place, row.modality), row) if place else row
-        if other.patient_id != row.patient_id:
-            message = f"the same path as row {other.row}, which is another patient; leave it blank to search by PatientID"
-            yield TableError(message, file=file, row=row.row, column="path")
+        place = _place(row)
         other = first.setdefault(("images", place, row.modality, row.side), row) if place else row
         if other is not row and other.patient_id == row.patient_id:
             message = f"the same images and breast as row {other.row}; take one out, or name the other exam's path"
@@ -50,14 +50,18 @@ def doubts(rows: Sequence[CaseRow]) -> Iterator[tuple[int, str]]:
     """Row and words of what is doubtful between rows, but may be right."""
     patients: dict[str, CaseRow] = {}
     masks: dict[str, CaseRow] = {}
+    paths: dict[str, CaseRow] = {}
     for row in rows:
+        other = paths.setdefault(_place(row), row) if _place(row) else row
+        if other.patient_id != row.patient_id:
+            yield row.row, f"its path is that of row {other.row}, which is another patient"
         other = patients.setdefault(plain_id(row.patient_id), row)
         if other.patient_id != row.patient_id:
-            yield (
-                row.row,
+            message = (
                 f"its patient_id is that of row {other.row} but for leading zeros, blanks or case: if both are one "
-                "patient, write it alike, or the patient may be in two splits",
+                "patient, write it alike, or the patient may be in two splits"
             )
+            yield row.row, message
         other = masks.setdefault(row.mask, row) if row.mask else row
         if other.patient_id != row.patient_id:
             yield row.row, f"its mask is that of row {other.row}, which is another patient"
@@ -66,6 +70,10 @@ def doubts(rows: Sequence[CaseRow]) -> Iterator[tuple[int, str]]:
 def plain_id(text: str) -> str:
     """An identifier without what spreadsheets and people lose: case, blanks, punctuation, leading zeros."""
     return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\W_]+", "", text.casefold()))
+
+
+def _place(row: CaseRow) -> str:
+    return row.path.strip("/").removeprefix("./")
 
 
 def _label(row: CaseRow, column: str) -> object:

@@ -21,8 +21,17 @@ from shared.errors import TableError
 
 _MAX_TIMES = 64
 _SCORES = {
-    **{"0": "0", "0+": "0", "1+": "1+", "2+": "2+", "3+": "3+", "++": "2+", "+++": "3+"},
-    **{"equivocal": "2+", "borderline": "2+", "indeterminate": "2+", "equivoque": "2+"},
+    "0": "0",
+    "0+": "0",
+    "1+": "1+",
+    "2+": "2+",
+    "3+": "3+",
+    "++": "2+",
+    "+++": "3+",
+    "equivocal": "2+",
+    "borderline": "2+",
+    "indeterminate": "2+",
+    "equivoque": "2+",
 }
 _PLUS = frozenset({"1+", "2+", "3+", "++", "+++"})
 _DAMAGED = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
@@ -146,7 +155,9 @@ def read_her2_column(table: Table, faults: list[TableError]) -> dict[int, tuple[
     are 0 and 1 alone. A 2 or 3 could be a score or the code of a registry or data set (1 positive, 2 negative; or 2
     borderline), so it is refused, and every 1 with it; so is 1 or `+` beside `1+`, `2+` or `3+`.
     """
-    cells = {number: re.sub(r"\.0+$", "", row.get("her2", "").replace(" ", "").casefold()) for number, row in table.rows}
+    cells = {
+        number: re.sub(r"\.0+$", "", row.get("her2", "").replace(" ", "").casefold()) for number, row in table.rows
+    }
     codes = any(_number_in(cell) and cell not in {"0", "1"} and cell not in _SCORES for cell in cells.values())
     scores = bool(_PLUS & set(cells.values()))
     statuses: dict[int, tuple[bool | None, bool]] = {}
@@ -158,8 +169,8 @@ def read_her2_column(table: Table, faults: list[TableError]) -> dict[int, tuple[
             if score is None and not is_missing(cell) and _number_in(cell) and (codes or scores):
                 raise reader.fault(
                     "her2",
-                    "a number without a plus could mean a score or a code; write 0, 1+, 2+, 3+ for scores, or positive, "
-                    "negative, and equivocal for a status",
+                    "a number without a plus could mean a score or a code; write 0, 1+, 2+, 3+ for scores, or "
+                    "positive, negative, and equivocal for a status",
                 )
             if cell == "+" and scores:
                 raise reader.fault("her2", "+ beside scores such as 2+ could mean 1+ or positive; write which one")
@@ -211,10 +222,8 @@ def read_ki67_column(table: Table, faults: list[TableError]) -> dict[int, float 
         )
     elif not percents and not fractions and 1.0 in bare.values():
         doubtful, fault = [number for number, value in bare.items() if value], _STATUS
-    for number in doubtful:
-        faults.append(TableError(fault, file=table.file, row=number, column=column))
+    faults += [TableError(fault, file=table.file, row=number, column=column) for number in doubtful]
     return values
 
 
 _STATUS = "the column holds 0 and 1 alone, which could be a status or fractions; it is in percent: write 1 as '1%'"
-

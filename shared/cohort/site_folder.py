@@ -166,7 +166,7 @@ def _read_or_make_key(site: Path) -> bytes:
         raise SiteError("this account has no home to keep the pseudonym key in: set FEDBREAST_HOME") from error
     if folder.resolve().is_relative_to(site):
         raise SiteError(f"FEDBREAST_HOME lies inside the site folder {site}, which is only read; choose another place")
-    target = folder / f"{hashlib.sha256(str(site).encode()).hexdigest()[:32]}.key"
+    target = folder / f"{hashlib.sha256(os.fsencode(site)).hexdigest()[:32]}.key"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not target.exists():

@@ -83,13 +83,13 @@ def refuse(faults: Sequence[TableError]) -> None:
         return
     ordered = sorted(faults, key=lambda fault: fault.row or 0)
     first = ordered[0]
-    if len(ordered) == 1:
-        raise first
+    if len(ordered) == 1:  # a new one: raised, `first` would hold the frames that hold the table, and they hold it
+        raise TableError(first.message, file=first.file, row=first.row, column=first.column, cell=first.cell)
     alike: dict[tuple[str | None, str], list[int]] = {}
     for fault in ordered:
         alike.setdefault((fault.column, fault.message), []).append(fault.row or 1)
     lines = [
-        f"\n  {f"column '{column}', " if column else ''}{_named(rows)}: {message}"
+        "\n  " + (f"column '{column}', " if column else "") + f"{_named(rows)}: {message}"
         for (column, message), rows in alike.items()
     ]
     raise TableError(
@@ -141,7 +141,8 @@ def _header(text: str, file: str, known: Collection[str]) -> tuple[list[str], st
     """The first record that is not blank, the delimiter with which it has the most known columns, and its number."""
     best: tuple[tuple[int, int], str, list[str], int] | None = None
     for delimiter in DELIMITERS:
-        header, number = [], 0
+        header: list[str] = []
+        number = 0
         try:
             for number, header in enumerate(_reader(text, delimiter), start=1):  # noqa: B007 - both are used below
                 if any(cell.strip() for cell in header):

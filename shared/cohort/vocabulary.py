@@ -21,7 +21,23 @@ MISSING = frozenset(
     }
 )
 _POSITIVE = (
-    *("pos", "positive", "p", "+", "(+)", "yes", "y", "1", "1.0", "true", "t", "pos.", "positiv", "positif", "positiva"),
+    *(
+        "pos",
+        "positive",
+        "p",
+        "+",
+        "(+)",
+        "yes",
+        "y",
+        "1",
+        "1.0",
+        "true",
+        "t",
+        "pos.",
+        "positiv",
+        "positif",
+        "positiva",
+    ),
     *("positivo", "positief", "positivt", "pozitivní", "pozitif", "dodatni", "ja", "oui", "sí", "sì", "wahr", "vrai"),
 )
 _NEGATIVE = (
@@ -41,8 +57,12 @@ MALIGNANT: dict[str, bool] = {
     **dict.fromkeys(("benign", "b", "normal", "bénin", "benigne", "benigno", "benigna", "gutartig"), False),
 }
 SIDE: dict[str, Side] = {
-    **dict.fromkeys(("left", "l", "lt", "left breast", "links", "li", "gauche", "izquierda", "esquerda", "sinistra", "sx"), "left"),
-    **dict.fromkeys(("right", "r", "rt", "right breast", "rechts", "re", "droite", "derecha", "direita", "destra", "dx"), "right"),
+    **dict.fromkeys(
+        ("left", "l", "lt", "left breast", "links", "li", "gauche", "izquierda", "esquerda", "sinistra", "sx"), "left"
+    ),
+    **dict.fromkeys(
+        ("right", "r", "rt", "right breast", "rechts", "re", "droite", "derecha", "direita", "destra", "dx"), "right"
+    ),
 }
 MODALITY: dict[str, str] = {
     **dict.fromkeys(("mr", "mri", "dce mri", "dce"), "MR"),
@@ -59,7 +79,9 @@ SPLIT: dict[str, Split] = {
 }
 SUBTYPE: dict[str, str] = {
     **dict.fromkeys(("luminal a", "luma", "lum a", "luminala"), "luminal_a"),
-    **dict.fromkeys(("luminal b", "lumb", "lum b", "luminalb", "luminal b her2", "luminal b her2+", "luminal b her2-"), "luminal_b"),
+    **dict.fromkeys(
+        ("luminal b", "lumb", "lum b", "luminalb", "luminal b her2", "luminal b her2+", "luminal b her2-"), "luminal_b"
+    ),
     **dict.fromkeys(("luminal", "luminal like"), "luminal"),
     **dict.fromkeys(("her2 enriched", "her2", "her2+", "her2 pure", "her2 positive"), "her2_enriched"),
     **dict.fromkeys(("triple negative", "tnbc", "tn", "triple neg", "basal", "basal like"), "triple_negative"),
@@ -67,7 +89,9 @@ SUBTYPE: dict[str, str] = {
 
 
 SYNONYMS: dict[str, str] = {
-    **dict.fromkeys(("id", "pid", "mrn", "patient", "subject", "subject_id", "case_id", "patientennummer"), "patient_id"),
+    **dict.fromkeys(
+        ("id", "pid", "mrn", "patient", "subject", "subject_id", "case_id", "patientennummer"), "patient_id"
+    ),
     **dict.fromkeys(("laterality", "breast", "breast_side", "seite", "lado", "cote", "left_right"), "side"),
     **dict.fromkeys(("study", "study_uid", "study_date", "exam_date", "accession", "accession_number", "date"), "exam"),
     **dict.fromkeys(("study_instance_uid", "studyinstanceuid", "visit", "timepoint", "datum", "exam_id"), "exam"),
@@ -79,7 +103,9 @@ SYNONYMS: dict[str, str] = {
     **dict.fromkeys(("fish", "ish", "sish", "cish", "her2_ish"), "her2_fish"),
     **dict.fromkeys(("mib1", "ki", "proliferation"), "ki67_percent"),
     **dict.fromkeys(("molecular_subtype", "mol_subtype", "phenotype", "intrinsic", "molecular"), "subtype"),
-    **dict.fromkeys(("diagnosis", "pathology", "malignancy", "cancer", "benign", "class", "classification"), "malignant"),
+    **dict.fromkeys(
+        ("diagnosis", "pathology", "malignancy", "cancer", "benign", "class", "classification"), "malignant"
+    ),
     **dict.fromkeys(("alter", "patient_age", "edad", "eta"), "age"),
     **dict.fromkeys(("acr", "birads_density", "breast_density", "bi_rads_density"), "density"),
     **dict.fromkeys(("vendor", "scanner", "hersteller"), "manufacturer"),

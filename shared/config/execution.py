@@ -45,6 +45,9 @@ class FederationConfig(Section):
         le=30 * 86400.0,
         description="How long sites may take to connect; others wait no longer for one that joins.",
     )
+    evaluate_every: Rounds = Field(
+        default=1, description="Rounds from one evaluation on validation cases to the next; the last is always one."
+    )
     retries: int = Field(
         default=1, ge=0, le=100, description="How often a site that failed or was refused is asked once more."
     )
@@ -55,6 +58,10 @@ class FederationConfig(Section):
         description="Rounds in a row; a site that kept the others waiting so often is left out until it answers again.",
     )
     _tables: dict[str, Strategy] = PrivateAttr(default_factory=dict)
+
+    def evaluates(self, number: int) -> bool:
+        """Whether the model of round `number` is evaluated on the sites' validation cases."""
+        return number > 0 and (number % self.evaluate_every == 0 or number == self.rounds)
 
     @property
     def algorithm(self) -> Strategy:
@@ -106,6 +113,22 @@ class ComputeConfig(Section):
     threads: Workers = Field(default=1, description="torch threads a client: part of what makes bytes reproducible.")
     server_workers: Workers = Field(default=1, description="Studies of the external centre prepared at once.")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    loader_workers: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Processes that prepare a client's batches; the same bytes with any number but 0, which prepares "
+        "them in the training process, in one stream of draws. Never more than there are cores.",
+    )
+    prefetch: int = Field(default=2, ge=1, le=64, description="Batches that each of these processes keeps ready.")
+    channels_last: bool = Field(default=False, description="Keep a voxel's channels side by side in memory.")
+    gpu_memory_gb: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=1000.0,
+        description="10^9 bytes of a GPU that a simulated site takes: as many train at once as fit, the others wait. "
+        "None: all at once.",
+    )
 
 
 class TrackingConfig(Section):

@@ -152,6 +152,11 @@ class RunConfig(Section):
         """Columns of the table that the tasks learn from, each once."""
         return tuple(dict.fromkeys(label for name in self.tasks for label in task_named(name).labels))
 
+    @property
+    def split_labels(self) -> tuple[Label, ...]:
+        """Labels by whose classes a site's patients are split."""
+        return tuple(label for label in self.labels if label.name in self.splits.stratify)
+
     def needs(self, modality: str) -> frozenset[str]:
         """What a modality's cases must come with for one of the tasks: `lesion`, `tissues`, `image`."""
         tasks = [task_named(name) for name in self.tasks if task_named(name).modality == modality]
@@ -215,6 +220,9 @@ def parse_config(raw: dict[str, Any], source: str) -> RunConfig:
         for name in dict.fromkeys((*named, *config.tasks, *config.modalities))
         if (kind := _kind_of(name)) is not None
     }
+    if unknown := set(config.splits.stratify) - {label.name for label in config.labels}:
+        known = ", ".join(label.name for label in config.labels) or "none"
+        raise ConfigError(f"{source}: 'splits.stratify' names {min(unknown)}, no label of the run's tasks ({known})")
     return config.with_sections(sections)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -50,6 +51,9 @@ class PhantomConfig(Section):
     separation: float = Field(default=0.75, gt=0.0, le=2.0, description="How far apart the subtypes' latent means lie.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the data, apart from the training's.")
     mammograms: bool = Field(default=False, description="CC and MLO of both breasts beside each patient's MRI.")
+    densities: dict[SiteName, Annotated[str, Field(pattern="^a?b?c?d?$", min_length=1)]] = Field(
+        default={}, description='By centre, its patients\' only breast densities, as "ab"; others have all four.'
+    )
 
 
 class DataConfig(Section):
@@ -81,6 +85,9 @@ class SplitConfig(Section):
 
     validation: Fraction = Field(default=0.17, description="Chooses the best round; share of the site's patients.")
     test: Fraction = Field(default=0.17, description="For internal evaluation; share of the site's patients.")
+    stratify: tuple[Annotated[str, Field(max_length=64)], ...] = Field(
+        default=(), max_length=8, description="Labels of the run; each split gets its share of each of their classes."
+    )
 
     @model_validator(mode="after")
     def _some_train(self) -> SplitConfig:
@@ -111,9 +118,16 @@ class AugmentationConfig(Section):
     flip: Fraction = Field(default=0.5, description="Probability of a flip, each axis.")
     affine: Fraction = Field(default=0.3, description="Probability of rotation and scaling.")
     rotation_deg: float = Field(default=15.0, ge=0.0, le=180.0)
+    rotation_axes: Literal["slices", "all"] = Field(
+        default="slices",
+        description="Segmentation: about the axis through the slices alone, or about all three, each within "
+        "rotation_deg; in voxels, so that spacing should be alike along all axes.",
+    )
     shear_deg: float = Field(default=0.0, ge=0.0, le=45.0, description="Of a mammogram, horizontally.")
     scale: float = Field(default=0.15, ge=0.0, lt=1.0, description="Scaling is drawn within 1 ± this.")
     intensity: Fraction = Field(default=0.5, description="Probability of changes of gain.")
+    contrast: Fraction = Field(default=0.0, description="Probability of a change of contrast, MRI.")
+    gamma: Fraction = Field(default=0.0, description="Probability of a gamma curve of the intensities, MRI.")
     timing: Fraction = Field(default=0.7, description="Probability of other acquisition times after injection.")
     noise: Fraction = Field(default=0.3, description="Probability of added noise.")
     bias_field: Fraction = Field(default=0.3, description="Probability of a smooth multiplicative field.")
@@ -179,6 +193,21 @@ class PatchSection(ClassifierSection):
     )
 
 
+class MeasuredSection(PatchSection):
+    """A network of lesion patches, with or without measures that no network learnt."""
+
+    measured: bool = Field(
+        default=True,
+        description="Add a linear term in the lesion's size, shape and uptake; false: the published network alone.",
+    )
+
+
+class NetworkAloneSection(MeasuredSection):
+    """The same network without that term, beside it in one run."""
+
+    measured: bool = False
+
+
 class InferenceConfig(Section):
     """How a trained model reads a case."""
 
@@ -187,9 +216,21 @@ class InferenceConfig(Section):
     threshold: float = Field(default=0.5, gt=0.0, lt=1.0, description="Probability from which a voxel is taken.")
     min_lesion_ml: float = Field(default=0.03, ge=0.0, le=1000.0, description="Smaller pieces are dropped, ml.")
     relative_certainty: Fraction = Field(
-        default=0.9, description="Pieces with a mean probability below this times the most certain one's are dropped."
+        default=0.9, description="Pieces with a mean probability below this times the largest one's are dropped."
     )
-    flip_averaging: bool = Field(default=False, description="Average over left-right flips (twice the time).")
+    flip_averaging: bool = Field(default=False, description="Average over mirrored copies (see flip_axes).")
+    flip_axes: tuple[Literal["z", "y", "x"], ...] = Field(
+        default=("x",), min_length=1, max_length=3, description="Mirrored alone and together: 2, 4 or 8 times the time."
+    )
+    mixed_precision: Literal["auto", "off"] = Field(
+        default="off", description="auto: outlines in half precision where the hardware has it."
+    )
+
+    @property
+    def copies(self) -> tuple[tuple[int, ...], ...]:
+        """Axes of `(z, y, x)`, counted from the end, along which each copy of a volume is mirrored."""
+        axes = sorted({"zyx".index(name) - 3 for name in self.flip_axes}) if self.flip_averaging else []
+        return tuple(chosen for number in range(len(axes) + 1) for chosen in itertools.combinations(axes, number))
 
 
 class EvaluationConfig(Section):

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import struct
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,15 @@ import _CharLS  # pyjpegls has no other name for the function that reads a heade
 import pydicom
 from PIL import Image
 from pydicom.encaps import generate_frames
-from pydicom.filereader import _read_file_meta_info, read_partial, read_preamble
+from pydicom.filereader import _read_file_meta_info, read_dataset, read_partial, read_preamble
 from pydicom.tag import Tag
 from pydicom.uid import (
+    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSTransferSyntaxes,
@@ -43,13 +48,16 @@ MOST_HEADER = 1 << 19
 """Bytes of a DICOM header up to the last tag that an index of images needs."""
 SPARE = 1 << 20
 """Bytes of a DICOM file beside its pixels: vendors' own tags take some 100 kB. Compression adds less than that."""
+_CHUNK = 1 << 16
 SPACING_MM = 0.05, 50.0
 MOST_TILES = 1024
 """Of a JPEG 2000 frame: a decoder takes 7 kB for each before it reads the first."""
 _SIZE = re.compile(rb"\xff\x4f\xff\x51.{4}(.{32})", re.DOTALL)
 """The start of a JPEG 2000 codestream: ends and starts of the image and of its tiles (ISO 15444-1, A.5.1)."""
-_LOSSLESS = 0xC3  # marker of a frame of process 14 (ITU-T T.81, table B.1)
-_OTHER_FRAMES = frozenset(range(0xC0, 0xD0)) - {_LOSSLESS, 0xC4, 0xC8, 0xCC}
+_FRAMES = {JPEGExtended12Bit: {0xC0, 0xC1}, JPEGLossless: {0xC3}, JPEGLosslessSV1: {0xC3}}
+"""Markers of the frames of the JPEG kinds that Pillow does not know (ITU-T T.81, table B.1)."""
+_ANY_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_READ = {JPEG2000, JPEG2000Lossless, JPEGBaseline8Bit, *_FRAMES, *JPEGLSTransferSyntaxes, RLELossless}
 _RLE_GROWTH = 64  # two bytes become at most 128 (PS3.5 G.3.1)
 _RLE_NOTHING = 128  # the control byte that stands for no run
 
@@ -76,17 +84,33 @@ class BoundedFile(io.BufferedReader):
 
 
 def read_tags(path: Path, tags: Sequence[str | int], stop_at: int, most: int) -> pydicom.Dataset:
-    """Tags of a DICOM file before the tag `stop_at`, of which at most `most` bytes are read.
+    """Tags of a DICOM file before the tag `stop_at`, of which at most `most` bytes are read, or inflated.
 
-    Raises `StudyError` (`unreadable_file`): more bytes, deflated, or no file. Junk raises any exception.
+    Raises `StudyError` (`unreadable_file`): more bytes, or no file. Junk raises any exception.
     """
+    stop: Callable[[int, str | None, int], bool] = lambda tag, _vr, _length: tag >= stop_at  # noqa: E731
+    wanted = [Tag(tag) if isinstance(tag, str) else tag for tag in tags]
     with BoundedFile(path, most) as stream:
         read_preamble(stream, force=False)
-        if _read_file_meta_info(stream).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            raise StudyError("unreadable_file", "a deflated file may inflate without bound; export it plain")
-        stream.seek(0)
-        stop: Callable[[int, str | None, int], bool] = lambda tag, _vr, _length: tag >= stop_at  # noqa: E731
-        return read_partial(stream, stop_when=stop, specific_tags=[Tag(tag) for tag in tags])
+        meta = _read_file_meta_info(stream)
+        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            stream.seek(0)
+            return read_partial(stream, stop_when=stop, specific_tags=wanted)
+        plain = io.BytesIO(_inflated(stream, min(most, MOST_FRAME + SPARE)))
+    dataset = read_dataset(plain, is_implicit_VR=False, is_little_endian=True, stop_when=stop, specific_tags=wanted)
+    dataset.file_meta = meta
+    return dataset
+
+
+def _inflated(stream: BoundedFile, most: int) -> bytes:
+    """At most so many bytes of a deflated dataset (PS3.5 A.5); what is cut off here is missed by whoever needs it."""
+    inflater, plain = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
+    for _ in range(most // _CHUNK - 1):  # a stream is hardly ever longer than what it holds
+        chunk = stream.read(_CHUNK)
+        if not chunk or len(plain) >= most:
+            break
+        plain += inflater.decompress(chunk, most - len(plain))
+    return bytes(plain)
 
 
 def check_volumes(voxels: int, phases: int, beside: int, most: int = MOST_EXAM) -> None:
@@ -133,6 +157,9 @@ def check_frames(dataset: Any, frames: int) -> None:
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     if not syntax.is_encapsulated:
         return
+    if syntax not in _READ:
+        what = f"pixels compressed as {syntax.name} are not read; export them uncompressed"
+        raise StudyError("unreadable_file", what)
     count = 0
     for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
         count += 1
@@ -172,8 +199,8 @@ def _claimed(frame: bytes, syntax: UID) -> tuple[int, int, int]:
     if syntax in JPEGLSTransferSyntaxes:
         facts = _CharLS.read_header(frame)
         return facts["width"], facts["height"], facts["components"]
-    if syntax in {JPEGLossless, JPEGLosslessSV1}:  # which Pillow does not know
-        return _claimed_losslessly(frame)
+    if syntax in _FRAMES:
+        return _claimed_by_marker(frame, _FRAMES[syntax])
     for sizes in _SIZE.findall(frame):
         right, bottom, _, _, wide, high, left, top = struct.unpack(">8L", sizes)
         if (right - left) * (bottom - top) > MOST_TILES * wide * high:
@@ -184,12 +211,12 @@ def _claimed(frame: bytes, syntax: UID) -> tuple[int, int, int]:
         return *image.size, len(image.getbands())
 
 
-def _claimed_losslessly(frame: bytes) -> tuple[int, int, int]:
-    """As `_claimed` of a JPEG of process 14; `IndexError` or `struct.error` where its header is cut off."""
+def _claimed_by_marker(frame: bytes, markers: set[int]) -> tuple[int, int, int]:
+    """As `_claimed` of a JPEG with a frame of such a marker; `IndexError` or `struct.error` where it is cut off."""
     at = 2  # behind the start of image stand segments: marker, length, content
-    while frame[at + 1] != _LOSSLESS:
-        if frame[at + 1] in _OTHER_FRAMES:  # a progressive one costs time, see above
-            raise StudyError("unreadable_file", "a JPEG that is none of the lossless kind that its header names")
+    while frame[at + 1] not in markers:
+        if frame[at + 1] in _ANY_FRAME:  # a progressive one costs time, see above
+            raise StudyError("unreadable_file", "a JPEG that is none of the kind that its header names")
         at += 2 + struct.unpack_from(">H", frame, at + 2)[0]
     rows, columns, samples = struct.unpack_from(">HHB", frame, at + 5)
     return columns, rows, samples

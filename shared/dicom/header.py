@@ -8,43 +8,56 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
-import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import pydicom
 from pydicom.datadict import tag_for_keyword
-from pydicom.multival import MultiValue
 
 from shared.dicom.budget import MOST_HEADER, read_tags
+from shared.dicom.values import exactly, normalise_manufacturer, numbers, tesla, text_of, time_of_day
 from shared.errors import StudyError
 
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR_STORAGE = ("1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
 
 _KEYWORDS = (
-    *("ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate", "SeriesTime", "AcquisitionTime", "ContentTime"),
-    *("AcquisitionDateTime", "AccessionNumber", "Modality", "Manufacturer", "PatientID", "ContrastBolusAgent"),
+    *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate", "SeriesTime"),
+    *("AcquisitionTime", "ContentTime", "AcquisitionDateTime", "AccessionNumber", "Modality", "Manufacturer"),
+    *("PatientID", "ContrastBolusAgent"),
     *("ScanningSequence", "RepetitionTime", "EchoTime", "FlipAngle", "MagneticFieldStrength", "TriggerTime"),
     *("ContrastBolusStartTime", "DiffusionBValue", "AcquisitionDuration", "StudyInstanceUID", "SeriesInstanceUID"),
     *("SeriesNumber", "AcquisitionNumber", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient"),
     *("Laterality", "ImageLaterality", "TemporalPositionIdentifier", "TemporalResolution", "NumberOfFrames"),
     *("Rows", "Columns", "PixelSpacing"),
+    *("SequenceVariant", "ScanOptions"),
 )
 TAGS: dict[str, int] = {keyword: int(tag_for_keyword(keyword) or 0) for keyword in _KEYWORDS}
-_DOUBLES = frozenset({TAGS["AcquisitionDuration"], TAGS["DiffusionBValue"]})  # VR FD is binary, the others are text
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR, which has it only in the file meta information
 _MAX_PIXELS = 2**26  # a digitised film has some 40 million
-_HIGHEST_TESLA = 100.0
+_HIGHEST_B = 1e6  # s/mm2; a tool writes 7e75 where there was no value
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of a multi-frame file: its place, and what the file's functional groups say of its values.
+
+    `pixels_at` and `pixels_length` are where the file's pixels begin, and their bytes (`0xFFFFFFFF`: compressed).
+    `scale_slope` is Philips' own, see `pixels`.
+    """
+
+    index: int
+    pixels_at: int
+    pixels_length: int
+    slope: float
+    intercept: float
+    scale_slope: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class FileHeader:
-    """Tags of one image file; identifying fields are not in its `repr`.
+    """Tags of one image file, or of one `frame` of a file; identifying fields are not in its `repr`.
 
     `trigger_s`, `duration_s` and `temporal_resolution_s` are seconds, other times seconds since midnight; lengths are
     in mm. A missing or unreadable tag is None (numbers) or empty (text).
@@ -64,6 +77,7 @@ class FileHeader:
     rows: int
     columns: int
     frames: int
+    frame: Frame | None
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     pixel_spacing: tuple[float, ...] | None
@@ -81,6 +95,8 @@ class FileHeader:
     has_contrast: bool
     diffusion: bool
     sequence: str
+    variants: tuple[str, ...]  # values of SequenceVariant, sorted
+    options: tuple[str, ...]  # of ScanOptions
     repetition_ms: float | None
     echo_ms: float | None
     flip_deg: float | None
@@ -110,29 +126,33 @@ def parse_header(path: Path) -> FileHeader | None:
     try:
         with quiet_reader():
             dataset = read_tags(path, list(TAGS.values()), max(TAGS.values()) + 1, MOST_HEADER)
-            rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
             media_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
-        texts = {keyword: _text(dataset, tag) for keyword, tag in TAGS.items() if keyword not in {"Rows", "Columns"}}
+            charset = text_of(dataset.get_item(TAGS["SpecificCharacterSet"]))
+            texts = {keyword: text_of(dataset.get_item(tag), charset) for keyword, tag in TAGS.items()}
+        header = make_header(path, texts)
     except StudyError:
         raise
     except Exception:  # noqa: BLE001 - junk may raise any exception, whose text may contain tags
         raise StudyError("unreadable_file", "a DICOM header is damaged or cut off; fetch the file again") from None
     if _MEDIA_DIRECTORY in media_class:
         return None
-    if not texts["SOPClassUID"]:
+    if not header.sop_class:
         raise StudyError("unreadable_file", "a DICOM file has no SOP class; its header is cut off")
     # A header that is cut off inside a value has a shorter value and raises no error: compare it with the file meta.
-    if media_class == MR_IMAGE_STORAGE and (texts["SOPClassUID"] != media_class or not rows * columns):
+    is_mr = media_class in {MR_IMAGE_STORAGE, *ENHANCED_MR_STORAGE}
+    if is_mr and (header.sop_class != media_class or not header.rows * header.columns):
         raise StudyError("unreadable_file", "an MR image's header is cut off before the pixels; fetch the file again")
-    if rows * columns > _MAX_PIXELS:
+    if header.rows * header.columns > _MAX_PIXELS:
         raise StudyError(
-            "unreadable_file", f"an image claims {rows} x {columns} pixels, more than any MR slice or mammogram"
+            "unreadable_file",
+            f"an image claims {header.rows} x {header.columns} pixels, more than any MR slice or mammogram",
         )
-    return _header(path, texts, rows, columns)
+    return header
 
 
-def _header(path: Path, texts: dict[str, str], rows: int, columns: int) -> FileHeader:
-    number = {keyword: _numbers(value) for keyword, value in texts.items()}
+def make_header(path: Path, texts: Mapping[str, str], frame: Frame | None = None) -> FileHeader:
+    """Header of the texts of all `TAGS` by keyword, of which any may be empty; `frame` if it is one of a file."""
+    number = {keyword: numbers(texts[keyword]) for keyword in TAGS}
 
     def one(keyword: str, scale: float = 1.0) -> float | None:
         values = number[keyword]
@@ -144,9 +164,9 @@ def _header(path: Path, texts: dict[str, str], rows: int, columns: int) -> FileH
 
     sequence = "\\".join(sorted(part.strip() for part in texts["ScanningSequence"].upper().split("\\")))
     # AcquisitionDateTime is YYYYMMDDHHMMSS.ffffff (PS3.5 6.2, DT); the other tags have only a time of day.
-    acquired = _time_of_day(texts["AcquisitionTime"])
+    acquired = time_of_day(texts["AcquisitionTime"])
     if acquired is None:
-        acquired = _time_of_day(texts["AcquisitionDateTime"][8:])
+        acquired = time_of_day(texts["AcquisitionDateTime"][8:])
     return FileHeader(
         path=path,
         patient_id=texts["PatientID"],
@@ -159,84 +179,37 @@ def _header(path: Path, texts: dict[str, str], rows: int, columns: int) -> FileH
         modality=texts["Modality"].upper(),
         image_type=tuple(part.strip() for part in texts["ImageType"].upper().split("\\")),
         laterality=(texts["ImageLaterality"] or texts["Laterality"]).upper(),
-        rows=rows,
-        columns=columns,
+        rows=max(whole("Rows") or 0, 0),
+        columns=max(whole("Columns") or 0, 0),
         frames=whole("NumberOfFrames") or 1,
-        position=_exactly(number["ImagePositionPatient"], 3),
-        orientation=_exactly(number["ImageOrientationPatient"], 6),
-        pixel_spacing=_exactly(number["PixelSpacing"], 2),
+        frame=frame,
+        position=exactly(number["ImagePositionPatient"], 3),
+        orientation=exactly(number["ImageOrientationPatient"], 6),
+        pixel_spacing=exactly(number["PixelSpacing"], 2),
         series_number=whole("SeriesNumber"),
         acquisition_number=whole("AcquisitionNumber"),
         instance_number=whole("InstanceNumber"),
         temporal_position=whole("TemporalPositionIdentifier"),
         trigger_s=one("TriggerTime", 1e-3),
         acquired_s=acquired,
-        content_s=_time_of_day(texts["ContentTime"]),
-        series_s=_time_of_day(texts["SeriesTime"]),
-        bolus_s=_time_of_day(texts["ContrastBolusStartTime"]),
+        content_s=time_of_day(texts["ContentTime"]),
+        series_s=time_of_day(texts["SeriesTime"]),
+        bolus_s=time_of_day(texts["ContrastBolusStartTime"]),
         duration_s=one("AcquisitionDuration"),
         temporal_resolution_s=one("TemporalResolution", 1e-3),
         has_contrast=texts["ContrastBolusAgent"].upper() not in {"", "NONE", "NO", "N"},
-        diffusion=bool(number["DiffusionBValue"]) or "EP" in sequence.split("\\"),
+        diffusion=any(0 < value < _HIGHEST_B for value in number["DiffusionBValue"]) or "EP" in sequence.split("\\"),
         sequence=sequence,
+        variants=_terms(texts["SequenceVariant"]),
+        options=_terms(texts["ScanOptions"]),
         repetition_ms=one("RepetitionTime"),
         echo_ms=one("EchoTime"),
         flip_deg=one("FlipAngle"),
-        field_strength_t=_tesla(one("MagneticFieldStrength")),
+        field_strength_t=tesla(one("MagneticFieldStrength")),
         manufacturer=normalise_manufacturer(texts["Manufacturer"]),
     )
 
 
-def normalise_manufacturer(text: str) -> str:
-    """Vendor for stratified reports: one of a closed list, `unknown` if blank, `OTHER` for all others."""
-    upper = text.upper()
-    if not upper.strip():
-        return "unknown"
-    for vendor in ("SIEMENS", "PHILIPS", "TOSHIBA", "CANON", "HITACHI", "FUJIFILM", "HOLOGIC", "UNITED IMAGING"):
-        if vendor in upper:
-            return vendor
-    return "GE" if upper.strip() == "GE" or upper.startswith(("GE ", "GE_", "GEMS", "GENERAL ELECTRIC")) else "OTHER"
-
-
-def _text(dataset: pydicom.Dataset, tag: int) -> str:
-    """Raw value of a tag as text, multiple values separated by backslashes as in DICOM; empty if missing."""
-    element: Any = dataset.get_item(tag) if tag in dataset else None
-    value = None if element is None else element.value
-    if isinstance(value, bytes) and tag in _DOUBLES:
-        order = "<" if element.is_little_endian else ">"
-        return "\\".join(repr(item[0]) for item in struct.iter_unpack(f"{order}d", value))
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace").strip(" \0\r\n\t")
-    if value is None:
-        return ""
-    return "\\".join(str(item) for item in value) if isinstance(value, (list, MultiValue)) else str(value)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    """Numbers in a text with backslashes; empty if any of them is no finite number."""
-    try:
-        values = tuple(float(part) for part in text.split("\\"))
-    except ValueError:
-        return ()
-    return values if all(math.isfinite(value) for value in values) else ()
-
-
-def _exactly(values: tuple[float, ...], count: int) -> tuple[float, ...] | None:
-    return values if len(values) == count else None
-
-
-def _time_of_day(text: str) -> float | None:
-    """Seconds since midnight of a DICOM TM value, `HHMMSS.ffffff` or the retired `HH:MM:SS` (PS3.5 6.2)."""
-    digits, _, fraction = text.strip().replace(":", "").partition(".")
-    fraction = fraction[: len(fraction) - len(fraction.lstrip("0123456789"))]
-    if not digits.isdecimal() or not digits.isascii() or len(digits) not in {2, 4, 6}:
-        return None
-    hours, minutes, seconds = (int(digits[at : at + 2] or 0) for at in (0, 2, 4))
-    return hours * 3600.0 + minutes * 60.0 + seconds + float(f"0.{fraction or 0}")
-
-
-def _tesla(value: float | None) -> float | None:
-    """Field strength in tesla; some old scanners wrote gauss."""
-    if value is None or value <= 0:
-        return None
-    return value / 10_000.0 if value > _HIGHEST_TESLA else value
+def _terms(text: str) -> tuple[str, ...]:
+    """Values of a tag of several terms, sorted, without NONE."""
+    return tuple(sorted({part.strip() for part in text.upper().split("\\")} - {"", "NONE"}))

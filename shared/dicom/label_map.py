@@ -75,8 +75,8 @@ def _labels_of(values: Iterable[npt.NDArray[Any]]) -> set[int]:
         if (np.abs(inside - whole) > _WHOLE).any():
             raise StudyError(
                 "unreadable_mask",
-                f"the mask holds values between whole numbers (as {inside[np.abs(inside - whole) > _WHOLE][0]:.3g}), as "
-                "an image or probabilities do: save the outline as 0 and 1",
+                f"the mask holds values between whole numbers (as {inside[np.abs(inside - whole) > _WHOLE][0]:.3g}), "
+                "as an image or probabilities do: save the outline as 0 and 1",
             )
         labels |= {int(label) for label in np.unique(whole)}
         if labels and (min(labels) < 0 or len(labels) > _MOST_LABELS):

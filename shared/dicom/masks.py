@@ -105,9 +105,7 @@ def _put(mask: BoolArray, own: Grid, placed: BoolArray, grid: Grid) -> None:
         )
     first = start[::-1].astype(int)
     low = [max(0, int(offset)) for offset in first]
-    high = [
-        min(size, int(offset) + extent) for size, offset, extent in zip(grid.shape, first, mask.shape, strict=True)
-    ]
+    high = [min(size, int(offset) + extent) for size, offset, extent in zip(grid.shape, first, mask.shape, strict=True)]
     there = tuple(slice(begin, max(begin, end)) for begin, end in zip(low, high, strict=True))
     part = mask[tuple(slice(at.start - offset, at.stop - offset) for at, offset in zip(there, first, strict=True))]
     if np.count_nonzero(part) != np.count_nonzero(mask):
@@ -183,4 +181,3 @@ def _read_frames(path: Path, choice: Choice) -> _Frames:
 def _macro(group: Any, shared: Any, name: str) -> Any:
     """Functional group of a frame: its own, or one that all frames share (PS3.3 C.7.6.16)."""
     return (group.get(name) or shared[name].value)[0]
-

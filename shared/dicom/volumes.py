@@ -7,11 +7,13 @@ data: only one that holds its own is read.
 
 from __future__ import annotations
 
-import gzip
+import contextlib
 import math
 import re
 import struct
+import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,12 @@ import SimpleITK as sitk
 
 from shared.dicom.budget import MOST_EXAM, BoundedFile, check_volumes
 from shared.dicom.geometry import from_image, to_lps
+from shared.dicom.nifti_header import check_nifti
 from shared.errors import StudyError
 from shared.types import FloatArray, Grid
 
 _DIMENSIONS = 3
-_NIFTI_HEADER = 348
 _CHUNK = 2**20
-_MOST_BEFORE_VOXELS = 2**24
-"""Bytes of a volume's header, with the extensions that a NIfTI file may have."""
 _NRRD_FIELDS = frozenset(
     {
         *("type", "dimension", "space", "space dimension", "space directions", "space origin", "space units", "sizes"),
@@ -38,7 +38,6 @@ _NRRD_FIELDS = frozenset(
     }
 )
 """Fields of an NRRD header, all but those that say where else the data are: data file, byte skip and line skip."""
-_IDENTITY_ROWS = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def read_volume(path: Path) -> tuple[FloatArray, Grid]:
@@ -49,7 +48,7 @@ def read_volume(path: Path) -> tuple[FloatArray, Grid]:
     StudyError
         `unreadable_file`: another format, damaged, truncated, not 3D, not finite or too large. `no_pixel_spacing`: a
         NIfTI header without an affine, or with the identity, which tools write if they do not know the affine; it is
-        never assumed to mean 1 mm.
+        never assumed to mean 1 mm. `mixed_geometry`: two affines that differ.
 
     """
     return Volume(path).read()
@@ -70,19 +69,21 @@ class Volume:
     def __init__(self, path: Path, *, most: int = MOST_EXAM) -> None:
         """Read the header; `most` bytes may the volume take in memory."""
         name = path.name.lower()
+        self._path = path
         self._reader = sitk.ImageFileReader()
-        self._reader.SetFileName(str(path))
         sitk.ProcessObject.GlobalWarningDisplayOff()  # its warnings contain the path
         try:
             if name.endswith((".nii", ".nii.gz")):
                 self._reader.SetImageIO("NiftiImageIO")
-                _check_nifti(path, most)
+                check_nifti(path, most)
             elif name.endswith(".nrrd"):
                 self._reader.SetImageIO("NrrdImageIO")
                 _check_nrrd(path)
             else:
                 raise StudyError("unreadable_file", "a volume must be NIfTI (.nii, .nii.gz) or NRRD (.nrrd)")
-            self._reader.ReadImageInformation()
+            with _plainly_named(path) as link:
+                self._reader.SetFileName(link)
+                self._reader.ReadImageInformation()
         except _DAMAGE:
             raise StudyError("unreadable_file", _DAMAGED) from None
         size, components = self._reader.GetSize(), self._reader.GetNumberOfComponents()
@@ -102,9 +103,25 @@ class Volume:
     def load(self) -> tuple[npt.NDArray[Any], Grid]:
         """Read the voxels as they are stored, `(z, y, x)` in the orientation of the file."""
         try:
-            return from_image(self._reader.Execute())
+            with _plainly_named(self._path) as link:
+                self._reader.SetFileName(link)
+                return from_image(self._reader.Execute())
         except _DAMAGE:
             raise StudyError("unreadable_file", _DAMAGED) from None
+
+
+@contextlib.contextmanager
+def _plainly_named(path: Path) -> Iterator[str]:
+    """The path, or a link to it where its name holds bytes that are no UTF-8: SimpleITK ends the process on them."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder) / f"volume{'.nii.gz' if path.name.lower().endswith('.gz') else path.suffix}"
+            link.symlink_to(path.absolute())
+            yield str(link)
+    else:
+        yield str(path)
 
 
 _DAMAGE = (OSError, EOFError, RuntimeError, ArithmeticError, ValueError, struct.error, zlib.error)
@@ -137,37 +154,3 @@ def _check_nrrd(path: Path) -> None:
             )
     if "" not in lines:
         raise ValueError("a header without an end")
-
-
-def _check_nifti(path: Path, most: int) -> None:
-    """Check mark, length and affine of a NIfTI-1 file (nifti1.h); raises `ValueError` and others if it is damaged."""
-    with (
-        BoundedFile(path, most) as file,
-        gzip.GzipFile(fileobj=file) if path.name.lower().endswith(".gz") else file as stream,
-    ):
-        head = stream.read(_NIFTI_HEADER)
-        order = "<" if head[:4] == struct.pack("<i", _NIFTI_HEADER) else ">"
-        (length,) = struct.unpack_from(f"{order}i", head, 0)
-        if length != _NIFTI_HEADER or head[344:348] != b"n+1\0":
-            raise ValueError("not a NIfTI-1 file")
-        dimensions = struct.unpack_from(f"{order}8h", head, 40)
-        (bits,) = struct.unpack_from(f"{order}h", head, 72)
-        (offset,) = struct.unpack_from(f"{order}f", head, 108)
-        voxels = math.prod(max(size, 1) for size in dimensions[1:])
-        check_volumes(voxels, 0, bits // 8, most)
-        if not 0 <= offset <= _MOST_BEFORE_VOXELS:
-            raise ValueError("no offset of voxels")
-        needed = int(offset) + voxels * bits // 8
-        read = _NIFTI_HEADER
-        # Read to the end, where gzip compares its checksum, but not much further than the header says (zip bomb).
-        while chunk := stream.read(_CHUNK):
-            read += len(chunk)
-            if read > needed + _CHUNK:
-                raise ValueError("longer than its header says")
-        if read < needed:
-            raise ValueError("truncated")
-    qform, sform = struct.unpack_from(f"{order}2h", head, 252)
-    spacing = struct.unpack_from(f"{order}3f", head, 80)
-    rows = struct.unpack_from(f"{order}12f", head, 280)
-    if (qform <= 0 and sform <= 0) or min(spacing) <= 0 or (sform > 0 and rows == _IDENTITY_ROWS):
-        raise StudyError("no_pixel_spacing", "the NIfTI header holds no affine; write the true spacing into it")

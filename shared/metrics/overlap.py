@@ -33,6 +33,8 @@ def case_metrics(
     *,
     nsd_tolerance_mm: float,
     lesion_overlap: float,
+    exam_voxels: int | None = None,
+    start: tuple[int, int, int] = (0, 0, 0),
 ) -> dict[str, float | None]:
     """Columns of one case: Dice, NSD, ratios of voxels, distances in mm, volumes in ml, counts of voxels and lesions.
 
@@ -58,6 +60,9 @@ def case_metrics(
         Tolerance of the normalised surface Dice, mm; set before results are seen.
     lesion_overlap
         IoU at which a predicted lesion counts as detected, above 0 to 1.
+    exam_voxels, start
+        Where the masks are a part of the exam, outside which both are empty: the exam's voxels, and the part's first
+        one `(z, y, x)`. The figures are those of the whole exam, to the bit.
 
     Raises
     ------
@@ -70,13 +75,13 @@ def case_metrics(
     voxel_ml = float(np.prod(spacing)) / 1000.0
     tp = int(np.count_nonzero(prediction & reference))
     predicted, true = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
-    surface_dice, robust, average, apart = surface_figures(prediction, reference, spacing, nsd_tolerance_mm)
+    surface_dice, robust, average, apart = surface_figures(prediction, reference, spacing, nsd_tolerance_mm, start)
     detected, extra, missed = lesion_counts(prediction, reference, lesion_overlap)
     return {
         "dice": dice(prediction, reference),
         "nsd": surface_dice,
         "sensitivity": tp / true if true else None,
-        "specificity": 1 - (predicted - tp) / rest if (rest := reference.size - true) else None,
+        "specificity": 1 - (predicted - tp) / rest if (rest := (exam_voxels or reference.size) - true) else None,
         "ppv": tp / predicted if predicted else None,
         "hd95_mm": robust,
         "assd_mm": average,
@@ -137,24 +142,29 @@ def structure_metrics(
 
 
 def surface_figures(
-    prediction: BoolArray, reference: BoolArray, spacing: Spacing, tolerance_mm: float
+    prediction: BoolArray,
+    reference: BoolArray,
+    spacing: Spacing,
+    tolerance_mm: float,
+    start: tuple[int, int, int] = (0, 0, 0),
 ) -> tuple[float, float | None, float | None, float | None]:
-    """NSD, HD95, ASSD and centroid distance (mm), for empty masks by the rules of `case_metrics`."""
+    """NSD, HD95, ASSD and centroid distance (mm), for empty masks and `start` by the rules of `case_metrics`."""
     some, any_true = bool(prediction.any()), bool(reference.any())
     if not some and not any_true:
         return 1.0, 0.0, 0.0, 0.0
     if not some or not any_true:
         return 0.0, None, None, None
     distances = surface_distances(prediction, reference, spacing)
-    step = (_centroid(prediction) - _centroid(reference)) * np.asarray(spacing)
+    step = (_centroid(prediction, start) - _centroid(reference, start)) * np.asarray(spacing)
     return nsd(distances, tolerance_mm), hd95(distances), assd(distances), float(np.linalg.norm(step))
 
 
-def _centroid(mask: BoolArray) -> np.ndarray:
-    """Centre of gravity `(z, y, x)`, voxels; marginal sums avoid an index array of the whole volume."""
+def _centroid(mask: BoolArray, start: tuple[int, int, int]) -> np.ndarray:
+    """Centre of gravity `(z, y, x)`, voxels of the exam's grid; marginal sums avoid an index array of the volume."""
     total = np.count_nonzero(mask)
     sums = [mask.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
-    return np.array([float(item @ np.arange(item.size)) / total for item in sums])
+    places = [np.arange(first, first + item.size) for first, item in zip(start, sums, strict=True)]
+    return np.array([float(item @ place) / total for item, place in zip(sums, places, strict=True)])
 
 
 def lesion_counts(prediction: BoolArray, reference: BoolArray, lesion_overlap: float) -> tuple[int, int, int]:

@@ -22,8 +22,8 @@ from shared.cohort.labels import CaseLabels
 from shared.cohort.preflight import Case, Exclusion, Locate
 from shared.config.run_config import RunConfig
 from shared.config.sections import Section
-from shared.errors import ExclusionReason
 from shared.modalities import modality_named
+from shared.modalities.checked_case import CheckedCase
 from shared.preprocessing.prepare import Progress, each_case
 from shared.types import FloatArray
 
@@ -112,8 +112,8 @@ class Modality:
     locate
         From the site's folder and all rows of its table to this modality's cases, and those of its rows that are none.
     check
-        Reads all of a case, as `fedbreast check` does. Raises `StudyError` where the case is of no use; returns why its
-        tissue masks are not, where it has some.
+        Reads all of a case, as `fedbreast check` does, and notes what it sees. Raises `StudyError` where the case is of
+        no use: for the same reason as `prepare` does.
     extract
         A case's images, read once and cached at the path given.
     fingerprint, no_cases
@@ -129,13 +129,16 @@ class Modality:
         the case no more.
     background
         For pictures.
+    teaches
+        Whether a prepared case can be learnt from: not where its crop misses the reference. It is left out in training
+        alone; where models are evaluated the miss is theirs.
 
     """
 
     name: str
     settings: Callable[[RunConfig], Settings]
     locate: Locate
-    check: Callable[[Case], ExclusionReason | None]
+    check: Callable[[Case, CheckedCase], None]
     extract: Callable[[Case, RunConfig, Path], Any]
     fingerprint: Callable[[Any], Fingerprint]
     no_cases: Callable[[RunConfig], Fingerprint]
@@ -146,6 +149,7 @@ class Modality:
     open: Callable[[Mapping[str, Any]], PreparedCase]
     background: Callable[[Case], Background]
     section: type[Section] | None = None
+    teaches: Callable[[Any], bool] = lambda _case: True
 
     def __reduce__(self) -> tuple[Callable[[str], Modality], tuple[str]]:
         """Pickle the name alone: processes that prepare cases look it up in their own table."""

@@ -27,8 +27,8 @@ class BreastViews(nn.Module):
         self.both = nn.Linear(VIEWS * network.maps, classes) if fusion == "features" else None
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Views `(n, 2, y, x)`, CC and MLO, to logits `(n, classes)`: of CC, of MLO and, by features, of both."""
-        features = self.network.dropout(self.network.embed(x.flatten(0, 1)[:, None]))
+        """Views `(n, 2, channel, y, x)`, CC and MLO, to logits `(n, classes)`: of CC, of MLO, by features of both."""
+        features = self.network.dropout(self.network.embed(x.flatten(0, 1)))
         single = self.network.head(features).unflatten(0, (-1, VIEWS))
         logits = [single[:, 0], single[:, 1]]
         if self.both is not None:

@@ -17,7 +17,7 @@ from monai.networks.nets import ResNet
 from pydantic import Field
 from torch import Tensor, nn
 
-from shared.config.sections import Fraction, PatchSection
+from shared.config.sections import Fraction, MeasuredSection
 from shared.models.lesion_measures import lesion_measures, measure_count, plane_measures, voxel_edge
 from shared.models.pretrained import load_pretrained
 from shared.models.radiomics import MEASURED_GAIN, RadiomicsLinear
@@ -32,7 +32,7 @@ _TINY = 1e-6  # added under a root, whose slope is infinite at 0
 _LATE_GAIN = 2.0  # late changes are about a fifth of the first uptake; the factor brings them closer to 1
 
 
-class SubtypeSection(PatchSection):
+class SubtypeSection(MeasuredSection):
     """The subtype ensemble: three 2D ResNets on the planes through the lesion and one 3D ResNet."""
 
     plane_depth: Literal[10, 18, 34, 50] = Field(default=18, description="Layers of a 2D ResNet.")
@@ -46,7 +46,6 @@ class SubtypeSection(PatchSection):
         default=0.0,
         description="Label smoothing (Szegedy 2016): the share of a label that is spread over all subtypes.",
     )
-    measured: bool = Field(default=True, description="Add a linear term in the lesion's size, shape and uptake.")
     pretrained: str = Field(
         default="hub",
         max_length=4096,
@@ -57,6 +56,12 @@ class SubtypeSection(PatchSection):
     def keys_of_files(self) -> tuple[str, ...]:
         """Key of the pretrained weights if they are a file."""
         return () if self.pretrained in {"hub", "none"} else ("pretrained",)
+
+
+class SubtypeAloneSection(SubtypeSection):
+    """The same ensemble without its linear terms, beside it in one run."""
+
+    measured: bool = False
 
 
 class EnsembleResNet(nn.Module):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from shared.errors import ConfigError
 from shared.models.torchvision_names import PUBLISHED, Published
+from shared.models.uninitialised import without_files
 
 _COUNTER = "num_batches_tracked"  # batch norm's, which older files lack; it is not used with a fixed momentum
 _OWN = re.compile(r"(^|\.)attention\d*\.")  # what we put into a network, of which no file knows
@@ -42,7 +43,8 @@ def adapt_first_filters(weight: Tensor, channels_in: int) -> Tensor:
 def load_pretrained(network: nn.Module, name: str, source: str) -> None:
     """Load pretrained weights into a network, in place; final layers and attention are not changed.
 
-    Everything is checked before the first tensor is written, so a refused file leaves the network unchanged.
+    Everything is checked before the first tensor is written, so a refused file leaves the network unchanged. No file is
+    read where all weights are loaded afterwards (`uninitialised.without_files`).
 
     Parameters
     ----------
@@ -64,6 +66,8 @@ def load_pretrained(network: nn.Module, name: str, source: str) -> None:
         do not fit the network.
 
     """
+    if without_files():
+        return
     if name not in PUBLISHED:
         raise ConfigError(f"there are no pretrained weights of '{name}': choose one of {', '.join(PUBLISHED)}")
     weights = PUBLISHED[name]

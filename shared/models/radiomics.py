@@ -82,7 +82,7 @@ class RadiomicsLinear(nn.Module):
 
 
 class MeasuredHeads(nn.Module):
-    """Add a linear term in the lesion's measures to each output `(n, 1)` of a network.
+    """Add a linear term in the lesion's measures to each output `(n, 1)` of a network, unless `measured` is false.
 
     Parameters
     ----------
@@ -96,14 +96,18 @@ class MeasuredHeads(nn.Module):
 
     """
 
-    def __init__(self, network: nn.Module, channels_in: int, labels: Sequence[str]) -> None:
+    def __init__(self, network: nn.Module, channels_in: int, labels: Sequence[str], *, measured: bool = True) -> None:
         super().__init__()
         self.network = network
-        self.measured = nn.ModuleDict({label: RadiomicsLinear(measure_count(channels_in), 1) for label in labels})
+        self.measured = nn.ModuleDict()
+        if measured:
+            self.measured.update({label: RadiomicsLinear(measure_count(channels_in), 1) for label in labels})
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map patches `(n, channels_in + 1, z, y, x)` to outputs; further outputs of the network are not changed."""
         outputs: list[Tensor] = self.network(x)
+        if not self.measured:
+            return outputs
         measures = lesion_measures(x)
         terms = [MEASURED_GAIN * term(measures)[0] for term in self.measured.values()]
         return [

@@ -82,6 +82,9 @@ class SpatialMultitask(nn.Module):
     on two scales, so their sum is no post-contrast image. This network therefore reads both as two channels, which is
     more than the paper's input. Later phases are never read.
 
+    A region's weight depends on what is seen in it, by case: a fixed one would be a factor of the columns of the linear
+    layer behind it, and change nothing.
+
     Convolutions see only the image; the outline defines the regions. Group norm removes the level of enhancement, so
     the image itself is pooled beside the features, and the volumes of the regions are added, as radiomics would do.
 
@@ -101,17 +104,21 @@ class SpatialMultitask(nn.Module):
         self.blocks = nn.ModuleList([nn.Sequential(stem, norm3d("group", channels[0]), nn.LeakyReLU(0.01))])
         self.blocks.extend(ResidualBlock(fine, coarse, norm="group", stride=2) for fine, coarse in pairwise(channels))
         self.attention = nn.ModuleList(SpatialAttention() for _ in channels)
-        # One row per pooled grid: the image, then each scale.
+        # One row per pooled grid: the image, then each scale. From zero, so that all regions start alike.
         self.region_logits = nn.Parameter(torch.zeros(1 + len(channels), len(REGIONS)))
+        self.region_scores = nn.ParameterList(nn.Parameter(torch.zeros(2 * maps)) for maps in (2, *channels))
         measured = len(REGIONS) * (2 * (2 + sum(channels)) + 1)
         self.shared = nn.Sequential(nn.Linear(measured, SHARED_FEATURES), nn.LeakyReLU(0.01))
         self.heads = nn.ModuleDict({marker: nn.Linear(SHARED_FEATURES, 1) for marker in MARKERS})
         nn.init.constant_(self.heads["ki67"].bias, KI67_START)  # type: ignore[arg-type]  # ModuleDict forgets the type
         self.log_variance = nn.ParameterDict({marker: nn.Parameter(torch.zeros(())) for marker in MARKERS})
 
-    def region_weights(self) -> Tensor:
-        """Learned weights `(1 + scales, 3)` of core, rim and surroundings; each row sums to 3, initially three ones."""
-        return len(REGIONS) * torch.softmax(self.region_logits, dim=1)
+    def region_weights(self, grid: int, statistics: Tensor) -> Tensor:
+        """Weights `(n, 3)` of core, rim and surroundings by what is seen in them; a row sums to 3, at first three ones.
+
+        `statistics` are `region_statistics` `(n, 3, 2 c)` of a pooled grid: 0 is the image, then come the scales.
+        """
+        return len(REGIONS) * torch.softmax(statistics @ self.region_scores[grid] + self.region_logits[grid], dim=1)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Logits of ER, PR and HER2, then Ki-67 in units of `KI67_UNIT` percentage points; each `(n, 1)`.
@@ -127,17 +134,17 @@ class SpatialMultitask(nn.Module):
         if x.shape[1] != self.channels_in + 1:
             raise ValueError(f"{x.shape[1]} channels: expected {self.channels_in} of the image and the distance")
         out, regions = x[:, :2], memberships(x[:, -1:])
-        weights = self.region_weights()
         voxel = self.spacing_mm**3
         volumes = torch.log1p(regions.sum((2, 3, 4)) * voxel / PRIOR_MM3)
-        measured = [weights[0, :, None] * region_statistics(out, regions, PRIOR_MM3 / voxel)]
+        measured = [region_statistics(out, regions, PRIOR_MM3 / voxel)]
         for level, (block, attention) in enumerate(zip(self.blocks, self.attention, strict=True)):
             if level > 0:
                 # The same windows as those of the strided convolution keep regions and features aligned.
                 regions = F.avg_pool3d(regions, 3, stride=2, padding=1, count_include_pad=False)
                 voxel *= 8
             out = attention(block(out), regions)
-            measured.append(weights[level + 1, :, None] * region_statistics(out, regions, PRIOR_MM3 / voxel))
+            measured.append(region_statistics(out, regions, PRIOR_MM3 / voxel))
+        measured = [self.region_weights(grid, part)[..., None] * part for grid, part in enumerate(measured)]
         shared = self.shared(torch.cat([*(item.flatten(1) for item in measured), volumes], dim=1))
         return [self.heads[marker](shared) for marker in MARKERS]
 

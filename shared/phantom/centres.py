@@ -136,8 +136,11 @@ def protocol_at(centre: Centre, shift: float) -> Protocol:
     return Protocol(**values)
 
 
-def population_at(centre: Centre, shift: float) -> Population:
-    """Population of a centre at `shift`; shares stay at least 2% and add up to 1."""
+def population_at(centre: Centre, shift: float, densities: str = "") -> Population:
+    """Population of a centre at `shift`; shares stay at least 2% and add up to 1.
+
+    `densities` are the letters of the only breast densities that the centre's patients have; empty: all.
+    """
 
     def shares(here: tuple[float, ...], common: tuple[float, ...]) -> tuple[float, ...]:
         mixed = np.clip(np.array(common) + shift * (np.array(here) - np.array(common)), 0.02, None)
@@ -146,8 +149,15 @@ def population_at(centre: Centre, shift: float) -> Population:
     here, common = centre.population, CONSENSUS_POPULATION
     return Population(
         prevalence=shares(here.prevalence, common.prevalence),
-        density=shares(here.density, common.density),
+        density=_only(densities, shares(here.density, common.density)),
         ln_diameter=common.ln_diameter + shift * (here.ln_diameter - common.ln_diameter),
         background=max(0.2, common.background + shift * (here.background - common.background)),
         motion_mm=max(0.0, common.motion_mm + shift * (here.motion_mm - common.motion_mm)),
     )
+
+
+def _only(densities: str, shares: tuple[float, ...]) -> tuple[float, ...]:
+    if not densities:
+        return shares
+    kept = [share if letter in densities else 0.0 for letter, share in zip(DENSITIES, shares, strict=True)]
+    return tuple(share / sum(kept) for share in kept)

@@ -13,10 +13,11 @@ from shared.phantom.anatomy import Anatomy, build_anatomy
 from shared.phantom.benign import BenignLabels, BenignLatents, build_benign, draw_benign_labels, draw_benign_latents
 from shared.phantom.biology import Labels, Latents, draw_labels, draw_latents
 from shared.phantom.breasts import Breast, draw_breasts
-from shared.phantom.centres import CENTRES, Centre, Population, Protocol, find_centre, population_at, protocol_at
+from shared.phantom.centres import CENTRES, Centre, Population, Protocol, find_centre, protocol_at
 from shared.phantom.fields import spline_field
 from shared.phantom.lesions import Lesion, add_distractors, add_oedema, build_lesion, make_room
 from shared.phantom.mr_signal import acquire
+from shared.phantom.settings import PhantomSettings
 from shared.phantom.vessels import draw_vessels, feeding_vessel, grow_tree
 from shared.types import BoolArray, FloatArray, Grid, Side
 
@@ -25,27 +26,6 @@ _GREY_MAX = 4095.0
 _GLAND_VISIBLE = 0.5  # share of gland at which a voxel belongs to the mask
 _FEEDER_MM = 0.9  # radius of the vessel that runs to a cancer
 _LEFT = 0.52  # cancers are slightly commoner on the left
-
-
-@dataclass(frozen=True, slots=True)
-class PhantomSettings:
-    """Settings that determine a phantom federation byte for byte."""
-
-    cases_per_site: int = 24  # patients with cancer at each training centre
-    cases_external: int = 24  # the same at the external centre
-    cases_benign: int = 0  # further patients at every centre whose index lesion is benign; they come last
-    shift: float = 0.6  # how far the centres differ; see `centres`
-    separation: float = 0.75  # scale of the distances between the subtypes; see `biology`
-    seed: int = 0  # of every draw
-    mammograms: bool = False  # CC and MLO of both breasts of every patient, beside the MRI
-
-    def cancers_at(self, key: str) -> int:
-        """Patients with cancer at a centre; the benign ones' indices follow."""
-        return self.cases_external if key == "D" else self.cases_per_site
-
-    def is_benign(self, key: str, index: int) -> bool:
-        """Whether the index lesion of patient `index` is benign."""
-        return self.cases_benign > 0 and index >= self.cancers_at(key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +141,7 @@ def make_body(centre: str, index: int, settings: PhantomSettings) -> Body:
 
     """
     place = find_centre(centre)
-    protocol, population = protocol_at(place, settings.shift), population_at(place, settings.shift)
+    protocol, population = protocol_at(place, settings.shift), settings.population(place)
     biology, body, tumour, vascular, scanner = patient_streams(settings, place, index)
     labels, latents = _draw_disease(biology, population, settings, benign=settings.is_benign(place.key, index))
     side: Side = "left" if biology.random() < _LEFT else "right"
@@ -233,7 +213,7 @@ def make_exam(centre: str, index: int, settings: PhantomSettings) -> PhantomExam
 def scan(body: Body, settings: PhantomSettings) -> PhantomExam:
     """Take the MRI of a body, once: it goes on with the body's streams."""
     place, anatomy, grid, side = body.place, body.anatomy, body.anatomy.grid, body.side
-    protocol, population = protocol_at(place, settings.shift), population_at(place, settings.shift)
+    protocol, population = protocol_at(place, settings.shift), settings.population(place)
     background = background_uptake(body.scanner, anatomy, body.background)
     images = acquire(body.scanner, anatomy, body.lesion, background, protocol=protocol, motion_mm=population.motion_mm)
     # Philips scales each exam to its storage range and writes the factor to RescaleSlope; the others do not scale.

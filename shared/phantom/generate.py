@@ -28,8 +28,9 @@ from shared.errors import ConfigError
 from shared.phantom.benign import BenignLabels
 from shared.phantom.biology import Labels
 from shared.phantom.centres import CENTRES
-from shared.phantom.exam import PhantomExam, PhantomSettings, make_body, make_exam, scan
+from shared.phantom.exam import PhantomExam, make_body, make_exam, scan
 from shared.phantom.marker import LOCK, MARKER, RECORDS, is_complete, patient_identity, write_marker
+from shared.phantom.settings import PhantomSettings
 
 _PREVIEW_ROWS, _PREVIEW_BENIGN = 6, 3
 

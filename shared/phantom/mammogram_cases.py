@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.phantom.exam import Body, PhantomSettings
+from shared.phantom.exam import Body
 from shared.phantom.mammogram_image import UNITS, look_at
 from shared.phantom.mammogram_writer import write_breast
 from shared.phantom.mammograms import make_mammograms
+from shared.phantom.settings import PhantomSettings
 
 _OF_THE_LESION = ("er", "pr", "her2", "her2_fish", "ki67_percent", "subtype", "lesion_diameter_mm")
 _OF_THE_MRI = ("breast_mask", "fibroglandular_mask", "field_strength_t")

@@ -19,10 +19,11 @@ from shared.phantom.biology import Labels, Latents
 from shared.phantom.breasts import Breast
 from shared.phantom.centres import SUBTYPES
 from shared.phantom.compression import Compression, Points
-from shared.phantom.exam import Body, PhantomSettings, patient_streams
+from shared.phantom.exam import Body, patient_streams
 from shared.phantom.fields import edge_share
 from shared.phantom.lesions import draw_shape, place, star_depth
 from shared.phantom.mammogram_tissue import interpolate
+from shared.phantom.settings import PhantomSettings
 from shared.phantom.strands import draw_strands, splat
 from shared.phantom.traits import Doubles
 from shared.types import BoolArray, FloatArray

@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 
 from shared.phantom.benign import BenignLabels
 from shared.phantom.compression import VIEWS, View
-from shared.phantom.exam import Body, PhantomSettings
+from shared.phantom.exam import Body
 from shared.phantom.mammograms import Mammogram, make_mammograms
+from shared.phantom.settings import PhantomSettings
 from shared.types import Side
 
 mpl.use("Agg")

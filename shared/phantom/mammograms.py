@@ -11,7 +11,7 @@ from shared.phantom.anatomy import Anatomy, build_anatomy
 from shared.phantom.breasts import Breast
 from shared.phantom.centres import protocol_at
 from shared.phantom.compression import VIEWS, Compression, Points, View, compress
-from shared.phantom.exam import Body, PhantomSettings, field_of_view
+from shared.phantom.exam import Body, field_of_view
 from shared.phantom.lesions import add_distractors
 from shared.phantom.mammogram_image import UNITS, expose, grey_scale, look_at, processed
 from shared.phantom.mammogram_lesion import (
@@ -24,6 +24,7 @@ from shared.phantom.mammogram_lesion import (
     speck_path,
 )
 from shared.phantom.mammogram_tissue import Texture, draw_texture, gland_path, lump_path, muscle_path
+from shared.phantom.settings import PhantomSettings
 from shared.phantom.strands import Strands, draw_strands, draw_tree, grow_strands
 from shared.phantom.vessels import grow_tree
 from shared.types import BoolArray, FloatArray, Side

@@ -1,7 +1,8 @@
 """The settings that a phantom's folder was made with (`phantom.json`), and the identity of each patient.
 
-Benign patients and mammograms were added later. Without any, marker and identities are what they were before, so that
-folders made then still count as complete. Mammograms change no identity: the MRI beside them is the same.
+Benign patients, mammograms and densities of a centre were added later. Without any, marker and identities are what they
+were before, so that folders made then still count as complete. Mammograms change no identity: the MRI beside them is
+the same.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from shared.atomic_files import write_atomically
 from shared.errors import ConfigError
 from shared.phantom.centres import CENTRES
-from shared.phantom.exam import PhantomSettings
+from shared.phantom.settings import PhantomSettings
 
 MARKER = "phantom.json"
 LOCK = ".phantom.lock"
@@ -22,7 +23,11 @@ RECORDS = ".phantom"
 VERSION = 1  # version of the generator: a change that alters images must raise it
 BENIGN_VERSION = 2  # version of the benign patients, counted where there are some
 MAMMOGRAM_VERSION = 1  # version of the mammograms, counted where there are some
-_ABSENT = {"cases_benign": 0, "mammograms": False}  # settings that an older marker lacks, with the values they had
+_ABSENT = {
+    "cases_benign": 0,
+    "mammograms": False,
+    "densities": {},
+}  # settings that an older marker lacks, with the values they had
 
 
 def write_marker(root: Path, settings: PhantomSettings, *, complete: bool) -> None:
@@ -81,4 +86,6 @@ def _version(settings: PhantomSettings) -> int | str:
 def patient_identity(settings: PhantomSettings, key: str, index: int) -> str:
     """Text that stands for everything that determines a patient's images; UIDs are hashes of it."""
     benign = f"|benign {BENIGN_VERSION}" if settings.is_benign(key, index) else ""
-    return f"{VERSION}|{settings.seed}|{settings.shift}|{settings.separation}|{key}|{index}{benign}"
+    only = settings.densities.get(CENTRES[key].site, "")
+    density = f"|density {only}" if only else ""
+    return f"{VERSION}|{settings.seed}|{settings.shift}|{settings.separation}|{key}|{index}{benign}{density}"

@@ -95,7 +95,7 @@ def noiseless_phases(
             continue
         signal = tissue_signal(name, protocol)
         water[0] += signal[0] * share
-        if signal[1] != signal[0]:
+        if (signal[1:] != signal[0]).any():
             uptake = share * background if name == "gland" else share
             for phase in range(1, count):
                 water[phase] += (signal[phase] - signal[0]) * uptake

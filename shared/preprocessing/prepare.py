@@ -48,19 +48,23 @@ def each_case(
 def _try_case(case: Case, work: Callable[[Case], Result]) -> Result | Exclusion:
     try:
         return work(case)
-    except StudyError as error:
-        log.warning("case %s is left out: %s", case.key, error)
-        return Exclusion(case.row.row, error.reason)
     except RunError:
         raise  # the cache has no space left, which is no fault of the study
     except Exception as error:  # noqa: BLE001 - one unusual study must not end a site's round
-        # Only class and place: the message of a library may contain data of the file.
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        place = f"{trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}" if trace is not None else "unknown"
-        log.warning("case %s is left out: preprocessing_failed: %s at %s", case.key, type(error).__name__, place)
-        return Exclusion(case.row.row, "preprocessing_failed")
+        fault = as_study_error(error)
+        log.warning("case %s is left out: %s", case.key, fault)
+        return Exclusion(case.row.row, fault.reason)
+
+
+def as_study_error(error: Exception) -> StudyError:
+    """A `StudyError` as it is; of any other error class and place alone: its message may contain data of the file."""
+    if isinstance(error, StudyError):
+        return error
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}" if trace is not None else "unknown"
+    return StudyError("preprocessing_failed", f"{type(error).__name__} at {place}")
 
 
 def _results(

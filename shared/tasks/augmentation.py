@@ -8,6 +8,7 @@ acquisition times, coil shading, noise, resolution (Billot 2023 calls their stro
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,8 @@ from torch import Generator, Tensor
 from shared.config.sections import AugmentationConfig
 
 _TIMING = (0.8, 1.4)  # of a phase's time: protocols' first post-contrast phase lies between 60 and 120 s
+_CONTRAST = (0.75, 1.25)  # this range and the next are those of Isensee 2021
+_GAMMA = (0.7, 1.5)
 _ARRIVAL = 1 / 6  # of the first phase's time: some 15 of 90 s pass before the agent reaches the breast
 
 
@@ -70,7 +73,9 @@ def _geometry(image: Tensor, mask: Tensor, config: AugmentationConfig, generator
 
 
 def _random_affine(config: AugmentationConfig, shape: tuple[int, ...], generator: Generator) -> Tensor:
-    """A rotation about the axis through the slices, a scaling and a shift, `(3, 4)` in normalised `(x, y, z)`."""
+    """A rotation, a scaling and a shift, `(3, 4)` in normalised `(x, y, z)`."""
+    if config.rotation_axes == "all":
+        return _turn_about_all(config, shape, generator)
     angle = math.radians(_uniform(-config.rotation_deg, config.rotation_deg, generator))
     scale = [_uniform(1 - config.scale, 1 + config.scale, generator) for _ in range(3)]
     shift = [_uniform(-0.1, 0.1, generator) for _ in range(3)]
@@ -84,8 +89,24 @@ def _random_affine(config: AugmentationConfig, shape: tuple[int, ...], generator
     return torch.tensor(rows)
 
 
+def _turn_about_all(config: AugmentationConfig, shape: tuple[int, ...], generator: Generator) -> Tensor:
+    turn = torch.eye(3)
+    for axis in range(3):
+        angle = math.radians(_uniform(-config.rotation_deg, config.rotation_deg, generator))
+        one, (first, second) = torch.eye(3), [other for other in range(3) if other != axis]
+        one[first, first] = one[second, second] = math.cos(angle)
+        one[first, second], one[second, first] = -math.sin(angle), math.sin(angle)
+        turn = turn @ one
+    scale = torch.tensor([_uniform(1 - config.scale, 1 + config.scale, generator) for _ in range(3)])
+    shift = torch.tensor([_uniform(-0.1, 0.1, generator) for _ in range(3)])
+    sides = torch.tensor(shape[::-1], dtype=torch.float32)
+    # As above: normalised coordinates stretch the axes by the sides.
+    matrix = turn / scale[:, None] * sides[None, :] / sides[:, None]
+    return torch.cat([matrix, shift[:, None]], dim=1)
+
+
 def change_intensity(image: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
-    """Change one image `(channel, z, y, x)`: acquisition times, gain, shading, resolution, noise."""
+    """Change one image `(channel, z, y, x)`: acquisition times, gain, contrast, gamma, shading, resolution, noise."""
     if _chance(config.timing, generator):
         image = other_times(image, _uniform(*_TIMING, generator))
     if _chance(config.intensity, generator):
@@ -94,6 +115,11 @@ def change_intensity(image: Tensor, config: AugmentationConfig, generator: Gener
         # One factor for all enhancement channels: contrast dose and field strength move them together.
         gain[1:] = _uniform(0.6, 1.6, generator)
         image = image * gain
+    # Nothing is drawn for what is off: it came later, and results of before stay.
+    if config.contrast and _chance(config.contrast, generator):
+        image = _by_parts(image, _other_contrast, _CONTRAST, generator)
+    if config.gamma and _chance(config.gamma, generator):
+        image = _by_parts(image, gamma_curve, _GAMMA, generator)
     if _chance(config.bias_field, generator):
         image = image * _smooth_field(tuple(image.shape[1:]), _uniform(0.1, 0.4, generator), generator)
     if _chance(config.blur, generator):
@@ -104,11 +130,32 @@ def change_intensity(image: Tensor, config: AugmentationConfig, generator: Gener
     return image
 
 
+def _by_parts(
+    image: Tensor, change: Callable[[Tensor, float], Tensor], limits: tuple[float, float], generator: Generator
+) -> Tensor:
+    """Change the pre-contrast channel by one drawn number, all enhancement by another: curves keep their scale."""
+    return torch.cat([change(part, _uniform(*limits, generator)) for part in (image[:1], image[1:])])
+
+
+def _other_contrast(part: Tensor, factor: float) -> Tensor:
+    """Stretch each channel about its mean, within the range that it had."""
+    flat = part.flatten(1)
+    mean, low, high = (item[:, None, None, None] for item in (flat.mean(1), flat.amin(1), flat.amax(1)))
+    return torch.clamp(mean + factor * (part - mean), low, high)
+
+
+def gamma_curve(part: Tensor, exponent: float) -> Tensor:
+    """`top * sign(x) * |x / top| ** exponent`: 0 and the largest magnitude `top` of all channels stay, also signs."""
+    top = part.abs().amax().clamp(min=1e-6)
+    return top * part.sign() * (part.abs() / top) ** exponent
+
+
 def other_times(image: Tensor, factor: float) -> Tensor:
     """As if every phase had been taken at `factor` times its time after injection.
 
     Enhancement runs straight from the contrast agent's arrival through the phases, and beyond the last as between the
-    last two. Phases count as evenly spaced, which the door makes true where it can.
+    last two. Times are counted in phases; as the door reads them from 120 to 225 s, and not from 120 to 360 s, factors
+    of 0.8 to 1.4 act as about 0.85 to 1.25.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from shared.cohort.labels import CaseLabels, Label
 from shared.config.run_config import RunConfig
-from shared.inference import pick_device
+from shared.inference import in_layout, place_model
 from shared.metrics.metric import Metric
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, error_metrics
 from shared.metrics.scores import label_metrics, macro_auc
@@ -42,11 +42,11 @@ def mean_scores(
     model: nn.Module, copies: FloatArray, config: RunConfig, scores: Callable[[list[Tensor]], list[Scores]]
 ) -> Scores:
     """Scores of one case, averaged over its copies, float32 `(copy, ...)` as the network reads them."""
-    device = pick_device(config)
+    device = place_model(model, config)
     torch.set_num_threads(config.compute.threads)
-    model.to(device).eval()
+    model.eval()
     with torch.inference_mode():
-        answers = scores(model(torch.from_numpy(copies).to(device)))
+        answers = scores(model(in_layout(torch.from_numpy(copies).to(device), config)))
     return {
         reading: {label: float(np.mean([item[reading][label] for item in answers])) for label in labels}
         for reading, labels in answers[0].items()

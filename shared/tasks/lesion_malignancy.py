@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from shared.cohort.labels import MALIGNANT, CaseLabels
 from shared.config.run_config import RunConfig
-from shared.config.sections import PatchSection
+from shared.config.sections import MeasuredSection
 from shared.models.ensemble_resnet import Branch, build_resnet, relative_channels
 from shared.models.lesion_measures import lesion_measures
 from shared.reproducibility import derive_seed
 from shared.tasks.classification import Scores
-from shared.tasks.patch_classifier import LESION_BOX, patch_classifier
+from shared.tasks.patch_classifier import LESION_BOX, network_alone, patch_classifier
 from shared.tasks.task import OWN, Card
 
 _WIDTHS = {"small": 12, "published": 64}
@@ -23,15 +23,15 @@ _DEPTHS = {"small": 10, "published": 18}
 
 
 class MalignancyResNet(nn.Module):
-    """A 3D ResNet beside a linear term in the lesion's measures; one logit.
+    """A 3D ResNet, if `measured` beside a linear term in the lesion's measures; one logit.
 
     "published" is a ResNet18 from 64 feature maps, "small" has ten layers from 12.
     """
 
-    def __init__(self, channels_in: int, size: str) -> None:
+    def __init__(self, channels_in: int, size: str, *, measured: bool = True) -> None:
         super().__init__()
         network = build_resnet(3, _DEPTHS[size], _WIDTHS[size], channels_in, size=size)
-        self.branch = Branch(network, channels_in, classes=1, dropout=0.0, measured=True)
+        self.branch = Branch(network, channels_in, classes=1, dropout=0.0, measured=measured)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Patches `(n, channels_in + 1, z, y, x)` to one tensor of logits `(n, 1)`."""
@@ -56,7 +56,8 @@ def build_model(config: RunConfig) -> nn.Module:
     """The network of the configuration's size."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "lesion-malignancy"))
-        return MalignancyResNet(config.preprocessing.channels, config.section(PatchSection).size)
+        settings = config.section(MeasuredSection)
+        return MalignancyResNet(config.preprocessing.channels, settings.size, measured=settings.measured)
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
@@ -76,6 +77,7 @@ def scores(outputs: list[Tensor]) -> list[Scores]:
 TASK = patch_classifier(
     "lesion-malignancy",
     "Malignancy",
+    settings=MeasuredSection,
     build_model=build_model,
     target=target,
     loss=loss,
@@ -85,3 +87,4 @@ TASK = patch_classifier(
     scored=(MALIGNANT,),
     card=Card("3D ResNet", LESION_BOX, "the probability of malignancy", "Xue and Wang 2021"),
 )
+TASKS = {task.name: task for task in (TASK, network_alone(TASK))}

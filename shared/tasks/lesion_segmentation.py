@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
@@ -18,15 +17,16 @@ from shared.inference import mean_volume, predict_structures, volume_shape
 from shared.metrics.detection import detections, froc_metrics
 from shared.metrics.intervals import total
 from shared.metrics.metric import Metric
-from shared.metrics.overlap import CUBE, case_metrics, matches, pooled_f1
+from shared.metrics.overlap import case_metrics, matches, pooled_f1
 from shared.metrics.paired_numbers import NumberPair, agreement_metrics, ratio_metrics
 from shared.modalities.mri.cache import PreparedMri
-from shared.modalities.mri.pipeline import to_native
+from shared.modalities.mri.pipeline import Placement, to_native
 from shared.modalities.mri.plan import MriPlan
 from shared.models.res_unet import ResUNet
 from shared.reproducibility import derive_seed
 from shared.tasks.augmentation import augment
 from shared.tasks.choice import highest_mean
+from shared.tasks.lesion_pieces import candidates, certain_pieces
 from shared.tasks.task import OWN, Card, Evaluator, Learner, Measured, Pictures, Row, Structure, Task
 from shared.types import BoolArray, FloatArray
 
@@ -101,41 +101,37 @@ def predict(
 def measure(prediction: FloatArray, case: PreparedMri, config: RunConfig, *, full: bool) -> Measured:
     """Metrics of one case on the study's own grid, against the reference as drawn."""
     del full
-    probability = to_native(prediction[0], case.place)
-    spacing, reference = case.native_grid.spacing, case.native_mask
+    native, drawn = to_native(prediction[0], case.place), case.native_mask
+    # Outside the box nothing is predicted and nothing drawn: there is nothing to measure there.
+    box = measured_box(case.place, drawn)
+    probability, reference, spacing = native[box], drawn[box], case.native_grid.spacing
     pieces, certainty = candidates(probability, spacing, config)
-    kept = np.concatenate([[False], certainty >= config.inference.relative_certainty * certainty.max(initial=0.0)])
-    predicted: BoolArray = kept[pieces]
+    predicted = certain_pieces(pieces, certainty, config)
     overlap = config.evaluation.lesion_overlap
     row: Row = case_metrics(
-        predicted, reference, spacing, nsd_tolerance_mm=config.evaluation.nsd_tolerance_mm, lesion_overlap=overlap
+        predicted,
+        reference,
+        spacing,
+        nsd_tolerance_mm=config.evaluation.nsd_tolerance_mm,
+        lesion_overlap=overlap,
+        exam_voxels=drawn.size,
+        start=(box[0].start, box[1].start, box[2].start),
     )
     matched, lesions = matches(pieces, len(certainty), reference, overlap)
     row |= detections(certainty, matched, lesions, config.inference.threshold)
-    return Measured({OWN: row}, (predicted[None], reference[None]))
+    whole = np.zeros(drawn.shape, np.bool_)
+    whole[box] = predicted
+    return Measured({OWN: row}, (whole[None], drawn[None]))
 
 
-def candidates(
-    probability: FloatArray, spacing: tuple[float, float, float], config: RunConfig
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-    """Connected pieces of `(z, y, x)` probabilities above the threshold and of some size, and how certain each is.
-
-    Of these a mask keeps those whose mean probability is at least `relative_certainty` times that of the exam's most
-    certain piece: at a centre with stronger background enhancement gland is taken for lesion, but less surely than the
-    lesion itself.
-
-    Returns
-    -------
-    Labels from 1 on, `(z, y, x)`, 0 outside, and the mean probability of each piece, `(piece,)`.
-
-    """
-    pieces, number = ndimage.label(probability >= config.inference.threshold, CUBE)
-    voxels = np.bincount(pieces.ravel(), minlength=number + 1)
-    certainty = np.bincount(pieces.ravel(), weights=probability.ravel(), minlength=number + 1) / np.maximum(voxels, 1)
-    large = voxels * float(np.prod(spacing)) / 1000.0 >= config.inference.min_lesion_ml
-    large[0] = False
-    renumbered = np.cumsum(large).astype(np.int32) * large
-    return renumbered[pieces], certainty[large]
+def measured_box(place: Placement, drawn: BoolArray) -> tuple[slice, slice, slice]:
+    """The box of the breast on the study's own grid, as large as it must be to hold all that is `drawn`, too."""
+    z, y, x = place.window
+    if np.count_nonzero(drawn[z, y, x]) == np.count_nonzero(drawn):
+        return z, y, x
+    (own,) = ndimage.find_objects(drawn.astype(np.uint8))
+    z, y, x = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(place.window, own, strict=True))
+    return z, y, x
 
 
 VOLUME = NumberPair("volume_{}", "lesion volume", "ml", ("volume_ml", "reference_volume_ml"))

@@ -51,8 +51,9 @@ def figures(
     """Of each view the shares `LESION` and `AREA`; NaN without an outline, and where no place raises the score."""
     if not isinstance(_features(model), nn.Sequential):
         return []
-    extent = config.section(MammographySection).extent
-    heat = _heat(model, read_views(case, plan, extent), classes.index(name))
+    own = config.section(MammographySection)
+    extent = own.extent
+    heat = _heat(model, read_views(case, plan, own), classes.index(name))
     outlines = case.outlines(extent)
     rows: list[Figure] = []
     for view in _there(case, extent):
@@ -80,15 +81,16 @@ def picture(
     `views` are names; `image` float16 and `outline` bool `(view, y, x)`, nothing outlined where there is no outline;
     `heat`, `untrained` and each level float32 `(view, y, x)`, heat in the places of the network's last maps.
     """
-    extent = config.section(MammographySection).extent
+    own = config.section(MammographySection)
+    extent = own.extent
     there = _there(case, extent)
     places = [VIEWS.index(view) for view in there]
     images = case.whole() if extent == "whole" else case.regions()
     image = np.stack([images[view] for view in there])
     outlines = case.outlines(extent)
     outline = np.stack([outlines.get(view, np.zeros(image.shape[1:], np.bool_)) for view in there])
-    read, place = read_views(case, plan, extent), classes.index(name)
-    levels = level_maps(_features(model), _on_device(model, read)[0][:, None])
+    read, place = read_views(case, plan, own), classes.index(name)
+    levels = level_maps(_features(model), _on_device(model, read)[0])
     return {
         "views": np.array(there),
         "image": _reduced(torch.from_numpy(image), _SHOWN).astype(np.float16),

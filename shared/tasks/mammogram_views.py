@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
 from shared.config.run_config import RunConfig
 from shared.config.sections import AugmentationConfig, ClassifierSection, Fraction, LoopConfig
+from shared.errors import ConfigError
 from shared.modalities.mammography.cache import PreparedBreast
 from shared.modalities.mammography.mammography import settings
 from shared.modalities.mammography.plan import MammographyPlan
-from shared.modalities.mammography.tags import VIEWS
-from shared.models.breast_views import Fusion
+from shared.modalities.mammography.tags import VIEWS, View
+from shared.models.breast_views import BreastViews, Fusion
+from shared.models.plane_networks import build_network
+from shared.reproducibility import derive_seed
 from shared.tasks.patches import PatchCase, Target, balanced
 from shared.types import FloatArray
 
 _LEAST_SIDE = 8  # of a blurred image, pixels
-_MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (1,), (1, 2))
-"""Axes of views `(view, y, x)` that are turned round."""
+_MIRRORS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
+"""Axes of views `(view, channel, y, x)` that are turned round."""
 
 
 Extent = Annotated[
@@ -40,9 +44,23 @@ class MammographySection(ClassifierSection):
     """A classifier of mammograms: what it reads of a breast, and how often it draws rarer cases."""
 
     extent: Extent = "roi"
+    outline: bool = Field(
+        default=False, description="Read the lesion's outline, too: a second channel, 1 inside. Only with extent = roi."
+    )
     oversampling: float = Field(
         default=1.5, ge=1.0, le=5.0, description="With balance = oversampling: most times that a rarer case is drawn."
     )
+
+    @model_validator(mode="after")
+    def _outline_of_a_lesion(self) -> Self:
+        if self.outline and self.extent == "whole":
+            raise ValueError('outline = true needs extent = "roi": a whole breast may have no lesion')
+        return self
+
+    @property
+    def channels(self) -> int:
+        """What a network reads of each pixel: its grey value and, if wished, whether it lies in the outline."""
+        return 2 if self.outline else 1
 
 
 class NetworkSection(MammographySection):
@@ -79,28 +97,34 @@ class ViewsCase(PatchCase):
 
     breast: PreparedBreast
     plan: MammographyPlan
-    extent: str
+    section: MammographySection
 
     @cached_property
     def patch(self) -> FloatArray:
-        """float32 `(view, y, x)`, read once."""
-        return read_views(self.breast, self.plan, self.extent)
+        """float32 `(view, channel, y, x)`, read once."""
+        return read_views(self.breast, self.plan, self.section)
 
 
-def read_views(breast: PreparedBreast, plan: MammographyPlan, extent: str) -> FloatArray:
-    """CC and MLO, float32 `(2, y, x)`, with the plan's mean at 0 and its deviation as 1.
+def read_views(breast: PreparedBreast, plan: MammographyPlan, section: MammographySection) -> FloatArray:
+    """CC and MLO, float32 `(2, channel, y, x)`: grey values with the plan's mean at 0 and its deviation as 1.
 
-    Where one view is absent, the other stands for it. `extent` is as `MammographySection.extent`; the breast has it.
+    The second channel, if the section has it, is 1 within the lesion's outline and 0 elsewhere. Where one view is
+    absent, the other stands for it. The breast has the section's extent.
     """
-    images = breast.whole() if extent == "whole" else breast.regions()
+    images = breast.whole() if section.extent == "whole" else breast.regions()
+    channels = [(_both(images) - np.float32(plan.mean)) / np.float32(plan.deviation)]
+    if section.outline:
+        channels.append(_both(breast.outlines("roi")).astype(np.float32))
+    return np.stack(channels, axis=1)
+
+
+def _both(images: Mapping[View, npt.NDArray[Any]]) -> npt.NDArray[Any]:
     (first, *_) = images.values()
-    both = np.stack([images.get(view, first) for view in VIEWS])
-    result: FloatArray = (both - np.float32(plan.mean)) / np.float32(plan.deviation)
-    return result
+    return np.stack([images.get(view, first) for view in VIEWS])
 
 
 def mirrored(views: FloatArray, copies: int) -> FloatArray:
-    """The first of a breast's four mirror images, float32 `(copy, view, y, x)`."""
+    """The first of a breast's four mirror images, float32 `(copy, view, channel, y, x)`."""
     return np.stack([np.flip(views, axes) for axes in _MIRRORS[:copies]])
 
 
@@ -113,7 +137,7 @@ def open_views(
     for case in cases:
         values, stratum = target(case.labels, config)
         if values and (own.extent == "whole" or case.outlined):
-            known = {"breast": case, "plan": plan, "extent": own.extent}
+            known = {"breast": case, "plan": plan, "section": own}
             opened.append(ViewsCase(case.key, case.folder, values, stratum, case.labels, **known))  # type: ignore[arg-type]
     return oversampled(opened, own.oversampling) if own.balance == "oversampling" else balanced(opened, own.balance)
 
@@ -137,8 +161,25 @@ def oversampled(cases: Sequence[ViewsCase], most: float) -> list[ViewsCase]:
 def shape(config: RunConfig) -> tuple[int, ...]:
     """Shape of a breast's views as the network reads them."""
     own = settings(config)
-    size = own.whole_pixels if config.section(MammographySection).extent == "whole" else (own.roi_pixels,) * 2
-    return (len(VIEWS), *size)
+    section = config.section(MammographySection)
+    size = own.whole_pixels if section.extent == "whole" else (own.roi_pixels,) * 2
+    return (len(VIEWS), section.channels, *size)
+
+
+def build_model(config: RunConfig, task: str, classes: int) -> BreastViews:
+    """The network that a task's section names, over both views; its start is drawn from the run's seed and the task.
+
+    Raises `ConfigError` as `plane_networks.build_network`, and for a vision transformer of images that are no squares.
+    """
+    own = config.section(NetworkSection)
+    _, channels, rows, columns = shape(config)
+    if own.network == "vit-b16" and rows != columns:
+        raise ConfigError(f"{task}: 'vit-b16' reads squares, mammography.whole_pixels is {rows} x {columns}")
+    drawn = {"size": own.size, "dropout": own.dropout, "side": rows, "pretrained": own.pretrained}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, task))
+        network = build_network(own.network, classes, channels_in=channels, **drawn)  # type: ignore[arg-type]
+        return BreastViews(network, classes, own.fusion)
 
 
 def sample(case: ViewsCase, config: RunConfig, draws: np.random.Generator) -> tuple[FloatArray, FloatArray]:
@@ -150,9 +191,10 @@ def sample(case: ViewsCase, config: RunConfig, draws: np.random.Generator) -> tu
 def augment(views: Tensor, target: Tensor, config: AugmentationConfig, generator: Generator) -> tuple[Tensor, Tensor]:
     """Mirror, turn, shear and scale each view on its own, then change its contrast, sharpness and noise.
 
-    `views` are float32 `(n, view, y, x)`. Times and the coils' field, which `config` has too, are those of MRI.
+    `views` are float32 `(n, view, channel, y, x)`; grey values are the first channel. Times and the coils' field, which
+    `config` has too, are those of MRI.
     """
-    images = views.flatten(0, 1)[:, None]
+    images = views.flatten(0, 1)
     theta = torch.stack([_turn(config, generator) for _ in images])
     # Normalised coordinates stretch y against x by the ratio of the sides: without it a turn would shear.
     aspect = images.shape[-2] / images.shape[-1]
@@ -160,8 +202,8 @@ def augment(views: Tensor, target: Tensor, config: AugmentationConfig, generator
     theta[:, 1, 0] /= aspect
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    changed = torch.stack([_grey(item, config, generator) for item in moved])
-    return changed.reshape(views.shape), target
+    grey = torch.stack([_grey(item[:1], config, generator) for item in moved])
+    return torch.cat([grey, moved[:, 1:]], dim=1).reshape(views.shape), target
 
 
 def _turn(config: AugmentationConfig, generator: Generator) -> Tensor:

@@ -16,14 +16,11 @@ from torch import Tensor, nn
 
 from shared.cohort.labels import DENSITY, HER2, MALIGNANT, CaseLabels, Label
 from shared.config.run_config import RunConfig
-from shared.errors import ConfigError
 from shared.modalities.mammography.cache import PreparedBreast
 from shared.modalities.mammography.mammography import NAME
 from shared.modalities.mammography.plan import MammographyPlan
 from shared.modalities.mammography.tags import VIEWS
-from shared.models.breast_views import BreastViews, both_views
-from shared.models.plane_networks import build_network
-from shared.reproducibility import derive_seed
+from shared.models.breast_views import both_views
 from shared.tasks import mammogram_heat, mammogram_views
 from shared.tasks.choice import separates_best
 from shared.tasks.classification import Scores, log_losses, mean_scores, score_evaluator, score_metrics, seen_by
@@ -100,16 +97,7 @@ class Question:
 
     def build_model(self, config: RunConfig) -> nn.Module:
         """The network that the configuration names, over both views; its start is drawn from the seed alone."""
-        own = config.section(NetworkSection)
-        _, rows, columns = mammogram_views.shape(config)
-        if own.network == "vit-b16" and rows != columns:
-            raise ConfigError(f"{self.name}: 'vit-b16' reads squares, mammography.whole_pixels is {rows} x {columns}")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(config.seed, self.name))
-            network = build_network(
-                own.network, len(self.classes), size=own.size, dropout=own.dropout, side=rows, pretrained=own.pretrained
-            )
-            return BreastViews(network, len(self.classes), own.fusion)
+        return mammogram_views.build_model(config, self.name, len(self.classes))
 
     def needs(self, config: RunConfig) -> frozenset[Need]:
         """An outline of the lesion, where the square around it is read."""
@@ -131,7 +119,7 @@ class Question:
         """Scores of both views together and of each that there is."""
         del outline  # of another modality: no task gives one of mammograms
         own = config.section(NetworkSection)
-        copies = mammogram_views.mirrored(mammogram_views.read_views(case, plan, own.extent), own.mirrored_copies)
+        copies = mammogram_views.mirrored(mammogram_views.read_views(case, plan, own), own.mirrored_copies)
         told = mean_scores(model, copies, config, self.scores)
         there = case.views if own.extent == "whole" else case.outlined
         return {name: told[name] for name in (OWN, *there)}

@@ -89,7 +89,7 @@ def _by_radiomics(question: Question) -> Task:
 
     def open_measures(cases: Sequence[PreparedBreast], plan: MammographyPlan, config: RunConfig) -> list[FeatureCase]:
         opened = mammogram_views.open_views(cases, plan, config, own.target)
-        known = {case.key: measure_views(case.breast, plan, case.extent) for case in opened}
+        known = {case.key: measure_views(case.breast, plan, case.section.extent) for case in opened}
         return [FeatureCase(case, known[case.key]) for case in opened]
 
     def scores(outputs: list[Tensor]) -> list[Scores]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -10,11 +11,10 @@ from torch import Tensor, nn
 
 from shared.cohort.labels import Label
 from shared.config.run_config import RunConfig
-from shared.config.sections import PatchSection
-from shared.errors import StudyError
+from shared.config.sections import MeasuredSection, NetworkAloneSection, PatchSection
 from shared.metrics.paired_numbers import NumberPair
 from shared.modalities.mri.cache import PreparedMri
-from shared.modalities.mri.lesion_patch import cut_patch, keep_patch, open_patch
+from shared.modalities.mri.lesion_patch import cut_patch, keep_patch, largest_piece, open_patch
 from shared.modalities.mri.plan import MriPlan
 from shared.tasks import patches
 from shared.tasks.choice import separates_best
@@ -91,27 +91,45 @@ def patch_classifier(
     )
 
 
+def network_alone(task: Task, settings: type[MeasuredSection] = NetworkAloneSection) -> Task:
+    """The task's rival: the published network without measures, trained beside it so that both rows are reported."""
+    return replace(
+        task,
+        name=f"{task.name}-network",
+        title=f"{task.title} by the network alone",
+        settings=settings,
+        short="network alone",
+        card=replace(task.card, network=f"{task.card.network}, without measures"),
+        explained=None,
+        rival_of=task.name,
+    )
+
+
 def patch_predictor(
     scores: Callable[[list[Tensor]], list[Scores]],
     read: Callable[[FloatArray, RunConfig], FloatArray] = lambda patch, _config: patch,
 ) -> Predict:
     """How a classifier reads a case's patch, from the scores of each of a batch of outputs.
 
-    `read` makes the network's input of a patch `(channel + 1, z, y, x)`.
+    `read` makes the network's input of a patch `(channel + 1, z, y, x)`, of a predicted outline that of its largest
+    piece.
     """
 
     def predict(
         model: nn.Module, case: PreparedMri, plan: MriPlan, config: RunConfig, outline: BoolArray | None
     ) -> Scores | None:
-        settings = config.section(PatchSection)
+        settings, region = config.section(PatchSection), case.region()
         if outline is None:
-            root = case.region_folder.parent.parent
-            patch = open_patch(keep_patch(root, case.region_folder.name, case.region(), plan, settings.patch))
-        else:
-            try:
-                patch = cut_patch(case.region(), outline, plan, settings.patch)
-            except StudyError:
+            if region.misses_lesion:
                 return None
+            root = case.region_folder.parent.parent
+            patch = open_patch(keep_patch(root, case.region_folder.name, region, plan, settings.patch))
+        else:
+            inside = np.zeros_like(outline)
+            inside[region.window] = outline[region.window]
+            if not inside.any():
+                return None
+            patch = cut_patch(region, largest_piece(inside), plan, settings.patch)
         return read_patch(model, patch, config, scores, read)
 
     return predict

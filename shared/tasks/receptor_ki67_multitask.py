@@ -8,23 +8,31 @@ from torch import Tensor, nn
 
 from shared.cohort.labels import KI67
 from shared.config.run_config import RunConfig
-from shared.config.sections import PatchSection
+from shared.config.sections import MeasuredSection
 from shared.models.radiomics import MeasuredHeads
 from shared.models.spatial_multitask import KI67_UNIT, MARKERS, SpatialMultitask
 from shared.reproducibility import derive_seed
 from shared.tasks import receptors
 from shared.tasks.classification import Scores
 from shared.tasks.masked_losses import multitask_loss
-from shared.tasks.patch_classifier import LESION_BOX, patch_classifier
+from shared.tasks.patch_classifier import LESION_BOX, network_alone, patch_classifier
 from shared.tasks.task import Card
 
 _HEADS = len(MARKERS)
+_CHANNELS = {"small": (16, 32, 64), "published": (32, 64, 128, 256)}
+"""Feature maps a scale by size. The paper at hand states none: the larger ones are ours, for a GPU."""
 
 
-class MultitaskSection(PatchSection):
+class MultitaskSection(MeasuredSection):
     """The spatial multi-task network: ER, PR, HER2 and Ki-67 from one phase."""
 
     uncertainty_weights: bool = Field(default=False, description="Weigh the four losses by learnt uncertainty.")
+
+
+class MultitaskAloneSection(MultitaskSection):
+    """The same network without its linear terms, beside it in one run."""
+
+    measured: bool = False
 
 
 class WithUncertainty(nn.Module):
@@ -40,14 +48,15 @@ class WithUncertainty(nn.Module):
 
 
 def build_model(config: RunConfig) -> nn.Module:
-    """The network and its linear terms; log-variances are outputs where losses are weighed by uncertainty."""
+    """The network and, as configured, its linear terms; log-variances are outputs where they weigh the losses."""
     settings = config.section(MultitaskSection)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "receptor-ki67-multitask"))
         channels = config.preprocessing.channels
-        network = SpatialMultitask(channels, spacing_mm=settings.patch.spacing_mm or 2.0)
+        spacing = settings.patch.spacing_mm or 2.0
+        network = SpatialMultitask(channels, channels=_CHANNELS[settings.size], spacing_mm=spacing)
         whole = WithUncertainty(network) if settings.uncertainty_weights else network
-        return MeasuredHeads(whole, channels, MARKERS)
+        return MeasuredHeads(whole, channels, MARKERS, measured=settings.measured)
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
@@ -98,3 +107,4 @@ TASK = patch_classifier(
         "Zeng et al., arXiv 2601.07001",
     ),
 )
+TASKS = {task.name: task for task in (TASK, network_alone(TASK, MultitaskAloneSection))}

@@ -6,23 +6,24 @@ import torch
 from torch import Tensor, nn
 
 from shared.config.run_config import RunConfig
-from shared.config.sections import PatchSection
+from shared.config.sections import MeasuredSection
 from shared.models.radiomics import MeasuredHeads
 from shared.models.receptor_resnet import ReceptorResNets
 from shared.reproducibility import derive_seed
 from shared.tasks import receptors
 from shared.tasks.masked_losses import masked_binary
-from shared.tasks.patch_classifier import LESION_BOX, patch_classifier
+from shared.tasks.patch_classifier import LESION_BOX, network_alone, patch_classifier
 from shared.tasks.task import Card
 
 
 def build_model(config: RunConfig) -> nn.Module:
-    """Three networks of the configuration's size, each with a linear term in the lesion's measures."""
+    """Three networks of the configuration's size, each as configured with a linear term in the lesion's measures."""
+    settings = config.section(MeasuredSection)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "receptor-status"))
         channels = config.preprocessing.channels
-        networks = ReceptorResNets(channels, size=config.section(PatchSection).size)
-        return MeasuredHeads(networks, channels, receptors.RECEPTORS)
+        networks = ReceptorResNets(channels, size=settings.size)
+        return MeasuredHeads(networks, channels, receptors.RECEPTORS, measured=settings.measured)
 
 
 def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
@@ -40,6 +41,7 @@ def loss(outputs: list[Tensor], target: Tensor) -> Tensor:
 TASK = patch_classifier(
     "receptor-status",
     "Receptor status",
+    settings=MeasuredSection,
     build_model=build_model,
     target=receptors.target,
     loss=loss,
@@ -55,3 +57,4 @@ TASK = patch_classifier(
         "Shiri et al., Mol Imaging Biol 2025",
     ),
 )
+TASKS = {task.name: task for task in (TASK, network_alone(TASK))}

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from shared.cohort.labels import ER, HER2, KI67, PR, SUBTYPE, SUBTYPE_LABELS, SUBTYPES, CaseLabels, subtype_of
 from shared.config.run_config import RunConfig
-from shared.models.ensemble_resnet import BRANCHES, EnsembleResNet, SubtypeSection
+from shared.models.ensemble_resnet import BRANCHES, EnsembleResNet, SubtypeAloneSection, SubtypeSection
 from shared.reproducibility import derive_seed
 from shared.tasks import subtype_saliency
 from shared.tasks.classification import Scores
 from shared.tasks.explanation import Explanation
-from shared.tasks.patch_classifier import LESION_BOX, patch_classifier
+from shared.tasks.patch_classifier import LESION_BOX, network_alone, patch_classifier
 from shared.tasks.task import OWN, Card
 
 SUBTYPE_COLUMNS = (SUBTYPE, ER, PR, HER2, KI67)
@@ -109,3 +109,4 @@ TASK = replace(
         class_column="subtype",
     ),
 )
+TASKS = {task.name: task for task in (TASK, network_alone(TASK, SubtypeAloneSection))}

@@ -103,7 +103,8 @@ class Evaluator:
     ----------
     predict
         From a model and a case to a prediction before any threshold. The mask `(z, y, x)` on the study's own grid is
-        the lesion to read in place of the reference's: where nothing is outlined in it, there is no prediction (None).
+        the lesion to read in place of the reference's. Where nothing that it reads lies in the case's crop, there is no
+        prediction (None).
     average
         The mean of several models' predictions: the ensemble of a study.
     measure

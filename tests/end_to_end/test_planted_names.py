@@ -61,9 +61,14 @@ class Hospital:
     def refused(self):
         return list((self.cache / "logs").glob("refused-*.txt"))
 
+    def who_is_who(self):
+        """Who the rows are, and the names of the columns, written by `fedbreast check` for the data manager alone."""
+        return list((self.cache / "checks").glob("*/*.csv"))
+
     def told(self):
-        """Everything but the file of the refused cell: replies, all text in the cache and its names, the audit log."""
-        kept = [path for path in self.cache.rglob("*") if path not in self.refused()]
+        """Everything but the files for the data manager alone: replies, text in the cache, names, the audit log."""
+        own = {*self.refused(), *self.who_is_who()}
+        kept = [path for path in self.cache.rglob("*") if path not in own]
         texts = [path.read_text() for path in kept if path.is_file() and path.suffix in {".json", ".jsonl", ".txt"}]
         names = [str(path.relative_to(self.cache)) for path in self.cache.rglob("*")]
         return "\n".join([*self.replies, *names, *texts, (self.cache.parent / "audit.jsonl").read_text()])
@@ -80,10 +85,10 @@ def hospital(phantom_root, toy_config, tmp_path, monkeypatch):
     return Hospital(folder, tmp_path / "cache", parse_config(toy_config(), "toy"))
 
 
-def check(folder, monkeypatch, capfd):
+def check(folder, monkeypatch, capfd, *options):
     """What `fedbreast check` prints."""
     capfd.readouterr()
-    monkeypatch.setattr("sys.argv", ["fedbreast", "check", str(folder)])
+    monkeypatch.setattr("sys.argv", ["fedbreast", "check", str(folder), *map(str, options)])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     return stop.value.code, "".join(capfd.readouterr())
@@ -172,8 +177,16 @@ def test_names_in_tags_files_and_free_columns_go_through_training_unseen(hospita
     assert not trained.error
     assert trained.cases >= 1
     monkeypatch.chdir(hospital.folder.parent)
-    _, shown = check("centre-a", monkeypatch, capfd)
+    page, record = hospital.cache.parent / "check.html", hospital.cache.parent / "check.json"
+    code, shown = check("centre-a", monkeypatch, capfd, "--page", page, "--json", record)
+    assert code == 3
     assert "left out" in shown
+    written = page.read_text() + record.read_text()
+    assert "no_images" in written
+    assert not PLANTED.search(written)
+    for who in hospital.who_is_who():
+        assert PLANTED.search(who.read_text())
+        assert stat.S_IMODE(who.stat().st_mode) == 0o600
     assert not PLANTED.search(hospital.told() + shown + caplog.text)
 
 

@@ -151,5 +151,7 @@ def _describe(ds, exam, layout, *, phase, slice_number):
 
 @pytest.fixture
 def exam():
-    """Exam of 3 phases, 6 slices of 12 x 10, every voxel different from its neighbours."""
-    return ExamWriter(np.random.default_rng(7).integers(0, 4096, (3, 6, 12, 10)).astype(np.uint16))
+    """Exam of 3 phases, 6 slices of 12 x 10: one anatomy that brightens, every voxel different from its neighbours."""
+    rng = np.random.default_rng(7)
+    anatomy, uptake = rng.integers(0, 2000, (6, 12, 10)), rng.integers(200, 1000, (3, 6, 12, 10))
+    return ExamWriter((anatomy + [[[[0]]], [[[1]]], [[[1]]]] * uptake).astype(np.uint16))

@@ -14,6 +14,7 @@ import torch
 from shared.cohort.labels import CaseLabels
 from shared.errors import RunError
 from shared.evaluation import Arms, evaluate, evaluate_site, table_row
+from shared.metrics.metric import check_figures
 from shared.metrics.sums import Sums
 from shared.tasks import task_named
 from shared.tasks.task import OWN, Evaluator, Measured
@@ -91,6 +92,23 @@ def test_a_damaged_case_costs_itself_and_is_named_in_the_sites_own_log(caplog):
     assert [item.getMessage() for item in caplog.records] == [
         "case x-p2-e-L is skipped: its prepared files cannot be read (StudyError)"
     ]
+
+
+def test_a_case_of_which_there_is_no_prediction_is_no_part_of_the_sums():
+    def predict(model, item, plan, config, outline):
+        return None if item.key == "x-p2-e-L" else TASK.evaluator.predict(model, item, plan, config, outline)
+
+    task = replace(TASK, evaluator=replace(TASK.evaluator, predict=predict))
+    cases = [case(1, 1, 0), case(2, 1, 0), case(3, 0, None)]
+    sums, skipped = evaluate_site(task, Scorer(1.0, 1.0), cases, None, CONFIG)
+    assert (sums, skipped) == evaluate_site(TASK, Scorer(1.0, 1.0), [cases[0], cases[2]], None, CONFIG)
+    check_figures(task.metrics, sums)
+    few, _ = evaluate_site(task, Scorer(1.0, 1.0), cases, None, CONFIG, least=3)
+    assert few == Sums.zero(task.kinds)
+    arms = Arms({"a": Scorer(1.0, 1.0), "b": Scorer(2.0, 1.0)}, ensemble="mean", members=("a", "b"))
+    assert [set(found) for _, found in evaluate(task, arms, cases, None, CONFIG)] == [
+        {"a", "b", "mean"}, set(), {"a", "b", "mean"},
+    ]  # fmt: skip
 
 
 def test_a_site_without_a_case_has_the_same_names_with_nothing_in_them():

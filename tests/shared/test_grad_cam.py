@@ -24,7 +24,7 @@ def built(name):
 
 
 def views():
-    return torch.rand(1, 2, 64, 96, generator=torch.Generator().manual_seed(1))
+    return torch.rand(1, 2, 1, 64, 96, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("name", SPATIAL)
@@ -39,7 +39,7 @@ def test_heat_is_monais_for_each_network_with_maps(name):
     assert not network.features._forward_hooks
     cam = GradCAM(network, "features")
     for place, heat in known.items():
-        planes = x[0][:, None].clone().requires_grad_()  # without, torch's hook warns
+        planes = x[0].clone().requires_grad_()  # without, torch's hook warns
         expected = cam.compute_map(planes, class_idx=place)[:, 0].detach()
         torch.testing.assert_close(heat, expected)
     assert max(float(heat.max()) for heat in known.values()) > 0
@@ -89,7 +89,7 @@ def test_a_score_that_fails_leaves_no_hook():
 
 
 def test_levels_are_the_last_modules_at_each_resolution():
-    network, x = built("densenet121-cbam"), views()[0][:, None]
+    network, x = built("densenet121-cbam"), views()[0]
     seen = {}
     for name, module in network.features.named_children():
         module.register_forward_hook(lambda _m, _a, out, name=name: seen.update({name: out.mean(dim=1)}))
@@ -107,7 +107,7 @@ def test_levels_are_the_last_modules_at_each_resolution():
 
 @pytest.mark.parametrize("name", SPATIAL)
 def test_each_network_has_levels_from_fine_to_coarse(name):
-    levels = list(level_maps(built(name).features, views()[0][:, None]).values())
+    levels = list(level_maps(built(name).features, views()[0]).values())
     assert len(levels) == 5
     widths = [maps.shape[2] for maps in levels]
     assert widths == sorted(set(widths), reverse=True)

@@ -8,6 +8,7 @@ import torch
 
 from shared.config.run_config import parse_config
 from shared.inference import mean_volume, pick_device, predict_structures, volume_shape
+from shared.reproducibility import state_hash
 
 IMAGE = np.random.default_rng(0).random((2, 8, 16, 16)).astype(np.float16)
 
@@ -65,6 +66,67 @@ def test_mirrored_copies_are_averaged_the_right_way_round():
     both = predict_structures(Fixed(logits), image, settings(inference={"flip_averaging": True}))
     np.testing.assert_allclose(plain, torch.sigmoid(logits).numpy(), rtol=1e-6)
     np.testing.assert_allclose(both, plain, rtol=1e-6)
+
+
+class Marked(torch.nn.Module):
+    """Answers by the voxel and its place in the patch, and counts how many patches it is asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+
+    def forward(self, x):
+        self.asked += len(x)
+        return [3 * x[:, :1] + torch.linspace(-2, 2, x.shape[-1]) + torch.linspace(-1, 1, x.shape[2])[:, None, None]]
+
+
+@pytest.mark.parametrize(("axes", "copies"), [(["x"], 2), (["z", "x"], 4), (["z", "y", "x"], 8)])
+def test_mirrored_copies_are_averaged_in_patches_too_along_the_axes_that_are_named(axes, copies):
+    patches = {"mode": "patch", "patch_voxels": [8, 16, 16]}  # one patch: no blending
+    plain, both = Marked(), Marked()
+    predict_structures(plain, IMAGE, settings(training=patches))
+    found = predict_structures(
+        both, IMAGE, settings(training=patches, inference={"flip_averaging": True, "flip_axes": axes})
+    )
+    assert both.asked == copies * plain.asked
+    # By hand: logits of each mirrored image, mirrored back.
+    volume = np.asarray(IMAGE[0], np.float64)
+    along = {"z": np.linspace(-1, 1, 8)[:, None, None], "x": np.linspace(-2, 2, 16)}
+    expected = 0.0
+    for signs in np.ndindex(*(2 if axis in axes else 1 for axis in "zyx")):
+        z, _, x = (-1 if sign else 1 for sign in signs)
+        expected = expected + 1 / (1 + np.exp(-(3 * volume + x * along["x"] + z * along["z"])))
+    np.testing.assert_allclose(found[0], expected / copies, atol=1e-5)
+
+
+def test_half_precision_is_for_gpus_alone():
+    half = settings(inference={"mixed_precision": "auto"}, compute={"device": "cpu"})
+    full = settings(compute={"device": "cpu"})
+    np.testing.assert_array_equal(predict_structures(Marked(), IMAGE, half), predict_structures(Marked(), IMAGE, full))
+
+
+@pytest.mark.parametrize("mode", ["whole_breast", "patch"])
+def test_channels_last_answers_alike_and_keeps_the_weights_as_they_are(mode):
+    training = {"mode": mode, "patch_voxels": [8, 8, 8]}
+    answers, states = [], []
+    for last in (False, True):
+        view = settings(training=training, compute={"channels_last": last})
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Conv3d(2, 3, 3, padding=1), torch.nn.Conv3d(3, 1, 1))
+        answers.append(predict_structures(AsList(model), IMAGE, view))
+        states.append(state_hash(model.state_dict()))
+        assert model[0].weight.is_contiguous(memory_format=torch.channels_last_3d) or not last
+    np.testing.assert_allclose(*answers, atol=1e-6)
+    assert states[0] == states[1]
+
+
+class AsList(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return [self.inner(x)]
 
 
 def test_every_structure_of_a_network_is_answered_in_float32():

@@ -111,6 +111,13 @@ def _extract(case: Case, extraction: Extraction, *, lesion: bool) -> Entry:
     images = breast.images
     masks = roi_files(case, images.keys()) if lesion else {}
     outlines = {view: read_roi(path, images[view], case.mask_choice()) for view, path in masks.items()}
+    return cut_out(images, outlines, extraction), {"views": list(images), "outlined": list(outlines)}
+
+
+def cut_out(
+    images: Mapping[View, MammogramImage], outlines: Mapping[View, BoolArray], extraction: Extraction
+) -> dict[str, np.ndarray[Any, Any]]:
+    """What networks read of a breast: the whole of each view, and the square around the lesion where it is outlined."""
     margin, unit, size = extraction.margin, extraction.margin_unit, extraction.roi_pixels
     squares = [cut_roi(images[view], mask, margin=margin, unit=unit, side=size) for view, mask in outlines.items()]
     drawn = [
@@ -121,12 +128,11 @@ def _extract(case: Case, extraction: Extraction, *, lesion: bool) -> Entry:
         "whole": np.stack([whole_breast(image, extraction.whole_pixels) for image in images.values()]),
         "roi": np.array([square.pixels for square in squares]).reshape(-1, size, size),
     }
-    kept = {name: array.astype(np.float16) for name, array in arrays.items()} | {
+    return {name: array.astype(np.float16) for name, array in arrays.items()} | {
         "roi_outline": np.array([square.mask for square in squares], np.bool_).reshape(-1, size, size),
         "whole_outline": np.array(drawn, np.bool_).reshape(-1, *extraction.whole_pixels),
         "levels": _levels(list(images.values())),
     }
-    return kept, {"views": list(images), "outlined": list(outlines)}
 
 
 def whole_breast(image: MammogramImage, shape: tuple[int, int]) -> FloatArray:

@@ -12,10 +12,9 @@ from shared.cohort.manifest import CaseRow
 from shared.cohort.preflight import Case, Exclusion, Located, locate_exams
 from shared.cohort.site_folder import SiteFolder
 from shared.config.run_config import RunConfig
-from shared.errors import ExclusionReason
 from shared.modalities.mammography.cache import PreparedBreast, cached_breast, fingerprint_breast
+from shared.modalities.mammography.check import check
 from shared.modalities.mammography.plan import Extraction, MammographyFingerprint, MammographyPlan, make_plan
-from shared.modalities.mammography.roi import read_roi, roi_files
 from shared.modalities.mammography.settings import MammographySettings
 from shared.modalities.mammography.tags import is_mammogram
 from shared.modalities.mammography.views import lies_at, read_views
@@ -38,15 +37,6 @@ def locate(site: SiteFolder, rows: Sequence[CaseRow], needs: frozenset[str]) -> 
     kept = [row for row in own if row.mask or needs != {"lesion"}]
     cases, exclusions = locate_exams(site, kept, frozenset(), modality=NAME, is_image=is_mammogram, lies_at=lies_at)
     return cases, exclusions + [Exclusion(row.row, "no_mask") for row in own if row not in kept]
-
-
-def check(case: Case) -> ExclusionReason | None:
-    """Read both views and, where the row names one, the lesion's outline in them."""
-    images = read_views(case).images
-    if case.row.mask:
-        for view, path in roi_files(case, images.keys()).items():
-            read_roi(path, images[view], case.mask_choice())
-    return None
 
 
 def extract(case: Case, config: RunConfig, cache: Path) -> PreparedBreast:

@@ -87,7 +87,7 @@ def _of_view(path: Path, view: View) -> Path:
 
 
 def read_roi(path: Path, image: MammogramImage, choice: Choice = None) -> BoolArray:
-    """Read a view's mask, bool `(y, x)` as `image.pixels` is; `choice` says which labels are meant where it has several.
+    """Read a view's mask, bool `(y, x)` as `image.pixels` is; `choice` says which labels are meant.
 
     Raises
     ------

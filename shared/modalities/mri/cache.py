@@ -51,6 +51,7 @@ class PreparedMri:
     seconds: float  # that reading, extracting and resampling took
     region_folder: Path
     labels: CaseLabels
+    missed: bool = False  # no voxel of the reference lies in the array
     tissue_folder: Path | None = None  # of `tissues.keep_tissues`, in runs that train on them
 
     def region(self) -> BreastRegion:
@@ -134,7 +135,10 @@ def cached_case(case: Case, plan: MriPlan, root: Path) -> PreparedMri:
         }
         seconds = spent + time.perf_counter() - started
         log.info("case %s prepared in %.2f s", case.key, seconds)
-        return arrays, {"place": asdict(prepared.place), "seconds": seconds}
+        missed = prepared.mask is not None and not lesion.any()
+        if missed:
+            log.warning("case %s: its crop misses the lesion", case.key)
+        return arrays, {"place": asdict(prepared.place), "seconds": seconds, "missed": missed}
 
     folder = root / "cases" / entry_name(content, plan.hash())
     facts = get_or_make(root, folder, make)
@@ -146,6 +150,7 @@ def cached_case(case: Case, plan: MriPlan, root: Path) -> PreparedMri:
         seconds=facts["seconds"],
         region_folder=_region_folder(content, plan.extraction, root),
         labels=case.row.labels,
+        missed=facts.get("missed", False),  # entries of former versions never are
     )
 
 

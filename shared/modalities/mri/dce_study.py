@@ -18,6 +18,17 @@ class Acquisition:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesSeen:
+    """One series of an exam: its number, its images, whether phases come from it, and if not, why."""
+
+    uid: str = field(repr=False)
+    number: int | None
+    images: int
+    taken: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DceStudy:
     """One DCE-MRI exam: a pre-contrast phase and at least one post-contrast phase on one grid.
 
@@ -27,6 +38,10 @@ class DceStudy:
         float32 `(phase, z, y, x)` in stored units after rescale; the first is pre-contrast, the others follow in time.
     times_s
         Seconds after injection of each phase; the pre-contrast phase has a value <= 0.
+    notes
+        Plain sentences on what was guessed or is doubtful, without identifiers.
+    series_seen
+        All series of a DICOM exam.
 
     """
 
@@ -34,3 +49,5 @@ class DceStudy:
     times_s: tuple[float, ...]
     grid: Grid
     acquisition: Acquisition = field(default_factory=Acquisition)
+    notes: tuple[str, ...] = ()
+    series_seen: tuple[SeriesSeen, ...] = ()

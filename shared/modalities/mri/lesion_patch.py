@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from shared.config.sections import PatchConfig
 from shared.errors import StudyError
+from shared.metrics.overlap import CUBE
 from shared.modalities.mri.intensity import scale_channels, to_channels
 from shared.modalities.mri.plan import MriPlan
 from shared.modalities.mri.region import BreastRegion
@@ -63,6 +64,18 @@ def cut_patch(region: BreastRegion, lesion: BoolArray, plan: MriPlan, config: Pa
     distance = signed_distance(resample_mask(inside, source, target), step)
     patch = np.concatenate([image, distance[None]])
     return np.ascontiguousarray(patch[..., ::-1] if region.side == "left" else patch, np.float32)
+
+
+def largest_piece(outline: BoolArray) -> BoolArray:
+    """The largest connected piece of an outline `(z, y, x)`, of several the first: what a patch shows of a prediction.
+
+    A speck elsewhere in the breast would otherwise stretch the box over both, and the lesion be a few voxels in it.
+    """
+    pieces, number = ndimage.label(outline, CUBE)
+    if number < 2:  # noqa: PLR2004 - nothing to choose from
+        return outline
+    piece: BoolArray = pieces == 1 + int(np.bincount(pieces.ravel())[1:].argmax())
+    return piece
 
 
 def box_spacing(longest_mm: float, config: PatchConfig) -> float:

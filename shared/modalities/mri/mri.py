@@ -6,23 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shared.cohort.manifest import CaseRow
-from shared.cohort.preflight import TISSUE_MASKS, Case, Located, locate_exams
+from shared.cohort.preflight import Case, Located, locate_exams
 from shared.cohort.site_folder import SiteFolder
 from shared.config.run_config import RunConfig
 from shared.dicom.header import MR_IMAGE_STORAGE
-from shared.errors import ExclusionReason, StudyError
 from shared.modalities.modality import Background, Modality
 from shared.modalities.mri.cache import PreparedMri, cached_case, cached_region
+from shared.modalities.mri.check import check
 from shared.modalities.mri.fingerprint import SiteFingerprint, fingerprint_region, make_plan
 from shared.modalities.mri.nifti_phases import find_nifti_phases
 from shared.modalities.mri.plan import Extraction, MriPlan
-from shared.modalities.mri.region import BreastRegion, extract_region
-from shared.modalities.mri.settings import MriSettings
+from shared.modalities.mri.region import BreastRegion
 from shared.modalities.mri.study import read_case
-from shared.modalities.mri.tissues import tissue_fault, with_tissues
-
-_QUICK = Extraction.of(MriSettings(n4=False))
-"""The bias field takes seconds, and nothing fails by it."""
+from shared.modalities.mri.tissues import with_tissues
 
 
 def locate(site: SiteFolder, rows: Sequence[CaseRow], needs: frozenset[str]) -> Located:
@@ -37,25 +33,11 @@ def locate(site: SiteFolder, rows: Sequence[CaseRow], needs: frozenset[str]) -> 
     )
 
 
-def check(case: Case) -> ExclusionReason | None:
-    """Read the images and masks of a case and find its breast; return why its tissue masks cannot be used.
-
-    Without a lesion's mask it is of use to tasks of tissues alone: then their masks must be there and right.
-    """
-    of_tissues = not case.row.mask and all(case.mask_path(kind) for kind in TISSUE_MASKS)
-    if not of_tissues:
-        case.need_mask()
-    study = read_case(case)
-    extract_region(study, None if of_tissues else case.load_mask(study.grid), case.row.side, _QUICK)
-    fault = tissue_fault(case, study.grid)
-    if of_tissues and fault:
-        raise StudyError(fault, "a mask of tissues cannot be used, and the row names none of the lesion")
-    return fault
-
-
 def extract(case: Case, config: RunConfig, cache: Path) -> BreastRegion:
-    """Extract the breast, corrected for the bias field."""
-    return cached_region(case, Extraction.of(config.preprocessing), cache)
+    """Extract the breast, corrected for the bias field; `StudyError` also where it is without the lesion."""
+    region = cached_region(case, Extraction.of(config.preprocessing), cache)
+    region.need_lesion()
+    return region
 
 
 def prepare(case: Case, plan: MriPlan, needs: frozenset[str], cache: Path) -> PreparedMri:
@@ -85,4 +67,5 @@ MODALITY = Modality(
     prepare=prepare,
     open=PreparedMri.from_dict,
     background=background,
+    teaches=lambda case: not case.missed,
 )

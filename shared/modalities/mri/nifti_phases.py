@@ -15,8 +15,10 @@ from shared.dicom.geometry import lps_view, orientation_of
 from shared.dicom.volumes import Volume, check_finite
 from shared.errors import StudyError
 from shared.modalities.mri.dce_study import Acquisition, DceStudy
-from shared.modalities.mri.phases import MOST_POST_PHASES, NOMINAL_INTERVAL_S
-from shared.types import Grid
+from shared.modalities.mri.looks import last_before_injection, look_of, some_of
+from shared.modalities.mri.order import NOMINAL_INTERVAL_S, choose_times
+from shared.modalities.mri.phases import MOST_POST_PHASES, nearly_one_place
+from shared.types import FloatArray, Grid
 
 _PHASE_NAME = re.compile(r"^(?P<name>.+)_(?P<phase>\d{4})\.nii(\.gz)?$", re.IGNORECASE)
 _FEWEST = 2
@@ -51,7 +53,13 @@ def read_nifti_phases(files: Sequence[Path], times_s: Sequence[float] | None) ->
         raise StudyError(
             "missing_phase", "a pre-contrast and a post-contrast phase are needed, and there is only one phase"
         )
-    volumes = [Volume(path) for path in files[: 1 + MOST_POST_PHASES]]
+    times = _times(len(files), times_s)
+    pre = max(index for index, time in enumerate(times) if index == 0 or time <= 0.0)
+    if pre + 1 == len(files):
+        raise StudyError("missing_phase", "by acquisition_times no phase is after the injection")
+    later = choose_times(times[pre + 1 :], MOST_POST_PHASES)
+    chosen = [pre, *(pre + 1 + index for index in later)]
+    volumes = [Volume(files[index]) for index in chosen]
     if len({volume.shape for volume in volumes}) > 1:
         raise StudyError("mixed_geometry", _UNLIKE)
     check_volumes(math.prod(volumes[0].shape), len(volumes), max(volume.beside for volume in volumes))
@@ -62,7 +70,7 @@ def read_nifti_phases(files: Sequence[Path], times_s: Sequence[float] | None) ->
         if not number:
             check_spacing(grid.spacing)
             phases = np.empty((len(volumes), *turned.shape), np.float32)
-        elif not grids[0].same_space(grid):
+        elif grids[0].shape != grid.shape or not nearly_one_place(grids[0], grid):
             raise StudyError("mixed_geometry", _UNLIKE)
         grids.append(grid)
         phases[number] = turned
@@ -70,10 +78,21 @@ def read_nifti_phases(files: Sequence[Path], times_s: Sequence[float] | None) ->
         del stored, turned  # before the next one is read
     return DceStudy(
         phases=phases,
-        times_s=_times(len(files), times_s)[: len(phases)],
+        times_s=tuple(times[index] for index in chosen),
         grid=grids[0],
         acquisition=Acquisition(orientation=orientation_of(own)),
+        notes=_notes(phases, grids[0], timed=times_s is not None),
     )
+
+
+def _notes(phases: FloatArray, grid: Grid, *, timed: bool) -> tuple[str, ...]:
+    notes = []
+    if not timed:
+        notes.append(f"No tag tells when the phases were taken: they count as {NOMINAL_INTERVAL_S:g} s apart.")
+    some = some_of(grid.shape[0])
+    if seen := last_before_injection([look_of(phase[some], grid.spacing[1:]) for phase in phases]):
+        notes.append(f"The first phase counts as pre-contrast, but the tissue brightens after phase {seen + 1}.")
+    return tuple(notes)
 
 
 def _times(count: int, given: Sequence[float] | None) -> tuple[float, ...]:

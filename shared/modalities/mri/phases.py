@@ -1,33 +1,39 @@
 """The dynamic set of an exam: which volumes are phases of the DCE acquisition, their order and their times.
 
-Only tags are used, never free text. Sequence parameters distinguish the dynamic set from localisers, T2 and diffusion;
-acquisition, trigger and temporal tags give the order; contrast tags (DICOM PS3.3 C.7.6.4) identify the pre-contrast
-phase.
+Only tags and pixels are used, never free text or names of files. Sequence parameters and the grid make families of
+volumes (`families`), of which one is the dynamic set; of volumes of one moment one version is taken (`variants`);
+copies, subtractions and other contrasts are told by pixels (`looks`); acquisition, trigger and temporal tags give the
+order (`order`), contrast tags (DICOM PS3.3 C.7.6.4) or pixels the pre-contrast phase (`injection`).
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from shared.dicom.geometry import same_in_plane, stack_slices
 from shared.dicom.header import FileHeader
 from shared.errors import StudyError
-from shared.modalities.mri.series import Volume, could_be_phases, split_series
-from shared.types import Grid
+from shared.modalities.mri.dce_study import SeriesSeen
+from shared.modalities.mri.families import choose_family
+from shared.modalities.mri.injection import find_injection
+from shared.modalities.mri.looks import Look, copies, look_at, other_contrasts, subtractions
+from shared.modalities.mri.order import NOMINAL_INTERVAL_S, choose_times, put_in_order
+from shared.modalities.mri.series import Volume, could_be_phases, split_volumes
+from shared.modalities.mri.variants import check_moments, one_version
+from shared.types import Grid, Side
 
-MOST_POST_PHASES = 8  # that are read, the earliest; the plan's phases are chosen from them by time
-NOMINAL_INTERVAL_S = 60.0  # interval of phases without a tag for their time
-_HALF_DAY_S = 43_200.0
-_HOUR_S = 3600.0
-_TOLERANCE = 0.05  # relative tolerance of TR, TE and flip angle within a dynamic set
-_FEWEST = 2
-_MOST_IN_SERIES = 10_000
-_MOST_POSITIONS = 200  # larger TemporalPositionIdentifiers are time stamps of a vendor, not a count
+MOST_POST_PHASES = 8  # that are read, over all times
+_SHIFT = 0.1  # of a voxel, between phases
 
-_Source = Callable[[Volume], float | None]
+_SORTED_OUT: tuple[tuple[Callable[[Sequence[Look]], Collection[int]], str], ...] = (
+    (copies, "a copy of another series, pixel by pixel"),
+    (subtractions, "by their pixels the subtraction of two others"),
+    (other_contrasts, "by their pixels of another contrast than the phases, as without fat suppression"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,187 +46,97 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
-class _Clock:
-    """Start of each volume, s after the first given one; `epoch_s` is its time of day, or None for nominal starts."""
+class DynamicSet:
+    """The phases, the first pre-contrast; what was guessed or is doubtful; and all series of the exam."""
 
-    starts: tuple[float, ...]
-    epoch_s: float | None
+    phases: tuple[Phase, ...]
+    notes: tuple[str, ...]
+    series_seen: tuple[SeriesSeen, ...]
 
 
-def select_phases(headers: Sequence[FileHeader]) -> list[Phase]:
-    """Select the phases of the dynamic set: the last pre-contrast one, then up to eight post-contrast ones by time.
+def find_dynamic_set(headers: Sequence[FileHeader], side: Side | None = None) -> DynamicSet:
+    """Find the phases of the dynamic set: the last pre-contrast one, and up to eight post-contrast ones over all times.
 
-    The injection is at ContrastBolusStartTime if that tag is given, else at the end of the pre-contrast phase (its
-    start plus AcquisitionDuration; without that tag its start, so that times are too large by at most one acquisition).
-    Without any tag for times, phases are `NOMINAL_INTERVAL_S` apart.
+    `side` is the row's, for exams with a slab of slices for each breast. Without any tag for times, phases are
+    `NOMINAL_INTERVAL_S` apart.
 
     Raises
     ------
     StudyError
-        `missing_phase`: there is no pre-contrast or no post-contrast phase. `mixed_geometry`: the phases differ in
-        shape, spacing or direction. `missing_slices`, `duplicate_slices`, `no_pixel_spacing`: see
-        `geometry.stack_slices`.
+        `missing_phase`: there is no pre-contrast or no post-contrast phase. `unclear_phases`: volumes of one moment, or
+        tags that contradict each other. `mixed_geometry`: the phases differ in position. `missing_slices`,
+        `duplicate_slices`, `no_pixel_spacing`: see `geometry.stack_slices`.
 
     """
-    by_series: dict[str, list[FileHeader]] = defaultdict(list)
-    for item in could_be_phases(headers):
-        by_series[item.series_uid].append(item)
-    volumes = [volume for name in sorted(by_series) for volume in split_series(by_series[name])]
-    family = _dynamic_set(volumes)
-    for volume in family:
+    possible = could_be_phases(headers)
+    left_out = dict.fromkeys((item.series_uid for item in headers), "computed images, or another contrast")
+    family, why = choose_family(split_volumes(possible), side)
+    left_out |= why
+    version = one_version(family)
+    left_out |= dict.fromkeys(_uids(family) - _uids(version), "another version of the phases' images (ImageType)")
+    for volume in version:
         if volume.fault is not None:
             raise volume.fault
-    clock = _start_times(family)
-    order = sorted(range(len(family)), key=lambda index: clock.starts[index])
-    family, starts = [family[index] for index in order], [clock.starts[index] for index in order]
-    _check_positions(family)
-    stacks = [stack_slices(volume.slices) for volume in family]
+    stacks = [stack_slices(volume.slices) for volume in version]
     _check_one_grid([grid for _, grid in stacks])
-    pre, injection = _injection(family, starts, clock.epoch_s)
-    return [
-        Phase(tuple(slices), grid, start - injection)
-        for (slices, grid), start in list(zip(stacks, starts, strict=True))[pre : pre + 1 + MOST_POST_PHASES]
+    kept = list(range(len(version)))
+    looks = [look_at(*stack) for stack in stacks]
+    notes = []
+    for odd, reason in _SORTED_OUT:
+        out = {kept[index] for index in odd([looks[index] for index in kept])}
+        kept = [index for index in kept if index not in out]
+        left_out |= {version[index].first.series_uid: reason for index in out}
+        notes += [f"{len(out)} volumes are not taken for phases: {reason}."] if out else []
+    if len(kept) < 2:  # noqa: PLR2004 - before and after
+        raise StudyError("missing_phase", "of the volumes of the sequence at most one is a phase: " + " ".join(notes))
+    check_moments([version[index] for index in kept])
+    clock = put_in_order([version[index] for index in kept])
+    if clock.epoch_s is None:
+        notes.append(f"No tag tells when the phases were taken: they count as {NOMINAL_INTERVAL_S:g} s apart.")
+    order = [next(index for index in kept if version[index] is volume) for volume in clock.volumes]
+    injection = find_injection(clock, [looks[index] for index in order])
+    later = [start - injection.time_s for start in clock.starts[injection.pre + 1 :]]
+    chosen = [injection.pre, *(injection.pre + 1 + index for index in choose_times(later, MOST_POST_PHASES))]
+    left_out |= {
+        version[order[index]].first.series_uid: "before the last phase without contrast"
+        if index < injection.pre
+        else f"more phases than the {1 + MOST_POST_PHASES} that are read"
+        for index in set(range(len(order))) - set(chosen)
+    }
+    phases = [
+        Phase(tuple(stacks[order[index]][0]), stacks[order[index]][1], clock.starts[index] - injection.time_s)
+        for index in chosen
     ]
+    return DynamicSet(tuple(phases), (*notes, *injection.notes), _seen(headers, phases, left_out))
 
 
-def _dynamic_set(volumes: Sequence[Volume]) -> list[Volume]:
-    """Volumes of one repeated sequence: first choice those with evidence of contrast or time, then the most volumes."""
-    families: list[list[Volume]] = []
-    for volume in volumes:
-        home = next((family for family in families if _same_sequence(family[0].first, volume.first)), None)
-        if home is None:
-            families.append([volume])
-        else:
-            home.append(volume)
-    # A scanner may store computed copies (registered, filtered) beside the acquired images: only one of both is used.
-    families = [_prefer_original(family) for family in families]
-    if not families:
-        raise StudyError("missing_phase", "no MR images that could be a phase of a dynamic acquisition")
-    best = max(families, key=lambda family: (_count(family) >= _FEWEST, _evidence(family), _count(family)))
-    if _count(best) < _FEWEST:
-        raise StudyError("missing_phase", "only single volumes: a pre-contrast and a post-contrast phase are needed")
-    return best
+def _uids(volumes: Sequence[Volume]) -> set[str]:
+    return {item.series_uid for volume in volumes for item in volume.slices}
 
 
-def _count(family: Sequence[Volume]) -> int:
-    """Number of volumes of a family; a series that could not be split counts as those it seems to hold."""
-    return sum(1 if volume.fault is None else volume.siblings for volume in family)
-
-
-def _evidence(family: Sequence[Volume]) -> bool:
-    firsts = [volume.first for volume in family]
-    positions = {item.temporal_position for item in firsts} - {None}
-    return any(item.has_contrast or item.bolus_s is not None for item in firsts) or len(positions) > 1
-
-
-def _prefer_original(family: list[Volume]) -> list[Volume]:
-    original = [volume for volume in family if volume.original]
-    return original if _count(original) >= _FEWEST else family
-
-
-def _same_sequence(first: FileHeader, second: FileHeader) -> bool:
-    return (
-        first.sequence == second.sequence
-        and _near(first.repetition_ms, second.repetition_ms)
-        and _near(first.echo_ms, second.echo_ms)
-        and _near(first.flip_deg, second.flip_deg)
-    )
-
-
-def _near(first: float | None, second: float | None) -> bool:
-    if first is None or second is None:
-        return first is second
-    return math.isclose(first, second, rel_tol=_TOLERANCE)
-
-
-def _start_times(family: Sequence[Volume]) -> _Clock:
-    """Start of each volume, from the first source that distinguishes all of them."""
-    timed: tuple[_Source, ...] = (
-        lambda volume: _earliest(volume, lambda item: item.acquired_s),
-        lambda volume: _after_start(volume, volume.first.trigger_s),
-        lambda volume: _earliest(volume, lambda item: item.content_s),
-        lambda volume: _after_start(volume, _scale(volume.first.temporal_resolution_s, volume.index)),
-        lambda volume: volume.first.series_s if volume.siblings == 1 else None,
-    )
-    for source in timed:
-        values = [value for volume in family if (value := source(volume)) is not None]
-        if len(values) == len(family):
-            # An exam lasts less than half a day, so differences can be taken across midnight.
-            starts = [(value - values[0] + _HALF_DAY_S) % (2 * _HALF_DAY_S) - _HALF_DAY_S for value in values]
-            if len({round(value, 2) for value in starts}) == len(family):
-                return _Clock(tuple(starts), values[0])
-    ordered: tuple[_Source, ...] = (
-        lambda volume: volume.first.temporal_position,
-        lambda volume: volume.first.acquisition_number,
-        lambda volume: (volume.first.series_number or 0) * _MOST_IN_SERIES + volume.index,
-    )
-    for source in ordered:
-        ranks = sorted({value for volume in family if (value := source(volume)) is not None})
-        if len(ranks) == len(family):
-            return _Clock(tuple(ranks.index(source(volume) or 0) * NOMINAL_INTERVAL_S for volume in family), None)
-    raise StudyError("duplicate_slices", "no tag tells the phases apart: two volumes seem to be of the same time")
-
-
-def _earliest(volume: Volume, of: Callable[[FileHeader], float | None]) -> float | None:
-    """Start of a volume whose slices were acquired one after another: the earliest time of its slices."""
-    values = [value for item in volume.slices if (value := of(item)) is not None]
-    return min(values) if len(values) == len(volume.slices) else None
-
-
-def _after_start(volume: Volume, elapsed_s: float | None) -> float | None:
-    """Time of day of a phase from its time within the series, whose acquisition time may be the same for all phases."""
-    if elapsed_s is None and volume.siblings > 1:
-        return None
-    start = next((t for t in (volume.first.acquired_s, volume.first.series_s) if t is not None), 0.0)
-    return start + (elapsed_s or 0.0)
-
-
-def _scale(step: float | None, count: int) -> float | None:
-    return step * count if step else None
-
-
-def _injection(family: Sequence[Volume], starts: Sequence[float], epoch_s: float | None) -> tuple[int, float]:
-    """Index of the last pre-contrast volume, and the time of injection, s; both refer to `starts`."""
-    boluses = [item.first.bolus_s for item in family if item.first.bolus_s is not None]
-    given = None
-    if boluses and epoch_s is not None:
-        given = (min(boluses) - epoch_s + _HALF_DAY_S) % (2 * _HALF_DAY_S) - _HALF_DAY_S
-    # A bolus more than an hour away is a default of some consoles (midnight, the time of registration).
-    if given is not None and starts[0] - _HOUR_S < given < starts[-1] + _HOUR_S:
-        injection = given
-        before = [
-            index for index, start in enumerate(starts) if start < injection or (start == injection and not index)
-        ]
-        if not before:
-            raise StudyError("missing_phase", "every phase begins after the contrast injection: the first is missing")
-        pre = before[-1]
-    else:
-        agents = [volume.first.has_contrast for volume in family]
-        leading = agents.index(True) if any(agents) else 0  # phases before the first with contrast
-        pre = max(leading - 1, 0)
-        injection = starts[pre] + (family[pre].first.duration_s or 0.0)
-        # A duration that exceeds the start of the next phase belongs to the whole series, not to the phase.
-        if pre + 1 < len(starts) and injection > starts[pre + 1]:
-            injection = starts[pre]
-    if pre + 1 >= len(family):
-        raise StudyError("missing_phase", "no phase begins after the contrast injection")
-    return pre, injection
-
-
-def _check_positions(family: Sequence[Volume]) -> None:
-    """Refuse a set whose TemporalPositionIdentifiers show that its first or a middle phase is missing."""
-    positions = sorted(item.first.temporal_position for item in family if item.first.temporal_position is not None)
-    if len(positions) == len(family) == len(set(positions)) and positions[-1] <= _MOST_POSITIONS:
-        expected = list(range(min(positions[0], 1), min(positions[0], 1) + len(positions)))
-        if positions != expected:
-            raise StudyError("missing_phase", f"temporal positions are {positions}, where {expected} are expected")
+def _seen(headers: Sequence[FileHeader], phases: Sequence[Phase], left_out: dict[str, str]) -> tuple[SeriesSeen, ...]:
+    taken = {item.series_uid for phase in phases for item in phase.slices}
+    by_series: dict[str, list[FileHeader]] = defaultdict(list)
+    for item in headers:
+        by_series[item.series_uid].append(item)
+    seen = [
+        SeriesSeen(name, items[0].series_number, len(items), name in taken, "" if name in taken else left_out[name])
+        for name, items in by_series.items()
+    ]
+    return tuple(sorted(seen, key=lambda item: (item.number is None, item.number or 0, not item.taken, item.why)))
 
 
 def _check_one_grid(grids: Sequence[Grid]) -> None:
     for grid in grids[1:]:
-        if grids[0].same_space(grid):
+        if grids[0].shape == grid.shape and nearly_one_place(grids[0], grid):
             continue
         if grid.shape[0] != grids[0].shape[0] and same_in_plane(grids[0], grid):
             counts = sorted({item.shape[0] for item in grids})
             raise StudyError("missing_slices", f"the phases have unequal numbers of slices: {counts}")
         raise StudyError("mixed_geometry", "the phases differ in shape, spacing, direction or position")
+
+
+def nearly_one_place(first: Grid, second: Grid) -> bool:
+    """Whether corners agree within a tenth of a voxel along each axis: consoles round positions between series."""
+    apart = (second.corners() - first.corners()) @ np.array(first.direction).reshape(3, 3)
+    return bool(np.all(np.abs(apart) <= _SHIFT * np.array(first.spacing[::-1])))

@@ -64,7 +64,8 @@ class PreparedArrays:
     """Arrays of a case for a network.
 
     `image` is float16 `(channel, z, y, x)`: pre, post1 - pre, post2 - post1, post3 - post1, ..., scaled by the plan,
-    and 0 outside the breast box. `mask` is the lesion, bool `(z, y, x)`, or None.
+    and 0 outside the breast box. `mask` is the lesion, bool `(z, y, x)`, or None; it is empty where the array misses
+    the lesion.
     """
 
     image: npt.NDArray[np.float16]
@@ -75,8 +76,7 @@ class PreparedArrays:
 def prepare_region(region: BreastRegion, plan: MriPlan) -> PreparedArrays:
     """Resample an extracted breast to the plan's grid; the middle of the array is the middle of the breast box.
 
-    Raises `StudyError`: `no_breast_found` if the lesion lies outside the whole-breast array, `preprocessing_failed` if
-    the breast has more than `MOST_VOXELS` at the plan's spacing.
+    Raises `StudyError` (`preprocessing_failed`) if the breast has more than `MOST_VOXELS` at the plan's spacing.
     """
     place = _place(region, plan)
     channels = resample(to_channels(region.phases), place.box_axes, place.plan_axes)
@@ -86,8 +86,6 @@ def prepare_region(region: BreastRegion, plan: MriPlan) -> PreparedArrays:
     if region.lesion is None:
         return PreparedArrays(image, None, place)
     truth = resample_mask(region.lesion[region.window], place.box_axes, place.plan_axes)
-    if not truth.any():
-        raise StudyError("no_breast_found", "the lesion lies outside the plan's breast box")
     return PreparedArrays(image, np.ascontiguousarray(truth[..., mirror]), place)
 
 

@@ -26,7 +26,7 @@ Voxels = tuple[int, int, int]
 
 
 class Extraction(Plan):
-    """How a breast is extracted before it is resampled: which phases are used, and how the bias field is estimated."""
+    """How a breast is extracted before it is resampled: at how many times, and how the bias field is estimated."""
 
     version: int = Field(default=VERSION, ge=1, le=10**6)
     post_phases: int = Field(ge=1, le=MOST_CHANNELS - 1)

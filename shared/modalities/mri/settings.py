@@ -29,7 +29,10 @@ class MriSettings(Section):
         description="Upper bound of the whole-breast box; spacing is widened to fit.",
     )
     post_phases: int = Field(
-        default=3, ge=1, le=8, description="Post-contrast phases used: first, last, evenly between."
+        default=3,
+        ge=1,
+        le=8,
+        description="Times after injection at which the signal is read, evenly from 120 to 225 s, in every protocol.",
     )
     n4: bool = Field(default=True, description="N4 bias field correction.")
     n4_shrink: int = Field(default=4, ge=1, le=16, description="Shrink factor for the bias field's estimate.")
@@ -40,7 +43,7 @@ class MriSettings(Section):
 
     @property
     def channels(self) -> int:
-        """Channels of a prepared image: the pre-contrast phase, and a change for each post-contrast one."""
+        """Channels of a prepared image: the pre-contrast phase, and a change for each time after injection."""
         return 1 + self.post_phases
 
     def describe(self) -> list[tuple[str, str]]:
@@ -51,5 +54,5 @@ class MriSettings(Section):
             if self.spacing_mm is None
             else f"resampled to {' x '.join(f'{side:g}' for side in self.spacing_mm)} mm (z, y, x)"
         )
-        phases = f"pre-contrast and up to {self.post_phases} post-contrast phases"
+        phases = f"pre-contrast and {self.post_phases} times after injection"
         return [("grid", grid), ("image", f"{phases}; {n4}; left breasts mirrored")]

@@ -1,9 +1,9 @@
 """Read DCE-MRI exams into arrays.
 
 The result is float32 `(phase, z, y, x)` in LPS with spacing `(z, y, x)` in mm and times in seconds after injection; the
-first phase is pre-contrast. Accepted are classic MR Image Storage of any vendor, one exam per folder in any nesting,
-and NIfTI files `<id>_0000.nii.gz`, `<id>_0001.nii.gz`, ... as MAMA-MIA stores them. Refused with a reason are enhanced
-multi-frame MR, deflated files, archives, files of several patients or exams, and any doubt about geometry or phases.
+first phase is pre-contrast. Accepted are classic and enhanced MR images of any vendor, one exam per folder in any
+nesting, and NIfTI files `<id>_0000.nii.gz`, `<id>_0001.nii.gz`, ... as MAMA-MIA stores them. Refused with a reason are
+archives, files of several patients or exams, and any doubt about geometry, phases or the scale of values.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ import numpy as np
 
 from shared.cohort.preflight import Case
 from shared.dicom.budget import check_spacing, check_volumes
+from shared.dicom.enhanced import split_frames
 from shared.dicom.geometry import lps_view, orientation_of
 from shared.dicom.header import ENHANCED_MR_STORAGE, MR_IMAGE_STORAGE, FileHeader
 from shared.dicom.index import index_folder, list_files, read_headers
-from shared.dicom.pixels import read_pixels
+from shared.dicom.pixels import read_slices
 from shared.errors import StudyError
 from shared.modalities.mri.dce_study import Acquisition, DceStudy
 from shared.modalities.mri.nifti_phases import find_nifti_phases, read_nifti_phases
-from shared.modalities.mri.phases import select_phases
+from shared.modalities.mri.phases import find_dynamic_set
+from shared.modalities.mri.series import could_be_phases
 from shared.types import Side
 
+_SLOPES = 1e-3  # relative tolerance of slopes
 _BESIDE = 4
 """Bytes of a voxel of the phase that is put together."""
 
@@ -76,38 +79,63 @@ def assemble_study(headers: Sequence[FileHeader], side: Side | None) -> DceStudy
     named = {item.laterality for item in images} & {"L", "R"}
     if side is not None and len(named) == 1 and named != {side[0].upper()}:
         raise StudyError("laterality_conflict", f"the table says {side}, the images' tag the other breast")
-    phases = select_phases(images)
+    dynamic = find_dynamic_set(images, side)
+    phases = dynamic.phases
     stored = phases[0].grid
     check_spacing(stored.spacing)
     check_volumes(math.prod(stored.shape), len(phases), _BESIDE)
     volume = np.empty(stored.shape, np.float32)
     view, grid = lps_view(volume, stored)
     turned = np.empty((len(phases), *view.shape), np.float32)
-    for target, phase in zip(turned, phases, strict=True):
-        for index, header in enumerate(phase.slices):
-            volume[index] = read_pixels(header)
+    slices = read_slices(header for phase in phases for header in phase.slices)
+    slopes: list[list[float | None]] = []
+    for target in turned:
+        slopes.append([])
+        for index in range(len(volume)):
+            volume[index], slope = next(slices)
+            slopes[-1].append(slope)
         target[:] = view
+    _check_scales(slopes)
     first = phases[0].slices[0]
     return DceStudy(
         phases=turned,
         times_s=tuple(phase.time_s for phase in phases),
         grid=grid,
         acquisition=Acquisition(first.manufacturer, first.field_strength_t, orientation_of(stored)),
+        notes=dynamic.notes,
+        series_seen=dynamic.series_seen,
     )
 
 
+def _check_scales(slopes: Sequence[Sequence[float | None]]) -> None:
+    """Refuse phases whose values cannot be compared, by the slopes of their slices from `read_slices`.
+
+    Slopes that differ between phases are those of a display that was set for each series.
+    """
+    for phase in slopes:
+        for first, other in zip(slopes[0], phase, strict=True):
+            alike = first is other if first is None or other is None else math.isclose(first, other, rel_tol=_SLOPES)
+            if not alike:
+                raise StudyError(
+                    "unequal_scale",
+                    "the phases' values have unlike scales (RescaleSlope, or ScaleSlope in some alone): export all "
+                    "phases again, with private tags",
+                )
+
+
 def _mr_images(headers: Sequence[FileHeader]) -> list[FileHeader]:
-    """Select the MR images of one patient and one exam, without other objects (SEG, SR, PR) and without copies."""
-    if any(item.sop_class in ENHANCED_MR_STORAGE for item in headers):
-        raise StudyError("unreadable_file", "enhanced multi-frame MR is not supported; export it as classic MR")
-    images = [item for item in headers if item.sop_class == MR_IMAGE_STORAGE]
+    """Select the MR images of one patient and one exam, without other objects (SEG, SR, PR) and without copies.
+
+    Enhanced objects become their frames, but for those that say themselves that they are no phases.
+    """
+    images = [item for item in headers if item.sop_class in {MR_IMAGE_STORAGE, *ENHANCED_MR_STORAGE}]
     if not images:
         raise StudyError("no_images", "no MR image lies at the row's path")
     if len({item.patient_id for item in images}) > 1:
         raise StudyError("several_patients", "the files at the row's path belong to more than one patient")
     if len({item.study_uid for item in images}) > 1:
         raise StudyError("several_studies", "the files at the row's path belong to more than one exam")
-    if any(item.frames > 1 for item in images):
+    if any(item.frames > 1 and item.sop_class == MR_IMAGE_STORAGE for item in images):
         raise StudyError("unreadable_file", "an MR image of several frames is not classic MR")
     # Downloads and exports may leave byte-identical copies of an instance.
     kept: dict[str, FileHeader] = {}
@@ -115,4 +143,10 @@ def _mr_images(headers: Sequence[FileHeader]) -> list[FileHeader]:
         twin = kept.setdefault(item.sop_uid or str(item.path), item)
         if twin is not item and not filecmp.cmp(twin.path, item.path, shallow=False):
             raise StudyError("duplicate_slices", "one SOPInstanceUID stands in two files of different content")
-    return list(kept.values())
+    slices: list[FileHeader] = []
+    for item in kept.values():
+        if item.sop_class == MR_IMAGE_STORAGE:
+            slices.append(item)
+        elif could_be_phases([item]):
+            slices.extend(split_frames(item))
+    return slices

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from shared.cohort.preflight import TISSUE_MASKS, Case
 from shared.errors import ExclusionReason, StudyError
+from shared.modalities.mri.breast_crop import Window
 from shared.modalities.mri.cache import PreparedMri
 from shared.preprocessing.cache import Entry, entry_name, file_digest, get_or_make, open_array, pack_mask, unpack_mask
 from shared.preprocessing.resample import resample_mask
@@ -52,12 +53,7 @@ def keep_tissues(root: Path, case: Case, prepared: PreparedMri) -> Path:
     place = prepared.place
 
     def make() -> Entry:
-        native = np.zeros((len(STRUCTURES), *place.native.shape), np.bool_)
-        for mask, kind in zip(native, TISSUE_MASKS, strict=True):
-            mask[place.window] = case.load_mask(place.native, kind)[place.window]
-        if not native[0].any():
-            raise StudyError("empty_mask", "the breast's mask marks nothing inside the box of the breast")
-        native[1] &= native[0]
+        native = _read_tissues(case, place.native, place.window)
         placed = np.stack([resample_mask(mask[place.window], place.box_axes, place.plan_axes) for mask in native])
         tissues = np.ascontiguousarray(placed[..., ::-1] if place.mirrored else placed, np.uint8)
         return {"tissues": tissues, "native": pack_mask(native)}, {}
@@ -71,13 +67,26 @@ def keep_tissues(root: Path, case: Case, prepared: PreparedMri) -> Path:
     return folder
 
 
-def tissue_fault(case: Case, grid: Grid) -> ExclusionReason | None:
-    """Reason why the tissue masks cannot be used; None if they can be read, or if the row names none."""
+def _read_tissues(case: Case, grid: Grid, window: Window) -> BoolArray:
+    """Masks `(structure, z, y, x)` on the study's grid, empty outside the box of the breast; raises `StudyError`."""
+    native = np.zeros((len(STRUCTURES), *grid.shape), np.bool_)
+    for mask, kind in zip(native, TISSUE_MASKS, strict=True):
+        mask[window] = case.load_mask(grid, kind)[window]
+    if not native[0].any():
+        raise StudyError("empty_mask", "the breast's mask marks nothing inside the box of the breast")
+    native[1] &= native[0]
+    return native
+
+
+def tissue_fault(case: Case, grid: Grid, window: Window) -> ExclusionReason | None:
+    """Reason why the tissue masks cannot be used; None if they can, or if the row names none.
+
+    `window` are the slices `(z, y, x)` of the breast's box on the study's grid.
+    """
     if not any(case.mask_path(kind) for kind in TISSUE_MASKS):
         return None
     try:
-        for kind in TISSUE_MASKS:
-            case.load_mask(grid, kind)
+        _read_tissues(case, grid, window)
     except StudyError as error:
         return error.reason
     return None

@@ -6,7 +6,6 @@ import getpass
 import os
 import platform
 import pwd
-import re
 import shutil
 import subprocess
 import sys
@@ -191,28 +190,32 @@ def sites(tmp_path_factory):
     return root
 
 
-def test_check_reads_every_case_and_exits_3_above_the_limit(call, sites, monkeypatch):
+def test_check_reads_every_case_and_exits_3_above_the_limit(call, sites, monkeypatch, tmp_path):
     site = sites / "centre-a"
     code, out, _ = call("check", site)
     assert not code
-    assert "centre-a: 2 cases" in out
-    assert "PHANTOM" in out
+    assert "centre-a (PHANTOM): 2 cases, 2 usable, 0 left out" in out
     assert "usable" in out
     identifiers = [line.split(",")[0] for line in (site / "cases.csv").read_text().splitlines()[1:]]
 
     modality = modality_named("mri")
 
-    def broken(case):
+    def broken(case, seen):
         if case.row.row == 3:
-            raise StudyError("missing_slices", f"of {case.row.patient_id}")
-        return modality.check(case)
+            raise StudyError("missing_slices", "a gap of 4 mm")
+        modality.check(case, seen)
 
     monkeypatch.setattr("shared.modalities.mri.mri.MODALITY", replace(modality, check=broken))
-    code, out, _ = call("check", site)
-    assert not code
-    assert "left out: missing_slices" in out
+    monkeypatch.setenv("FEDBREAST_CACHE", str(tmp_path / "another"))  # the cases are known otherwise
+    code, out, err = call("check", site)
+    assert code == 3
+    assert "1 of 2 left out" in err
+    assert "left out: missing_slices, 1 (rows 3)" in out
+    assert "There is a gap between slices. Export the whole exam again." in out
+    assert "a gap of 4 mm" in out
     assert not [item for item in identifiers if item in out]
 
+    assert call("check", site, "--max-excluded-share", "0.5")[0] == 0
     code, _, err = call("check", site, "--max-excluded-share", "0.4")
     assert code == 3
     assert "1 of 2 left out: more than the limit of 40%" in err
@@ -229,7 +232,7 @@ def test_check_names_the_rows_whose_tissue_masks_cannot_be_read_and_keeps_the_ca
     code, out, _ = call("check", sites / "centre-a")
     table.write_text(text)
     assert not code
-    assert "left out of tasks that need masks of tissues: 1; other tasks use them" in out
+    assert "left out of tasks that need masks of tissues; other tasks use the case. (rows 2)" in out
     assert "no_mask" in out
     assert "elsewhere" not in out
 
@@ -238,7 +241,11 @@ def test_check_names_the_rows_whose_tissue_masks_cannot_be_read_and_keeps_the_ca
     ("cells", "words", "usable"),
     [
         ({"side": {"left": "right", "right": "left"}.get}, "left out: no_breast_found", 1),
-        ({"mask": lambda _: ""}, "without a lesion's mask, left out of tasks that outline or read lesions: 1", 2),
+        (
+            {"mask": lambda _: ""},
+            "Without a lesion's mask: left out of tasks that outline or read lesions. (rows 2)",
+            2,
+        ),
         ({"mask": lambda _: "", "breast_mask": lambda _: ""}, "left out: no_mask", 1),
         ({"modality": lambda _: "MG"}, "left out: no_images", 1),  # its folder holds no mammogram
     ],
@@ -256,18 +263,18 @@ def test_check_says_of_a_row_what_a_run_does_with_it(call, sites, cells, words, 
         writer.writerows(rows)
     code, out, _ = call("check", sites / "centre-a")
     table.write_text(text)
-    assert not code
+    assert code == (0 if usable == 2 else 3)
     assert words in out
-    assert re.search(rf"usable +│ +{usable} ", out)
+    assert f"2 cases, {usable} usable" in out
 
 
-def test_check_of_a_site_without_a_usable_case_ends_with_3(call, sites):
+def test_check_of_a_site_without_a_usable_case_ends_with_4(call, sites):
     table = sites / "centre-a" / "cases.csv"
     text = table.read_text()
     table.write_text(text.replace("/lesion", "/elsewhere"))
     code, _, err = call("check", sites / "centre-a")
     table.write_text(text)
-    assert code == 3
+    assert code == 4
     assert "no case is usable: a run would leave this site out" in err
 
 

@@ -11,8 +11,8 @@ from server.commands.run import run_folder
 from server.run_folder.journal import RunFolder
 from shared.config.run_config import parse_config
 from shared.errors import ConfigError
-from shared.phantom.exam import PhantomSettings
 from shared.phantom.marker import VERSION
+from shared.phantom.settings import PhantomSettings
 from tests.server.commands.conftest import TOY
 
 

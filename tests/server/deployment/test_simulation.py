@@ -9,11 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from server.deployment import flower_cli, simulation
-from server.deployment.simulation import federation_options, run_flower
-from shared.errors import RunError
+from server.deployment.simulation import federation_options, gpu_memory_gb, run_flower, sites_together
+from shared.config.run_config import parse_config
+from shared.errors import ConfigError, RunError
 from shared.runtime import flower_home
 from shared.runtime.progress import write_progress
 
@@ -84,6 +86,34 @@ def test_flower_understands_the_simulation_settings(sites, gpus, per_client):
     assert settings.client_resources_num_cpus == 1
     assert settings.client_resources_num_gpus == pytest.approx(per_client)
     assert settings.init_args_num_gpus == gpus
+
+
+@pytest.mark.parametrize(
+    ("sites", "gpus", "together", "actors"),
+    [(33, 1, 4, 4), (33, 2, 3, 6), (33, 8, 12, 33), (3, 1, 9, 3), (33, 2, 1, 2)],
+)
+def test_as_many_sites_have_a_share_of_a_gpu_as_fit_its_memory_and_ray_can_place_each(sites, gpus, together, actors):
+    from flwr.common.config import parse_config_args
+
+    parsed = parse_config_args([federation_options(sites, gpus, together)])
+    share = np.float32(parsed["client-resources-num-gpus"])  # as Flower sends it
+    # How Flower counts its actors (`pool_size_from_resources`); a whole number fits on each GPU.
+    assert min(int(sites / 1), int(gpus / share)) == actors
+    assert int(1 / share) * gpus >= actors
+
+
+def test_sites_train_together_as_their_memory_says_and_one_that_does_not_fit_is_refused():
+    raw = {"name": "t", "data": {"root": "d", "sites": ["a", "b"]}, "compute": {"gpu_memory_gb": 20.0}}
+    config = parse_config(raw, "t")
+    assert [sites_together(config, free) for free in (20.0, 79.9, 140.0)] == [1, 3, 7]
+    with pytest.raises(ConfigError, match=r"takes 20 GB of a GPU, of which 15.5 GB are free: lower .*batch_size"):
+        sites_together(config, 15.5)
+
+
+def test_without_a_gpu_its_memory_is_no_number(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(RunError, match=r'torch sees no GPU here: .*compute.device = "cpu"'):
+        gpu_memory_gb()
 
 
 AN_APP = '[project]\nname = "toy"\nversion = "1"\n[tool.flwr.app]\n'

@@ -1,5 +1,7 @@
 """Tables of the external centre: every model, the chosen one's parts and thresholds, its reading end to end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -81,6 +83,20 @@ def test_a_case_in_which_nothing_was_outlined_gets_the_others_mean_and_one_witho
     assert scores["truth_er"]["x-p2-e-L"] == 0.0
     partly = table({"x-p1-e-L": outline(0.5)}).loc["federated:end-to-end", "best"]
     assert list(partly.index) == ["x-p1-e-L"]
+
+
+def test_a_case_that_the_crop_of_the_reference_misses_is_read_end_to_end_alone():
+    def predict(model, item, plan, config, outline):
+        missed = outline is None and item is CASES[1]
+        return None if missed else TASK.evaluator.predict(model, item, plan, config, outline)
+
+    task, told = replace(TASK, evaluator=replace(TASK.evaluator, predict=predict)), []
+    outlines = {item.key: outline(0.5) for item in CASES}
+    found = evaluate_models(task, TRAINED, CASES, None, CONFIG, outlines, lambda: told.append(1))
+    read = found.groupby("arm")["case"].agg(set)
+    assert read["federated"] == read["federated:branch"] == {"x-p1-e-L", "x-p3-e-L"}
+    assert read["federated:end-to-end"] == {item.key for item in CASES}
+    assert len(told) == 6
 
 
 def test_where_nothing_is_outlined_in_any_case_there_is_no_such_reading():

@@ -8,6 +8,7 @@ from flwr.app import ConfigRecord, MetricRecord
 
 from server.federation.rounds import Federation
 from server.run_folder.journal import RunFolder
+from server.run_folder.round_record import chosen_record
 from server.studies.in_process_grid import InProcessGrid
 from shared.config.run_config import parse_config
 from shared.errors import RunError
@@ -83,6 +84,36 @@ def test_rounds_are_averaged_committed_and_evaluated_with_the_next_one(folder):
     assert any(text.startswith(f"{TASK}, round 2: training") for text in texts)
     assert folder.records(TASK) == records
     assert run.participation.missing() == ()
+
+
+def test_of_every_third_round_and_the_last_alone_the_model_is_evaluated_and_one_of_them_is_chosen(folder):
+    asked = Counter()
+
+    def client(message, context):
+        item = read_instruction(message)
+        asked[message.metadata.message_type, item.round, item.evaluating] += 1
+        return site(message, context)
+
+    told = []
+    settings = config(rounds=7, evaluate_every=3)
+    run = federation(
+        folder, settings, client, on_evaluated=lambda item: told.append((item.round, bool(item.evaluated)))
+    )
+    run.register()
+    records = run.train(LESIONS)
+    # Round 3's model is evaluated with the training of round 4, that of 6 with 7's, the last alone.
+    assert {number for (kind, number, evaluating) in asked if kind == "train" and evaluating} == {4, 7}
+    assert asked["evaluate", 7, False] == 3
+    assert [item.round for item in records if item.evaluated] == [3, 6, 7]
+    assert sorted(told) == [(number, number in {3, 6, 7}) for number in range(1, 8)]
+    assert chosen_record(records).round in {3, 6, 7}
+    before = dict(asked)
+    again = federation(folder, settings, client)
+    again.register()
+    again.train(LESIONS)  # a finished run that is resumed asks nobody to train or to evaluate what is not due
+    assert {key: count for key, count in asked.items() if key[0] in {"train", "evaluate"}} == {
+        key: count for key, count in before.items() if key[0] in {"train", "evaluate"}
+    }
 
 
 def test_a_site_that_fails_is_in_the_ledger_and_out_of_the_average(folder):

@@ -52,7 +52,7 @@ def test_a_damaged_identifier_is_refused_without_showing_it(cell):
 
 def test_a_word_that_is_not_understood_is_never_shown():
     assert reader("").word("column", RECEPTOR) is None
-    for cell, remedy in (("positiv", "did you mean 'positive'"), ("Jane Doe", "write pos, neg, or leave it blank")):
+    for cell, remedy in (("pozitive", "did you mean 'positive'"), ("Jane Doe", "write pos, neg, or leave it blank")):
         with pytest.raises(TableError, match=f"this value is not understood; {remedy}") as fault:
             reader(cell).word("column", RECEPTOR)
         assert f"'{cell}'" not in str(fault.value)

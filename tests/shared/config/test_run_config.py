@@ -286,3 +286,12 @@ def test_a_task_that_the_run_does_not_name_is_seen_with_the_defaults_of_its_sect
     view = parse_config(MINIMAL, "t").for_task("receptor-ki67-multitask")
     assert view.section(MultitaskSection) == MultitaskSection()
     assert view.federation.rounds == MultitaskSection().rounds
+
+
+def test_splits_are_stratified_by_labels_of_the_run_alone():
+    raw = {"name": "t", "tasks": ["receptor-status"], "data": {"root": "d", "sites": ["a"]}}
+    config = parse_config({**raw, "splits": {"stratify": ["her2", "er"]}}, "t")
+    assert [label.name for label in config.split_labels] == ["er", "her2"]
+    assert parse_config(raw, "t").split_labels == ()
+    with pytest.raises(ConfigError, match=r"'splits.stratify' names malignant, no label of the run's tasks \(er, pr"):
+        parse_config({**raw, "splits": {"stratify": ["malignant"]}}, "t")

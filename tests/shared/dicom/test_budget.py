@@ -3,7 +3,9 @@
 import gzip
 import io
 import os
+import re
 import struct
+import zlib
 from contextlib import nullcontext
 
 import jpeg_ls
@@ -167,7 +169,7 @@ def test_a_lossless_jpeg_is_measured_by_its_own_frame_header():
     with pytest.raises(StudyError, match="another size than its header says"):
         check_frames(ds, 1)
     ds.PixelData = encapsulate([bytes(jpeg(np.zeros((13, 10), np.uint8), "JPEG", progressive=True))])
-    with pytest.raises(StudyError, match="none of the lossless kind"):
+    with pytest.raises(StudyError, match="none of the kind that its header names"):
         check_frames(ds, 1)
 
 
@@ -291,15 +293,66 @@ def test_a_pipe_is_refused_at_once_and_a_file_gives_no_more_than_its_bound(tmp_p
                 stream.read(size)
 
 
-@pytest.mark.filterwarnings("ignore:The value length")
-def test_a_deflated_file_is_not_inflated_wherever_it_says_that_it_is(exam, tmp_path):
-    ds = exam.datasets()[0]
+def deflated(ds, path, more=b""):
+    """The dataset as a deflated file, with so many more bytes in its stream."""
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    plain = io.BytesIO()
+    pydicom.dcmwrite(plain, ds, enforce_file_format=True)
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    whole = io.BytesIO()
+    pydicom.dcmwrite(whole, ds, enforce_file_format=True)
+    meta = whole.getvalue()[: 144 + struct.unpack_from("<L", whole.getvalue(), 140)[0]]
+    dataset = plain.getvalue()[144 + struct.unpack_from("<L", plain.getvalue(), 140)[0] :]
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    path.write_bytes(meta + packer.compress(dataset + more) + packer.flush())
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:The value length")
+def test_a_deflated_slice_is_read_wherever_it_says_that_it_is_one(exam, tmp_path):
     for instance in ("1.2", "1." * 2000 + "1"):  # the second puts the syntax beyond the first kilobytes
+        ds = exam.datasets()[0]
         ds.file_meta.MediaStorageSOPInstanceUID = instance
-        exam.write(tmp_path, [ds])
-        with pytest.raises(StudyError, match="deflated"):
-            read_tags(tmp_path / "0", ["Rows"], 0x7FE0_0010, 10_000)
+        path = deflated(ds, tmp_path / "a")
+        assert read_tags(path, ["Rows"], 0x7FE0_0010, 200_000).Rows == 12
+        np.testing.assert_array_equal(read_pixels(parse_header(path)), ds.pixel_array)
+        path.write_bytes(path.read_bytes()[:-200])
+        with pytest.raises(StudyError, match="cut off"):
+            read_pixels(parse_header(path))
+
+
+def test_a_deflated_bomb_takes_no_memory(exam, tmp_path):
+    ds = exam.datasets()[0]
+    deflated(ds, tmp_path / "after", bytes(1 << 29))  # behind the pixels
+    del ds.PixelData
+    ds.add_new(0x0009_0010, "LO", "OWNER")
+    head = struct.pack("<HH2sHL", 0x0028, 0x0003, b"OB", 0, 1 << 29)
+    deflated(ds, tmp_path / "before", head + bytes(1 << 29))
+    setup = """
+        from pathlib import Path
+        from shared.dicom.header import parse_header
+        from shared.dicom.pixels import read_pixels
+        from shared.errors import StudyError
+        folder = Path(sys.argv[1])
+    """
+    code = """
+        assert read_pixels(parse_header(folder / "after")).shape == (12, 10)
+        try:
+            read_pixels(parse_header(folder / "before"))
+        except StudyError as error:
+            assert "cut off" in str(error)
+        else:
+            raise AssertionError
+    """
+    assert peak_mb(setup, code, tmp_path) < 50
+
+
+@pytest.mark.parametrize("uid", ["1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.102"])
+def test_a_codec_that_is_not_read_is_named(exam, tmp_path, uid):
+    path = slice_of(exam, tmp_path / "a", b"1234", uid)
+    name = pydicom.uid.UID(uid).name
+    with pytest.raises(StudyError, match=re.escape(f"compressed as {name} are not read; export them uncompressed")):
+        read_pixels(parse_header(path))
 
 
 def with_items(exam, path, count):

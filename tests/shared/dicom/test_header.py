@@ -3,7 +3,7 @@
 import pydicom
 import pytest
 
-from shared.dicom.header import TAGS, _numbers, _tesla, _time_of_day, normalise_manufacturer, parse_header
+from shared.dicom.header import TAGS, parse_header
 from shared.errors import StudyError
 
 
@@ -75,44 +75,12 @@ def test_a_dicomdir_is_no_image(first):
     assert parse_header(first) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("101530", 36930.0),
-        ("101530.250000", 36930.25),
-        ("10:15:30", 36930.0),
-        ("1015", 36900.0),
-        ("10", 36000.0),
-        ("", None),
-        ("abc", None),
-        ("10153", None),
-    ],
-)
-def test_times_of_day(text, seconds):
-    assert _time_of_day(text) == seconds
-
-
-@pytest.mark.parametrize(
-    ("text", "numbers"), [("1.5\\-2", (1.5, -2.0)), ("3", (3.0,)), ("", ()), ("1\\x", ()), ("nan", ()), ("1\\inf", ())]
-)
-def test_numbers_of_a_multi_valued_text(text, numbers):
-    assert _numbers(text) == numbers
-
-
-@pytest.mark.parametrize(("value", "tesla"), [(1.5, 1.5), (15_000.0, 1.5), (0.0, None), (-1.0, None), (None, None)])
-def test_gauss_become_tesla(value, tesla):
-    assert _tesla(value) == tesla
-
-
-@pytest.mark.parametrize(
-    ("text", "vendor"),
-    [
-        ("GE MEDICAL SYSTEMS", "GE"),
-        ("Philips Healthcare", "PHILIPS"),
-        ("Generic", "OTHER"),
-        ("  ", "unknown"),
-        ("Dr. Jane Doe", "OTHER"),
-    ],
-)
-def test_a_vendor_is_one_of_a_closed_list(text, vendor):
-    assert normalise_manufacturer(text) == vendor
+@pytest.mark.parametrize("charset", ["ISO_IR 100", "ISO_IR 192", "", "LATIN1"])
+def test_a_patients_id_in_latin_1_is_read_whatever_the_file_says_of_it(first, charset):
+    data = first.read_bytes()
+    assert data.count(b"PATIENT-1 ") == 1
+    first.write_bytes(data.replace(b"PATIENT-1 ", "MÜ-0815-99".encode("latin-1")))
+    ds = pydicom.dcmread(first)
+    ds.SpecificCharacterSet = charset
+    ds.save_as(first)
+    assert parse_header(first).patient_id == "MÜ-0815-99"

@@ -1,8 +1,11 @@
 """Pixels of one slice: rescale, inversion, and what is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pydicom
 import pytest
+from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLossless, JPEGLosslessSV1
 
@@ -81,3 +84,10 @@ def test_a_lossless_jpeg_that_is_cut_off_is_refused_and_leaves_no_file(first, tm
     with pytest.raises(StudyError, match="cut off"):
         read_pixels(parse_header(lossless(first, JPEGLosslessSV1, most=-20)))
     assert not list(scratch.iterdir())
+
+
+def test_jpeg_extended_of_12_bits():
+    """A file of pydicom's corpus; the values are those that its own tests have of GDCM and of libjpeg."""
+    values = read_pixels(parse_header(Path(get_testdata_file("JPEG-lossy.dcm"))))
+    assert values.shape == (1024, 256)
+    assert (values[420, 140], values[230, 120]) == (244, 95)

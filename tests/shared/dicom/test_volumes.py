@@ -3,6 +3,7 @@
 import gzip
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,3 +162,18 @@ def test_volumes_that_are_not_sound_are_refused(exam, tmp_path):
     sitk.WriteImage(to_image(exam.volume[0], exam.grid), str(tmp_path / "other.mha"))
     for name in ("nan.nrrd", "flat.nii", "junk.nrrd", "other.mha", "absent.nii.gz"):
         assert reason(read_volume, tmp_path / name) == "unreadable_file"
+
+
+@pytest.mark.parametrize("folder", [b"K\xf6ln", b"plain"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".NII.GZ", ".nrrd"])
+def test_a_name_that_is_no_utf_8_is_read(exam, tmp_path, folder, suffix):
+    """SimpleITK alone ends the process."""
+    here = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + folder))
+    here.mkdir()
+    path = here / os.fsdecode(b"M\xfcller_0000" + suffix.encode())
+    plain = tmp_path / f"a{suffix.lower()}"
+    sitk.WriteImage(to_image(exam.volume[0].astype(np.float32), exam.grid), str(plain))
+    plain.rename(path)
+    np.testing.assert_array_equal(read_volume(path)[0], exam.volume[0])
+    path.write_bytes(path.read_bytes()[:200])
+    assert reason(read_volume, path) == "unreadable_file"

@@ -2,6 +2,7 @@ import logging
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,8 +14,11 @@ from shared.modalities.mri.mri import MODALITY
 from shared.modalities.mri.plan import Extraction
 from shared.modalities.mri.region import extract_region
 from shared.modalities.mri.study import read_case
-from shared.preprocessing.histograms import SIZE_EDGES, SPACING_EDGES, count
-from tests.mri_cases import mri_cohort
+from shared.preprocessing.histograms import SIZE_EDGES, SPACING_EDGES, VOLUME_EDGES, count
+from shared.site import Site
+from shared.tasks.lesion_segmentation import measure
+from shared.tasks.task import OWN
+from tests.mri_cases import mri_cohort, plan_by_hand
 
 LESION = frozenset({"lesion"})
 
@@ -59,6 +63,58 @@ def test_bad_studies_are_counted_and_the_rest_goes_on(site, tmp_path, config, ca
     for record in caplog.records:
         assert not any(f"P{number}" in record.getMessage() for number in range(5))
         assert "study" not in record.getMessage().replace("a study", "")
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_a_case_whose_crop_misses_the_lesion_is_left_out_in_training_alone(
+    make_site, tmp_path, make_config, monkeypatch, external
+):
+    monkeypatch.setenv("FEDBREAST_CACHE", str(tmp_path / "cache"))
+    deep = {"lesion_at": (0.0, -58.0, 60.0)}  # in the chest, behind the box of the breast
+    folder = make_site({}, deep, {"side": "right"}, {**deep, "side": "right"})
+    table = (folder / "cases.csv").read_text().splitlines()
+    splits = ("split", "train", "train", "validation", "validation")
+    (folder / "cases.csv").write_text("\n".join(f"{row},{name}" for row, name in zip(table, splits, strict=True)))
+    config = make_config()
+    data = config.data.model_copy(update={"external": "site-a" if external else None})
+    config = config.model_copy(update={"data": data})
+    site = Site(folder, "site-a", config)
+    assert MODALITY.fingerprint_cases(site.cohort.cases, config, tmp_path / "cache")[1] == [
+        Exclusion(3, "no_breast_found"), Exclusion(5, "no_breast_found"),
+    ]  # fmt: skip
+    plan = make_plan(site.fingerprints()["mri"], config)
+    for _ in range(2):  # made, and opened again
+        prepared = site.prepared("mri", plan)
+        assert [len(prepared[split]) for split in ("train", "validation", "test")] == [1 + external, 2, 0]
+        assert [case.missed for case in prepared["validation"]] == [False, True]
+    assert site.exclusion_counts() == {"no_breast_found": 1}
+    # A perfect network can outline nothing of it: no overlap, and a failure.
+    row = measure(np.array(prepared["validation"][1].mask, np.float32)[None], prepared["validation"][1], config,
+                  full=True).rows[OWN]  # fmt: skip
+    assert (row["dice"], row["failed"], row["sensitivity"]) == (0.0, 1.0, 0.0)
+    assert row["reference_volume_ml"] > 1.0
+
+
+@pytest.mark.parametrize("bilateral", [True, False])
+def test_a_perfect_outline_is_perfect_where_one_mask_is_of_both_breasts(make_site, tmp_path, config, bilateral):
+    folder = make_site({"side": "left", "bilateral": bilateral}, {"side": "right", "bilateral": bilateral})
+    if bilateral:
+        path = str(folder / "study0" / "lesion.nii.gz")
+        image = sitk.ReadImage(path)
+        one = sitk.GetArrayFromImage(image)
+        both = sitk.GetImageFromArray(one | one[..., ::-1])
+        both.CopyInformation(image)
+        sitk.WriteImage(both, path)
+    case = mri_cohort(folder).cases[0]
+    # A plan on the study's own grid: an outline comes home as it was drawn.
+    plan = plan_by_hand(mode="patch", spacing_mm=(4.0, 3.0, 3.0), least_voxels=(1, 1, 1))
+    (prepared,), _ = MODALITY.prepare_cases([case], plan, LESION, tmp_path)
+    row = measure(np.array(prepared.mask, np.float32)[None], prepared, config, full=True).rows[OWN]
+    figures = {name: row[name] for name in ("dice", "hd95_mm", "nsd", "sensitivity", "lesions_fn", "failed")}
+    assert figures == {"dice": 1, "hd95_mm": 0, "nsd": 1, "sensitivity": 1, "lesions_fn": 0, "failed": 0}
+    # The fingerprint counts this breast's lesion alone.
+    volume = fingerprint_region(MODALITY.extract(case, config, tmp_path)).volume
+    assert volume.tolist() == count([row["reference_volume_ml"]], VOLUME_EDGES).tolist()
 
 
 def test_a_study_is_read_once_for_fingerprint_and_plan(site, tmp_path, config, monkeypatch):

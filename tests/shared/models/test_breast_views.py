@@ -15,18 +15,18 @@ def built(fusion, classes=3):
 
 def test_each_view_is_answered_as_the_network_alone_would():
     model = built("scores")
-    views = torch.rand(4, 2, 32, 32, generator=torch.Generator().manual_seed(1))
+    views = torch.rand(4, 2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
     cc, mlo = model(views)
-    torch.testing.assert_close(cc, model.network(views[:, :1]))
-    torch.testing.assert_close(mlo, model.network(views[:, 1:]))
+    torch.testing.assert_close(cc, model.network(views[:, 0]))
+    torch.testing.assert_close(mlo, model.network(views[:, 1]))
 
 
 def test_fusion_by_features_is_a_layer_over_both_views_features():
     model = built("features")
-    views = torch.rand(4, 2, 32, 32, generator=torch.Generator().manual_seed(1))
+    views = torch.rand(4, 2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
     outputs = model(views)
     assert [item.shape for item in outputs] == [(4, 3)] * 3
-    both = torch.cat([model.network.embed(views[:, :1]), model.network.embed(views[:, 1:])], dim=1)
+    both = torch.cat([model.network.embed(views[:, 0]), model.network.embed(views[:, 1])], dim=1)
     torch.testing.assert_close(outputs[2], model.both(both))
     torch.testing.assert_close(both_views(outputs), outputs[2].softmax(dim=1))
 

@@ -56,7 +56,7 @@ def test_the_parameters_are_those_counted_by_hand():
     attention = 3 * (27 * 5 + 1)
     measured = 3 * 2 * (2 + 16 + 32 + 64) + 3
     heads = 4 * (32 + 1)
-    expected = backbone + attention + 4 * 3 + (measured * 32 + 32) + heads + 4
+    expected = backbone + attention + 4 * 3 + 2 * (2 + 16 + 32 + 64) + (measured * 32 + 32) + heads + 4
     assert sum(item.numel() for item in SpatialMultitask(4).parameters()) == expected
 
 
@@ -185,13 +185,36 @@ def test_attention_starts_without_effect_and_learns_to_have_one():
 
 def test_region_weights_start_equal_and_switch_a_region_off():
     net = small()
-    assert torch.equal(net.region_weights(), torch.ones(4, 3))
+    seen = [torch.rand(2, 3, len(scores)) for scores in net.region_scores]
+    assert all(torch.equal(net.region_weights(grid, part), torch.ones(2, 3)) for grid, part in enumerate(seen))
     with torch.no_grad():
         net.region_logits[:, 2] = -50.0
-    assert torch.allclose(net.region_weights(), torch.tensor([1.5, 1.5, 0.0]).expand(4, 3))
+    for grid, part in enumerate(seen):
+        assert torch.allclose(net.region_weights(grid, part), torch.tensor([1.5, 1.5, 0.0]).expand(2, 3))
     statistics = shared_input(net, patch(sphere(6, 2.0, 16)))[0, :12].reshape(3, 4)
     assert statistics[2].abs().max() < 1e-6
     assert statistics[:2, :2].min() > 0.1
+
+
+def test_region_weights_depend_on_the_case_so_that_no_linear_layer_can_take_their_place():
+    net = small()
+    torch.manual_seed(3)
+    for scores in net.region_scores:
+        torch.nn.init.normal_(scores)
+    cases = [patch(sphere(radius, 2.0, 16), seed=seed) for seed, radius in enumerate((4, 8, 12))]
+    weighted = torch.cat([shared_input(net, case) for case in cases])
+    with torch.no_grad():
+        kept = [scores.clone() for scores in net.region_scores]
+        for scores in net.region_scores:
+            scores.zero_()
+        plain = torch.cat([shared_input(net, case) for case in cases])
+        for scores, before in zip(net.region_scores, kept, strict=True):
+            scores.copy_(before)
+    # A fixed weight would be the same factor of a column in every case, and fold into the next layer.
+    factors = (weighted / plain)[:, plain.abs().amin(0) > 1e-3]
+    assert (factors.amax(0) / factors.amin(0) - 1).max() > 0.2
+    sum(answer.sum() for answer in net(cases[0])).backward()
+    assert all(scores.grad.abs().sum() > 0 for scores in net.region_scores)
 
 
 def coarser(regions):
@@ -205,6 +228,8 @@ def coarser(regions):
 def test_each_scale_is_pooled_in_register_by_its_own_weights_with_the_same_mm3_lent():
     net = small(spacing_mm=2.0)
     torch.nn.init.normal_(net.region_logits)
+    for scores in net.region_scores:
+        torch.nn.init.normal_(scores)
     features = []
     for layer in net.attention:
         layer.register_forward_hook(lambda _, __, out: features.append(out))
@@ -212,8 +237,9 @@ def test_each_scale_is_pooled_in_register_by_its_own_weights_with_the_same_mm3_l
     got = shared_input(net, patch(distance))[0, 12:-3].reshape(3, 3, 16)
     regions = memberships(distance)
     for level in range(3):
-        weights = 3 * torch.softmax(net.region_logits[level + 1], dim=0)
-        expected = weights[:, None] * region_statistics(features[level], regions, 8 / 8**level)[0]
+        seen = region_statistics(features[level], regions, 8 / 8**level)[0]
+        scores = torch.stack([(net.region_scores[level + 1] * part).sum() for part in seen])
+        expected = 3 * torch.softmax(scores + net.region_logits[level + 1], dim=0)[:, None] * seen
         assert torch.allclose(got[level], expected, atol=1e-5)
         regions = coarser(regions)
 

@@ -7,8 +7,9 @@ import pytest
 
 from shared.phantom.biology import Labels, Latents
 from shared.phantom.centres import CENTRES
-from shared.phantom.exam import PhantomExam, PhantomSettings, make_body
+from shared.phantom.exam import PhantomExam, make_body
 from shared.phantom.mammograms import make_mammograms
+from shared.phantom.settings import PhantomSettings
 from shared.types import Grid
 
 LABELS = Labels("luminal_a", er=True, pr=True, her2_ihc=0, her2_fish=None, ki67_percent=10.0, age=58, density="b")

@@ -15,9 +15,10 @@ from shared.phantom import generate, marker
 from shared.phantom.benign import KINDS, BenignLabels, draw_benign_labels, draw_benign_latents, malignancy_oracle
 from shared.phantom.biology import Labels, auc, draw_labels, draw_latents, traits_at
 from shared.phantom.centres import CENTRES, protocol_at
-from shared.phantom.exam import PhantomSettings, make_exam, patient_streams
+from shared.phantom.exam import make_exam, patient_streams
 from shared.phantom.kinetics import tofts_concentration
 from shared.phantom.mr_signal import spoiled_gradient_echo
+from shared.phantom.settings import PhantomSettings
 from shared.phantom.traits import LATENTS, Traits
 from tests.mri_cases import mri_cohort
 

@@ -1,5 +1,7 @@
 """Four centres: no shift makes them one, a full shift makes them themselves."""
 
+from dataclasses import replace
+
 import pytest
 
 from shared.errors import ConfigError
@@ -34,6 +36,14 @@ def test_shares_add_up_to_one_and_keep_their_floor(shift):
             assert min(shares) > 0.01
         assert population.background >= 0.2
         assert population.motion_mm >= 0.0
+
+
+def test_a_centre_may_see_some_densities_only_in_the_shares_that_they_had_among_themselves():
+    all_four = population_at(CENTRES["A"], 0.6)
+    some = population_at(CENTRES["A"], 0.6, "bd")
+    b, d = all_four.density[1], all_four.density[3]
+    assert some.density == pytest.approx((0.0, b / (b + d), 0.0, d / (b + d)))
+    assert replace(some, density=all_four.density) == all_four
 
 
 def test_a_centre_is_named_by_its_key_or_by_its_site():

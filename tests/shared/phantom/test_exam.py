@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from shared.phantom.exam import PhantomSettings, make_exam
+from shared.phantom.exam import make_exam
 from shared.phantom.parenchyma import GLAND_SHARE
+from shared.phantom.settings import PhantomSettings
 
 SETTINGS = PhantomSettings()
 

@@ -12,9 +12,10 @@ from shared.dicom.masks import read_mask
 from shared.errors import ConfigError
 from shared.modalities.mri.study import read_study
 from shared.phantom.centres import CENTRES
-from shared.phantom.exam import PhantomSettings, make_exam
+from shared.phantom.exam import make_exam
 from shared.phantom.generate import generate_federation
 from shared.phantom.marker import MARKER
+from shared.phantom.settings import PhantomSettings
 
 SETTINGS = PhantomSettings(cases_per_site=1, cases_external=1, seed=7)
 

@@ -9,8 +9,8 @@ import pytest
 from shared.errors import ConfigError
 from shared.phantom import generate, marker
 from shared.phantom.centres import CENTRES
-from shared.phantom.exam import PhantomSettings
 from shared.phantom.generate import generate_federation
+from shared.phantom.settings import PhantomSettings
 
 PLAIN = PhantomSettings(cases_per_site=1, cases_external=1, seed=7)
 BOTH = PhantomSettings(cases_per_site=1, cases_external=1, seed=7, mammograms=True)

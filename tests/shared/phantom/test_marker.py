@@ -3,13 +3,15 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from shared.errors import ConfigError
 from shared.phantom import generate, marker
+from shared.phantom.biology import draw_labels
 from shared.phantom.centres import CENTRES
-from shared.phantom.exam import PhantomSettings
 from shared.phantom.generate import generate_federation, remove_phantom
+from shared.phantom.settings import PhantomSettings
 
 MIXED = PhantomSettings(cases_per_site=1, cases_external=2, cases_benign=40, seed=5)
 
@@ -18,6 +20,15 @@ MIXED = PhantomSettings(cases_per_site=1, cases_external=2, cases_benign=40, see
 def one_centre(monkeypatch):
     for room in (generate, marker):
         monkeypatch.setattr(room, "CENTRES", {"A": CENTRES["A"]})
+
+
+def test_densities_of_one_centre_change_the_identity_of_its_patients_alone():
+    split = PhantomSettings(densities={"centre-a": "ab"})
+    identities = [marker.patient_identity(settings, key, 0) for key in "AB" for settings in (PhantomSettings(), split)]
+    assert identities[0] != identities[1]
+    assert identities[2] == identities[3]
+    exams = [draw_labels(np.random.default_rng(n), split.population(CENTRES["A"])).density for n in range(60)]
+    assert set(exams) == {"a", "b"}
 
 
 def test_a_marker_from_before_benign_patients_is_known_and_written_the_same(one_centre, tmp_path):

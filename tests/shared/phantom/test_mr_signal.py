@@ -8,9 +8,10 @@ import pytest
 
 from shared.phantom.biology import SUBTYPES, draw_latents
 from shared.phantom.centres import CENTRES, protocol_at
-from shared.phantom.exam import PhantomSettings, make_exam
+from shared.phantom.exam import make_exam
 from shared.phantom.kinetics import tofts_concentration
 from shared.phantom.mr_signal import GLAND_GREY, spoiled_gradient_echo, tissue_signal
+from shared.phantom.settings import PhantomSettings
 
 FULL = protocol_at(CENTRES["A"], 1.0)
 

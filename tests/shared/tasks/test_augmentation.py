@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from shared.config.sections import AugmentationConfig
-from shared.tasks.augmentation import _random_affine, augment, other_times
+from shared.tasks.augmentation import _random_affine, augment, change_intensity, gamma_curve, other_times
 
 OFF = dict.fromkeys(("flip", "affine", "intensity", "timing", "noise", "bias_field", "blur"), 0.0)
 
@@ -73,6 +73,56 @@ def test_a_rotation_keeps_lengths_in_a_box_that_is_not_square():
     matrix = torch.linalg.inv(to_unit) @ theta[:, :3] @ to_unit
     assert torch.allclose(matrix @ matrix.T, torch.eye(3), atol=1e-5)
     assert abs(matrix[0, 1]) > 0.01
+
+
+def test_a_turn_about_all_axes_keeps_lengths_and_angles_and_leaves_none_of_them_fixed():
+    config = AugmentationConfig(rotation_deg=40, rotation_axes="all", scale=0.0)
+    theta = _random_affine(config, (8, 30, 60), torch.Generator().manual_seed(2))
+    to_unit = torch.diag(torch.tensor([2 / 60, 2 / 30, 2 / 8]))
+    matrix = torch.linalg.inv(to_unit) @ theta[:, :3] @ to_unit
+    assert torch.allclose(matrix @ matrix.T, torch.eye(3), atol=1e-5)
+    assert torch.det(matrix) == pytest.approx(1.0, abs=1e-5)
+    assert (matrix.diag() < 0.999).all()
+    # Angles lie within the bound: none of three turns of 40 degrees goes further than 120.
+    limited = AugmentationConfig(rotation_deg=0.0, rotation_axes="all", scale=0.0)
+    still = _random_affine(limited, (8, 30, 60), torch.Generator().manual_seed(2))
+    assert torch.allclose(still[:, :3], torch.eye(3), atol=1e-6)
+
+
+def test_what_is_off_draws_nothing_so_that_results_of_before_stay():
+    stream, alone = torch.Generator().manual_seed(4), torch.Generator().manual_seed(4)
+    image, _ = batch()
+    assert torch.equal(change_intensity(image[0], AugmentationConfig(**OFF), stream), image[0])
+    for _ in ("timing", "intensity", "bias_field", "blur", "noise"):  # those of before: a draw each
+        torch.rand((), generator=alone)
+    assert torch.equal(torch.rand(4, generator=stream), torch.rand(4, generator=alone))
+
+
+def test_a_gamma_curve_keeps_zero_the_largest_and_the_signs_by_hand():
+    part = torch.tensor([-4.0, -1.0, 0.0, 1.0, 4.0]).reshape(1, 5, 1, 1)
+    assert gamma_curve(part, 0.5).flatten().tolist() == pytest.approx([-4.0, -2.0, 0.0, 2.0, 4.0])
+    assert torch.equal(gamma_curve(torch.zeros(2, 3, 1, 1), 1.3), torch.zeros(2, 3, 1, 1))
+
+
+def test_gamma_is_one_curve_for_all_changes_so_that_equal_changes_stay_equal():
+    image, mask, changed, target = run(gamma=0.999)
+    assert not torch.equal(changed[:, 0], image[:, 0])
+    image[:, 2] = image[:, 1]
+    again, _ = augment(image, mask, AugmentationConfig(**{**OFF, "gamma": 0.999}), torch.Generator().manual_seed(1))
+    assert torch.equal(again[:, 1], again[:, 2])
+    assert torch.equal(target, mask)
+
+
+def test_contrast_is_changed_about_the_mean_and_within_the_range():
+    image, mask, changed, target = run(contrast=0.999)
+    assert not torch.equal(changed, image)
+    flat, moved = image.flatten(2), changed.flatten(2)
+    assert (moved.amin(2) >= flat.amin(2) - 1e-6).all()
+    assert (moved.amax(2) <= flat.amax(2) + 1e-6).all()
+    # What lies in the middle of the range is stretched straight: its order stays.
+    order = flat.argsort(dim=2)
+    assert (moved.gather(2, order).diff(dim=2) >= -1e-6).all()
+    assert torch.equal(target, mask)
 
 
 def test_the_same_generator_seed_gives_the_same_batch():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from shared.cohort.labels import CaseLabels
 from shared.config.run_config import parse_config
@@ -76,7 +77,8 @@ def view(**sections):
 def measured(probability, spacing, settings, reference=None):
     """A case whose study's grid is the network's."""
     mask = np.zeros(probability.shape, bool) if reference is None else reference
-    case = SimpleNamespace(place=None, native_grid=SimpleNamespace(spacing=spacing), native_mask=mask)
+    place = SimpleNamespace(window=tuple(slice(0, side) for side in probability.shape))
+    case = SimpleNamespace(place=place, native_grid=SimpleNamespace(spacing=spacing), native_mask=mask)
     return measure(probability[None], case, settings, full=True)
 
 
@@ -99,18 +101,42 @@ def test_small_predictions_are_dropped_by_millilitres_not_voxels():
     assert kept_of(probability * 0, (1.0, 1.0, 1.0), settings).sum() == 0
 
 
-def test_pieces_far_less_certain_than_the_most_certain_are_dropped():
+def test_pieces_far_less_certain_than_the_largest_are_dropped():
     probability = np.zeros((4, 16, 16), np.float32)
-    probability[:, 0:4, 0:4] = 0.96  # 64 voxels
-    probability[:, 8:12, 0:4] = 0.88  # above 0.9 of it: another lesion
-    probability[:, 8:14, 8:14] = 0.8  # larger, below it: gland
-    probability[0, 0, 15] = 1.0  # certain but too small to count, and no measure for the others
+    probability[:, 0:5, 0:4] = 0.9  # 80 voxels, the largest
+    probability[:, 8:12, 0:4] = 0.82  # above 0.9 of it: another lesion
+    probability[:, 8:12, 8:12] = 0.8  # below it: gland
     settings = view(inference={"min_lesion_ml": 0.03, "relative_certainty": 0.9})
     kept = kept_of(probability, (1.0, 1.0, 1.0), settings)
-    assert kept.sum() == 64 + 64
-    assert not kept[:, 8:14, 8:14].any()
+    assert kept.sum() == 80 + 64
+    assert not kept[:, 8:12, 8:12].any()
     everything = view(inference={"min_lesion_ml": 0.03, "relative_certainty": 0.0})
-    assert kept_of(probability, (1.0, 1.0, 1.0), everything).sum() == 64 + 64 + 144
+    assert kept_of(probability, (1.0, 1.0, 1.0), everything).sum() == 80 + 64 + 64
+
+
+@pytest.mark.parametrize("speck", [0.95, 0.96, 1.0])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
+def test_a_certain_speck_never_drops_the_tumour(speck, share):
+    reference = np.zeros((12, 32, 32), bool)
+    reference[:, 2:24, 2:24] = True  # 5.8 ml
+    probability = np.where(reference, 0.86, 0.0).astype(np.float32)
+    probability[0:4, 28:31, 28:31] = speck  # 0.036 ml
+    settings = view(inference={"min_lesion_ml": 0.03, "relative_certainty": share})
+    found = measured(probability, (1.0, 1.0, 1.0), settings, reference)
+    assert found.masks[0][0][reference].all()
+    assert found.rows[""]["dice"] > 0.99
+    assert found.rows[""]["failed"] == 0.0
+
+
+def test_the_largest_is_so_by_volume_whatever_its_number_and_the_first_of_equals():
+    probability = np.zeros((4, 16, 16), np.float32)
+    probability[:, 0:4, 0:4] = 0.99  # numbered first
+    probability[:, 8:14, 8:14] = 0.6
+    settings = view(inference={"relative_certainty": 0.9})
+    assert kept_of(probability, (1.0, 1.0, 1.0), settings).sum() == 64 + 144
+    probability[:, 8:14, 8:14] = 0.0
+    probability[:, 8:12, 8:12] = 0.6  # as large as the first
+    assert kept_of(probability, (1.0, 1.0, 1.0), settings).sum() == 64
 
 
 def test_candidates_are_numbered_with_their_mean_probability():
@@ -173,3 +199,33 @@ def test_patches_lie_inside_and_follow_the_lesion(share):
         assert patch.shape == (4, 8, 8)
         hits += bool(patch.any())
     assert (hits == 60) if share == 1.0 else (hits < 50)
+
+
+def test_what_lies_in_the_breast_box_is_measured_there_with_the_figures_of_the_whole_exam():
+    """Also where the reference was drawn beyond the box; to the bit."""
+    draws = np.random.default_rng(0)
+    shape, spacing = (20, 30, 40), (2.0, 0.7, 0.9)
+    whole = tuple(slice(0, side) for side in shape)
+    box = (slice(3, 15), slice(4, 28), slice(5, 25))
+    settings = view(inference={"min_lesion_ml": 0.001})
+    probability = np.zeros(shape, np.float32)
+    probability[box] = ndimage.gaussian_filter(draws.random((12, 24, 20)), 1.0) > 0.51
+    for place in (slice(6, 12), slice(10, 20)):  # within the box, and reaching out of it
+        drawn = np.zeros(shape, bool)
+        drawn[place, 8:16, 8:20] = True
+        one, other = (
+            measure(
+                probability[None],
+                SimpleNamespace(
+                    place=SimpleNamespace(window=window),
+                    native_grid=SimpleNamespace(spacing=spacing),
+                    native_mask=drawn,
+                ),
+                settings,
+                full=True,
+            )
+            for window in (box, whole)
+        )
+        assert one.rows == other.rows
+        assert all(np.array_equal(a, b) for a, b in zip(one.masks, other.masks, strict=True))
+        assert one.masks[0][0].any()

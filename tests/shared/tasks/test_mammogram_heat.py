@@ -71,7 +71,7 @@ class Looking(nn.Module):
         self.weight = nn.Parameter(torch.tensor([-sign, sign]))
 
     def forward(self, x):
-        maps = self.network.features(x.flatten(0, 1)[:, None])
+        maps = self.network.features(x.flatten(0, 1))
         single = (maps.flatten(1).mean(dim=1)[:, None] * self.weight).unflatten(0, (-1, 2))
         return [single[:, 0], single[:, 1]]
 

@@ -120,7 +120,7 @@ def test_each_task_has_a_network_of_its_own_seed_and_declares_what_pages_need(ta
 def test_every_comparator_is_one_key_away(network):
     view = config("mammography-luminal", network=network, size="small")
     model = task_named("mammography-luminal").learner.build_model(view).eval()
-    assert [item.shape for item in model(torch.zeros(1, 2, 64, 64))] == [(1, 2), (1, 2)]
+    assert [item.shape for item in model(torch.zeros(1, 2, 1, 64, 64))] == [(1, 2), (1, 2)]
 
 
 def test_what_no_network_can_read_is_said_at_once():

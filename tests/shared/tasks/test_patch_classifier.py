@@ -1,16 +1,18 @@
 """Classifiers of real patches: mirrored copies, and the outline that a patch is cut from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from shared.cohort.labels import CaseLabels
-from shared.config.run_config import parse_config
+from shared.config.run_config import key_of, parse_config
 from shared.modalities.mri.lesion_patch import cut_patch
 from shared.modalities.mri.plan import Extraction, MriPlan
 from shared.modalities.mri.region import BreastRegion
+from shared.tasks import task_named
 from shared.tasks.patch_classifier import patch_predictor, read_patch
 from shared.tasks.task import OWN
 from shared.types import Grid
@@ -103,5 +105,53 @@ def test_the_patch_is_cut_from_the_reference_or_from_the_outline_that_is_given(t
     for got, mask in zip(seen, (ball(5), ball(3, (9, 12, 14))), strict=True):
         np.testing.assert_allclose(got, cut_patch(case.region(), mask, PLAN, patch), atol=1e-2)
     assert own != other
-    # Nothing is outlined: there is nothing to read.
+    # Nothing is outlined, or not in the breast's box: there is nothing to read.
     assert PREDICT(Left(), case, PLAN, config, np.zeros(SHAPE, bool)) is None
+
+
+def test_a_speck_beside_the_lesion_changes_nothing_of_a_predicted_outlines_patch(tmp_path):
+    case, config, seen = Case(tmp_path, CaseLabels(malignant=True)), view(), []
+
+    class Seeing(Left):
+        def forward(self, x):
+            seen.append(x[0].numpy())
+            return super().forward(x)
+
+    lesion, speck = ball(5, (8, 8, 8)), ball(1, (21, 21, 21))
+    alone, beside = (PREDICT(Seeing(), case, PLAN, config, mask) for mask in (lesion, lesion | speck))
+    np.testing.assert_array_equal(seen[0], seen[1])
+    assert alone == beside
+    # The speck alone is what there is to read.
+    assert PREDICT(Seeing(), case, PLAN, config, speck) != alone
+
+
+def test_where_the_box_misses_the_reference_there_is_no_answer(tmp_path):
+    class Missing(Case):
+        def region(self):
+            whole = super().region()
+            return replace(whole, phases=whole.phases[:, :6], breast=whole.breast[:6])
+
+    case, config = Missing(tmp_path, CaseLabels(malignant=True)), view()
+    assert case.region().misses_lesion
+    assert PREDICT(Left(), case, PLAN, config, None) is None
+    assert PREDICT(Left(), case, PLAN, config, ball(5)) is None
+    assert PREDICT(Left(), case, PLAN, config, ball(2, (2, 12, 12))) is not None
+
+
+@pytest.mark.parametrize(
+    "name", ["subtype-ensemble", "receptor-status", "receptor-ki67-multitask", "lesion-malignancy"]
+)
+def test_a_network_trains_without_measures_as_configured_or_as_its_own_rival(name):
+    def weights(task, **section):
+        sections = {key_of(item): {"pretrained": "none"} for item in (name, f"{name}-network") if "subtype" in item}
+        own = {**sections.get(key_of(task), {}), **section}
+        raw = {"name": "t", "tasks": [task], "data": {"root": "d", "sites": ["a"]}, key_of(task): own}
+        config = parse_config(raw, "t").for_task(task)
+        return task_named(task).learner.build_model(config).state_dict()
+
+    whole, alone, rival = weights(name), weights(name, measured=False), weights(f"{name}-network")
+    assert any("measured" in key for key in whole)
+    assert alone.keys() == rival.keys() == {key for key in whole if "measured" not in key}
+    assert all(torch.equal(alone[key], rival[key]) for key in alone)
+    task = task_named(f"{name}-network")
+    assert (task.rival_of, task.short, task.explained) == (name, "network alone", None)

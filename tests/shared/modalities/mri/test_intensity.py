@@ -2,36 +2,55 @@ import numpy as np
 import pytest
 
 from shared.errors import StudyError
-from shared.modalities.mri.intensity import choose_phases, reference_level, scale_channels, to_channels
+from shared.modalities.mri.intensity import reference_level, scale_channels, to_channels
 
 
-@pytest.mark.parametrize(
-    ("post_times", "wanted", "chosen"),
-    [
-        ((90, 180, 270), 3, (0, 1, 2, 3)),
-        ((60, 120, 180, 240, 300), 3, (0, 1, 3, 5)),  # first, middle, last
-        ((60, 70, 80, 300), 3, (0, 1, 3, 4)),  # 180 s is wanted: 80 s is nearest
-        ((60, 290, 295, 300), 3, (0, 1, 2, 4)),
-        ((60, 61, 62, 63, 300), 4, (0, 1, 3, 4, 5)),  # no phase twice, none left out at the end
-        ((90, 180), 3, (0, 1, 2, 2)),  # the last one again: no change seen
-        ((90,), 2, (0, 1, 1)),
-        ((60, 120, 180), 1, (0, 1)),
-    ],
-)
-def test_phases_are_chosen_by_time(post_times, wanted, chosen):
-    assert choose_phases((-10.0, *post_times), wanted) == chosen
+def enhancing(*voxels, fill=(50.0, 0.0), count=100):
+    """Pre-contrast signal and uptake of a row of voxels; the rest is `fill`."""
+    values = np.array([*voxels, *[fill] * (count - len(voxels))], np.float32)
+    return values[:, 0].reshape(1, 1, -1), values[:, 1].reshape(1, 1, -1)
 
 
-def test_reference_level_is_the_ninetieth_percentile_inside_the_breast():
-    pre = np.arange(110, dtype=np.float32).reshape(1, 10, 11)
-    breast = pre <= 100  # 0 ... 100
-    assert reference_level(pre, breast) == pytest.approx(90.0)
+def test_the_level_is_the_median_signal_of_what_enhances_by_the_cube_of_its_uptake():
+    # Cubes 1, 8, 27 of 36: the third holds the middle; of 8, 8, 27 the third as well; of 1, 8, 8 the second.
+    for voxels, level in (
+        ([(10, 1), (20, 2), (30, 3)], 30.0),
+        ([(30, 3), (10, 2), (20, 2)], 30.0),
+        ([(10, 1), (20, 2), (30, 2)], 20.0),
+    ):
+        pre, uptake = enhancing(*voxels)
+        assert reference_level(pre, uptake, np.ones(pre.shape, bool)) == level
 
 
-@pytest.mark.parametrize("breast", [np.ones((1, 2, 2), bool), np.zeros((1, 2, 2), bool)])
-def test_a_dark_or_empty_breast_is_refused(breast):
-    with pytest.raises(StudyError, match="preprocessing_failed"):
-        reference_level(np.zeros((1, 2, 2), np.float32), breast)
+def test_bright_tissue_without_uptake_and_what_lies_outside_have_no_weight():
+    pre, uptake = enhancing((100, 40), (110, 40), (120, 40), fill=(900.0, -5.0))
+    breast = np.ones(pre.shape, bool)
+    assert reference_level(pre, uptake, breast) == 110.0
+    pre[..., -1], uptake[..., -1], breast[..., -1] = 5000.0, 5000.0, False
+    assert reference_level(pre, uptake, breast) == 110.0
+
+
+def test_one_spike_is_not_the_level():
+    voxels = [(100.0 + number, 40.0) for number in range(41)]
+    pre, uptake = enhancing((7.0, 1e6), *voxels, count=2000)
+    assert reference_level(pre, uptake, np.ones(pre.shape, bool)) == pytest.approx(120.0, abs=1.0)
+
+
+def test_a_gain_is_a_factor_of_the_level():
+    pre, uptake = enhancing((100, 40), (110, 45), (120, 50))
+    breast = np.ones(pre.shape, bool)
+    assert reference_level(8 * pre, 8 * uptake, breast) == 8 * reference_level(pre, uptake, breast)
+
+
+def test_a_breast_without_uptake_or_signal_is_refused():
+    pre, uptake = enhancing((100, 40))
+    with pytest.raises(StudyError, match="phases in order") as caught:
+        reference_level(pre, -uptake, np.ones(pre.shape, bool))
+    assert caught.value.reason == "preprocessing_failed"
+    with pytest.raises(StudyError, match="phases in order"):
+        reference_level(pre, uptake, np.zeros(pre.shape, bool))
+    with pytest.raises(StudyError, match="no signal before contrast"):
+        reference_level(0 * pre, uptake, np.ones(pre.shape, bool))
 
 
 def test_channels_are_pre_uptake_and_change_from_the_first_uptake():

@@ -1,12 +1,14 @@
 """MRI behind the contract of modalities: rows to cases, their check, their pictures."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from shared.cohort.manifest import read_manifest
 from shared.cohort.site_folder import open_site_folder
+from shared.modalities.checked_case import CheckedCase
 from shared.modalities.mri.fingerprint import SiteFingerprint
 from shared.modalities.mri.mri import MODALITY, background, check, locate
 from tests.mri_cases import mri_cohort
@@ -30,8 +32,21 @@ def test_rows_of_other_modalities_are_left_to_them(make_site):
     assert exclusions == []
 
 
-def test_a_sound_case_passes_its_check(case):
-    assert check(case) is None
+def test_a_sound_case_passes_its_check_which_tells_what_was_seen(case, make_study):
+    check(case, seen := CheckedCase())
+    study, mask = make_study()
+    assert (seen.reason, seen.tissue_fault) == (None, None)
+    assert seen.facts["voxels"] == study.grid.shape
+    assert seen.facts["lesion_ml"] == pytest.approx(mask.sum() * study.grid.voxel_volume_ml, abs=1e-3)
+    assert len(seen.panels) == 3
+
+
+def test_times_that_nothing_tells_are_told_as_guessed(case):
+    untimed = replace(case, row=case.row.model_copy(update={"acquisition_times_s": None}))
+    check(untimed, seen := CheckedCase())
+    check(case, told := CheckedCase())
+    assert ["60 s apart" in note for note in seen.notes] == [True]
+    assert told.notes == []
 
 
 def test_a_picture_shows_the_image_before_contrast_and_its_first_uptake(case, make_study):

@@ -7,7 +7,7 @@ import pytest
 
 from shared.dicom.index import index_folder
 from shared.errors import StudyError
-from shared.modalities.mri.phases import select_phases
+from shared.modalities.mri.phases import find_dynamic_set
 from shared.modalities.mri.study import read_study
 
 LOCALISER = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "EchoTime": 1.6}
@@ -160,24 +160,35 @@ def test_two_volumes_of_one_time_are_refused(exam, tmp_path):
     for ds in slices:
         ds.AcquisitionTime = ds.ContentTime = ds.SeriesTime = "101000"
         ds.SeriesNumber = ds.AcquisitionNumber = 1
-    with pytest.raises(StudyError, match="no tag tells the phases apart"):
-        select_phases(index_folder(exam.write(tmp_path, slices)))
+    with pytest.raises(StudyError, match="unclear_phases: 3 series of one kind and AcquisitionTime"):
+        find_dynamic_set(index_folder(exam.write(tmp_path, slices)))
 
 
 def test_every_phase_after_the_injection_means_the_first_is_missing(exam, tmp_path):
     slices = exam.datasets()
     for ds in slices:
-        ds.ContrastBolusStartTime = "100500"
+        ds.ContrastBolusStartTime, ds.ContrastBolusAgent = "100500", "AGENT"
     with pytest.raises(StudyError, match="every phase begins after the contrast injection"):
-        select_phases(index_folder(exam.write(tmp_path, slices)))
+        find_dynamic_set(index_folder(exam.write(tmp_path, slices)))
 
 
 def test_every_phase_before_the_injection_means_no_post_contrast_phase(exam, tmp_path):
     slices = exam.datasets()
     for ds in slices:
-        ds.ContrastBolusStartTime = "103000"
+        ds.ContrastBolusStartTime, ds.ContrastBolusAgent = "103000", ""
     with pytest.raises(StudyError, match="no phase begins after the contrast injection"):
-        select_phases(index_folder(exam.write(tmp_path, slices)))
+        find_dynamic_set(index_folder(exam.write(tmp_path, slices)))
+
+
+@pytest.mark.parametrize("bolus", ["100500", "103000"])
+def test_a_bolus_time_outside_the_phases_is_not_believed_against_the_agent(exam, tmp_path, bolus):
+    slices = exam.datasets()
+    for ds in slices:
+        ds.ContrastBolusStartTime = bolus
+    study = read_study(exam.write(tmp_path, slices))
+    np.testing.assert_array_equal(study.phases, exam.volume)
+    assert study.times_s == pytest.approx((0.0, 120.0, 210.0))
+    assert study.notes == ("ContrastBolusStartTime lies outside the phases, and is not believed.",)
 
 
 def test_a_bolus_time_hours_away_is_no_evidence(exam, tmp_path):

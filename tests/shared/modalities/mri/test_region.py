@@ -8,6 +8,7 @@ import pytest
 from shared.errors import StudyError
 from shared.modalities.mri.fingerprint import fingerprint_region
 from shared.modalities.mri.intensity import reference_level
+from shared.modalities.mri.kinetics import at_times, fixed_times, time_weights
 from shared.modalities.mri.region import BreastRegion, extract_region
 from shared.types import Grid
 from tests.mri_cases import WITHOUT_N4
@@ -23,11 +24,12 @@ def test_window_and_size_by_hand():
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_phases_are_the_studys_voxels_over_one_level(make_study, side):
+def test_phases_are_the_signal_at_fixed_times_over_one_level(make_study, side):
     study, lesion = make_study(side)
     region = extract_region(study, lesion, side, WITHOUT_N4)
-    cut = study.phases[(slice(None), *region.window)]
-    level = reference_level(cut[0], region.breast)
+    weights = time_weights(study.times_s[1:], fixed_times(3))
+    cut = at_times(study.phases[(slice(None), *region.window)], weights)
+    level = reference_level(cut[0], cut[1] - cut[0], region.breast)
     np.testing.assert_allclose(region.phases.astype(np.float32), cut / level, rtol=1e-3, atol=1e-3)
     assert region.phases.dtype == np.float16
     assert region.grid == study.grid
@@ -57,16 +59,21 @@ def test_one_field_corrects_every_phase(make_study):
     np.testing.assert_allclose(ratio[1:], np.broadcast_to(ratio[0], ratio[1:].shape), rtol=0.01)
 
 
-def test_an_exam_of_more_phases_than_wanted_and_one_of_fewer(make_study):
-    long, _ = make_study("left", post_phases=5)
-    short, _ = make_study("left", post_phases=2)
-    region = extract_region(long, None, "left", WITHOUT_N4)
-    kept = long.phases[[0, 1, 3, 5]][(slice(None), *region.window)]
-    factor = region.phases[1].max() / kept[1].max()
-    np.testing.assert_allclose(region.phases.astype(np.float32), kept * factor, rtol=2e-3, atol=2e-3)
-    repeated = extract_region(short, None, "left", WITHOUT_N4).phases
-    np.testing.assert_array_equal(repeated[2], repeated[3])
-    assert (repeated[1] != repeated[2]).any()
+def test_an_exam_of_more_phases_and_one_of_fewer_have_the_same_channels(make_study):
+    regions = [extract_region(make_study("left", post_phases=count)[0], None, "left", WITHOUT_N4) for count in (2, 5)]
+    assert regions[0].phases.shape == regions[1].phases.shape
+    lesion = make_study("left")[1][regions[0].window]
+    short, long = (region.phases.astype(np.float32)[:, lesion].mean(axis=1) for region in regions)
+    np.testing.assert_allclose(short, long, rtol=0.05)
+
+
+def test_an_exam_that_ends_too_early_is_left_out(make_study):
+    study, _ = make_study("left", post_phases=1)
+    with pytest.raises(StudyError, match="do not tell the signal at 225 s") as caught:
+        extract_region(study, None, "left", WITHOUT_N4)
+    assert caught.value.reason == "missing_phase"
+    alone = extract_region(study, None, "left", WITHOUT_N4.model_copy(update={"post_phases": 1}))
+    assert len(alone.phases) == 2
 
 
 def test_a_lesion_in_the_other_breast_is_refused(make_study):
@@ -95,6 +102,21 @@ def test_a_reference_beyond_the_box_on_its_own_side_stays(make_study):
     far[:, -3:, box.window[2].stop - 4 : box.window[2].stop - 1] = True
     assert far[box.window].sum() < far.sum()
     np.testing.assert_array_equal(extract_region(study, far, "left", WITHOUT_N4).lesion, far)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("depth", [-58.0, 20.0])
+def test_a_box_that_misses_the_lesion_on_its_side_is_returned_and_says_so(make_study, side, depth):
+    study, lesion = make_study(side, lesion_at=(0.0, depth, 60.0))  # deep in the chest, or in the breast
+    region = extract_region(study, lesion, side, WITHOUT_N4)
+    assert region.misses_lesion is (depth < 0)
+    assert region.lesion.sum() == lesion.sum()
+    if region.misses_lesion:
+        with pytest.raises(StudyError, match="no voxel of the lesion lies in the"):
+            region.need_lesion()
+    else:
+        region.need_lesion()
+    assert not extract_region(study, None, side, WITHOUT_N4).misses_lesion
 
 
 def test_masks_of_another_shape_and_images_that_are_not_numbers_are_refused(make_study):

@@ -14,7 +14,7 @@ def test_a_channel_for_each_phase():
 def test_the_model_card_says_what_becomes_of_an_image():
     grid, image = MriSettings(spacing_mm=(2.5, 1.5, 1.5), n4=False, post_phases=4).describe()
     assert grid == ("grid", "resampled to 2.5 x 1.5 x 1.5 mm (z, y, x)")
-    assert image[1].startswith("pre-contrast and up to 4 post-contrast phases; no bias field correction")
+    assert image[1].startswith("pre-contrast and 4 times after injection; no bias field correction")
     grid, image = MriSettings().describe()
     assert "merged fingerprint" in grid[1]
     assert "; N4 bias field correction;" in image[1]

@@ -19,7 +19,8 @@ from shared.config.run_config import RunConfig
 from shared.config.sections import Section
 from shared.dicom.index import index_folder, read_headers
 from shared.dicom.pixels import read_pixels
-from shared.errors import ExclusionReason, RunError, StudyError
+from shared.errors import RunError, StudyError
+from shared.modalities.checked_case import CheckedCase
 from shared.modalities.modality import Background, Modality, Plan
 from shared.preprocessing.cache import Entry, content_digest, entry_name, get_or_make, open_array
 from shared.types import FloatArray
@@ -121,9 +122,9 @@ def read_views(case: Case) -> FloatArray:
     return np.stack([read_pixels(item) for item in views])
 
 
-def check(case: Case) -> ExclusionReason | None:
+def check(case: Case, seen: CheckedCase) -> None:
     """Read the views; there are no masks."""
-    read_views(case)
+    seen.facts["brightness"] = float(read_views(case).mean())
 
 
 def extract(case: Case, config: RunConfig, cache: Path) -> FloatArray:
