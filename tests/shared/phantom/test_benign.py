@@ -30,7 +30,7 @@ MEASURES = ("diameter_mm", "ktrans", "kep", *SCALES)
 
 
 def population(key="A"):
-    return exam_room.population_at(CENTRES[key], MIXED.shift)
+    return MIXED.population(CENTRES[key])
 
 
 def first(kind, count, diameter_mm=0.0):
