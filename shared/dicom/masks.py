@@ -7,6 +7,7 @@ resampled: a mask with other voxels than the study is refused. Which labels are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from shared.types import BoolArray, Grid
 
 SEGMENTATION_STORAGE = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentations, and label maps (PS3.3 A.51 and A.96)."""
+_MOST_LARGER = 8
+"""Times the voxels of the images that a mask's file may have: more is no padding."""
 _MOST_HEADER = 1 << 22
 """Bytes of a SEG before its pixels: some kilobytes a frame."""
 _FRAME_SPARE = 1 << 12
@@ -70,9 +73,13 @@ def read_mask(path: Path, grid: Grid, *, choice: Choice = None) -> BoolArray:
         _read_seg(path, choice, grid, placed)
     else:
         try:
-            values, own = Volume(path, most=MOST_MASK).read()
+            volume = Volume(path, most=MOST_MASK)
+            if math.prod(volume.shape) > _MOST_LARGER * math.prod(grid.shape):  # before its voxels are read
+                raise StudyError("mask_mismatch", f"mask of {volume.shape} cannot lie on images of {grid.shape}")
+            values, own = volume.read()
         except StudyError as error:
-            raise StudyError("unreadable_mask", error.detail) from None
+            kept = error.reason == "mask_mismatch"
+            raise StudyError("mask_mismatch" if kept else "unreadable_mask", error.detail) from None
         if own.shape == grid.shape and not own.same_space(grid, tolerance_mm=_INDEX_TOLERANCE * max(grid.spacing)):
             raise StudyError("mask_mismatch", "the mask has the images' shape, and its header another place or spacing")
         _put(marked(values, choice), own, placed, grid)

@@ -75,6 +75,7 @@ def test_a_tissue_drawn_as_the_lesion_lies_where_the_lesion_lies(site, tmp_path)
 def test_only_what_lies_in_the_breasts_box_counts_and_gland_only_within_the_breast(site, tmp_path):
     def everywhere(values):
         values[:] = 1
+        values[0, 0, 0] = 0  # a mask that marks all corners is taken for the background, and refused
 
     whole = draw(site, "whole.nii.gz", everywhere)
     rewrite(site, {"P0": ("study0/lesion.nii.gz", whole)})
