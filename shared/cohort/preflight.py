@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from shared.cohort.exam_dates import possible_dates
 from shared.cohort.labels import Label
 from shared.cohort.manifest import CaseRow, Flag, read_manifest_with_flags
 from shared.cohort.refused_cells import keeping_the_cell
@@ -168,10 +169,11 @@ def locate_exams(
 
 
 def _files_of(row: CaseRow, by_patient: dict[str, list[FileHeader]], faults: Sequence[Fault]) -> tuple[Path, ...]:
+    days = possible_dates(row.exam)
     own = [
         header
         for header in by_patient.get(row.patient_id, [])
-        if not row.exam or row.exam in {header.study_date, header.accession, header.study_uid}
+        if not row.exam or row.exam in {header.accession, header.study_uid} or header.study_date in {row.exam, *days}
     ]
     if not own:
         raise StudyError("no_images", "no image of the modality has the row's PatientID and exam")

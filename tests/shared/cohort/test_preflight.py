@@ -63,6 +63,14 @@ def test_what_shows_only_in_the_images_is_raised_on_loading(site):
     assert caught.value.reason == "no_mask"
 
 
+@pytest.mark.parametrize("day", ["20210203", "2021-02-03", "03.02.2021", "3 Feb 2021", "2021-02-03 00:00:00", "44230"])
+def test_the_day_of_an_exam_is_found_as_spreadsheets_and_people_write_it(site, day):
+    site.patient("P1", 1, "dicom/1")
+    assert len(mri_cohort(site.table(HEADER, f"P1,{day},left,,"), needs_mask=False).cases) == 1
+    other = mri_cohort(site.table(HEADER, "P1,2021-02-04,left,,"), needs_mask=False)
+    assert other.exclusions == (Exclusion(2, "no_images"),)
+
+
 def test_without_a_path_studies_are_found_by_their_tags(site):
     mixed = "archive/2021"
     exams = {}
